@@ -1,0 +1,164 @@
+"""Cut training windows out of one long token stream.
+
+Stage: token file -> *batches* -> model. Which window is the i-th of step s is an integer hash of
+(seed, s, i) and of nothing else: any device, micro-batch size and resume point see the same ones,
+and no sampler state has to be saved. The stream may be a `np.memmap` larger than memory: only the
+windows are read. Not here: shuffled epochs, document masking; ids are checked once, when the token
+file is opened.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+_LOW_HALF = np.uint64(0xFFFFFFFF)
+
+
+def window_starts(*, seed: int, step: int, indices: range, num_starts: int) -> np.ndarray:
+    """Return where the windows `indices` of one step begin: uniform, with replacement.
+
+    SplitMix64 is chained over seed, step and index; its 64 bits become a start by multiply-shift,
+    floor(hash * num_starts / 2^64), which favours no start by more than num_starts / 2^64.
+
+    Args:
+        seed: in [0, 2^63).
+        step: optimizer step, counted from zero.
+        indices: which windows of the step's batch, counted from zero over all its micro-batches.
+        num_starts: possible starts; at least 1.
+
+    Returns:
+        (len(indices),) int64 in [0, num_starts).
+
+    Source: Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators", fig. 17.
+    Departure: one mix per part of the key instead of one sequence.
+
+    >>> window_starts(seed=0, step=3, indices=range(4), num_starts=1000).tolist()
+    [219, 257, 354, 16]
+    """
+    key = _mix(_mix(np.uint64(seed)) ^ np.uint64(step))
+    hashes = _mix(key ^ np.arange(indices.start, indices.stop, indices.step, dtype=np.uint64))
+    return _high_product(hashes, np.uint64(num_starts)).astype(np.int64)
+
+
+def sample_batch(
+    tokens: np.ndarray,
+    *,
+    seed: int,
+    step: int,
+    indices: range,
+    context_length: int,
+    device: torch.device | str,
+) -> tuple[Tensor, Tensor]:
+    """Read the windows `indices` of one step.
+
+    Args:
+        tokens: (n,) unsigned integers; token ids in corpus order, usually a memmap.
+        seed: see `window_starts`.
+        step: see `window_starts`.
+        indices: the windows of one micro-batch.
+        context_length: tokens per window.
+        device: where the tensors go.
+
+    Returns:
+        inputs and targets, (b, t) int64; targets sit one token later.
+
+    Raises:
+        ValueError: the stream cannot hold one window and its last target.
+
+    >>> x, y = sample_batch(np.arange(9), seed=0, step=0, indices=range(2), context_length=4,
+    ...                     device="cpu")
+    >>> tuple(x.shape), bool((y == x + 1).all())
+    ((2, 4), True)
+    """
+    num_starts = _count_starts(tokens, context_length=context_length)
+    starts = window_starts(seed=seed, step=step, indices=indices, num_starts=num_starts)
+    return read_windows(tokens, starts=starts, context_length=context_length, device=device)
+
+
+def get_batch(
+    dataset: np.ndarray,
+    batch_size: int,
+    context_length: int,
+    device: torch.device | str,
+    *,
+    rng: np.random.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Draw windows uniformly, with replacement, anew at each call.
+
+    Args:
+        dataset: (n,) integers; token ids, in memory or a memmap.
+        batch_size: windows to draw.
+        context_length: tokens per window.
+        device: where the tensors go; torch's own error where it cannot be used.
+        rng: the source of randomness; None: fresh entropy at every call.
+
+    Returns:
+        inputs and targets, (b, t) int64; targets sit one token later.
+
+    Raises:
+        ValueError: the dataset cannot hold one window and its last target, or the batch is empty.
+
+    >>> x, y = get_batch(np.arange(9), 2, 4, "cpu", rng=np.random.default_rng(0))
+    >>> tuple(x.shape), bool((y == x + 1).all())
+    ((2, 4), True)
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}, but a batch needs at least 1 window")
+    num_starts = _count_starts(dataset, context_length=context_length)
+    starts = (np.random.default_rng() if rng is None else rng).integers(num_starts, size=batch_size)
+    return read_windows(dataset, starts=starts, context_length=context_length, device=device)
+
+
+def read_windows(
+    tokens: np.ndarray, *, starts: np.ndarray, context_length: int, device: torch.device | str
+) -> tuple[Tensor, Tensor]:
+    """Read the windows that begin at `starts`, and their targets one token later.
+
+    Args:
+        tokens: (n,) integers; every start + context_length is below n.
+        starts: (b,) int64.
+        context_length: tokens per window.
+        device: where the tensors go; to CUDA through pinned memory, without waiting.
+
+    Returns:
+        inputs and targets, (b, t) int64, contiguous.
+    """
+    index = starts[:, None] + np.arange(context_length + 1)  # (b, t+1): one gather, not b slices
+    # A memmap viewed as a plain array still reads only the pages that the gather touches.
+    windows = torch.from_numpy(np.asarray(tokens)[index].astype(np.int64))
+    device = torch.device(device)
+    if device.type == "cuda" and torch.cuda.is_available():
+        windows = windows.pin_memory()
+    windows = windows.to(device, non_blocking=True)
+    return windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
+
+
+def _count_starts(tokens: np.ndarray, *, context_length: int) -> int:
+    if context_length < 1:
+        raise ValueError(f"context_length is {context_length}, but a window needs at least 1 token")
+    num_starts = len(tokens) - context_length
+    if num_starts < 1:
+        raise ValueError(
+            f"token stream holds {len(tokens)} tokens, but context_length={context_length} needs "
+            f"at least {context_length + 1}; shorten the context or encode more text"
+        )
+    return num_starts
+
+
+def _mix(state: np.ndarray | np.uint64) -> np.ndarray:
+    """Advance a SplitMix64 state by one and return its output; a bijection of uint64."""
+    # An array even for one value: uint64 arrays wrap around silently, uint64 scalars warn.
+    mixed = np.atleast_1d(state) + _GOLDEN_GAMMA
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def _high_product(a: np.ndarray, b: np.uint64) -> np.ndarray:
+    """Return the upper 64 of the 128 bits of a * b, by the schoolbook in halves of 32 bits."""
+    half = np.uint64(32)
+    a_high, a_low, b_high, b_low = a >> half, a & _LOW_HALF, b >> half, b & _LOW_HALF
+    middle = a_high * b_low + (a_low * b_low >> half)
+    carry = a_low * b_high + (middle & _LOW_HALF)
+    return a_high * b_high + (middle >> half) + (carry >> half)
