@@ -1,1 +1,19 @@
-"""trainer."""
+"""From raw text to a trained language model: the application that uses all five packages."""
+
+from trainer.batches import get_batch
+from trainer.config import RunConfig
+from trainer.generate import generate
+from trainer.presets import load_preset
+from trainer.run import RunResult, train
+from trainer.serialization import load_checkpoint, save_checkpoint
+
+__all__ = [
+    "RunConfig",
+    "RunResult",
+    "generate",
+    "get_batch",
+    "load_checkpoint",
+    "load_preset",
+    "save_checkpoint",
+    "train",
+]

@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from nn_layers import ModelConfig
-
 from bpe import resolve_pattern
+from nn_layers import ModelConfig
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -21,7 +20,7 @@ class CorpusConfig:
     """Where the text comes from."""
 
     source: Literal["stdlib", "tinystories", "owt", "files"]
-    """stdlib: this interpreter's own source, offline; tinystories, owt: downloaded; files: yours."""
+    """stdlib: Python's own source, offline; tinystories, owt: downloaded; files: yours."""
     train: tuple[Path, ...] = ()
     """UTF-8 text files to train on; naming any makes the source `files`."""
     validation: tuple[Path, ...] = ()
@@ -44,7 +43,9 @@ class CorpusConfig:
                 "corpus.validation names files but corpus.train does not; name both or neither"
             )
         if self.source == "files" and not self.train:
-            raise ValueError("corpus.source is files, but corpus.train names none; name at least one")
+            raise ValueError(
+                "corpus.source is files, but corpus.train names none; name at least one"
+            )
         if self.source != "files" and self.train:
             raise ValueError(
                 f"corpus.source is {self.source!r}, but corpus.train names files; "
@@ -67,7 +68,8 @@ class TokenizerConfig:
         """Refuse a vocabulary that cannot hold the bytes, and a pattern that does not compile."""
         if self.vocab_size < 257:
             raise ValueError(
-                f"tokenizer.vocab-size is {self.vocab_size}, but 256 bytes and {END_OF_TEXT} need 257"
+                f"tokenizer.vocab-size is {self.vocab_size}, but 256 bytes and {END_OF_TEXT} "
+                "need 257; raise it"
             )
         if self.num_workers is not None and self.num_workers < 1:
             raise ValueError(f"tokenizer.num-workers is {self.num_workers}, but must be at least 1")
@@ -76,7 +78,7 @@ class TokenizerConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSection:
-    """The Transformer; the vocabulary size comes from the tokenizer. See `nn_layers.ModelConfig`."""
+    """The Transformer (`nn_layers.ModelConfig`); the tokenizer gives the vocabulary size."""
 
     context_length: int
     """Positions the model sees at once; tokens."""
@@ -140,7 +142,9 @@ class OptimizerConfig:
         _require_positive("optimizer", self, "learning_rate", "eps")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"optimizer.{name} is {getattr(self, name)}, but must be in [0, 1)")
+                raise ValueError(
+                    f"optimizer.{name} is {getattr(self, name)}, but must be in [0, 1)"
+                )
         if self.weight_decay < 0:
             raise ValueError(f"optimizer.weight-decay is {self.weight_decay}, but must be >= 0")
         if self.max_grad_norm is not None:
@@ -209,6 +213,8 @@ class EvaluationConfig:
     """Fixed validation windows scored each time."""
     batch_size: int = 32
     """Windows scored at once; changes memory, not the result."""
+    final_tokens: int | None = None
+    """Validation tokens scored, once each, at the end of the run; None: all of them."""
     target_loss: float | None = None
     """Aim for the validation loss, nats a token; the report says whether it was reached."""
     sample_prompt: str = ""
@@ -225,6 +231,8 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         _require_positive("evaluation", self, "every_steps", "num_windows", "batch_size")
+        if self.final_tokens is not None:
+            _require_positive("evaluation", self, "final_tokens")
         if self.sample_tokens < 0:
             raise ValueError(f"evaluation.sample-tokens is {self.sample_tokens}, but must be >= 0")
         if self.sample_temperature < 0:
@@ -232,7 +240,9 @@ class EvaluationConfig:
                 f"evaluation.sample-temperature is {self.sample_temperature}, but must be >= 0"
             )
         if not 0 < self.sample_top_p <= 1:
-            raise ValueError(f"evaluation.sample-top-p is {self.sample_top_p}, but must be in (0, 1]")
+            raise ValueError(
+                f"evaluation.sample-top-p is {self.sample_top_p}, but must be in (0, 1]"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -291,8 +301,8 @@ class RunConfig:
             raise ValueError(f"seed is {self.seed}, but must be in [0, 2^63)")
         if self.schedule.warmup_steps > self.schedule_steps:
             raise ValueError(
-                f"schedule.warmup-steps is {self.schedule.warmup_steps}, but the schedule ends at step "
-                f"{self.schedule_steps}; shorten the warm-up or raise training.max-steps"
+                f"schedule.warmup-steps is {self.schedule.warmup_steps}, but the schedule ends at "
+                f"step {self.schedule_steps}; shorten the warm-up or raise training.max-steps"
             )
 
     @property

@@ -1,0 +1,248 @@
+"""Turn the arguments of `train` and `prepare` into a run configuration.
+
+Stage: argv -> *preset or saved run, plus overrides* -> RunConfig. The only module that knows tyro.
+Not here: what the commands do (`cli.py`), where run directories live (`run_directory.py`).
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import tyro
+
+from trainer.config import (
+    CheckpointConfig,
+    CorpusConfig,
+    EvaluationConfig,
+    LoggingConfig,
+    ModelSection,
+    OptimizerConfig,
+    RunConfig,
+    ScheduleConfig,
+    TokenizerConfig,
+    TrainingConfig,
+)
+from trainer.presets import DEFAULT_PRESET, load_config, load_preset, preset_names
+from trainer.run_directory import find_run_to_resume
+
+RESUMABLE_SECTIONS = ("evaluation", "checkpoint", "logging")
+
+_DESCRIPTION = """Train a language model from raw text: tokenizer, token files, model, report.
+
+PRESET names a set of values ({presets}); every one of them can be overridden below. Examples:
+
+  train                                             the quickstart: Python's own source, no network
+  train --corpus.train a.txt --training.max-steps 500    your own text
+  train tinystories-cpu --run-dir runs/mine         downloads TinyStories, says so before it does
+  train --resume auto                               go on with the newest run of the preset"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainRequest:
+    """What the command line asked for."""
+
+    config: RunConfig
+    run_dir: Path | None
+    """Where the run lives; None: the next free directory."""
+    resume: bool
+    """Whether `run_dir` is a run to go on with."""
+    print_config: bool
+    """Only print the configuration."""
+    note: str | None = None
+    """What the user should know before the run starts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arguments:
+    """The parser's view of a run; the sections again, in help order, behind one positional."""
+
+    preset: tyro.conf.Positional[str]
+    """Which preset to start from."""
+    run_dir: Path | None = None
+    """Directory of the run; must not exist yet unless --resume. Default: runs/PRESET-NNN."""
+    resume: Annotated[str | None, tyro.conf.arg(metavar="RUN|auto")] = None
+    """Run directory to go on with; auto: --run-dir, or else the newest run of the preset."""
+    print_config: bool = False
+    """Print the resolved configuration as TOML and stop."""
+    seed: int = 0
+    """Initial weights, training windows and samples follow from it; in [0, 2^63)."""
+    device: str = "auto"
+    """auto (CUDA where there is one), cpu, cuda, cuda:1, ..."""
+    dtype: str = "auto"
+    """Compute type: auto, float32 or bfloat16; weights stay float32."""
+    corpus: CorpusConfig
+    tokenizer: TokenizerConfig
+    model: tyro.conf.FlagConversionOff[ModelSection]
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    training: TrainingConfig
+    evaluation: tyro.conf.FlagConversionOff[EvaluationConfig]
+    checkpoint: CheckpointConfig
+    logging: LoggingConfig
+
+
+def parse_train(argv: Sequence[str], *, prog: str = "train") -> TrainRequest:
+    """Parse the command line of `train`.
+
+    Raises:
+        ValueError: an unknown preset, a value out of range, a run that cannot be resumed, or an
+            override that a resumed run does not admit.
+        SystemExit: an unknown option or an unreadable value (2), or `--help` (0).
+    """
+    peeked = _peek(argv)
+    saved_run = None
+    if peeked.resume is not None:
+        saved_run = find_run_to_resume(
+            peeked.resume, preset=peeked.preset or DEFAULT_PRESET, run_dir=peeked.run_dir
+        )
+    base = _base_config(peeked, saved_run)
+    arguments = tyro.cli(
+        _Arguments,
+        default=_arguments_from(base),
+        args=list(argv),
+        prog=prog,
+        description=_DESCRIPTION.format(presets=", ".join(preset_names())),
+    )
+    config = _config_from(arguments)
+    if saved_run is not None:
+        _require_resumable(base, config, run_dir=saved_run)
+    return TrainRequest(
+        config=config,
+        run_dir=saved_run or arguments.run_dir,
+        resume=saved_run is not None,
+        print_config=arguments.print_config,
+        note=_nothing_to_resume(peeked) if peeked.resume and saved_run is None else None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateRequest:
+    """Continue a prompt with the newest model of a run; the text streams to stdout."""
+
+    run: tyro.conf.Positional[Path]
+    """Run directory, as `train` leaves it."""
+    prompt: str = ""
+    """Text to continue; empty: start from end-of-text."""
+    temperature: float = 0.8
+    """Sharpness: 0 is greedy, 1 the model's own distribution."""
+    top_p: float = 0.95
+    """Draw from the smallest set of tokens with this probability, in (0, 1]."""
+    top_k: int | None = None
+    """Draw from the k likeliest tokens only, at least 1."""
+    max_tokens: int = 256
+    """Stop after this many tokens, if end-of-text does not come first; at least 1."""
+    seed: int = 0
+    """Equal seeds give equal text."""
+    device: str | None = None
+    """Where to compute; default: as the run's configuration says."""
+    cache: bool = True
+    """Keep keys and values of earlier tokens; without, the same text, slower."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRequest:
+    """Score every validation token of a run once; prints nats a token and bits per byte."""
+
+    run: tyro.conf.Positional[Path]
+    """Run directory, as `train` leaves it."""
+    batch_size: int = 32
+    """Windows scored at once; changes memory, not the result."""
+    device: str | None = None
+    """Where to compute; default: as the run's configuration says."""
+    json: bool = False
+    """Print a JSON object instead of a table."""
+
+
+def parse_generate(argv: Sequence[str]) -> GenerateRequest:
+    """Parse the command line of `generate`."""
+    return tyro.cli(GenerateRequest, args=list(argv), prog="generate")
+
+
+def parse_evaluate(argv: Sequence[str]) -> EvaluateRequest:
+    """Parse the command line of `evaluate`.
+
+    Raises:
+        ValueError: an empty batch.
+    """
+    request = tyro.cli(EvaluateRequest, args=list(argv), prog="evaluate")
+    if request.batch_size < 1:
+        raise ValueError(f"--batch-size is {request.batch_size}, but must be at least 1")
+    return request
+
+
+def _nothing_to_resume(peeked: argparse.Namespace) -> str:
+    where = peeked.run_dir or f"runs/{peeked.preset or DEFAULT_PRESET}-NNN"
+    return f"no run to resume at {where}: starting at step 0"
+
+
+class _SilentParser(argparse.ArgumentParser):
+    """A parser whose complaints are left to the real one."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}; see --help")
+
+
+def _peek(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the options that decide what the defaults of all others are."""
+    parser = _SilentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--run-dir", "--run_dir", type=Path)
+    parser.add_argument("--resume")
+    parser.add_argument("--corpus.train", dest="train", type=Path, nargs="+")
+    peeked, _ = parser.parse_known_args(argv)
+    is_preset = bool(argv) and not argv[0].startswith("-")
+    peeked.preset = argv[0] if is_preset else None
+    return peeked
+
+
+def _base_config(peeked: argparse.Namespace, saved_run: Path | None) -> RunConfig:
+    if saved_run is not None:
+        return load_config(saved_run / "config.toml")
+    config = load_preset(peeked.preset or DEFAULT_PRESET)
+    if peeked.train is None:
+        return config
+    corpus = dataclasses.replace(config.corpus, source="files", train=tuple(peeked.train))
+    return dataclasses.replace(config, corpus=corpus)
+
+
+def _arguments_from(config: RunConfig) -> _Arguments:
+    return _Arguments(
+        **{spec.name: getattr(config, spec.name) for spec in dataclasses.fields(RunConfig)}
+    )
+
+
+def _config_from(arguments: _Arguments) -> RunConfig:
+    return RunConfig(
+        **{spec.name: getattr(arguments, spec.name) for spec in dataclasses.fields(RunConfig)}
+    )
+
+
+def _require_resumable(saved: RunConfig, asked: RunConfig, *, run_dir: Path) -> None:
+    refused = sorted(
+        key
+        for key in _differing_keys(saved, asked)
+        if key != "training.max-steps" and key.split(".")[0] not in RESUMABLE_SECTIONS
+    )
+    if refused:
+        raise ValueError(
+            f"{run_dir} is resumed with its saved configuration, so these cannot change: "
+            f"{', '.join(refused)}; only training.max-steps, evaluation, checkpoint and logging "
+            "may; start a new run for anything else"
+        )
+
+
+def _differing_keys(saved: RunConfig, asked: RunConfig) -> list[str]:
+    keys = []
+    for spec in dataclasses.fields(RunConfig):
+        old, new = getattr(saved, spec.name), getattr(asked, spec.name)
+        if dataclasses.is_dataclass(old):
+            keys += [
+                f"{spec.name}.{item.name.replace('_', '-')}"
+                for item in dataclasses.fields(old)
+                if getattr(old, item.name) != getattr(new, item.name)
+            ]
+        elif old != new:
+            keys.append(spec.name.replace("_", "-"))
+    return keys

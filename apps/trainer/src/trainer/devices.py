@@ -1,0 +1,57 @@
+"""Choose where the run computes and in what type.
+
+Stage: configuration -> *device, compute type* -> model. Not here: tuning of either.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device that `name` means; `auto` is CUDA where there is one.
+
+    Raises:
+        ValueError: no such device here; says what there is.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device {name!r} is unknown to torch; {_available()}") from error
+    usable = device.type in ("cpu", "cuda") and (
+        device.type == "cpu"
+        or (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count())
+    )
+    if not usable:
+        raise ValueError(f"device {name!r} cannot be used here; {_available()}")
+    return device
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the compute type that `name` means; `auto` is bfloat16 on CUDA, else float32.
+
+    >>> resolve_dtype("auto", torch.device("cpu"))
+    torch.float32
+    """
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def device_name(device: torch.device) -> str:
+    """Return what the vendor calls the device, or `cpu`."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Return the context in which matrix products run in `dtype`; float32 needs none."""
+    if dtype == torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
+
+
+def _available() -> str:
+    names = ["auto", "cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    return f"available: {', '.join(names)}"

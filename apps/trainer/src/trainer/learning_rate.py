@@ -1,0 +1,36 @@
+"""Say the learning rate of each step.
+
+Stage: schedule section -> *learning rate* -> optimizer. The curves themselves belong to `optim`.
+"""
+
+from optim import lr_cosine_schedule, lr_linear_schedule, lr_wsd_schedule
+from trainer.config import RunConfig
+
+WSD_DECAY_FRACTION = 0.2
+
+
+def learning_rate(config: RunConfig, step: int, *, training_seconds: float = 0.0) -> float:
+    """Return the learning rate of update `step`, counted from 1.
+
+    The last update of the schedule has the final rate. Under `training.max_hours` the schedule is
+    as far as the steps or the clock, whichever is further, so a run cut short still decays.
+
+    Args:
+        config: the run.
+        step: 1 for the first update.
+        training_seconds: wall clock spent on training so far; used under `max_hours` only.
+    """
+    schedule, peak = config.schedule, config.optimizer.learning_rate
+    total, warmup = config.schedule_steps, schedule.warmup_steps
+    if config.training.max_hours is not None and step > warmup:
+        elapsed = training_seconds / (3600 * config.training.max_hours)
+        step = max(step, round(elapsed * total))
+    floor = peak * schedule.final_fraction
+    if schedule.name == "cosine":
+        return lr_cosine_schedule(step, peak, floor, warmup, total)
+    if schedule.name == "linear":
+        return lr_linear_schedule(step, peak, floor, warmup, total)
+    if schedule.name == "wsd":
+        decay = max(1, min(round(total * WSD_DECAY_FRACTION), total - warmup))
+        return lr_wsd_schedule(step, peak, floor, warmup, total - warmup - decay, decay)
+    return peak * min(1.0, step / warmup) if warmup else peak

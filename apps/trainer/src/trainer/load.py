@@ -1,0 +1,67 @@
+"""Load a trained run: its configuration, tokenizer and newest model.
+
+Stage: run directory -> *model, tokenizer* -> samples, scores.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nn_layers import TransformerLM
+from tokenizer import Tokenizer
+from trainer.checkpoint import load_model, newest_checkpoint
+from trainer.config import RunConfig
+from trainer.devices import resolve_device, resolve_dtype
+from trainer.presets import load_config
+from trainer.run import build_model
+from trainer.run_directory import RunDirectory, require_run
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRun:
+    """A trained model, ready to use."""
+
+    run: RunDirectory
+    config: RunConfig
+    tokenizer: Tokenizer
+    model: TransformerLM
+    device: torch.device
+    dtype: torch.dtype
+    step: int
+    skipped: list[str]
+    """Why newer checkpoints were not used."""
+
+
+def load_run(path: Path, *, device: str | None = None) -> LoadedRun:
+    """Load the newest valid checkpoint of the run at `path`.
+
+    Args:
+        path: a run directory.
+        device: where to put the model; None: as the run's configuration says.
+
+    Raises:
+        ValueError: no run, no valid checkpoint yet, or a checkpoint of another model.
+    """
+    run = require_run(path)
+    config = load_config(run.config)
+    checkpoint, skipped = newest_checkpoint(path)
+    if checkpoint is None:
+        reasons = "".join(f"; skipped {reason}" for reason in skipped)
+        raise ValueError(
+            f"{path} has no valid checkpoint{reasons}; train it first: --resume {path}"
+        )
+    tokenizer = Tokenizer.load(run.tokenizer)
+    target = resolve_device(device or config.device)
+    model = build_model(config, vocab_size=tokenizer.vocab_size, device=target)
+    load_model(checkpoint, model)
+    return LoadedRun(
+        run=run,
+        config=config,
+        tokenizer=tokenizer,
+        model=model.eval(),
+        device=target,
+        dtype=resolve_dtype(config.dtype, target),
+        step=checkpoint.step,
+        skipped=skipped,
+    )

@@ -1,0 +1,210 @@
+"""Run the optimizer steps of a run: log, save, evaluate, sample, stop when asked.
+
+Stage: prepared data, model -> *training loop* -> checkpoints, metrics, samples. A checkpoint is
+saved before the evaluation of the same step, so an evaluation that dies costs no training.
+"""
+
+import math
+import time
+from dataclasses import asdict, dataclass, field
+
+import torch
+
+from nn_layers import TransformerLM
+from tokenizer import Tokenizer
+from trainer.checkpoint import prune_checkpoints, write_checkpoint
+from trainer.config import RunConfig
+from trainer.evaluate import evaluate_windows
+from trainer.generate import generate_text
+from trainer.interrupts import StopRequest
+from trainer.learning_rate import learning_rate
+from trainer.metrics import MetricsLog
+from trainer.prepare import PreparedData
+from trainer.presets import config_to_toml
+from trainer.progress import Reporter, Stage
+from trainer.run_directory import RunDirectory, write_text_atomically
+from trainer.step import StepResult, training_step
+from trainer.throughput import Throughput
+
+
+@dataclass(slots=True)
+class LoopState:
+    """How far a run is; saved with each checkpoint."""
+
+    step: int = 0
+    """Updates made."""
+    tokens: int = 0
+    """Training tokens seen."""
+    seconds: float = 0.0
+    """Wall clock in the loop, over all sittings."""
+
+
+@dataclass(slots=True)
+class Session:
+    """All that one sitting of a run works with."""
+
+    config: RunConfig
+    run: RunDirectory
+    data: PreparedData
+    model: TransformerLM
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    dtype: torch.dtype
+    metrics: MetricsLog
+    throughput: Throughput
+    reporter: Reporter
+    state: LoopState = field(default_factory=LoopState)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that the data was encoded with."""
+        return self.data.tokenizer
+
+    def is_finished(self) -> bool:
+        """Whether the steps or the hours are used up."""
+        hours = self.config.training.max_hours
+        out_of_time = hours is not None and self.state.seconds >= 3600 * hours
+        return self.state.step >= self.config.training.max_steps or out_of_time
+
+
+def run_steps(session: Session, stop: StopRequest) -> None:
+    """Train until the run is finished or `stop` is requested; leaves a checkpoint either way.
+
+    Raises:
+        ValueError: the loss or the gradient is no longer finite; nothing is saved from then on.
+    """
+    state, config = session.state, session.config
+    session.model.train()
+    clock, saved_step = _Clock(state), state.step
+    total = config.training.max_steps
+    with session.reporter.stage("train", total=total, unit="steps") as stage:
+        while not session.is_finished() and not stop:
+            result = _one_step(session)
+            clock.tick()
+            is_last = session.is_finished() or bool(stop)
+            if is_last or state.step % config.logging.every_steps == 0:
+                _log_step(session, result, stage)
+                clock.tick()
+            if is_last or state.step % config.checkpoint.every_steps == 0:
+                _require_finite(result, session)
+                save(session)
+                saved_step = state.step
+            if not stop and (is_last or state.step % config.evaluation.every_steps == 0):
+                _evaluate(session, stage)
+            clock.tick()
+        if saved_step != state.step:
+            save(session)
+
+
+def save(session: Session) -> None:
+    """Write a checkpoint of the session, then drop the oldest beyond `checkpoint.keep`."""
+    with session.throughput.paused():
+        write_checkpoint(
+            session.run.path,
+            step=session.state.step,
+            model=session.model,
+            optimizer=session.optimizer,
+            state=asdict(session.state),
+            config_toml=config_to_toml(session.config),
+        )
+        if session.config.checkpoint.keep is not None:
+            prune_checkpoints(session.run.path, session.config.checkpoint.keep)
+
+
+def _one_step(session: Session) -> StepResult:
+    state, config = session.state, session.config
+    step = state.step + 1
+    result = training_step(
+        session.model,
+        session.optimizer,
+        config=config,
+        tokens=session.data.train.tokens,
+        step=step,
+        learning_rate=learning_rate(config, step, training_seconds=state.seconds),
+        device=session.device,
+        dtype=session.dtype,
+    )
+    state.step = step
+    state.tokens += config.tokens_per_step
+    session.throughput.add(config.tokens_per_step)
+    return result
+
+
+def _log_step(session: Session, result: StepResult, stage: Stage) -> None:
+    loss = _require_finite(result, session)  # waits for the device
+    state = session.state
+    speed = session.throughput.measure()
+    session.metrics.append(
+        {
+            "kind": "train",
+            "step": state.step,
+            "seconds": round(state.seconds, 3),
+            "tokens": state.tokens,
+            "loss": loss,
+            "learning_rate": session.optimizer.param_groups[0]["lr"],
+            "grad_norm": float(result.grad_norm),
+            "tokens_per_second": round(speed.tokens_per_second, 1),
+            "mfu": speed.mfu,
+        }
+    )
+    note = f"loss {loss:.3f}  {speed.tokens_per_second:,.0f} tok/s  MFU {speed.mfu_text}"
+    stage.update(state.step, note=note)
+
+
+def _evaluate(session: Session, stage: Stage) -> None:
+    config, state = session.config, session.state
+    with session.throughput.paused():
+        loss = evaluate_windows(
+            session.model,
+            session.data.validation.tokens,
+            num_windows=config.evaluation.num_windows,
+            context_length=config.model.context_length,
+            batch_size=config.evaluation.batch_size,
+            device=session.device,
+            dtype=session.dtype,
+        )
+        row = {"step": state.step, "seconds": round(state.seconds, 3), "tokens": state.tokens}
+        session.metrics.append({"kind": "evaluation", **row, "loss": loss})
+        stage.update(state.step, note=f"validation loss {loss:.4f}")
+        session.reporter.say(f"step {state.step:,}: validation loss {loss:.4f} nats a token")
+        if config.evaluation.sample_tokens:
+            write_text_atomically(session.run.sample(state.step), sample_text(session))
+
+
+def sample_text(session: Session) -> str:
+    """Return prompt and continuation, drawn by the run's seed."""
+    settings = session.config.evaluation
+    pieces = generate_text(
+        session.model,
+        session.tokenizer,
+        settings.sample_prompt,
+        max_tokens=settings.sample_tokens,
+        temperature=settings.sample_temperature,
+        top_p=settings.sample_top_p,
+        seed=session.config.seed,
+    )
+    return settings.sample_prompt + "".join(pieces)
+
+
+def _require_finite(result: StepResult, session: Session) -> float:
+    loss, norm = float(result.loss), float(result.grad_norm)
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise ValueError(
+            f"training diverged: at step {session.state.step} the loss is {loss} and the gradient "
+            f"norm {norm}; the checkpoints in {session.run.path} are from before; start again with "
+            "a lower optimizer.learning-rate or a longer schedule.warmup-steps"
+        )
+    return loss
+
+
+class _Clock:
+    """Adds the wall clock since the last tick to the state."""
+
+    def __init__(self, state: LoopState) -> None:
+        self._state = state
+        self._last = time.monotonic()
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        self._state.seconds += now - self._last
+        self._last = now

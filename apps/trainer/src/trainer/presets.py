@@ -1,0 +1,183 @@
+"""Read and write run configurations as TOML; find the presets that ship with the trainer.
+
+Stage: *TOML* -> RunConfig -> everything else. A key that no section has is an error that names the
+file, the key and the nearest valid one. TOML has no null, so an optional field that is off is
+written "none". Not here: the command line (`command_line.py`).
+"""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from importlib.resources import files
+from pathlib import Path
+
+from trainer.config import RunConfig
+
+DEFAULT_PRESET = "quickstart"
+
+
+def preset_names() -> list[str]:
+    """Return the names of the presets, the default one first.
+
+    >>> preset_names()[0]
+    'quickstart'
+    """
+    names = [
+        path.name.removesuffix(".toml") for path in files("trainer").joinpath("presets").iterdir()
+    ]
+    return sorted(names, key=lambda name: (name != DEFAULT_PRESET, name))
+
+
+def load_preset(name: str) -> RunConfig:
+    """Return the configuration of a preset.
+
+    Raises:
+        ValueError: there is no such preset; names the nearest one.
+
+    >>> load_preset("tinystories").total_tokens
+    327680000
+    """
+    names = preset_names()
+    if name not in names:
+        raise ValueError(
+            f"unknown preset {name!r}{_nearest(name, names)}; presets are {', '.join(names)}"
+        )
+    text = files("trainer").joinpath("presets", f"{name}.toml").read_text(encoding="utf-8")
+    return config_from_toml(text, origin=f"{name}.toml", preset=name)
+
+
+def load_config(path: Path) -> RunConfig:
+    """Return the configuration saved in a run directory's `config.toml`.
+
+    Raises:
+        ValueError: the file is not TOML, or does not describe a run.
+    """
+    return config_from_toml(path.read_text(encoding="utf-8"), origin=str(path))
+
+
+def config_from_toml(text: str, *, origin: str, preset: str | None = None) -> RunConfig:
+    """Build a `RunConfig` from TOML.
+
+    Args:
+        text: the TOML document, one table a section.
+        origin: what error messages call it.
+        preset: the preset's name, where the document does not hold it.
+
+    Raises:
+        ValueError: not TOML, an unknown or missing key, a value of the wrong type or out of range.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{origin} is not valid TOML: {error}") from error
+    if preset is not None:
+        document = {"preset": preset, **document}
+    return _build(RunConfig, document, origin=origin, prefix="")
+
+
+def config_to_toml(config: RunConfig) -> str:
+    """Return the TOML document from which `config_from_toml` builds the same configuration."""
+    plain, sections = [], []
+    for spec in dataclasses.fields(config):
+        value = getattr(config, spec.name)
+        if dataclasses.is_dataclass(value):
+            lines = [
+                f"{item.name} = {_toml_value(getattr(value, item.name))}"
+                for item in dataclasses.fields(value)
+            ]
+            sections.append("\n".join([f"[{spec.name}]", *lines]))
+        else:
+            plain.append(f"{spec.name} = {_toml_value(value)}")
+    return "\n\n".join(["\n".join(plain), *sections]) + "\n"
+
+
+def _build(cls: type, document: dict[str, object], *, origin: str, prefix: str) -> typing.Any:
+    specs = {spec.name: spec for spec in dataclasses.fields(cls)}
+    for key in document:
+        if key not in specs:
+            raise ValueError(f"{origin}: unknown key {prefix + key!r}{_nearest(key, list(specs))}")
+    values = {}
+    for name, spec in specs.items():
+        if name in document:
+            values[name] = _convert(document[name], spec.type, origin=origin, key=prefix + name)
+        elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
+            raise ValueError(f"{origin}: missing key {prefix + name!r}; add it")
+    return cls(**values)
+
+
+def _convert(value: object, kind: typing.Any, *, origin: str, key: str) -> object:
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ValueError(f"{origin}: {key!r} is {value!r}, but must be a table [{key}]")
+        return _build(typing.cast(type, kind), value, origin=origin, prefix=f"{key}.")
+    converted = _convert_scalar(value, kind)
+    if converted is _INVALID:
+        raise ValueError(f"{origin}: {key!r} is {value!r}, but must be {_describe(kind)}")
+    return converted
+
+
+_INVALID = object()
+
+
+def _convert_scalar(value: object, kind: typing.Any) -> object:
+    """Return `value` as `kind`, or `_INVALID`; bool is not an int, an int is a float."""
+    origin = typing.get_origin(kind)
+    if origin is typing.Literal:
+        return value if value in typing.get_args(kind) else _INVALID
+    if origin is types.UnionType:
+        inner = next(arg for arg in typing.get_args(kind) if arg is not type(None))
+        return None if value == "none" else _convert_scalar(value, inner)
+    if origin is tuple:
+        items = [Path(item) for item in value] if _is_strings(value) else None
+        return _INVALID if items is None else tuple(items)
+    if kind is Path:
+        return Path(value) if isinstance(value, str) else _INVALID
+    if kind is float and type(value) is int:
+        return float(value)
+    return value if type(value) is kind else _INVALID
+
+
+def _is_strings(value: object) -> typing.TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _describe(kind: typing.Any) -> str:
+    origin = typing.get_origin(kind)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(repr, typing.get_args(kind)))
+    if origin is types.UnionType:
+        inner = next(arg for arg in typing.get_args(kind) if arg is not type(None))
+        return f'{_describe(inner)} or "none"'
+    if origin is tuple:
+        return "a list of paths"
+    names = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
+    return names.get(kind, "a path")
+
+
+def _toml_value(value: object) -> str:
+    if value is None:
+        return '"none"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    return _toml_string(str(value))
+
+
+def _toml_string(text: str) -> str:
+    """Quote as a TOML basic string; control characters are escaped as TOML 1.0 demands."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    body = "".join(
+        char if char >= " " and char != "\x7f" else f"\\u{ord(char):04x}" for char in escaped
+    )
+    return f'"{body}"'
+
+
+def _nearest(word: str, choices: list[str]) -> str:
+    """Return `; did you mean 'x'?` for the nearest choice, nearest by any measure at all."""
+    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.0)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,172 @@
+"""Lay out a run directory: what lies where, which is free, which is the newest.
+
+Stage: every stage writes here. Not here: the content of checkpoints (`checkpoint.py`) and of the
+metrics (`metrics.py`).
+
+    runs/quickstart-001/
+        config.toml  data.json  metrics.jsonl  loss.svg  summary.json
+        tokenizer/  samples/step-N.txt  checkpoints/step-N/
+"""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RUNS = Path("runs")
+_AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """The paths of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration, TOML."""
+        return self.path / "config.toml"
+
+    @property
+    def data(self) -> Path:
+        """Hashes of the token files that the run trains on, JSON."""
+        return self.path / "data.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def curve(self) -> Path:
+        """Loss against steps, SVG."""
+        return self.path / "loss.svg"
+
+    @property
+    def summary(self) -> Path:
+        """The final report, JSON; present once the run is finished."""
+        return self.path / "summary.json"
+
+    @property
+    def tokenizer(self) -> Path:
+        """A copy of the tokenizer, so that the directory is complete by itself."""
+        return self.path / "tokenizer"
+
+    def sample(self, step: int) -> Path:
+        """The text sampled at `step`."""
+        return self.path / "samples" / f"step-{step}.txt"
+
+
+def next_free_run(preset: str, *, runs: Path = RUNS) -> Path:
+    """Return `runs/<preset>-NNN` with the smallest number above all that exist."""
+    return runs / f"{preset}-{max(_numbered_runs(preset, runs), default=0) + 1:03d}"
+
+
+def create_run(path: Path) -> RunDirectory:
+    """Make an empty run directory.
+
+    Raises:
+        ValueError: the path exists.
+    """
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError as error:
+        raise ValueError(
+            f"run directory {path} exists; go on with it by --resume {path}, "
+            "or name another by --run-dir"
+        ) from error
+    return RunDirectory(path)
+
+
+def find_run_to_resume(asked: str, *, preset: str, run_dir: Path | None = None) -> Path | None:
+    """Return the run directory that `--resume asked` means; None: there is none, start anew.
+
+    Args:
+        asked: a run directory, or `auto`: `run_dir`, or else the newest run of the preset.
+        preset: whose runs `auto` looks at.
+        run_dir: what `--run-dir` says, if anything.
+
+    Raises:
+        ValueError: a directory is named that is no run, or two different ones are.
+    """
+    if asked == _AUTO:
+        path = run_dir or _newest_run(preset)
+        return path if path is not None and RunDirectory(path).config.exists() else None
+    path = Path(asked)
+    if run_dir is not None and run_dir != path:
+        raise ValueError(f"--resume names {path} and --run-dir {run_dir}; name one run")
+    return require_run(path).path
+
+
+def require_run(path: Path) -> RunDirectory:
+    """Return the run at `path`.
+
+    Raises:
+        ValueError: there is no run.
+    """
+    run = RunDirectory(path)
+    if not run.config.exists():
+        raise ValueError(
+            f"{path} is not a run directory: it has no config.toml; name one that train left"
+        )
+    return run
+
+
+def require_same_data(run: RunDirectory, hashes: dict[str, str]) -> None:
+    """Insist that prepared data is what the run recorded.
+
+    Raises:
+        ValueError: the text or the tokenizer is another one.
+    """
+    recorded = read_json(run.data)
+    changed = sorted(key for key, value in hashes.items() if recorded.get(key) != value)
+    if changed:
+        raise ValueError(
+            f"the text or tokenizer changed since {run.path} began: {', '.join(changed)} differ "
+            f"from {run.data}; restore the text or start a new run"
+        )
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a small UTF-8 file so that it is complete or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".tmp")
+    with beside.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}; restore it or start anew") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"{path} holds {type(document).__name__}, but must hold a JSON object")
+    return document
+
+
+def write_json_atomically(path: Path, document: object) -> None:
+    """Write a JSON document so that it is complete or absent."""
+    write_text_atomically(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def _newest_run(preset: str, runs: Path = RUNS) -> Path | None:
+    numbers = _numbered_runs(preset, runs)
+    return numbers[max(numbers)] if numbers else None
+
+
+def _numbered_runs(preset: str, runs: Path) -> dict[int, Path]:
+    pattern = re.compile(re.escape(preset) + r"-(\d{3,})")
+    paths = runs.iterdir() if runs.is_dir() else ()
+    return {int(match[1]): path for path in paths if (match := pattern.fullmatch(path.name))}

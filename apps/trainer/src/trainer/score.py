@@ -1,0 +1,78 @@
+"""Score a model on the validation text, every token once.
+
+Stage: trained model, validation tokens -> *nats a token, bits per byte*. The sum itself is
+`evaluate.score_stream`; here are the run's data and its tokenizer's byte lengths.
+"""
+
+import numpy as np
+import torch
+
+from nn_layers import TransformerLM
+from tokenizer import Tokenizer
+from trainer.evaluate import StreamScore, score_stream
+from trainer.load import LoadedRun
+from trainer.prepare import PreparedData, prepare
+from trainer.progress import Reporter
+from trainer.run_directory import require_same_data
+
+
+def score_validation(
+    model: TransformerLM,
+    data: PreparedData,
+    *,
+    context_length: int,
+    batch_size: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    reporter: Reporter,
+    num_tokens: int | None = None,
+) -> StreamScore:
+    """Score the first `num_tokens` validation tokens, once each; None: all of them."""
+    tokens = data.validation.tokens[:num_tokens]
+    with reporter.stage("score validation", total=len(tokens), unit="tokens") as stage:
+        return score_stream(
+            model,
+            tokens,
+            context_length=context_length,
+            batch_size=batch_size,
+            token_lengths=token_lengths(data.tokenizer),
+            end_of_text_id=data.end_of_text_id,
+            device=device,
+            dtype=dtype,
+            progress=lambda done, total: stage.update(done, total=total),
+        )
+
+
+def score_run(loaded: LoadedRun, *, batch_size: int, reporter: Reporter) -> dict[str, float]:
+    """Score a run's newest model on all of its validation text.
+
+    Raises:
+        ValueError: the text or tokenizer changed since the run began.
+    """
+    data = prepare(loaded.config, reporter=reporter)
+    require_same_data(loaded.run, data.hashes())
+    score = score_validation(
+        loaded.model,
+        data,
+        context_length=loaded.config.model.context_length,
+        batch_size=batch_size,
+        device=loaded.device,
+        dtype=loaded.dtype,
+        reporter=reporter,
+    )
+    return {
+        "step": loaded.step,
+        "tokens": score.num_tokens,
+        "bytes": score.num_bytes,
+        "nats_per_token": score.nats_per_token,
+        "perplexity": score.perplexity,
+        "bits_per_byte": score.bits_per_byte,
+    }
+
+
+def token_lengths(tokenizer: Tokenizer) -> np.ndarray:
+    """Return (v,) int64: bytes of text that each id stands for; special tokens stand for none."""
+    lengths = [len(tokenizer.decode_bytes([token])) for token in range(tokenizer.vocab_size)]
+    for token in tokenizer.special_tokens.values():
+        lengths[token] = 0
+    return np.array(lengths, dtype=np.int64)

@@ -1,0 +1,168 @@
+"""Report a finished run: its loss, its bits per byte beside simple compressors, its aim, its cost.
+
+Stage: trained model -> *summary.json, loss.svg, a table*.
+"""
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from trainer.baselines import compare_baselines
+from trainer.curve import write_loss_curve
+from trainer.evaluate import StreamScore
+from trainer.loop import Session, sample_text
+from trainer.metrics import read_metrics
+from trainer.run_directory import read_json, write_json_atomically, write_text_atomically
+from trainer.score import score_validation, token_lengths
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """One predictor of the validation text."""
+
+    name: str
+    bits_per_byte: float
+    nats_per_token: float | None
+    """None: it does not predict tokens."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """The final report of a run."""
+
+    preset: str
+    step: int
+    training_tokens: int
+    training_seconds: float
+    tokens_per_second: float
+    mfu: float | None
+    """None: the device's peak is unknown."""
+    scored_tokens: int
+    scored_bytes: int
+    """UTF-8 bytes of exactly the scored tokens' text."""
+    validation_loss: float
+    """Nats a token, each scored token once."""
+    comparisons: list[Comparison]
+    """The model first."""
+    target_loss: float | None
+    curve: str
+    sample: str
+    notes: list[str]
+
+    @property
+    def aim(self) -> str | None:
+        """Whether the aim was reached, in words; None: the preset has none."""
+        if self.target_loss is None:
+            return None
+        reached = "reached" if self.validation_loss <= self.target_loss else "missed"
+        return f"{reached}: validation loss {self.validation_loss:.4f}, aim {self.target_loss:.2f}"
+
+    @classmethod
+    def load(cls, path: Path) -> "Summary":
+        """Read `summary.json`."""
+        document = read_json(path)
+        document.pop("format")
+        document.pop("version")
+        rows = [Comparison(**row) for row in document.pop("comparisons")]
+        return cls(comparisons=rows, **document)
+
+    def save(self, path: Path) -> None:
+        """Write `summary.json`."""
+        document = {"format": "run-summary", "version": 1, **dataclasses.asdict(self)}
+        write_json_atomically(path, document)
+
+
+def summarize(session: Session) -> Summary:
+    """Score the model on the validation text, compare, sample, draw; write it to the run."""
+    score = score_validation(
+        session.model,
+        session.data,
+        context_length=session.config.model.context_length,
+        batch_size=session.config.evaluation.batch_size,
+        num_tokens=session.config.evaluation.final_tokens,
+        device=session.device,
+        dtype=session.dtype,
+        reporter=session.reporter,
+    )
+    sample = sample_text(session)
+    write_text_atomically(session.run.sample(session.state.step), sample)
+    write_loss_curve(
+        read_metrics(session.run.metrics),
+        session.run.curve,
+        title=session.run.path.name,
+        target_loss=session.config.evaluation.target_loss,
+    )
+    speed = session.throughput.average()
+    summary = Summary(
+        preset=session.config.preset,
+        step=session.state.step,
+        training_tokens=session.state.tokens,
+        training_seconds=round(session.state.seconds, 3),
+        tokens_per_second=round(speed.tokens_per_second, 1),
+        mfu=speed.mfu,
+        scored_tokens=score.num_tokens,
+        scored_bytes=score.num_bytes,
+        validation_loss=score.nats_per_token,
+        comparisons=_compare(session, score),
+        target_loss=session.config.evaluation.target_loss,
+        curve=str(session.run.curve),
+        sample=sample,
+        notes=list(session.data.notes),
+    )
+    summary.save(session.run.summary)
+    return summary
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """Print the report for people."""
+    console.print(_comparison_table(summary))
+    facts = Table(show_header=False, box=None, pad_edge=False)
+    mfu = "unknown" if summary.mfu is None else f"{summary.mfu:.1%}"
+    facts.add_row("validation loss", f"{summary.validation_loss:.4f} nats a token")
+    facts.add_row("training", f"{summary.step:,} steps, {summary.training_tokens:,} tokens")
+    duration = time.strftime("%H:%M:%S", time.gmtime(summary.training_seconds))
+    speed = f"{summary.tokens_per_second:,.0f} tokens/s, MFU {mfu}"
+    facts.add_row("time", f"{duration} in the training loop, {speed}")
+    if summary.aim is not None:
+        facts.add_row("aim", summary.aim)
+    facts.add_row("loss curve", summary.curve)
+    console.print(facts)
+    for note in summary.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
+    console.rule("sample")
+    console.print(summary.sample, markup=False, highlight=False)
+
+
+def _comparison_table(summary: Summary) -> Table:
+    table = Table(
+        title=f"{summary.scored_tokens:,} validation tokens, {summary.scored_bytes:,} bytes"
+    )
+    table.add_column("predictor")
+    table.add_column("bits per byte", justify="right")
+    table.add_column("nats a token", justify="right")
+    for row in summary.comparisons:
+        nats = "" if row.nats_per_token is None else f"{row.nats_per_token:.4f}"
+        table.add_row(row.name, f"{row.bits_per_byte:.4f}", nats)
+    return table
+
+
+def _compare(session: Session, score: StreamScore) -> list[Comparison]:
+    model = Comparison(
+        name="this model",
+        bits_per_byte=score.bits_per_byte,
+        nats_per_token=score.nats_per_token,
+    )
+    if not session.config.evaluation.baselines:
+        return [model]
+    session.reporter.say("comparing with xz -9, a unigram and a smoothed bigram")
+    rows = compare_baselines(
+        session.data.train.tokens,
+        session.data.validation.tokens[: score.num_tokens],
+        vocab_size=session.tokenizer.vocab_size,
+        token_lengths=token_lengths(session.tokenizer),
+    )
+    return [model, *rows]

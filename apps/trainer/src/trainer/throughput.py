@@ -1,0 +1,72 @@
+"""Measure tokens a second and the share of the device's peak that they amount to.
+
+Stage: beside the loop. MFU is model FLOPs over the datasheet's dense peak; where the device is not
+in `accounting`'s table it is unknown, which is not zero.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from accounting import peak_flops_per_second
+from trainer.devices import device_name
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Training speed over the last interval, evaluation and saving left out."""
+
+    tokens_per_second: float
+    mfu: float | None
+    """Model FLOP/s over peak FLOP/s in [0, 1]; None: the device's peak is unknown."""
+
+    @property
+    def mfu_text(self) -> str:
+        """The utilization in per cent, or `unknown`."""
+        return "unknown" if self.mfu is None else f"{self.mfu:.1%}"
+
+
+class Throughput:
+    """Counts tokens against the clock; what happens in `paused` does not count."""
+
+    def __init__(self, *, flops_per_token: float, device: torch.device, dtype: torch.dtype) -> None:
+        self._flops_per_token = flops_per_token
+        dtype_name = str(dtype).removeprefix("torch.")
+        self._peak = peak_flops_per_second(device_name(device), dtype_name)
+        self._tokens = self._total_tokens = 0
+        self._total_seconds = 0.0
+        self._start = time.monotonic()
+
+    def add(self, tokens: int) -> None:
+        """Count tokens of a step."""
+        self._tokens += tokens
+
+    def measure(self) -> Speed:
+        """Return the speed since the last call; the device must have been waited for."""
+        now = time.monotonic()
+        tokens, seconds = self._tokens, now - self._start
+        self._total_tokens += tokens
+        self._total_seconds += seconds
+        self._tokens, self._start = 0, now
+        return self._speed(tokens, seconds)
+
+    def average(self) -> Speed:
+        """Return the speed over all that was measured."""
+        return self._speed(self._total_tokens, self._total_seconds)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out the time spent inside."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._start += time.monotonic() - start
+
+    def _speed(self, tokens: int, seconds: float) -> Speed:
+        tokens_per_second = tokens / seconds if seconds > 0 else 0.0
+        flops_per_second = tokens_per_second * self._flops_per_token
+        return Speed(tokens_per_second, flops_per_second / self._peak if self._peak else None)

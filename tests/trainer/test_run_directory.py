@@ -1,0 +1,70 @@
+"""Run directories: the next free one, the one to resume, refusal of the rest."""
+
+from pathlib import Path
+
+import pytest
+
+from trainer.run_directory import (
+    create_run,
+    find_run_to_resume,
+    next_free_run,
+    read_json,
+    write_json_atomically,
+)
+
+
+def _make_run(path: Path) -> Path:
+    run = create_run(path)
+    run.config.write_text("")
+    return run.path
+
+
+def test_numbers_count_on_from_the_highest_run_of_the_preset(tmp_path: Path) -> None:
+    assert next_free_run("a", runs=tmp_path) == tmp_path / "a-001"
+    for name in ("a-001", "a-007", "a-b-100", "b-009", "a-xyz"):
+        (tmp_path / name).mkdir()
+    assert next_free_run("a", runs=tmp_path) == tmp_path / "a-008"
+
+
+def test_an_existing_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"exists; go on with it by --resume .* --run-dir"):
+        create_run(tmp_path)
+
+
+def test_auto_takes_the_newest_run_of_the_preset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_run_to_resume("auto", preset="a") is None
+    for name in ("runs/a-002", "runs/a-010", "runs/b-100"):
+        _make_run(Path(name))
+    assert find_run_to_resume("auto", preset="a") == Path("runs/a-010")
+
+
+def test_auto_prefers_run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _make_run(Path("runs/a-001"))
+    mine = _make_run(tmp_path / "mine")
+    assert find_run_to_resume("auto", preset="a", run_dir=mine) == mine
+    assert find_run_to_resume("auto", preset="a", run_dir=tmp_path / "new") is None
+
+
+def test_a_named_run_must_be_one(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"not a run directory: it has no config\.toml"):
+        find_run_to_resume(str(tmp_path), preset="a")
+    run = _make_run(tmp_path / "run")
+    with pytest.raises(ValueError, match="name one run"):
+        find_run_to_resume(str(run), preset="a", run_dir=tmp_path / "other")
+
+
+def test_json_is_read_back_and_damage_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_json_atomically(path, {"name": "Straße"})
+    assert read_json(path) == {"name": "Straße"}
+    assert [item.name for item in tmp_path.iterdir()] == ["x.json"]
+    path.write_text("{")
+    with pytest.raises(ValueError, match=r"x\.json is not valid JSON"):
+        read_json(path)
+    path.write_text("[]")
+    with pytest.raises(ValueError, match="must hold a JSON object"):
+        read_json(path)
