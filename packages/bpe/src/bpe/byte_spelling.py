@@ -1,0 +1,51 @@
+"""How are arbitrary bytes spelled in vocab.json and merges.txt?
+
+Stage: merges -> *vocabulary files*. GPT-2 spells each byte as one visible character, so that a
+token is a JSON string without spaces or control characters. Not here: the files themselves.
+Source: the format of OpenAI's GPT-2 vocabulary files.
+"""
+
+from functools import cache
+
+
+@cache
+def byte_to_unicode() -> dict[int, str]:
+    """Return the spelling of each byte: itself where Latin-1 prints it, else from U+0100 upwards.
+
+    >>> byte_to_unicode()[ord("A")], byte_to_unicode()[ord(" ")]
+    ('A', '\u0120')
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = [byte for byte in range(256) if byte not in printable]
+    spelling = {byte: chr(byte) for byte in printable}
+    return spelling | {byte: chr(0x100 + index) for index, byte in enumerate(rest)}
+
+
+@cache
+def _unicode_to_byte() -> dict[str, int]:
+    return {character: byte for byte, character in byte_to_unicode().items()}
+
+
+def spell(token: bytes) -> str:
+    r"""Return the GPT-2 spelling of a token.
+
+    >>> spell(b" the\n")
+    '\u0120the\u010a'
+    """
+    return "".join(map(byte_to_unicode().__getitem__, token))
+
+
+def unspell(spelled: str) -> bytes:
+    """Return the bytes that a GPT-2 spelling stands for; the inverse of `spell`.
+
+    Raises:
+        ValueError: a character that spells no byte.
+    """
+    try:
+        return bytes(map(_unicode_to_byte().__getitem__, spelled))
+    except KeyError as error:
+        character = error.args[0]
+        raise ValueError(
+            f"token {spelled!r} holds {character!r} (U+{ord(character):04X}), which is not in "
+            "GPT-2's byte alphabet; list it as a special token if it is one"
+        ) from None

@@ -1,0 +1,66 @@
+"""Which regular expression cuts text into pretokens?
+
+Stage: text -> *pretokens* -> merges -> ids. A split pattern has one owner, so that training and
+encoding cannot disagree. Not here: running the pattern (`pretokens`) and the character classes
+it names (`unicode_classes`).
+"""
+
+import regex
+
+GPT2 = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+"""English contractions, then letters, digits or symbols with at most one space in front."""
+
+CL100K = "|".join(
+    [
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)",
+        r"[^\r\n\p{L}\p{N}]?\p{L}+",
+        r"\p{N}{1,3}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n]*",
+        r"\s*[\r\n]+",
+        r"\s+(?!\S)",
+        r"\s+",
+    ]
+)
+"""As GPT-2, but numbers by three digits, newlines apart, any one symbol in front of a word."""
+
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+O200K = "|".join(
+    [
+        rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"\p{N}{1,3}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
+        r"\s*[\r\n]+",
+        r"\s+(?!\S)",
+        r"\s+",
+    ]
+)
+"""As cl100k, but a word also ends where its case rises, and contractions stay attached."""
+
+PATTERNS: dict[str, str] = {"gpt2": GPT2, "cl100k": CL100K, "o200k": O200K}
+"""The known split patterns by name. Each of them matches every character of any text."""
+
+
+def resolve_pattern(pattern: str) -> str:
+    r"""Return the regex source that `pattern` names, or `pattern` itself where it is a source.
+
+    Raises:
+        ValueError: neither a known name nor a pattern that the `regex` module compiles.
+
+    >>> resolve_pattern("gpt2") == GPT2
+    True
+    >>> resolve_pattern(r"\S+|\s+")
+    '\\S+|\\s+'
+    """
+    if pattern in PATTERNS:
+        return PATTERNS[pattern]
+    if not pattern:
+        raise ValueError(f"the split pattern is empty; name one of {', '.join(PATTERNS)}")
+    try:
+        regex.compile(pattern)
+    except regex.error as error:
+        raise ValueError(
+            f"split pattern {pattern!r} is not a valid regular expression ({error}); "
+            f"use one of {', '.join(PATTERNS)} or a pattern of the regex module"
+        ) from error
+    return pattern

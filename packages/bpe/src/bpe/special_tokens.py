@@ -1,0 +1,41 @@
+"""Which strings never merge with their surroundings?
+
+Stage: text -> *text between special tokens* -> pretokens. Not here: the ids they get.
+"""
+
+from collections.abc import Iterable
+
+import regex
+
+
+def check_special_tokens(special_tokens: Iterable[str]) -> tuple[str, ...]:
+    """Return the special tokens as a tuple, once they are known to make sense.
+
+    Raises:
+        ValueError: a single string in place of several, or a special token that is empty,
+            repeated, holds a lone surrogate, or is one byte long and so a token already.
+
+    >>> check_special_tokens(["<|endoftext|>"])
+    ('<|endoftext|>',)
+    """
+    if isinstance(special_tokens, str):
+        raise ValueError(f"special_tokens is the string {special_tokens!r}; pass a list of strings")
+    checked = tuple(special_tokens)
+    for index, special in enumerate(checked):
+        if not isinstance(special, str) or not special:
+            raise ValueError(f"special token {special!r} is no text; pass non-empty strings")
+        if special in checked[:index]:
+            raise ValueError(f"special token {special!r} is listed twice; list it once")
+        if special.isascii() and len(special) == 1:
+            raise ValueError(f"special token {special!r} is a single byte; choose a longer one")
+        if any(0xD800 <= ord(character) < 0xE000 for character in special):
+            raise ValueError(f"special token {special!r} holds a lone surrogate; remove it")
+    return checked
+
+
+def compile_special_tokens(special_tokens: Iterable[str]) -> "regex.Pattern[str] | None":
+    """Compile a pattern that finds special tokens, the longest first; None without any."""
+    longest_first = sorted(special_tokens, key=len, reverse=True)
+    if not longest_first:
+        return None
+    return regex.compile("|".join(map(regex.escape, longest_first)))

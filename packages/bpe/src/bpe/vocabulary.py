@@ -1,0 +1,201 @@
+"""What does training produce, and how is it kept?
+
+Stage: merges -> *vocabulary* -> ids. A vocabulary holds everything that decides how text becomes
+ids: tokens, merges in order, special tokens and the split pattern. Not here: encoding, which is
+the `tokenizer` package's work, and the spelling of the files (`vocabulary_files`).
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from bpe.files import write_atomically
+from bpe.huggingface import tokenizer_json
+from bpe.patterns import GPT2, resolve_pattern
+from bpe.special_tokens import check_special_tokens
+from bpe.unicode_classes import UNICODE_VERSION
+from bpe.vocabulary_files import (
+    format_merges,
+    format_vocab,
+    parse_json_object,
+    parse_merges,
+    parse_vocab,
+    read_text,
+)
+
+FORMAT, FORMAT_VERSION = "bpe-vocabulary", 1
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    r"""Tokens by id, the merges that build them, the special tokens and the split pattern.
+
+    Attributes:
+        tokens: id to bytes; special tokens are there as their UTF-8 bytes.
+        merges: pairs of tokens, the earliest learnt first.
+        special_tokens: strings that are one token each and never merge with anything.
+        pattern: regex source; a known name is accepted and resolved.
+
+    Raises:
+        ValueError: two ids with the same bytes, a special token without an id, or a merge whose
+            parts or result are no tokens.
+
+    >>> v = Vocabulary({0: b"a", 1: b"b", 2: b"ab"}, [(b"a", b"b")])
+    >>> len(v), v.ids[b"ab"]
+    (3, 2)
+    """
+
+    tokens: dict[int, bytes]
+    merges: list[tuple[bytes, bytes]]
+    special_tokens: tuple[str, ...] = ()
+    pattern: str = GPT2
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "special_tokens", check_special_tokens(self.special_tokens))
+        object.__setattr__(self, "pattern", resolve_pattern(self.pattern))
+        self._check_tokens()
+        self._check_merges()
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @cached_property
+    def ids(self) -> dict[bytes, int]:
+        """The id of each token: `tokens`, inverted."""
+        return {token: token_id for token_id, token in self.tokens.items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, over all that decides the ids of a text; the order of dicts does not."""
+        content = {
+            "merges": [[left.hex(), right.hex()] for left, right in self.merges],
+            "pattern": self.pattern,
+            "special_tokens": sorted(self.special_tokens),
+            "tokens": [[token_id, token.hex()] for token_id, token in sorted(self.tokens.items())],
+            "unicode_version": UNICODE_VERSION,
+        }
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def save(self, directory: str | Path) -> None:
+        """Write vocab.json, merges.txt, tokenizer.json and bpe.json; `bpe.json` comes last.
+
+        `tokenizer.json` is for HF tokenizers; a custom pattern is copied into it as it is, and
+        HF's regex engine may read it differently.
+
+        Raises:
+            ValueError: a special token spelled like another token; JSON has room for one of them.
+        """
+        directory = Path(directory)
+        files = {
+            "vocab.json": format_vocab(self.tokens, self.special_tokens),
+            "merges.txt": format_merges(self.merges),
+            "tokenizer.json": tokenizer_json(self),
+            "bpe.json": self._header(),
+        }
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            write_atomically(directory / name, text.encode())
+
+    @classmethod
+    def load(cls, directory: str | Path) -> "Vocabulary":
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: malformed content, named by file and line, or another format or version.
+        """
+        directory = Path(directory)
+        path = directory / "bpe.json"
+        header = parse_json_object(path, text=read_text(path))
+        _check_header(header, path)
+        return cls.from_files(
+            directory / "vocab.json",
+            directory / "merges.txt",
+            special_tokens=header["special_tokens"],
+            pattern=header["pattern"],
+        )
+
+    @classmethod
+    def from_files(
+        cls,
+        vocab_path: str | Path,
+        merges_path: str | Path,
+        special_tokens: tuple[str, ...] | list[str] = (),
+        pattern: str = GPT2,
+    ) -> "Vocabulary":
+        """Read GPT-2-style vocab.json and merges.txt; ids are whatever the file says.
+
+        Special tokens that the file lacks are appended after the highest id, in the given order.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: malformed content, named by file and line.
+        """
+        vocab_path, merges_path = Path(vocab_path), Path(merges_path)
+        special_tokens = check_special_tokens(special_tokens)
+        tokens = parse_vocab(vocab_path, special_tokens=special_tokens)
+        present = set(tokens.values())
+        for special in special_tokens:
+            if special.encode() not in present:
+                tokens[max(tokens, default=-1) + 1] = special.encode()
+        merges = parse_merges(merges_path, known_tokens=present)
+        try:
+            return cls(tokens, merges, special_tokens, pattern)
+        except ValueError as error:
+            raise ValueError(f"{vocab_path}: {error}") from error
+
+    def _header(self) -> str:
+        header = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "pattern": self.pattern,
+            "special_tokens": list(self.special_tokens),
+            "unicode_version": UNICODE_VERSION,
+        }
+        return json.dumps(header, indent=2, ensure_ascii=False) + "\n"
+
+    def _check_tokens(self) -> None:
+        if len(self.ids) < len(self.tokens):
+            first_id: dict[bytes, int] = {}
+            for token_id, token in self.tokens.items():
+                if first_id.setdefault(token, token_id) != token_id:
+                    raise ValueError(
+                        f"ids {first_id[token]} and {token_id} both stand for {token!r}; "
+                        "give every id bytes of its own"
+                    )
+        for special in self.special_tokens:
+            if special.encode() not in self.ids:
+                raise ValueError(
+                    f"special token {special!r} has no id among the {len(self)} tokens; add one"
+                )
+
+    def _check_merges(self) -> None:
+        for rank, (left, right) in enumerate(self.merges):
+            for token in (left, right, left + right):
+                if token not in self.ids:
+                    raise ValueError(
+                        f"merge {rank} is {left!r} + {right!r}, but {token!r} is not among the "
+                        f"{len(self)} tokens; pass the merges that belong to them"
+                    )
+
+
+def _check_header(header: dict[str, object], path: Path) -> None:
+    expected = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "unicode_version": UNICODE_VERSION,
+    }
+    for key, needed in expected.items():
+        if header.get(key) != needed:
+            raise ValueError(
+                f"{path}: {key} is {header.get(key)!r}, but this version of bpe reads {needed!r}; "
+                "use the version of bpe that wrote it"
+            )
+    special_tokens = header.get("special_tokens")
+    if not isinstance(special_tokens, list) or not isinstance(header.get("pattern"), str):
+        raise ValueError(f"{path}: needs a list 'special_tokens' and a string 'pattern'")
+    if not all(isinstance(special, str) for special in special_tokens):
+        raise ValueError(f"{path}: special_tokens must all be strings, not {special_tokens!r}")

@@ -1,0 +1,143 @@
+"""How are vocab.json and merges.txt written and read?
+
+Stage: vocabulary <-> *files*. The two files are GPT-2's: tokens in the byte spelling of
+`byte_spelling`, special tokens as their own text. Not here: bpe.json and tokenizer.json.
+"""
+
+import json
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from bpe.byte_spelling import spell, unspell
+
+MERGES_HEADER = "#version: 0.2"
+
+
+def format_vocab(tokens: dict[int, bytes], special_tokens: tuple[str, ...]) -> str:
+    """Return vocab.json: one object from spelling to id, in the order of the ids."""
+    return json.dumps(spelled_vocab(tokens, special_tokens), indent=0, ensure_ascii=False) + "\n"
+
+
+def spelled_vocab(tokens: dict[int, bytes], special_tokens: tuple[str, ...]) -> dict[str, int]:
+    """Return the ids by spelling, ascending.
+
+    Raises:
+        ValueError: a special token whose text is also the spelling of another token.
+    """
+    specials = {special.encode(): special for special in special_tokens}
+    spelled: dict[str, int] = {}
+    for token_id, token in sorted(tokens.items()):
+        key = specials.get(token) or spell(token)
+        if key in spelled:
+            raise ValueError(
+                f"ids {spelled[key]} and {token_id} are both spelled {key!r} in vocab.json; "
+                "choose another special token"
+            )
+        spelled[key] = token_id
+    return spelled
+
+
+def format_merges(merges: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return merges.txt: a header line, then one pair a line, the earliest merge first."""
+    lines = [MERGES_HEADER, *(f"{spell(left)} {spell(right)}" for left, right in merges)]
+    return "\n".join(lines) + "\n"
+
+
+def parse_vocab(path: Path, *, special_tokens: tuple[str, ...]) -> dict[int, bytes]:
+    """Read vocab.json into bytes by id; keys among `special_tokens` are taken as plain text.
+
+    Raises:
+        ValueError: malformed content, named by line.
+    """
+    text = read_text(path)
+    tokens: dict[int, bytes] = {}
+    for spelled, token_id in parse_json_object(path, text=text).items():
+        where = f"{path}, line {_line_of_key(text, spelled)}"
+        if not isinstance(token_id, int) or isinstance(token_id, bool) or token_id < 0:
+            raise ValueError(f"{where}: {spelled!r} has id {token_id!r}; ids are integers from 0")
+        if token_id in tokens:
+            raise ValueError(f"{where}: {spelled!r} has id {token_id}, as a token before it has")
+        try:
+            tokens[token_id] = spelled.encode() if spelled in special_tokens else unspell(spelled)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+    return tokens
+
+
+def parse_merges(path: Path, *, known_tokens: Collection[bytes]) -> list[tuple[bytes, bytes]]:
+    """Read merges.txt, with or without its header line.
+
+    Raises:
+        ValueError: malformed content, named by line.
+    """
+    lines = read_text(path).split("\n")  # splitlines() would also cut at U+0085 and its like
+    merges: list[tuple[bytes, bytes]] = []
+    for number, line in enumerate(lines, start=1):
+        line = line.removesuffix("\r")
+        if (number == 1 and line.startswith("#version")) or (number == len(lines) and not line):
+            continue
+        try:
+            merges.append(_parse_merge(line, known_tokens))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from error
+    return merges
+
+
+def parse_json_object(path: Path, *, text: str) -> dict[str, object]:
+    """Parse the text of a JSON file that must hold one object without repeated keys.
+
+    Raises:
+        ValueError: malformed content, named by line.
+    """
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        if len(found := dict(pairs)) < len(pairs):
+            keys = [key for key, _ in pairs]
+            repeated = next(key for key in found if keys.count(key) > 1)
+            line = _line_of_key(text, repeated)
+            raise ValueError(f"{path}, line {line}: key {repeated!r} appears more than once")
+        return found
+
+    try:
+        content = json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path}, line {error.lineno}: not valid JSON ({error.msg}, column {error.colno})"
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: holds a JSON {type(content).__name__}; an object is needed")
+    return content
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 file without translating line ends.
+
+    Raises:
+        ValueError: bytes that are not UTF-8, named by line.
+    """
+    content = path.read_bytes()
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}, line {line}: byte {error.start} (0x{content[error.start]:02x}) is not UTF-8"
+        ) from error
+
+
+def _parse_merge(line: str, known_tokens: Collection[bytes]) -> tuple[bytes, bytes]:
+    parts = line.split(" ")
+    if len(parts) != 2 or not all(parts):
+        raise ValueError(f"{line!r} is not a merge; two tokens with one space between are needed")
+    left, right = unspell(parts[0]), unspell(parts[1])
+    for token in (left, right, left + right):
+        if token not in known_tokens:
+            raise ValueError(f"merge {line!r} needs {spell(token)!r}, which the vocabulary lacks")
+    return left, right
+
+
+def _line_of_key(text: str, key: str) -> int:
+    """Line on which a JSON key stands, in either of the spellings that `json` writes."""
+    spellings = (json.dumps(key), json.dumps(key, ensure_ascii=False))
+    found = [place for place in map(text.find, spellings) if place >= 0]
+    return text.count("\n", 0, min(found, default=0)) + 1
