@@ -321,7 +321,7 @@ def test_one_batch_can_be_learned_by_heart() -> None:
 
 
 def test_quickstart_trains_on_the_interpreters_own_source(tmp_path: Path) -> None:
-    arguments = "--training.max-steps 45 --training.batch-size 2 --evaluation.num-windows 4"
+    arguments = "--training.max-steps 20 --training.batch-size 2 --evaluation.num-windows 4"
     arguments += " --evaluation.final-tokens 4000 --evaluation.sample-tokens 16 --device cpu"
     process = subprocess.run(
         [sys.executable, "-c", "from trainer.cli import train; train()", *arguments.split()],

@@ -46,3 +46,9 @@ def test_under_max_hours_the_schedule_follows_the_clock() -> None:
     by_steps = learning_rate(config, 55, training_seconds=0)
     assert learning_rate(config, 20, training_seconds=0.55 * 3600) == pytest.approx(by_steps)
     assert learning_rate(config, 20, training_seconds=3600) == pytest.approx(0.2)
+
+
+def test_a_run_shorter_than_its_warm_up_ends_on_the_way_up() -> None:
+    base = _config("cosine")
+    config = dataclasses.replace(base, training=dataclasses.replace(base.training, max_steps=5))
+    assert [learning_rate(config, step) for step in (1, 5)] == pytest.approx([0.2, 1.0])

@@ -121,7 +121,6 @@ def _with(config: RunConfig, section: str, **values: object) -> RunConfig:
         ("model", {"norm": "layer"}, "norm"),
         ("training", {"batch_size": 0}, "training.batch-size is 0"),
         ("training", {"micro_batch_size": 5}, "does not divide"),
-        ("training", {"max_steps": 10}, "schedule.warmup-steps"),
         ("optimizer", {"learning_rate": -1.0}, "optimizer.learning-rate is -1.0"),
         ("optimizer", {"learning_rate": float("nan")}, "optimizer.learning-rate is nan"),
         ("optimizer", {"beta1": 1.0}, "optimizer.beta1"),

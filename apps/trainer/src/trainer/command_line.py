@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import tyro
 
@@ -59,7 +59,7 @@ class TrainRequest:
 class _Arguments:
     """The parser's view of a run; the sections again, in help order, behind one positional."""
 
-    preset: tyro.conf.Positional[str]
+    preset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PRESET")]
     """Which preset to start from."""
     run_dir: Path | None = None
     """Directory of the run; must not exist yet unless --resume. Default: runs/PRESET-NNN."""
@@ -71,7 +71,7 @@ class _Arguments:
     """Initial weights, training windows and samples follow from it; in [0, 2^63)."""
     device: str = "auto"
     """auto (CUDA where there is one), cpu, cuda, cuda:1, ..."""
-    dtype: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute type: auto, float32 or bfloat16; weights stay float32."""
     corpus: CorpusConfig
     tokenizer: TokenizerConfig

@@ -296,14 +296,9 @@ class RunConfig:
     """Compute type; weights stay float32. auto: bfloat16 on CUDA, float32 on the CPU."""
 
     def __post_init__(self) -> None:
-        """Check what concerns several sections."""
+        """Check the seed; every section has checked itself."""
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed is {self.seed}, but must be in [0, 2^63)")
-        if self.schedule.warmup_steps > self.schedule_steps:
-            raise ValueError(
-                f"schedule.warmup-steps is {self.schedule.warmup_steps}, but the schedule ends at "
-                f"step {self.schedule_steps}; shorten the warm-up or raise training.max-steps"
-            )
 
     @property
     def schedule_steps(self) -> int:

@@ -12,7 +12,8 @@ WSD_DECAY_FRACTION = 0.2
 def learning_rate(config: RunConfig, step: int, *, training_seconds: float = 0.0) -> float:
     """Return the learning rate of update `step`, counted from 1.
 
-    The last update of the schedule has the final rate. Under `training.max_hours` the schedule is
+    The last update of the schedule has the final rate; a run that is shorter than its warm-up ends
+    on the way up. Under `training.max_hours` the schedule is
     as far as the steps or the clock, whichever is further, so a run cut short still decays.
 
     Args:
@@ -25,6 +26,8 @@ def learning_rate(config: RunConfig, step: int, *, training_seconds: float = 0.0
     if config.training.max_hours is not None and step > warmup:
         elapsed = training_seconds / (3600 * config.training.max_hours)
         step = max(step, round(elapsed * total))
+    if step <= warmup:
+        return peak * step / warmup
     floor = peak * schedule.final_fraction
     if schedule.name == "cosine":
         return lr_cosine_schedule(step, peak, floor, warmup, total)
@@ -33,4 +36,4 @@ def learning_rate(config: RunConfig, step: int, *, training_seconds: float = 0.0
     if schedule.name == "wsd":
         decay = max(1, min(round(total * WSD_DECAY_FRACTION), total - warmup))
         return lr_wsd_schedule(step, peak, floor, warmup, total - warmup - decay, decay)
-    return peak * min(1.0, step / warmup) if warmup else peak
+    return peak

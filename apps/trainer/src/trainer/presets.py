@@ -42,7 +42,7 @@ def load_preset(name: str) -> RunConfig:
     names = preset_names()
     if name not in names:
         raise ValueError(
-            f"unknown preset {name!r}{_nearest(name, names)}; presets are {', '.join(names)}"
+            f"unknown preset {name!r}{_nearest(name, names)} presets are {', '.join(names)}"
         )
     text = files("trainer").joinpath("presets", f"{name}.toml").read_text(encoding="utf-8")
     return config_from_toml(text, origin=f"{name}.toml", preset=name)

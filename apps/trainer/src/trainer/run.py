@@ -171,6 +171,11 @@ def _announce(session: Session) -> None:
         f"{config.total_tokens:,} tokens, "
         f"{config.total_tokens / len(session.data.train.tokens):.2f} times the training text"
     )
+    if config.schedule.warmup_steps >= config.schedule_steps:
+        say(
+            f"the run ends inside its warm-up of {config.schedule.warmup_steps:,} steps: "
+            "the learning rate never reaches its peak"
+        )
 
 
 def _restore(session: Session) -> None:
