@@ -9,11 +9,12 @@ metrics (`metrics.py`).
 """
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from trainer.durable import write_bytes_atomically
 
 RUNS = Path("runs")
 _AUTO = "auto"
@@ -133,27 +134,7 @@ def require_same_data(run: RunDirectory, hashes: dict[str, str]) -> None:
 def write_text_atomically(path: Path, text: str) -> None:
     """Write a small UTF-8 file so that it is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".tmp")
-    with beside.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        ValueError: the file holds something else.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}; restore it or start anew") from error
-    if not isinstance(document, dict):
-        raise ValueError(f"{path} holds {type(document).__name__}, but must hold a JSON object")
-    return document
+    write_bytes_atomically(path, text.encode("utf-8"))
 
 
 def write_json_atomically(path: Path, document: object) -> None:
