@@ -1,0 +1,161 @@
+"""Turn any torch model and optimizer into one safetensors file, and back, bit for bit.
+
+Stage: model, optimizer <-> *one file*. Tensors go into safetensors, everything else as JSON into
+its metadata; nothing is pickled, so a file from a stranger can hold wrong numbers but no code.
+Equal state gives equal bytes. Not here: the checkpoints of a run directory (`checkpoint.py`).
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from safetensors import SafetensorError
+from safetensors import torch as safetensors_torch
+from torch import Tensor, nn
+
+from trainer.durable import write_bytes_atomically
+from trainer.packing import pack_model, pack_optimizer, unpack_model, unpack_optimizer
+
+FORMAT = "trainer.single-file-checkpoint"
+VERSION = 1
+
+_MODEL, _OPTIMIZER = "model.", "optimizer."
+
+
+def save_checkpoint(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    iteration: int,
+    out: str | os.PathLike[str] | BinaryIO,
+) -> None:
+    """Write model, optimizer and iteration as one safetensors file.
+
+    Args:
+        model: any module; tensors that share memory are stored once.
+        optimizer: any optimizer over the model's parameters.
+        iteration: steps taken so far.
+        out: a path, which is complete or absent whatever happens, or a writable binary file.
+
+    Raises:
+        ValueError: the state holds an object that neither safetensors nor JSON can hold.
+    """
+    model_tensors, model_rest = pack_model(model)
+    optimizer_tensors, optimizer_rest = pack_optimizer(optimizer, model)
+    tensors = {_MODEL + name: tensor for name, tensor in model_tensors.items()}
+    tensors |= {_OPTIMIZER + name: tensor for name, tensor in optimizer_tensors.items()}
+    data = to_safetensors(
+        tensors,
+        {
+            "format": FORMAT,
+            "version": str(VERSION),
+            "iteration": str(int(iteration)),
+            "model": json.dumps(model_rest, allow_nan=False),
+            "optimizer": json.dumps(optimizer_rest, allow_nan=False),
+        },
+    )
+    if isinstance(out, str | os.PathLike):
+        write_bytes_atomically(Path(out), data)
+    else:
+        out.write(data)
+
+
+def load_checkpoint(
+    src: str | os.PathLike[str] | BinaryIO, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> int:
+    """Fill model and optimizer from what `save_checkpoint` wrote; nothing changes if that fails.
+
+    Args:
+        src: a path or a readable binary file.
+        model: of the same architecture as the saved one.
+        optimizer: of the same class and over the same parameters as the saved one.
+
+    Returns:
+        The iteration that was saved.
+
+    Raises:
+        ValueError: the file is no checkpoint, or one of another model or optimizer.
+    """
+    is_path = isinstance(src, str | os.PathLike)
+    source = str(src) if is_path else "checkpoint"
+    tensors, metadata = from_safetensors(Path(src).read_bytes() if is_path else src.read(), source)
+    require_format(metadata, name=FORMAT, version=VERSION, source=source)
+    model_state = unpack_model(
+        _strip(tensors, _MODEL), json.loads(metadata["model"]), model, source=source
+    )
+    optimizer_state = unpack_optimizer(
+        _strip(tensors, _OPTIMIZER),
+        json.loads(metadata["optimizer"]),
+        optimizer,
+        model,
+        source=source,
+    )
+    model.load_state_dict(model_state)
+    optimizer.load_state_dict(optimizer_state)
+    return int(metadata["iteration"])
+
+
+def to_safetensors(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:
+    """Serialise tensors of any layout; views of one storage become independent tensors."""
+    own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    storages: set[int] = set()
+    for name, tensor in own.items():
+        # safetensors refuses two tensors of one storage; equal ones were dropped before.
+        storage = tensor.untyped_storage().data_ptr()
+        if storage in storages:
+            own[name] = tensor.clone()
+        storages.add(storage)
+    data = safetensors_torch.save(own, metadata)
+    size, header = _read_header(data)
+    # The writer orders metadata by a random hash; sorted, equal state gives equal bytes.
+    header["__metadata__"] = dict(sorted(metadata.items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([len(text).to_bytes(8, "little"), text, memoryview(data)[size:]])
+
+
+def from_safetensors(data: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return tensors, sorted by name, and metadata.
+
+    Raises:
+        ValueError: these bytes are no complete safetensors file.
+    """
+    try:
+        tensors = dict(sorted(safetensors_torch.load(data).items()))
+    except SafetensorError as error:
+        raise ValueError(
+            f"{source} is not a complete safetensors file ({error}); save it again"
+        ) from error
+    return tensors, _read_header(data)[1].get("__metadata__", {})
+
+
+def require_format(
+    found: Mapping[str, Any], *, name: str, version: int, source: str | Path
+) -> None:
+    """Insist that a file says the format and version that this code reads.
+
+    Raises:
+        ValueError: it says another, or none.
+    """
+    said = (found.get("format"), str(found.get("version")))
+    if said != (name, str(version)):
+        raise ValueError(
+            f"{source} is of format {said[0]!r} version {said[1]}, but {name!r} version {version} "
+            "is needed; read it with the release that wrote it"
+        )
+
+
+def _read_header(data: bytes) -> tuple[int, dict[str, Any]]:
+    """Return where the tensors begin, and what the header says."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    return end, json.loads(data[8:end])
+
+
+def _strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
