@@ -1,0 +1,44 @@
+"""Is the `bpe` on this machine ours?
+
+Stage: none; the other modules take what they need of `bpe` from here. The name is taken on
+package indexes by another project, which pip may have installed in place of ours.
+"""
+
+import sys
+from importlib.util import find_spec
+
+_INSTALL = (
+    'pip install "bpe @ git+URL#subdirectory=packages/bpe" '
+    '"tokenizer @ git+URL#subdirectory=packages/tokenizer"'
+)
+
+
+def _explain(error: ImportError) -> str:
+    """Say which `bpe` was found, why it does not do, and how to get ours."""
+    spec = find_spec("bpe") if "bpe" not in sys.modules else sys.modules["bpe"].__spec__
+    if spec is None:
+        found = "none is installed"
+    else:
+        found = f"`import bpe` found {spec.origin}, another project's or version ({error})"
+    return (
+        f"tokenizer needs this project's bpe, but {found}; remove that one, if any "
+        f"(pip uninstall bpe), and install both with {_INSTALL} (URL: this project's repository)"
+    )
+
+
+try:
+    from bpe import PATTERNS, Pretokenizer, Vocabulary, byte_to_unicode
+    from bpe.files import sync_directory, write_atomically
+    from bpe.special_tokens import check_special_tokens
+except ImportError as error:
+    raise ImportError(_explain(error)) from error
+
+__all__ = [
+    "PATTERNS",
+    "Pretokenizer",
+    "Vocabulary",
+    "byte_to_unicode",
+    "check_special_tokens",
+    "sync_directory",
+    "write_atomically",
+]

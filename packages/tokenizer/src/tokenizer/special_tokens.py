@@ -1,0 +1,107 @@
+"""What in a text is not ordinary: special tokens, lone surrogates, bytes that are no UTF-8?
+
+Stage: text -> *ordinary stretches* -> pretokens -> ids. A special token is matched as it is
+spelled, before any pattern looks at the text; nothing merges across it. Not here: what becomes of
+the stretches.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+
+
+class SpecialTokens:
+    """Find special tokens: the leftmost first, and of several at one place the longest.
+
+    Args:
+        ids: each special token and its id.
+
+    >>> specials = SpecialTokens({"<a>": 0, "<a><b>": 1})
+    >>> list(specials.cut("x<a><b>y<a>"))
+    [('x', '<a><b>'), ('y', '<a>'), ('', None)]
+    """
+
+    def __init__(self, ids: Mapping[str, int]) -> None:
+        self.ids = dict(ids)
+        longest_first = sorted(self.ids, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if self.ids else None
+        self._max_held = max(map(len, self.ids), default=1) - 1
+        self._prefixes = {token[:n] for token in self.ids for n in range(1, len(token))}
+
+    def cut(self, text: str) -> Iterator[tuple[str, str | None]]:
+        """Yield each stretch without special tokens and the special token that ends it.
+
+        The last stretch, which may be empty, is ended by the text and comes with None.
+        """
+        position = 0
+        while (match := self._search(text, position)) is not None:
+            yield text[position : match.start()], match.group()
+            position = match.end()
+        yield text[position:], None
+
+    def search_decided(self, text: str, *, start: int) -> tuple[re.Match[str] | None, int]:
+        """Find the next special token that no text after the end of `text` could change.
+
+        Args:
+            text: what is known of a longer text.
+            start: where to look from.
+
+        Returns:
+            The match, if there is one; and where the undecided end of `text` begins: from there
+            on, text to come may turn it into a special token, or into a longer one.
+        """
+        undecided = self._undecided_from(text, start)
+        match = self._search(text, start)
+        if match is not None and match.start() < undecided:
+            return match, undecided
+        return None, undecided
+
+    def _search(self, text: str, start: int) -> re.Match[str] | None:
+        return None if self._pattern is None else self._pattern.search(text, start)
+
+    def _undecided_from(self, text: str, start: int) -> int:
+        """Return the first place at which all that is left could begin a special token."""
+        for place in range(max(start, len(text) - self._max_held), len(text)):
+            if text[place:] in self._prefixes:
+                return place
+        return len(text)
+
+
+def require_no_surrogates(text: str, *, offset: int = 0) -> None:
+    """Refuse a `str` that is no text: UTF-8 has no bytes for half of a surrogate pair.
+
+    Args:
+        text: what to check.
+        offset: index of the first character of `text` in the whole text.
+
+    Raises:
+        ValueError: a lone surrogate; its index is named.
+    """
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        index = error.start
+        raise ValueError(
+            f"the text holds a lone surrogate (U+{ord(text[index]):04X}) at index "
+            f"{offset + index}, which no UTF-8 can spell; replace it, or pass the original bytes"
+        ) from None
+
+
+def cut_at_escaped_bytes(text: str) -> Iterator[tuple[str, bytes]]:
+    r"""Yield each stretch of text and the bytes after it that were no UTF-8.
+
+    Args:
+        text: decoded with `errors="surrogateescape"`.
+
+    >>> list(cut_at_escaped_bytes(b"a\xff\xfeb".decode(errors="surrogateescape")))
+    [('a', b'\xff\xfe'), ('b', b'')]
+    """
+    position = 0
+    for match in _ESCAPED.finditer(text):
+        yield text[position : match.start()], match.group().encode(errors="surrogateescape")
+        position = match.end()
+    yield text[position:], b""
+
+
+_ESCAPED = re.compile("[\udc80-\udcff]+")

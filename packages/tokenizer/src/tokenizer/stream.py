@@ -1,0 +1,181 @@
+"""How does text that arrives in pieces become the same ids, and ids that arrive singly text?
+
+Stage: pieces of text -> *pretokens* -> ids, and back: ids -> *characters*. What is held in memory
+is bounded by the longest pretoken, not by the text. Not here: merging, and files of ids.
+"""
+
+import codecs
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from tokenizer._bpe import PATTERNS, Pretokenizer
+from tokenizer.special_tokens import SpecialTokens, require_no_surrogates
+
+Cut = tuple[Sequence[str], str | None]
+"""Pretokens and the special token behind them."""
+
+_BLOCK = 1 << 16  # characters gathered before they are cut; a longer text is cut in such blocks
+_HELD_PRETOKENS = 8
+
+
+class PretokenStream:
+    r"""Cut text that arrives in pieces exactly as if it had come in one.
+
+    Special tokens: a place is undecided while all that follows it could begin a special token.
+
+    Pretokens of the known patterns: each match looks at one prefix character, then one run of
+    letters, digits, symbols or white space, then at most a contraction or the run of line ends
+    behind symbols. So a match can depend on text to come only if all that follows its start is of
+    that form, and such text makes fewer pretokens than are held back here; all before are final.
+
+    Any other pattern may look ahead as far as it likes, so text is held until the special token,
+    or the end, that closes it: memory is then bounded by the longest document.
+
+    Args:
+        specials: the special tokens to cut at.
+        pretokenizer: cuts the stretches between them.
+    """
+
+    def __init__(self, specials: SpecialTokens, pretokenizer: Pretokenizer) -> None:
+        self._specials = specials
+        self._pretokenizer = pretokenizer
+        self._looks_ahead_little = pretokenizer.pattern in PATTERNS.values()
+        self._held = ""
+        self._pieces: list[str] = []
+        self._num_gathered = 0
+        self._num_pushed = 0
+
+    def push(self, text: str) -> Iterator[Cut]:
+        """Yield what is certain by now: pretokens, and the special token after them or None.
+
+        Raises:
+            ValueError: a lone surrogate; its index in the whole stream is named.
+        """
+        require_no_surrogates(text, offset=self._num_pushed)
+        self._num_pushed += len(text)
+        for start in range(0, len(text), _BLOCK):
+            piece = text[start : start + _BLOCK]
+            self._pieces.append(piece)
+            self._num_gathered += len(piece)
+            # What is held is cut anew each time: waiting until it doubles keeps that linear.
+            if self._num_gathered >= max(_BLOCK, len(self._held)):
+                yield from self._cut(is_end=False)
+
+    def finish(self) -> Iterator[Cut]:
+        """Yield what is left; the next push starts another text."""
+        self._num_pushed = 0
+        yield from self._cut(is_end=True)
+
+    def _cut(self, *, is_end: bool) -> Iterator[Cut]:
+        text = "".join([self._held, *self._pieces])
+        self._pieces.clear()
+        self._num_gathered = 0
+        if is_end:
+            self._held = ""
+            for stretch, special in self._specials.cut(text):
+                yield self._pretokenizer.split(stretch), special
+            return
+        position = 0
+        match, undecided = self._specials.search_decided(text, start=position)
+        while match is not None:
+            yield self._pretokenizer.split(text[position : match.start()]), match.group()
+            position = match.end()
+            match, undecided = self._specials.search_decided(text, start=position)
+        pretokens = self._final_pretokens(text[position:undecided])
+        self._held = text[position + sum(map(len, pretokens)) :]
+        yield pretokens, None
+
+    def _final_pretokens(self, open_stretch: str) -> list[str]:
+        """Return the first pretokens of a stretch, those that no text to come can change."""
+        if not self._looks_ahead_little:
+            return []
+        return self._pretokenizer.split(open_stretch)[:-_HELD_PRETOKENS]
+
+
+class StreamEncoder:
+    """Turn text that arrives in pieces into ids; joined, those of the whole text.
+
+    Ids come once enough text is there to be cut, so not for every piece.
+
+    Args:
+        stream: cuts the text.
+        merge: turns what was cut into ids.
+    """
+
+    def __init__(
+        self, stream: PretokenStream, *, merge: Callable[[Iterable[Cut]], Iterator[int]]
+    ) -> None:
+        self._stream = stream
+        self._merge = merge
+
+    def push(self, text: str) -> Iterator[int]:
+        """Yield the ids that are certain by now; take them all before the next call.
+
+        Raises:
+            ValueError: a lone surrogate, or a byte for which the vocabulary has no token.
+        """
+        return self._merge(self._stream.push(text))
+
+    def finish(self) -> Iterator[int]:
+        """Yield the remaining ids; the encoder is then ready for another text."""
+        return self._merge(self._stream.finish())
+
+
+class StreamDecoder:
+    r"""Turn ids into text one by one; a character is handed out once all its bytes are there.
+
+    Joined, the pieces are what `Tokenizer.decode` gives for the same ids in one list.
+
+    Args:
+        bytes_of: gives the bytes of ids; its second argument is the position of the first.
+    """
+
+    def __init__(self, bytes_of: Callable[[list[int], int], bytes]) -> None:
+        self._bytes_of = bytes_of
+        self._num_pushed = 0
+        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, token_id: int) -> str:
+        """Return the characters that this id completes; often none, or more than one.
+
+        Raises:
+            ValueError: an id outside the vocabulary; it and its position are named.
+        """
+        text = self._utf8.decode(self._bytes_of([token_id], self._num_pushed))
+        self._num_pushed += 1
+        return text
+
+    def finish(self) -> str:
+        """Return U+FFFD if the last character is incomplete, else nothing; ready to start anew."""
+        rest = self._utf8.decode(b"", final=True)
+        self._utf8.reset()
+        self._num_pushed = 0
+        return rest
+
+
+def read_text_blocks(path: Path, *, block_bytes: int = 1 << 20) -> Iterator[tuple[str, int]]:
+    """Yield the text of a UTF-8 file in blocks, each with the number of bytes read for it.
+
+    Nothing is translated: line ends and byte order marks stay as they are.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: bytes that are no UTF-8; file and byte are named.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    num_read = 0
+    with path.open("rb") as file:
+        while True:
+            block = file.read(block_bytes)
+            try:
+                text = decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                place = num_read - (len(error.object) - len(block)) + error.start
+                raise ValueError(
+                    f"{path}: byte {place} (0x{error.object[error.start]:02x}) is not UTF-8 "
+                    f"({error.reason}); convert the file to UTF-8 or repair it"
+                ) from None
+            num_read += len(block)
+            yield text, len(block)
+            if not block:
+                return

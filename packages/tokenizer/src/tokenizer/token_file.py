@@ -1,0 +1,287 @@
+"""How are token ids kept on disk?
+
+Stage: ids -> *token file* -> batches. A token file is a `.npy` of ids, opened as a memory map, and
+a JSON sidecar that says which tokenizer made it. Not here: encoding.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from tokenizer._bpe import sync_directory, write_atomically
+
+FORMAT, FORMAT_VERSION = "token-file", 1
+
+_BLOCK_TOKENS = 1 << 22  # ids looked at together
+_DTYPES = ("uint16", "uint32")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenFileInfo:
+    """What the sidecar says."""
+
+    dtype: str
+    """"uint16" or "uint32", little-endian."""
+    num_tokens: int
+    vocab_size: int
+    """Every id is below it."""
+    tokenizer: str
+    """Fingerprint of the tokenizer."""
+    end_of_text_id: int | None
+    num_documents: int
+    """Stretches of at least one id between end-of-text ids and borders of files."""
+    num_bytes: int
+    """UTF-8 bytes of the source text, special tokens included."""
+    sha256: str
+    """Of the whole `.npy`, in hex."""
+    sources: tuple[str, ...]
+    """Names of the source files, without their folders."""
+
+
+@dataclass(frozen=True, eq=False)
+class TokenFile:
+    """Ids on disk: `tokens` is a memory map, so it may be larger than memory.
+
+    Attributes:
+        path: the `.npy`.
+        tokens: (n,) uint16 or uint32; read-only.
+        info: the sidecar's content.
+    """
+
+    path: Path
+    tokens: np.ndarray
+    info: TokenFileInfo
+
+    @classmethod
+    def open(cls, path: str | Path) -> "TokenFile":
+        """Map a token file, after a check that its two parts belong together.
+
+        Raises:
+            FileNotFoundError: the `.npy` or its sidecar is missing.
+            ValueError: malformed, of another format or version, or the two parts disagree.
+        """
+        path = Path(path)
+        sidecar = sidecar_path(path)
+        for part in (path, sidecar):
+            if not part.is_file():
+                raise FileNotFoundError(
+                    f"{part} is missing; a token file is {path.name} and {sidecar.name} side by "
+                    "side, write both again with encode"
+                )
+        info = _parse_sidecar(sidecar)
+        try:
+            tokens = np.load(path, mmap_mode="r", allow_pickle=False)
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is no complete .npy file ({error}); encode it again"
+            ) from None
+        if tokens.dtype != _stored(info.dtype) or tokens.shape != (info.num_tokens,):
+            raise ValueError(
+                f"{path} holds {tokens.dtype} of shape {tokens.shape}, but {sidecar.name} says "
+                f"{info.num_tokens} ids of {info.dtype}; encode it again"
+            )
+        return cls(path, tokens, info)
+
+    def __len__(self) -> int:
+        return self.info.num_tokens
+
+    def check_tokenizer(self, fingerprint: str) -> None:
+        """Insist that the ids were made by the tokenizer with this fingerprint.
+
+        Raises:
+            ValueError: they were not; both fingerprints are named.
+        """
+        if fingerprint != self.info.tokenizer:
+            raise ValueError(
+                f"{self.path} was made by the tokenizer {self.info.tokenizer}, but is to be used "
+                f"with the tokenizer {fingerprint}; encode the text again with the latter"
+            )
+
+    def check_ids(self) -> None:
+        """Scan all ids, block by block.
+
+        Raises:
+            ValueError: an id that the vocabulary does not have; it and its position are named.
+        """
+        for start, block in self._blocks():
+            outside = np.flatnonzero(block >= self.info.vocab_size)
+            if outside.size:
+                raise ValueError(
+                    f"{self.path}: id {block[outside[0]]} at position {start + outside[0]} is "
+                    f"outside the vocabulary of {self.info.vocab_size}; encode it again"
+                )
+
+    def check_hash(self) -> None:
+        """Read the whole file and compare its SHA-256 with the recorded one.
+
+        Raises:
+            ValueError: they differ; both are named.
+        """
+        found = _sha256(self.path)
+        if found != self.info.sha256:
+            raise ValueError(
+                f"{self.path} has SHA-256 {found}, but {sidecar_path(self.path).name} says "
+                f"{self.info.sha256}: the file has changed; encode it again"
+            )
+
+    def document_starts(self) -> np.ndarray:
+        """Return where documents start: at 0 and behind each end-of-text id but a last one.
+
+        Returns:
+            (m,) int64, ascending. Borders of files without end-of-text between are not kept.
+        """
+        starts = [np.zeros(1, np.int64)]
+        for start, block in self._blocks():
+            if self.info.end_of_text_id is not None:
+                starts.append(np.flatnonzero(block == self.info.end_of_text_id) + start + 1)
+        joined = np.concatenate(starts)
+        return joined[joined < len(self)]
+
+    def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        for start in range(0, len(self), _BLOCK_TOKENS):
+            yield start, self.tokens[start : start + _BLOCK_TOKENS]
+
+
+class TokenFileWriter:
+    """Write a token file block by block; it appears under its name when it is complete.
+
+    Use as a context manager: leaving the block without `commit` leaves nothing behind.
+
+    Args:
+        path: the `.npy` to be.
+        dtype: of the ids.
+
+    Raises:
+        ValueError: the name does not end in `.npy`.
+    """
+
+    def __init__(self, path: str | Path, *, dtype: np.dtype) -> None:
+        self.path = Path(path)
+        if self.path.suffix != ".npy":
+            raise ValueError(f"a token file is named *.npy, got {self.path}; choose such a name")
+        self.num_tokens = 0
+        self._dtype = _stored(dtype.name)
+        self._part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+
+    def __enter__(self) -> "TokenFileWriter":
+        self._file = self._part.open("wb")
+        self._header_bytes = self._write_header()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+    def append(self, ids: np.ndarray) -> None:
+        """Write some more ids."""
+        self._file.write(ids.astype(self._dtype, copy=False).data)
+        self.num_tokens += len(ids)
+
+    def commit(
+        self,
+        *,
+        vocab_size: int,
+        tokenizer: str,
+        end_of_text_id: int | None,
+        num_documents: int,
+        num_bytes: int,
+        sources: tuple[str, ...],
+    ) -> TokenFile:
+        """Put both parts into place; the fields are those of `TokenFileInfo`."""
+        self._finish_array()
+        info = TokenFileInfo(
+            dtype=self._dtype.name,
+            num_tokens=self.num_tokens,
+            vocab_size=vocab_size,
+            tokenizer=tokenizer,
+            end_of_text_id=end_of_text_id,
+            num_documents=num_documents,
+            num_bytes=num_bytes,
+            sha256=_sha256(self._part),
+            sources=sources,
+        )
+        content = {"format": FORMAT, "version": FORMAT_VERSION, **asdict(info)}
+        sidecar = sidecar_path(self.path)
+        # An old sidecar must never stand beside a new array, nor the other way round.
+        sidecar.unlink(missing_ok=True)
+        self._part.replace(self.path)
+        sync_directory(self.path.parent)
+        write_atomically(sidecar, (json.dumps(content, indent=2) + "\n").encode())
+        return TokenFile.open(self.path)
+
+    def _finish_array(self) -> None:
+        self._file.seek(0)
+        header_bytes = self._write_header()
+        assert header_bytes == self._header_bytes, "numpy pads headers so that they can grow"
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def _write_header(self) -> int:
+        """Write the header for the ids so far at the start of the file; return its length."""
+        header = {
+            "descr": np.lib.format.dtype_to_descr(self._dtype),
+            "fortran_order": False,
+            "shape": (self.num_tokens,),
+        }
+        np.lib.format.write_array_header_1_0(self._file, header)
+        return self._file.tell()
+
+
+def smallest_dtype(vocab_size: int) -> np.dtype:
+    """Return uint16 if it holds every id below `vocab_size`, else uint32.
+
+    >>> smallest_dtype(65_536).name, smallest_dtype(65_537).name
+    ('uint16', 'uint32')
+    """
+    return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
+
+
+def sidecar_path(path: Path) -> Path:
+    """Return where the sidecar of a token file is.
+
+    >>> sidecar_path(Path("train.npy")).name
+    'train.json'
+    """
+    return path.with_suffix(".json")
+
+
+def _stored(dtype_name: str) -> np.dtype:
+    """The same bytes on every machine."""
+    return np.dtype(dtype_name).newbyteorder("<")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _parse_sidecar(path: Path) -> TokenFileInfo:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        found = content.pop("format"), content.pop("version")
+        if found == (FORMAT, FORMAT_VERSION):
+            info = TokenFileInfo(**content | {"sources": tuple(content["sources"])})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is no sidecar of a token file ({error!r}); encode again"
+        ) from None
+    if found != (FORMAT, FORMAT_VERSION):
+        raise ValueError(
+            f"{path} says format {found[0]!r}, version {found[1]!r}, but this version of tokenizer "
+            f"reads {FORMAT!r}, version {FORMAT_VERSION}; encode the text again"
+        )
+    if info.dtype not in _DTYPES:
+        raise ValueError(f"{path} says dtype {info.dtype!r}, but ids are {' or '.join(_DTYPES)}")
+    return info
