@@ -131,6 +131,21 @@ def require_same_data(run: RunDirectory, hashes: dict[str, str]) -> None:
         )
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}; restore it or start anew") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"{path} holds {type(document).__name__}, but must hold a JSON object")
+    return document
+
+
 def write_text_atomically(path: Path, text: str) -> None:
     """Write a small UTF-8 file so that it is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
