@@ -1,8 +1,8 @@
 """Keep the numbers of a run, one JSON object a line, against step and wall clock.
 
-Stage: training loop -> *metrics.jsonl* -> loss curve, your own plots. The file only grows, except on
-resume, where what lies beyond the checkpoint is dropped. Every line is strict JSON: a number that is
-not finite is the string "nan", "inf" or "-inf", and null means unknown.
+Stage: training loop -> *metrics.jsonl* -> loss curve, your own plots. The file only grows, except
+on resume, where what lies beyond the checkpoint is dropped. Every line is strict JSON: a number
+that is not finite is the string "nan", "inf" or "-inf", and null means unknown.
 """
 
 import json
