@@ -1,8 +1,11 @@
 """Train byte-level BPE tokenizers: text -> pretokens -> merges -> vocabulary."""
 
 from bpe.byte_spelling import byte_to_unicode
+from bpe.counts import PretokenCounts, count_documents, count_pretokens
+from bpe.merges import learn_merges
 from bpe.patterns import CL100K, GPT2, O200K, PATTERNS, resolve_pattern
 from bpe.pretokens import Pretokenizer
+from bpe.train import train_bpe, train_vocabulary, vocabulary_from_counts
 from bpe.unicode_classes import UNICODE_VERSION
 from bpe.vocabulary import Vocabulary
 
@@ -12,8 +15,15 @@ __all__ = [
     "O200K",
     "PATTERNS",
     "UNICODE_VERSION",
+    "PretokenCounts",
     "Pretokenizer",
     "Vocabulary",
     "byte_to_unicode",
+    "count_documents",
+    "count_pretokens",
+    "learn_merges",
     "resolve_pattern",
+    "train_bpe",
+    "train_vocabulary",
+    "vocabulary_from_counts",
 ]

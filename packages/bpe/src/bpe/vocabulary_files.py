@@ -52,15 +52,12 @@ def parse_vocab(path: Path, *, special_tokens: tuple[str, ...]) -> dict[int, byt
     text = read_text(path)
     tokens: dict[int, bytes] = {}
     for spelled, token_id in parse_json_object(path, text=text).items():
-        where = f"{path}, line {_line_of_key(text, spelled)}"
-        if not isinstance(token_id, int) or isinstance(token_id, bool) or token_id < 0:
-            raise ValueError(f"{where}: {spelled!r} has id {token_id!r}; ids are integers from 0")
-        if token_id in tokens:
-            raise ValueError(f"{where}: {spelled!r} has id {token_id}, as a token before it has")
         try:
+            if _check_id(token_id) in tokens:
+                raise ValueError(f"{spelled!r} has id {token_id}, as a token before it has")
             tokens[token_id] = spelled.encode() if spelled in special_tokens else unspell(spelled)
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
+            raise ValueError(f"{path}, line {_line_of_key(text, spelled)}: {error}") from error
     return tokens
 
 
@@ -123,6 +120,12 @@ def read_text(path: Path) -> str:
         raise ValueError(
             f"{path}, line {line}: byte {error.start} (0x{content[error.start]:02x}) is not UTF-8"
         ) from error
+
+
+def _check_id(token_id: object) -> int:
+    if not isinstance(token_id, int) or isinstance(token_id, bool) or token_id < 0:
+        raise ValueError(f"{token_id!r} is no token id; ids are integers from 0")
+    return token_id
 
 
 def _parse_merge(line: str, known_tokens: Collection[bytes]) -> tuple[bytes, bytes]:

@@ -1,0 +1,118 @@
+"""Where may a file be cut without changing its pretokens?
+
+Stage: files -> *pieces* -> pretoken counts. A border must have the same pretokens on both sides
+whether or not the text is cut there. Not here: counting.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+PIECE_BYTES = 1 << 20
+"""Size that pieces are cut to, as nearly as the borders in the text allow."""
+
+# None of the known patterns has a pretoken in which a visible character is followed by a space,
+# and none looks ahead from a visible character: both sides of that place split independently.
+_SPACE_BORDER = rb"(?<=[!-~])(?= )"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A range of a file, to be read by whoever counts it."""
+
+    path: Path
+    start_byte: int
+    end_byte: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Length of the range."""
+        return self.end_byte - self.start_byte
+
+    def read_text(self) -> str:
+        """Return the text of the range.
+
+        Raises:
+            ValueError: a byte that is not UTF-8, named by file and offset.
+        """
+        with self.path.open("rb") as file:
+            file.seek(self.start_byte)
+            content = file.read(self.num_bytes)
+        try:
+            return content.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{self.path}: byte {self.start_byte + error.start} "
+                f"(0x{content[error.start]:02x}) is not valid UTF-8 ({error.reason}); "
+                "convert the file to UTF-8 or leave it out"
+            ) from error
+
+
+def cut_files(
+    paths: Iterable[Path],
+    special_tokens: tuple[str, ...] = (),
+    *,
+    cut_at_spaces: bool,
+    piece_bytes: int = PIECE_BYTES,
+) -> Iterator[Piece]:
+    """Yield pieces that cover the files in order; each file begins a new piece.
+
+    Args:
+        paths: files to cut.
+        special_tokens: a file may be cut in front of any of them.
+        cut_at_spaces: whether the split pattern allows a cut between a visible ASCII character
+            and a space.
+        piece_bytes: size that the pieces should have; they end at the next border.
+    """
+    borders = _Borders(tuple(s.encode() for s in special_tokens), cut_at_spaces=cut_at_spaces)
+    for path in paths:
+        with path.open("rb") as file:
+            start = 0
+            while (end := borders.find(file, after=start + piece_bytes)) is not None:
+                yield Piece(path, start, end)
+                start = end
+            end = file.seek(0, 2)
+        if start < end:
+            yield Piece(path, start, end)
+
+
+class _Borders:
+    """Finds places at which no special token and no pretoken is cut in two."""
+
+    def __init__(self, special_tokens: tuple[bytes, ...], *, cut_at_spaces: bool) -> None:
+        self._special_tokens = special_tokens
+        candidates = [b"(?=" + re.escape(special) + b")" for special in special_tokens]
+        candidates += [_SPACE_BORDER] if cut_at_spaces else []
+        self._candidates = re.compile(b"|".join(candidates)) if candidates else None
+        self._reach = max(map(len, special_tokens), default=1)
+
+    def find(self, file: BinaryIO, *, after: int) -> int | None:
+        """Return the first border at or behind an offset; None where the file ends before it."""
+        if self._candidates is None:
+            return None
+        window_bytes = 1 << 16
+        while True:
+            # The window begins early enough to see what straddles its first candidate, and
+            # candidates count only where the window shows all that may straddle them.
+            begin = max(after - self._reach, 0)
+            file.seek(begin)
+            window = file.read(window_bytes + 2 * self._reach)
+            last = len(window) - self._reach
+            for match in self._candidates.finditer(window, after - begin):
+                if match.start() > last:
+                    break
+                if not self._is_straddled(window, match.start()):
+                    return begin + match.start()
+            if len(window) < window_bytes + 2 * self._reach:
+                return None
+            after = begin + last + 1
+
+    def _is_straddled(self, window: bytes, place: int) -> bool:
+        """Whether some special token begins before `place` and ends behind it."""
+        for special in self._special_tokens:
+            near = window[max(place - len(special) + 1, 0) : place + len(special) - 1]
+            if special in near:
+                return True
+        return False
