@@ -27,8 +27,10 @@ def _explain(error: ImportError) -> str:
 
 
 try:
-    from bpe import PATTERNS, Pretokenizer, Vocabulary, byte_to_unicode
+    from bpe import PATTERNS, Pretokenizer, Vocabulary
+    from bpe.byte_spelling import unspell
     from bpe.files import sync_directory, write_atomically
+    from bpe.huggingface import tokenizer_json
     from bpe.special_tokens import check_special_tokens
 except ImportError as error:
     raise ImportError(_explain(error)) from error
@@ -37,8 +39,9 @@ __all__ = [
     "PATTERNS",
     "Pretokenizer",
     "Vocabulary",
-    "byte_to_unicode",
     "check_special_tokens",
     "sync_directory",
+    "tokenizer_json",
+    "unspell",
     "write_atomically",
 ]

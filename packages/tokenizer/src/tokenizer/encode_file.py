@@ -59,9 +59,10 @@ def encode_file(
 def _encode_blocks(tokenizer: "Tokenizer", path: Path) -> Iterator[tuple[np.ndarray, int]]:
     """Yield ids, and the bytes read for them, for as long as the file has any."""
     encoder = tokenizer.encoder()
-    for text, num_bytes in read_text_blocks(path):
-        ids = encoder.push(text) if num_bytes else encoder.finish()
-        yield np.fromiter(ids, dtype=tokenizer.dtype), num_bytes
+    with path.open("rb") as file:
+        for text, num_bytes in read_text_blocks(file, name=path):
+            ids = encoder.push(text) if num_bytes else encoder.finish()
+            yield np.fromiter(ids, dtype=tokenizer.dtype), num_bytes
 
 
 def _count_starts(

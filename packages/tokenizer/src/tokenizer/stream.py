@@ -7,6 +7,7 @@ is bounded by the longest pretoken, not by the text. Not here: merging, and file
 import codecs
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from tokenizer._bpe import PATTERNS, Pretokenizer
 from tokenizer.special_tokens import SpecialTokens, require_no_surrogates
@@ -15,6 +16,7 @@ Cut = tuple[Sequence[str], str | None]
 """Pretokens and the special token behind them."""
 
 _BLOCK = 1 << 16  # characters gathered before they are cut; a longer text is cut in such blocks
+_BLOCK_BYTES = 1 << 20  # read from a file at a time
 _HELD_PRETOKENS = 8
 
 
@@ -153,29 +155,31 @@ class StreamDecoder:
         return rest
 
 
-def read_text_blocks(path: Path, *, block_bytes: int = 1 << 20) -> Iterator[tuple[str, int]]:
-    """Yield the text of a UTF-8 file in blocks, each with the number of bytes read for it.
+def read_text_blocks(file: BinaryIO, *, name: str | Path) -> Iterator[tuple[str, int]]:
+    """Yield UTF-8 text in blocks, each with the number of bytes read for it; the last has none.
 
     Nothing is translated: line ends and byte order marks stay as they are.
 
+    Args:
+        file: open for reading bytes.
+        name: what to call it in errors.
+
     Raises:
-        OSError: the file cannot be read.
         ValueError: bytes that are no UTF-8; file and byte are named.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
     num_read = 0
-    with path.open("rb") as file:
-        while True:
-            block = file.read(block_bytes)
-            try:
-                text = decoder.decode(block, final=not block)
-            except UnicodeDecodeError as error:
-                place = num_read - (len(error.object) - len(block)) + error.start
-                raise ValueError(
-                    f"{path}: byte {place} (0x{error.object[error.start]:02x}) is not UTF-8 "
-                    f"({error.reason}); convert the file to UTF-8 or repair it"
-                ) from None
-            num_read += len(block)
-            yield text, len(block)
-            if not block:
-                return
+    while True:
+        block = file.read(_BLOCK_BYTES)
+        try:
+            text = decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            place = num_read - (len(error.object) - len(block)) + error.start
+            raise ValueError(
+                f"{name}: byte {place} (0x{error.object[error.start]:02x}) is not UTF-8 "
+                f"({error.reason}); convert it to UTF-8 or repair it"
+            ) from None
+        num_read += len(block)
+        yield text, len(block)
+        if not block:
+            return

@@ -14,6 +14,7 @@ import numpy as np
 
 from tokenizer._bpe import Pretokenizer, Vocabulary, check_special_tokens
 from tokenizer.encode_file import encode_file
+from tokenizer.formats import load_vocabulary
 from tokenizer.merge import MergeTable
 from tokenizer.special_tokens import (
     SpecialTokens,
@@ -104,13 +105,13 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
-        """Read the directory that `save`, or `train-bpe`, wrote.
+        """Read a tokenizer directory, as `save` and `train-bpe` write it, or a tokenizer.json.
 
         Raises:
             FileNotFoundError: a file is missing.
-            ValueError: malformed content, named by file and line, or another format or version.
+            ValueError: malformed content, another format or version, or one without our meaning.
         """
-        return cls.from_vocabulary(Vocabulary.load(path))
+        return cls.from_vocabulary(load_vocabulary(path))
 
     def save(self, path: str | Path) -> None:
         """Write vocab.json, merges.txt, tokenizer.json and bpe.json into the directory `path`."""

@@ -1,0 +1,193 @@
+"""The commands: encode, decode, inspect, convert.
+
+Stage: all of encoding, from a shell. Results go to stdout or files, progress to stderr. Not here:
+anything that a library function does not do.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+
+from tokenizer.formats import load_vocabulary, save_vocabulary
+from tokenizer.progress import Progress
+from tokenizer.stats import PILE_BYTES, Measurement, estimate, longest_tokens, measure
+from tokenizer.stream import read_text_blocks
+from tokenizer.token_file import TokenFile
+from tokenizer.tokenizer import Tokenizer
+
+_BATCH = 1 << 16  # ids on one line, or decoded together
+
+
+def encode() -> None:
+    """Encode text to ids: files to a token file, or anything to numbers on stdout."""
+    parser = _parser("encode", "Turn text into token ids.")
+    parser.add_argument("files", nargs="*", type=Path, help="UTF-8 text; none: standard input")
+    parser.add_argument("--output", type=Path, help="token file to write (*.npy)")
+    parser.add_argument("--text", help="encode this text instead of files")
+    _run(parser, _encode)
+
+
+def decode() -> None:
+    """Decode ids to text on stdout."""
+    parser = _parser("decode", "Turn token ids into text.")
+    parser.add_argument("ids", nargs="?", type=Path, help="token file; none: numbers on stdin")
+    _run(parser, _decode)
+
+
+def inspect() -> None:
+    """Show what a tokenizer has learnt and how well it compresses a text."""
+    parser = _parser("inspect", "Show the longest tokens and, on a text, compression and speed.")
+    parser.add_argument("file", nargs="?", type=Path, help="UTF-8 text to measure on")
+    parser.add_argument("--longest", type=int, default=10, help="tokens to list (10)")
+    _run(parser, _inspect)
+
+
+def convert() -> None:
+    """Write a tokenizer in another format."""
+    parser = _parser("convert", "Convert between a directory, tokenizer.json and *.tiktoken.")
+    parser.add_argument("destination", type=Path, help="what to write, told by its name")
+    parser.add_argument("--pattern", help="split pattern of a .tiktoken file: a name, or a regex")
+    _run(parser, _convert)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Say what is wrong in one line; the usage is behind --help."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def _parser(name: str, description: str) -> argparse.ArgumentParser:
+    parser = _Parser(prog=name, description=description)
+    parser.add_argument("tokenizer", type=Path, help="tokenizer directory, or a tokenizer.json")
+    return parser
+
+
+def _run(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], None]) -> None:
+    """Run a command; a user's mistake is one line on stderr and exit code 2."""
+    try:
+        command(parser.parse_args())
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has gone, as `head` does. Nothing is left to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"{parser.prog}: error: {_describe(error)}\n")
+
+
+def _describe(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def _encode(arguments: argparse.Namespace) -> None:
+    if arguments.text is not None and arguments.files:
+        raise ValueError(f"got --text and {arguments.files[0]}; encode one or the other")
+    if arguments.output is None:
+        tokenizer = Tokenizer.load(arguments.tokenizer)
+        _write_ids(_encode_sources(tokenizer, arguments))
+        return
+    if not arguments.files:
+        raise ValueError("--output needs text files to encode; name at least one")
+    token_file = Tokenizer.load(arguments.tokenizer).encode_file(
+        arguments.files, arguments.output, progress=Progress("encoding")
+    )
+    info = token_file.info
+    print(
+        f"{token_file.path}: {info.num_tokens:,} ids of {info.dtype} in {info.num_documents:,} "
+        f"documents, {info.num_bytes / info.num_tokens:.2f} bytes per token"
+    )
+
+
+def _encode_sources(tokenizer: Tokenizer, arguments: argparse.Namespace) -> Iterator[int]:
+    if arguments.text is not None:
+        yield from tokenizer.encode(arguments.text)
+    elif not arguments.files:
+        yield from _encode_stream(tokenizer, sys.stdin.buffer, "standard input")
+    for path in arguments.files:
+        with path.open("rb") as file:
+            yield from _encode_stream(tokenizer, file, path)
+
+
+def _encode_stream(tokenizer: Tokenizer, file: BinaryIO, name: str | Path) -> Iterator[int]:
+    return tokenizer.encode_iterable(text for text, _ in read_text_blocks(file, name=name))
+
+
+def _write_ids(ids: Iterator[int]) -> None:
+    for batch in _batches(ids):
+        print(*batch)
+
+
+def _decode(arguments: argparse.Namespace) -> None:
+    tokenizer = Tokenizer.load(arguments.tokenizer)
+    if arguments.ids is None:
+        ids = _read_ids(sys.stdin)
+    else:
+        token_file = TokenFile.open(arguments.ids)
+        token_file.check_tokenizer(tokenizer.fingerprint)
+        ids = map(int, token_file.tokens)
+    decoder = tokenizer.decoder()
+    stdout = sys.stdout.buffer  # UTF-8 and its own line ends, whatever the terminal's settings
+    for batch in _batches(ids):
+        stdout.write("".join(map(decoder.push, batch)).encode())
+    stdout.write(decoder.finish().encode())
+
+
+def _read_ids(lines: Iterable[str]) -> Iterator[int]:
+    for number, line in enumerate(lines, start=1):
+        for word in line.split():
+            try:
+                yield int(word)
+            except ValueError:
+                raise ValueError(
+                    f"standard input, line {number}: {word!r} is no id; pass whole numbers with "
+                    "white space between"
+                ) from None
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    if arguments.longest < 0:
+        raise ValueError(f"--longest is {arguments.longest}, but must be at least 0")
+    tokenizer = Tokenizer.load(arguments.tokenizer)
+    print(
+        f"vocabulary      {tokenizer.vocab_size:,} ids, {len(tokenizer.vocabulary.merges):,} merges"
+    )
+    print(f"special tokens  {dict(tokenizer.special_tokens)}")
+    print(f"fingerprint     {tokenizer.fingerprint}")
+    print("longest tokens")
+    for token_id, token in longest_tokens(tokenizer, count=arguments.longest):
+        print(f"  {token_id:>8}  {len(token):>3} bytes  {token.decode(errors='replace')!r}")
+    if arguments.file is not None:
+        measured = measure(tokenizer, arguments.file, progress=Progress("measuring"))
+        _print_measurement(measured, arguments.file, bytes_per_id=tokenizer.dtype.itemsize)
+
+
+def _print_measurement(measured: Measurement, path: Path, *, bytes_per_id: int) -> None:
+    pile = estimate(measured, corpus_bytes=PILE_BYTES, bytes_per_id=bytes_per_id)
+    print(f"on {path.name}: {measured.num_bytes:,} bytes are {measured.num_tokens:,} tokens")
+    print(f"  compression   {measured.bytes_per_token:.3f} bytes per token")
+    print(f"  throughput    {measured.bytes_per_second / 1e6:.2f} MB/s in one process")
+    print(
+        f"  the Pile      {PILE_BYTES / 1e9:.0f} GB would be {pile.num_tokens / 1e9:.0f} billion "
+        f"tokens, {pile.num_file_bytes / 1e9:.0f} GB of ids, "
+        f"after {pile.seconds / 3600:.1f} hours"
+    )
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    vocabulary = load_vocabulary(arguments.tokenizer, pattern=arguments.pattern)
+    save_vocabulary(vocabulary, arguments.destination)
+    print(f"{arguments.destination}: {len(vocabulary):,} tokens")
+
+
+def _batches(ids: Iterator[int]) -> Iterator[list[int]]:
+    while batch := list(islice(ids, _BATCH)):
+        yield batch

@@ -1,0 +1,194 @@
+"""How do other projects spell a vocabulary?
+
+Stage: *files* <-> vocabulary. GPT-2's pair of files is `bpe.Vocabulary`'s own; here are HF's
+tokenizer.json and tiktoken's list of ranks. A file that means something which `Tokenizer` does not
+do is refused, never approximated. Not here: SentencePiece and WordPiece.
+"""
+
+import json
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+
+from tokenizer._bpe import Vocabulary, tokenizer_json, unspell, write_atomically
+
+
+def load_vocabulary(path: str | Path, *, pattern: str | None = None) -> Vocabulary:
+    """Read a tokenizer directory, a tokenizer.json or a .tiktoken file, told apart by name.
+
+    Args:
+        path: what to read.
+        pattern: how text is cut; .tiktoken files do not say, all others do.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        ValueError: malformed, not supported, or `pattern` is missing or superfluous.
+    """
+    path = Path(path)
+    if path.suffix == ".tiktoken":
+        if pattern is None:
+            raise ValueError(f"{path} does not say how to cut text; name a split pattern")
+        return load_tiktoken(path, pattern=pattern)
+    if pattern is not None:
+        raise ValueError(f"{path} says itself how to cut text; leave out the split pattern")
+    return load_tokenizer_json(path) if path.suffix == ".json" else Vocabulary.load(path)
+
+
+def save_vocabulary(vocabulary: Vocabulary, path: str | Path) -> None:
+    """Write a tokenizer.json, a .tiktoken file or, under any other name, a tokenizer directory.
+
+    Raises:
+        ValueError: the format has no way to say what the vocabulary means.
+    """
+    path = Path(path)
+    if path.suffix == ".tiktoken":
+        save_tiktoken(vocabulary, path)
+    elif path.suffix == ".json":
+        write_atomically(path, tokenizer_json(vocabulary).encode())
+    else:
+        vocabulary.save(path)
+
+
+def load_tiktoken(
+    path: str | Path, *, pattern: str, special_tokens: Mapping[str, int] | None = None
+) -> Vocabulary:
+    """Read tiktoken's ranks: a line is a token in base64, a space and its id.
+
+    The file holds no merges. That of each token is found by encoding its bytes with the tokens
+    before it, which leaves two.
+
+    Args:
+        path: the file.
+        pattern: how text is cut: a name in `bpe.PATTERNS`, or regex source.
+        special_tokens: ids by special token; the file holds none.
+
+    Raises:
+        ValueError: malformed, or a token that no merge makes.
+    """
+    path = Path(path)
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            spelled, rank = line.split()
+            ranks[b64decode(spelled, validate=True)] = int(rank)
+        except (ValueError, Base64Error):
+            raise ValueError(
+                f"{path}, line {number}: {line[:60]!r} is not a token in base64, a space and an id"
+            ) from None
+    specials = dict(special_tokens or {})
+    by_rank = sorted(ranks, key=ranks.__getitem__)
+    merges = [_split_in_two(token, ranks, path) for token in by_rank if len(token) > 1]
+    tokens = {ranks[token]: token for token in by_rank}
+    taken = {token: i for token, i in specials.items() if i in tokens}
+    if taken or len(tokens) < len(ranks):
+        raise ValueError(f"{path}: an id stands for two tokens {taken or ''}; give each its own")
+    tokens |= {token_id: token.encode() for token, token_id in specials.items()}
+    return Vocabulary(tokens, merges, tuple(specials), pattern)
+
+
+def save_tiktoken(vocabulary: Vocabulary, path: str | Path) -> None:
+    """Write tiktoken's ranks; special tokens and pattern have no place in the file.
+
+    Raises:
+        ValueError: ids that do not ascend with the merges, or a byte without a token: tiktoken
+            would give other ids.
+    """
+    specials = {token.encode() for token in vocabulary.special_tokens}
+    merged_ids = [vocabulary.ids[left + right] for left, right in vocabulary.merges]
+    if merged_ids != sorted(set(merged_ids)):
+        raise ValueError(
+            "the ids of this vocabulary do not ascend in the order of its merges, but tiktoken "
+            "takes one for the other; train it anew, or save a tokenizer.json"
+        )
+    lacking = [byte for byte in range(256) if bytes([byte]) not in vocabulary.ids]
+    if lacking:
+        raise ValueError(
+            f"this vocabulary has no token for {len(lacking)} of the 256 bytes (the first is "
+            f"0x{lacking[0]:02x}), but tiktoken needs all; save a tokenizer.json"
+        )
+    lines = [
+        b64encode(token) + f" {token_id}\n".encode()
+        for token_id, token in sorted(vocabulary.tokens.items())
+        if token not in specials
+    ]
+    write_atomically(Path(path), b"".join(lines))
+
+
+def load_tokenizer_json(path: str | Path) -> Vocabulary:
+    """Read HF's tokenizer.json, if it is byte-level BPE without further steps.
+
+    Raises:
+        ValueError: malformed, or it asks for something that changes ids and is not supported.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        _require_plain_bpe(content)
+        pattern = _pattern_of(content["pre_tokenizer"])
+        added = {token["content"]: token["id"] for token in content["added_tokens"]}
+        model = content["model"]
+        tokens = {
+            token_id: spelled.encode() if spelled in added else unspell(spelled)
+            for spelled, token_id in model["vocab"].items()
+        }
+        tokens |= {token_id: token.encode() for token, token_id in added.items()}
+        pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+        merges = [(unspell(left), unspell(right)) for left, right in pairs]
+        return Vocabulary(tokens, merges, tuple(added), pattern)
+    except KeyError as error:
+        raise ValueError(f"{path} lacks {error}, which a tokenizer.json has") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} cannot be used: {error}") from error
+
+
+def _split_in_two(token: bytes, ranks: Mapping[bytes, int], path: Path) -> tuple[bytes, bytes]:
+    """Return the two tokens that the merge of `token` joins."""
+    parts = [bytes([byte]) for byte in token]
+    while len(parts) > 2:
+        joined = [left + right for left, right in pairwise(parts)]
+        known = [(ranks[t], place) for place, t in enumerate(joined) if t in ranks and t != token]
+        rank, place = min(known, default=(ranks[token], 0))
+        if rank >= ranks[token]:
+            raise ValueError(
+                f"{path}: token {token!r} (id {ranks[token]}) is made by no merge of tokens with "
+                "smaller ids; this is not a list of BPE ranks"
+            )
+        parts[place : place + 2] = [joined[place]]
+    return parts[0], parts[1]
+
+
+def _require_plain_bpe(content: dict) -> None:
+    """Refuse whatever makes HF tokenizers give other ids than byte-level BPE alone."""
+    model = content["model"]
+    switches = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
+    used = [f"model.{key}" for key in switches if model.get(key)]
+    used += [f"model.{key}" for key in ("byte_fallback", "ignore_merges") if model.get(key)]
+    used += [key for key in ("normalizer", "truncation", "padding") if content.get(key)]
+    if (content.get("post_processor") or {}).get("type", "ByteLevel") != "ByteLevel":
+        used.append(f"post_processor {content['post_processor']['type']}")
+    for token in content["added_tokens"]:
+        flags = [flag for flag in ("single_word", "lstrip", "rstrip") if token.get(flag)]
+        used += [f"{flag} of added token {token['content']!r}" for flag in flags]
+    if model.get("type", "BPE") != "BPE":
+        used.append(f"model type {model['type']}")
+    if used:
+        raise ValueError(f"it uses {', '.join(used)}; only plain byte-level BPE is supported")
+
+
+def _pattern_of(pre_tokenizer: dict) -> str:
+    """Return the split pattern that a pre-tokenizer stands for."""
+    steps = pre_tokenizer.get("pretokenizers", [pre_tokenizer])
+    *splits, last = steps
+    if last["type"] == "ByteLevel" and not last.get("add_prefix_space", True):
+        if not splits and last.get("use_regex", True):
+            return "gpt2"
+        if len(splits) == 1 and splits[0]["type"] == "Split" and not last.get("use_regex", True):
+            split = splits[0]
+            if split["behavior"] == "Isolated" and not split["invert"]:
+                return split["pattern"]["Regex"]
+    raise ValueError(
+        f"its pre_tokenizer is {' + '.join(step['type'] for step in steps)} in a form that is not "
+        "supported; needed is ByteLevel without prefix space, alone or behind one isolating Split"
+    )
