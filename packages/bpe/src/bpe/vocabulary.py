@@ -5,6 +5,7 @@ ids: tokens, merges in order, special tokens and the split pattern. Not here: en
 the `tokenizer` package's work, and the spelling of the files (`vocabulary_files`).
 """
 
+import errno
 import hashlib
 import json
 from dataclasses import dataclass
@@ -80,7 +81,10 @@ class Vocabulary:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def save(self, directory: str | Path) -> None:
-        """Write vocab.json, merges.txt, tokenizer.json and bpe.json; `bpe.json` comes last.
+        """Write vocab.json, merges.txt, tokenizer.json and bpe.json into a directory.
+
+        An older bpe.json is removed first and the new one comes last: a directory that `load`
+        accepts holds the files of one vocabulary.
 
         `tokenizer.json` is for HF tokenizers; a custom pattern is copied into it as it is, and
         HF's regex engine may read it differently.
@@ -96,6 +100,7 @@ class Vocabulary:
             "bpe.json": self._header(),
         }
         directory.mkdir(parents=True, exist_ok=True)
+        (directory / "bpe.json").unlink(missing_ok=True)
         for name, text in files.items():
             write_atomically(directory / name, text.encode())
 
@@ -109,6 +114,13 @@ class Vocabulary:
         """
         directory = Path(directory)
         path = directory / "bpe.json"
+        if directory.is_dir() and not path.exists():
+            raise FileNotFoundError(
+                errno.ENOENT,
+                "no such file, so no complete vocabulary; from_files reads vocab.json and "
+                "merges.txt without it",
+                str(path),
+            )
         header = parse_json_object(path, text=read_text(path))
         _check_header(header, path)
         return cls.from_files(

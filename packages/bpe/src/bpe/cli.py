@@ -1,0 +1,102 @@
+"""The command `train-bpe`: text files in, a vocabulary directory out.
+
+Progress goes to stderr, the result to stdout. A user's mistake ends with one line and status 2.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bpe.patterns import PATTERNS
+from bpe.progress import StageProgress
+from bpe.train import train_vocabulary
+from bpe.vocabulary import Vocabulary
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(format="train-bpe: note: %(message)s")
+    progress = StageProgress()
+    try:
+        _check_output(options.output, overwrite=options.overwrite)
+        vocabulary = train_vocabulary(
+            options.corpus,
+            options.vocab_size,
+            options.special_token,
+            pattern=options.pattern,
+            num_workers=options.workers,
+            progress=progress,
+        )
+        vocabulary.save(options.output)
+    except (OSError, ValueError) as error:
+        print(f"train-bpe: error: {_describe(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ntrain-bpe: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    finally:
+        progress.close()
+    print(_summarise(vocabulary, options.output))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="train-bpe",
+        description="Train a byte-level BPE vocabulary on UTF-8 text files.",
+        epilog="The result does not depend on --workers or on the order of the files.",
+    )
+    parser.add_argument("corpus", nargs="+", type=Path, metavar="CORPUS", help="a text file")
+    parser.add_argument(
+        "--vocab-size", type=int, required=True, metavar="N", help="tokens, special ones included"
+    )
+    parser.add_argument(
+        "--special-token",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="separates documents and becomes one token; may be given several times",
+    )
+    parser.add_argument(
+        "--pattern", default="gpt2", help=f"{', '.join(PATTERNS)} or a regular expression [gpt2]"
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="directory to write"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what DIR holds")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that count [one a CPU]")
+    return parser
+
+
+def _check_output(output: Path, *, overwrite: bool) -> None:
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is a file; --output needs a directory")
+    if output.exists() and any(output.iterdir()) and not overwrite:
+        raise ValueError(f"{output} is not empty; pass --overwrite or another --output")
+
+
+def _describe(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def _summarise(vocabulary: Vocabulary, output: Path) -> str:
+    longest = sorted((left + right for left, right in vocabulary.merges), key=len)[-3:]
+    shown = ", ".join(repr(token.decode(errors="replace")) for token in reversed(longest))
+    return "\n".join(
+        [
+            f"tokens       {len(vocabulary):,} ({len(vocabulary.special_tokens)} special, "
+            f"256 bytes, {len(vocabulary.merges):,} merges)",
+            f"longest      {shown or 'none beyond a byte'}",
+            f"fingerprint  {vocabulary.fingerprint}",
+            f"saved in     {output}",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
