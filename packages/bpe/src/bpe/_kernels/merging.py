@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit
 
 NONE = -1
+FIRST_ROWS = 1 << 17  # of the pair table, which grows; byte pairs need up to 1 << 16
 
 
 class Places(NamedTuple):
@@ -79,8 +80,8 @@ class _State:
         # Sorted, so that the places, and with them the time taken, do not depend on dict order.
         pretokens = sorted(pretoken for pretoken in counts if len(pretoken) > 1)
         self.places = _place(pretokens, [counts[pretoken] for pretoken in pretokens])
-        self.pairs = Pairs(*(np.empty(1 << 17, kind) for kind in ("i4", "i4", "i8", "i4", "i4")))
-        self.heap = Heap(np.empty(1 << 17, np.int32), np.empty(1 << 17, np.int64))
+        self.pairs = Pairs(*(np.empty(FIRST_ROWS, kind) for kind in ("i4", "i4", "i8", "i4", "i4")))
+        self.heap = Heap(np.empty(FIRST_ROWS, np.int32), np.empty(FIRST_ROWS, np.int64))
         start = np.zeros(256 + num_merges + 1, np.int64)
         start[:257] = np.arange(257)
         self.tokens = Tokens(start, np.arange(1 << 12).astype(np.uint8))
