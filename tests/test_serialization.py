@@ -4,6 +4,7 @@ import io
 import json
 import stat
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -66,7 +67,7 @@ OPTIMIZERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_checkpointing(name, tmp_path):
+def test_checkpointing(name: str, tmp_path: Path) -> None:
     model = _model()
     optimizer = OPTIMIZERS[name](model)
     _train(model, optimizer, steps=range(4))
@@ -83,7 +84,7 @@ def test_checkpointing(name, tmp_path):
     _assert_equal(dict(resumed.state_dict()), dict(model.state_dict()))
 
 
-def test_checkpointing_before_the_first_step(tmp_path):
+def test_checkpointing_before_the_first_step(tmp_path: Path) -> None:
     model, resumed = _model(), _model(seed=1)
     save_checkpoint(model, torch.optim.AdamW(model.parameters()), 0, str(tmp_path / "x"))
     fresh = torch.optim.AdamW(resumed.parameters())
@@ -91,7 +92,7 @@ def test_checkpointing_before_the_first_step(tmp_path):
     _assert_equal(dict(resumed.state_dict()), dict(model.state_dict()))
 
 
-def test_binary_file_holds_the_same_bytes_as_a_path(tmp_path):
+def test_binary_file_holds_the_same_bytes_as_a_path(tmp_path: Path) -> None:
     model = _model()
     optimizer = torch.optim.AdamW(model.parameters())
     _train(model, optimizer, steps=range(1))
@@ -103,7 +104,7 @@ def test_binary_file_holds_the_same_bytes_as_a_path(tmp_path):
     assert load_checkpoint(file, model, optimizer) == 1
 
 
-def test_iteration_and_format_are_plain_metadata_of_a_safetensors_file(tmp_path):
+def test_iteration_and_format_are_plain_metadata_of_a_safetensors_file(tmp_path: Path) -> None:
     model = _model()
     save_checkpoint(model, torch.optim.SGD(model.parameters()), 17, tmp_path / "x")
     with safe_open(tmp_path / "x", framework="pt") as file:
@@ -122,7 +123,7 @@ class Tied(nn.Module):
             self.head.weight = self.embedding.weight
 
 
-def test_tied_tensors_are_stored_once_and_tied_again(tmp_path):
+def test_tied_tensors_are_stored_once_and_tied_again(tmp_path: Path) -> None:
     model, other = Tied(), Tied()
     save_checkpoint(model, torch.optim.SGD(model.parameters()), 1, tmp_path / "x")
     with safe_open(tmp_path / "x", framework="pt") as file:
@@ -139,7 +140,9 @@ def test_tied_tensors_are_stored_once_and_tied_again(tmp_path):
         (False, True, "head.weight and embedding.weight differ, but the model shares them"),
     ],
 )
-def test_tied_and_untied_models_are_not_confused(tmp_path, saved, loaded, message):
+def test_tied_and_untied_models_are_not_confused(
+    tmp_path: Path, saved: bool, loaded: bool, message: str
+) -> None:
     model, other = Tied(tied=saved), Tied(tied=loaded)
     save_checkpoint(model, torch.optim.SGD(model.parameters()), 1, tmp_path / "x")
     with pytest.raises(ValueError, match=message):
@@ -147,7 +150,7 @@ def test_tied_and_untied_models_are_not_confused(tmp_path, saved, loaded, messag
 
 
 @pytest.mark.parametrize(
-    ("other", "message"),
+    ("build", "message"),
     [
         (lambda: _model(9), r"another model: 0\.weight is \(8, 5\) and not \(9, 5\)"),
         (
@@ -157,8 +160,10 @@ def test_tied_and_untied_models_are_not_confused(tmp_path, saved, loaded, messag
         (lambda: nn.Sequential(*_model(), nn.Linear(3, 3)), r"it lacks 3\.weight, 3\.bias"),
     ],
 )
-def test_another_model_is_refused_by_name_and_left_alone(tmp_path, other, message):
-    model, other = _model(), other()
+def test_another_model_is_refused_by_name_and_left_alone(
+    tmp_path: Path, build: Callable[[], nn.Module], message: str
+) -> None:
+    model, other = _model(), build()
     save_checkpoint(model, torch.optim.SGD(model.parameters()), 1, tmp_path / "x")
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
     with pytest.raises(ValueError, match=message):
@@ -178,7 +183,9 @@ def test_another_model_is_refused_by_name_and_left_alone(tmp_path, other, messag
         (lambda m: torch.optim.AdamW(list(m.parameters())[::-1]), "their order differs"),
     ],
 )
-def test_another_optimizer_is_refused_and_the_model_left_alone(tmp_path, build, message):
+def test_another_optimizer_is_refused_and_the_model_left_alone(
+    tmp_path: Path, build: Callable[[nn.Module], torch.optim.Optimizer], message: str
+) -> None:
     model, other = _model(), _model(seed=1)
     save_checkpoint(model, torch.optim.AdamW(model.parameters()), 1, tmp_path / "x")
     before = other[0].weight.clone()
@@ -187,7 +194,9 @@ def test_another_optimizer_is_refused_and_the_model_left_alone(tmp_path, build, 
     assert torch.equal(before, other[0].weight)
 
 
-def test_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatch):
+def test_failed_write_keeps_the_old_file_and_leaves_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = _model()
     optimizer = torch.optim.SGD(model.parameters())
     save_checkpoint(model, optimizer, 1, tmp_path / "x")
@@ -202,7 +211,7 @@ def test_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypat
     assert load_checkpoint(tmp_path / "x", model, optimizer) == 1
 
 
-def test_file_mode_follows_the_umask(tmp_path):
+def test_file_mode_follows_the_umask(tmp_path: Path) -> None:
     model = _model()
     (tmp_path / "plain").touch()
     save_checkpoint(model, torch.optim.SGD(model.parameters()), 1, tmp_path / "x")
@@ -211,7 +220,7 @@ def test_file_mode_follows_the_umask(tmp_path):
 
 
 @pytest.mark.parametrize("cut", [0, 7, 100, -1])
-def test_torn_file_is_refused(tmp_path, cut):
+def test_torn_file_is_refused(tmp_path: Path, cut: int) -> None:
     model = _model()
     optimizer = torch.optim.SGD(model.parameters())
     save_checkpoint(model, optimizer, 1, tmp_path / "x")
@@ -220,7 +229,7 @@ def test_torn_file_is_refused(tmp_path, cut):
         load_checkpoint(tmp_path / "x", model, optimizer)
 
 
-def test_other_safetensors_file_is_refused(tmp_path):
+def test_other_safetensors_file_is_refused(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     model = _model()
@@ -251,7 +260,7 @@ class Odd(nn.Module):
         self.python, self.from_tensor = state["python"], state["tensor"]
 
 
-def test_unusual_state_comes_back(tmp_path):
+def test_unusual_state_comes_back(tmp_path: Path) -> None:
     model, other = Odd(2.0), Odd(5.0)
     save_checkpoint(model, torch.optim.SGD(model.parameters()), 1, tmp_path / "x")
     load_checkpoint(tmp_path / "x", other, torch.optim.SGD(other.parameters()))
@@ -262,7 +271,7 @@ def test_unusual_state_comes_back(tmp_path):
     assert other.from_tensor == 3.0
 
 
-def test_state_that_json_cannot_hold_is_refused(tmp_path):
+def test_state_that_json_cannot_hold_is_refused(tmp_path: Path) -> None:
     model = _model()
     optimizer = torch.optim.SGD(model.parameters())
     optimizer.param_groups[0]["hook"] = print
@@ -273,7 +282,7 @@ def test_state_that_json_cannot_hold_is_refused(tmp_path):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_checkpoint_moves_between_devices(tmp_path):
+def test_checkpoint_moves_between_devices(tmp_path: Path) -> None:
     model = _model().cuda()
     optimizer = torch.optim.AdamW(model.parameters())
     model(torch.ones(4, 5, device="cuda")).sum().backward()

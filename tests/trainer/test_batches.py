@@ -1,5 +1,7 @@
 """Details of batches: what is read, and where it lands."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from trainer.batches import get_batch, read_windows, sample_batch
 
 
-def test_memmap_gives_the_same_batch_as_memory(tmp_path):
+def test_memmap_gives_the_same_batch_as_memory(tmp_path: Path) -> None:
     path = tmp_path / "tokens.npy"
     np.save(path, np.arange(1000, dtype=np.uint16))
     how = {"seed": 1, "step": 2, "indices": range(4), "context_length": 16, "device": "cpu"}
@@ -15,7 +17,7 @@ def test_memmap_gives_the_same_batch_as_memory(tmp_path):
     assert all(map(torch.equal, mapped, sample_batch(np.load(path), **how)))
 
 
-def test_only_the_windows_are_read(tmp_path):
+def test_only_the_windows_are_read(tmp_path: Path) -> None:
     # 64 GiB of holes: a read of the whole file would not end, or not fit.
     path = tmp_path / "tokens.bin"
     num_tokens = 2**35
@@ -27,7 +29,7 @@ def test_only_the_windows_are_read(tmp_path):
     assert not x.any()
 
 
-def test_batches_own_their_memory(tmp_path):
+def test_batches_own_their_memory(tmp_path: Path) -> None:
     tokens = np.arange(100)
     x, y = get_batch(tokens, 2, 4, "cpu")
     x.zero_()
@@ -35,7 +37,7 @@ def test_batches_own_their_memory(tmp_path):
     assert tokens[1:].all()
 
 
-def test_tensors_are_contiguous():
+def test_tensors_are_contiguous() -> None:
     x, y = read_windows(
         np.arange(10), starts=np.array([0, 3]), context_length=4, device=torch.device("cpu")
     )
@@ -44,14 +46,14 @@ def test_tensors_are_contiguous():
     assert x.tolist() == [[0, 1, 2, 3], [3, 4, 5, 6]]
 
 
-def test_context_below_one_token_is_refused():
+def test_context_below_one_token_is_refused() -> None:
     with pytest.raises(ValueError, match="context_length is 0"):
         get_batch(np.arange(10), 2, 0, "cpu")
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_batch_on_cuda_equals_the_batch_on_the_cpu():
+def test_batch_on_cuda_equals_the_batch_on_the_cpu() -> None:
     how = {"seed": 1, "step": 2, "indices": range(64), "context_length": 128}
     tokens = np.random.default_rng(0).integers(50_000, size=100_000).astype(np.uint16)
     ours = sample_batch(tokens, **how, device="cuda")

@@ -42,7 +42,7 @@ def _write(run_dir: Path, step: int, pair: Pair | None = None, **state: object) 
     )
 
 
-def test_round_trip_is_bitwise(tmp_path):
+def test_round_trip_is_bitwise(tmp_path: Path) -> None:
     pair, other = _build(), _build(seed=1)
     for _ in range(3):
         _step(pair)
@@ -57,7 +57,7 @@ def test_round_trip_is_bitwise(tmp_path):
         assert torch.equal(ours, theirs)
 
 
-def test_directory_holds_what_it_promises(tmp_path):
+def test_directory_holds_what_it_promises(tmp_path: Path) -> None:
     pair = _build()
     path = _write(tmp_path, 7, pair, tokens=1)
     names = {"model.safetensors", "optimizer.safetensors", "state.json", "config.toml"}
@@ -69,7 +69,7 @@ def test_directory_holds_what_it_promises(tmp_path):
     assert set(load_file(path / "model.safetensors")) == set(pair[0].state_dict())
 
 
-def test_equal_state_gives_equal_bytes(tmp_path):
+def test_equal_state_gives_equal_bytes(tmp_path: Path) -> None:
     pair = _build()
     _step(pair)
     a, b = (_write(tmp_path / name, 1, pair, tokens=1) for name in "ab")
@@ -77,18 +77,18 @@ def test_equal_state_gives_equal_bytes(tmp_path):
         assert file.read_bytes() == (b / file.name).read_bytes(), file.name
 
 
-def test_model_alone_can_be_loaded(tmp_path):
+def test_model_alone_can_be_loaded(tmp_path: Path) -> None:
     pair, other = _build(), _build(seed=1)
     _write(tmp_path, 1, pair)
     load_model(newest_checkpoint(tmp_path)[0], other[0])
     assert torch.equal(pair[0][0].weight, other[0][0].weight)
 
 
-def test_run_without_checkpoints_has_no_newest(tmp_path):
+def test_run_without_checkpoints_has_no_newest(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path) == (None, [])
 
 
-def test_newest_is_by_number_and_not_by_name(tmp_path):
+def test_newest_is_by_number_and_not_by_name(tmp_path: Path) -> None:
     for step in (9, 100, 20):
         _write(tmp_path, step)
     found, _ = newest_checkpoint(tmp_path)
@@ -126,7 +126,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_damaged_checkpoint_is_skipped_and_named(tmp_path, kind):
+def test_damaged_checkpoint_is_skipped_and_named(tmp_path: Path, kind: str) -> None:
     damage, reason = DAMAGE[kind]
     _write(tmp_path, 10)
     damage(_write(tmp_path, 20))
@@ -138,21 +138,23 @@ def test_damaged_checkpoint_is_skipped_and_named(tmp_path, kind):
         raise ValueError(skipped[0])
 
 
-def test_valid_checkpoint_is_never_overwritten(tmp_path):
+def test_valid_checkpoint_is_never_overwritten(tmp_path: Path) -> None:
     path = _write(tmp_path, 5, _build(seed=0))
     before = (path / "model.safetensors").read_bytes()
     assert _write(tmp_path, 5, _build(seed=1)) == path
     assert (path / "model.safetensors").read_bytes() == before
 
 
-def test_damaged_checkpoint_is_replaced(tmp_path):
+def test_damaged_checkpoint_is_replaced(tmp_path: Path) -> None:
     _flip(_write(tmp_path, 5))
     _write(tmp_path, 5)
     assert newest_checkpoint(tmp_path)[1] == []
 
 
 @pytest.mark.parametrize("name", ["write_bytes_durably", "sync_directory"])
-def test_interrupted_write_leaves_the_earlier_checkpoint(tmp_path, monkeypatch, name):
+def test_interrupted_write_leaves_the_earlier_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     _write(tmp_path, 5)
 
     def interrupt(*_: object) -> None:
@@ -165,7 +167,7 @@ def test_interrupted_write_leaves_the_earlier_checkpoint(tmp_path, monkeypatch, 
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-5"]
 
 
-def test_leftovers_of_a_killed_process_are_ignored_and_cleaned(tmp_path):
+def test_leftovers_of_a_killed_process_are_ignored_and_cleaned(tmp_path: Path) -> None:
     path = _write(tmp_path, 5)
     shutil.copytree(path, path.with_name("step-9.tmp"))
     shutil.copytree(path, path.with_name("step-6.tmp"))
@@ -174,14 +176,14 @@ def test_leftovers_of_a_killed_process_are_ignored_and_cleaned(tmp_path):
     assert {p.name for p in path.parent.iterdir()} == {"step-5", "step-6"}
 
 
-def test_pruning_keeps_the_newest(tmp_path):
+def test_pruning_keeps_the_newest(tmp_path: Path) -> None:
     for step in (1, 2, 10, 11):
         _write(tmp_path, step)
     prune_checkpoints(tmp_path, 2)
     assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"step-10", "step-11"}
 
 
-def test_pruning_never_counts_a_damaged_checkpoint(tmp_path):
+def test_pruning_never_counts_a_damaged_checkpoint(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         _write(tmp_path, step)
     _flip(tmp_path / "checkpoints" / "step-3")
@@ -189,12 +191,12 @@ def test_pruning_never_counts_a_damaged_checkpoint(tmp_path):
     assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"step-2"}
 
 
-def test_pruning_everything_is_refused(tmp_path):
+def test_pruning_everything_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="keep is 0"):
         prune_checkpoints(tmp_path, 0)
 
 
-def test_checkpoint_of_another_model_is_refused_and_nothing_changes(tmp_path):
+def test_checkpoint_of_another_model_is_refused_and_nothing_changes(tmp_path: Path) -> None:
     _write(tmp_path, 1, _build(4))
     other = _build(5)
     before = [parameter.clone() for parameter in other[0].parameters()]
@@ -204,7 +206,7 @@ def test_checkpoint_of_another_model_is_refused_and_nothing_changes(tmp_path):
     assert all(map(torch.equal, before, other[0].parameters()))
 
 
-def test_model_file_that_was_made_elsewhere_needs_no_metadata(tmp_path):
+def test_model_file_that_was_made_elsewhere_needs_no_metadata(tmp_path: Path) -> None:
     # A Checkpoint is only a path: a reader of other projects may have rewritten the model file.
     from safetensors.torch import save_file
 

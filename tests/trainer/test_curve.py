@@ -37,7 +37,9 @@ def _line_points(root: ElementTree.Element, style: str) -> list[tuple[float, flo
 
 
 @pytest.mark.parametrize("is_log_loss", [False, True])
-def test_curve_shows_both_losses_the_target_and_what_they_are(tmp_path, is_log_loss):
+def test_curve_shows_both_losses_the_target_and_what_they_are(
+    tmp_path: Path, is_log_loss: bool
+) -> None:
     validation = [{"kind": "evaluation", "step": step, "loss": 2.5} for step in (50, 100)]
     root = _draw(tmp_path, _rows() + validation, target_loss=1.45, is_log_loss=is_log_loss)
     dots = [e for e in root.iter(f"{SVG}circle") if float(e.get("cy")) > 80]
@@ -47,7 +49,7 @@ def test_curve_shows_both_losses_the_target_and_what_they_are(tmp_path, is_log_l
     assert wanted | {"optimizer steps", "loss, nats a token", "run"} <= set(_texts(root))
 
 
-def test_points_lie_where_the_axes_say(tmp_path):
+def test_points_lie_where_the_axes_say(tmp_path: Path) -> None:
     rows = [{"kind": "train", "step": 0, "loss": 4.0}, {"kind": "train", "step": 100, "loss": 2.0}]
     root = _draw(tmp_path, rows)
     (x0, y0), (x1, y1) = _line_points(root, "raw")
@@ -58,14 +60,16 @@ def test_points_lie_where_the_axes_say(tmp_path):
     assert y1 == pytest.approx(float(labels["2.0"].get("y")) - 4, abs=0.02)
 
 
-def test_text_is_escaped(tmp_path):
+def test_text_is_escaped(tmp_path: Path) -> None:
     title = "a < b & \"c\" > 'd' ]]> <script>"
     assert _texts(_draw(tmp_path, _rows(), title=title))[0] == title
 
 
 @settings(max_examples=30, deadline=None)
 @given(title=st.text(st.characters(exclude_categories=())))
-def test_any_title_gives_well_formed_xml(tmp_path_factory, title):
+def test_any_title_gives_well_formed_xml(
+    tmp_path_factory: pytest.TempPathFactory, title: str
+) -> None:
     _draw(tmp_path_factory.mktemp("curve"), [], title=title)
 
 
@@ -74,7 +78,9 @@ def test_any_title_gives_well_formed_xml(tmp_path_factory, title):
     losses=st.lists(st.floats(1e-6, 1e6) | st.just(math.nan) | st.just(math.inf), max_size=8),
     is_log_loss=st.booleans(),
 )
-def test_any_losses_stay_inside_the_frame(tmp_path_factory, losses, is_log_loss):
+def test_any_losses_stay_inside_the_frame(
+    tmp_path_factory: pytest.TempPathFactory, losses: list[float], is_log_loss: bool
+) -> None:
     rows = [{"kind": "train", "step": step, "loss": loss} for step, loss in enumerate(losses)]
     root = _draw(tmp_path_factory.mktemp("curve"), rows, is_log_loss=is_log_loss)
     for line in root.iter(f"{SVG}polyline"):
@@ -84,28 +90,28 @@ def test_any_losses_stay_inside_the_frame(tmp_path_factory, losses, is_log_loss)
             assert 84 <= y <= 424
 
 
-def test_run_without_a_loss_says_so(tmp_path):
+def test_run_without_a_loss_says_so(tmp_path: Path) -> None:
     assert "no loss yet" in _texts(_draw(tmp_path, []))
     rows = [{"kind": "train", "step": 1, "loss": math.nan}]
     assert "no loss yet" in _texts(_draw(tmp_path, rows))
 
 
-def test_single_row_is_drawn(tmp_path):
+def test_single_row_is_drawn(tmp_path: Path) -> None:
     rows = [{"kind": "evaluation", "step": 0, "loss": 5.0}]
     assert "validation, last 5.0000" in _texts(_draw(tmp_path, rows))
 
 
-def test_long_run_stays_a_small_file(tmp_path):
+def test_long_run_stays_a_small_file(tmp_path: Path) -> None:
     _draw(tmp_path, _rows(50_000))
     assert (tmp_path / "loss.svg").stat().st_size < 120_000
 
 
-def test_colours_follow_the_readers_scheme(tmp_path):
+def test_colours_follow_the_readers_scheme(tmp_path: Path) -> None:
     root = _draw(tmp_path, _rows())
     assert "prefers-color-scheme: dark" in root.find(f"{SVG}style").text
 
 
-def test_equal_rows_give_equal_files(tmp_path):
+def test_equal_rows_give_equal_files(tmp_path: Path) -> None:
     _draw(tmp_path, _rows())
     first = (tmp_path / "loss.svg").read_bytes()
     _draw(tmp_path, _rows()[::-1])
@@ -114,7 +120,9 @@ def test_equal_rows_give_equal_files(tmp_path):
 
 
 @given(low=st.floats(-1e6, 1e6), span=st.floats(1e-3, 1e6), max_ticks=st.integers(2, 12))
-def test_ticks_are_few_round_evenly_spaced_and_inside(low, span, max_ticks):
+def test_ticks_are_few_round_evenly_spaced_and_inside(
+    low: float, span: float, max_ticks: int
+) -> None:
     ticks = round_ticks(low, low + span, max_ticks=max_ticks)
     assert len(ticks) <= max_ticks
     assert all(low - 1e-6 * span <= tick <= low + span * (1 + 1e-6) for tick in ticks)
@@ -131,7 +139,7 @@ def test_ticks_are_few_round_evenly_spaced_and_inside(low, span, max_ticks):
         (2.01, 2.09, [2.02, 2.04, 2.06, 2.08]),
     ],
 )
-def test_ticks_by_hand(low, high, ticks):
+def test_ticks_by_hand(low: float, high: float, ticks: list[float]) -> None:
     assert round_ticks(low, high, max_ticks=6) == ticks
 
 
@@ -143,18 +151,18 @@ def test_ticks_by_hand(low, high, ticks):
         (2.1, 2.4, [2.1, 2.15, 2.2, 2.25, 2.3, 2.35, 2.4]),
     ],
 )
-def test_log_ticks_by_hand(low, high, ticks):
+def test_log_ticks_by_hand(low: float, high: float, ticks: list[float]) -> None:
     assert round_log_ticks(low, high) == ticks
 
 
-def test_smoothing_keeps_a_straight_line_and_its_ends():
+def test_smoothing_keeps_a_straight_line_and_its_ends() -> None:
     line = [(float(step), 3.0 - step / 100) for step in range(100)]
     smoothed = smooth(line)
     assert [step for step, _ in smoothed] == [step for step, _ in line]
     assert [loss for _, loss in smoothed] == pytest.approx([loss for _, loss in line])
 
 
-def test_smoothing_reduces_noise():
+def test_smoothing_reduces_noise() -> None:
     noisy = [(float(step), 1.0 + (-1) ** step) for step in range(1000)]
     middle = [loss for _, loss in smooth(noisy)[100:900]]
     assert max(middle) - min(middle) < 0.1

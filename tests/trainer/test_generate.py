@@ -1,6 +1,7 @@
 """Generation: what is drawn, where it stops, and that the cache changes nothing."""
 
 from collections import Counter
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -19,7 +20,9 @@ END = 0
 class Scripted(nn.Module):
     """A stand-in whose next token is a function of the window it is shown."""
 
-    def __init__(self, rule, *, vocab_size: int = 50, context_length: int = 8) -> None:
+    def __init__(
+        self, rule: Callable[[list[int]], int], *, vocab_size: int = 50, context_length: int = 8
+    ) -> None:
         super().__init__()
         self.config = SimpleNamespace(vocab_size=vocab_size, context_length=context_length)
         self.weight = nn.Parameter(torch.zeros(1))
@@ -50,28 +53,28 @@ def _transformer(*, context_length: int = 12, seed: int = 0) -> TransformerLM:
     return TransformerLM(config).double()
 
 
-def test_greedy_takes_the_most_likely_token():
+def test_greedy_takes_the_most_likely_token() -> None:
     assert _greedy(Scripted(_count_up), [3], 4) == [4, 5, 6, 7]
 
 
-def test_generation_stops_at_end_of_text_and_leaves_it_out():
+def test_generation_stops_at_end_of_text_and_leaves_it_out() -> None:
     model = Scripted(lambda window: END if window[-1] == 6 else window[-1] + 1)
     assert _greedy(model, [3], 100) == [4, 5, 6]
 
 
-def test_no_more_tokens_are_computed_than_asked_for():
+def test_no_more_tokens_are_computed_than_asked_for() -> None:
     model = Scripted(_count_up)
     assert _greedy(model, [3], 1) == [4]
     assert len(model.windows) == 1
 
 
-def test_empty_prompt_starts_from_end_of_text():
+def test_empty_prompt_starts_from_end_of_text() -> None:
     model = Scripted(_count_up)
     assert _greedy(model, [], 2) == [1, 2]
     assert model.windows[0] == [END]
 
 
-def test_long_prompt_uses_its_tail_and_says_so():
+def test_long_prompt_uses_its_tail_and_says_so() -> None:
     model, notes = Scripted(_count_up, context_length=4), []
     _greedy(model, [1, 2, 3, 4, 5, 6], 1, on_note=notes.append)
     assert model.windows == [[3, 4, 5, 6]]
@@ -79,7 +82,7 @@ def test_long_prompt_uses_its_tail_and_says_so():
     assert "prompt is 6 tokens, but the context holds 4" in notes[0]
 
 
-def test_full_context_goes_on_from_its_last_half_and_says_so_once():
+def test_full_context_goes_on_from_its_last_half_and_says_so_once() -> None:
     model, notes = Scripted(_count_up, context_length=4), []
     assert _greedy(model, [1, 2], 8, on_note=notes.append) == list(range(3, 11))
     assert model.windows == [
@@ -95,7 +98,7 @@ def test_full_context_goes_on_from_its_last_half_and_says_so_once():
     assert notes == ["the context of 4 tokens is full: going on from the last 2"]
 
 
-def test_context_of_one_token_still_generates():
+def test_context_of_one_token_still_generates() -> None:
     model = Scripted(_count_up, context_length=1)
     assert _greedy(model, [1], 3) == [2, 3, 4]
 
@@ -106,7 +109,9 @@ def test_context_of_one_token_still_generates():
     context_length=st.integers(1, 12),
     seed=st.integers(0, 5),
 )
-def test_greedy_is_the_same_with_and_without_the_cache(prompt, context_length, seed):
+def test_greedy_is_the_same_with_and_without_the_cache(
+    prompt: list[int], context_length: int, seed: int
+) -> None:
     model = _transformer(context_length=context_length, seed=seed)
     plain, cached = (
         _greedy(model, prompt, 20, use_cache=use_cache, end_of_text_id=0)
@@ -115,7 +120,7 @@ def test_greedy_is_the_same_with_and_without_the_cache(prompt, context_length, s
     assert plain == cached
 
 
-def test_sampling_is_the_same_with_and_without_the_cache():
+def test_sampling_is_the_same_with_and_without_the_cache() -> None:
     model, longest = _transformer(), 0
     for seed in range(5):
         how = {"max_tokens": 30, "end_of_text_id": END, "seed": seed, "top_p": 0.9}
@@ -125,14 +130,14 @@ def test_sampling_is_the_same_with_and_without_the_cache():
     assert longest > 12, "the context was never filled, so nothing was re-encoded"
 
 
-def test_cache_runs_each_token_once_until_the_context_is_full():
+def test_cache_runs_each_token_once_until_the_context_is_full() -> None:
     model, lengths = _transformer(context_length=8), []
     model.register_forward_pre_hook(lambda _, args: lengths.append(args[0].shape[1]))
     _greedy(model, [1, 2, 3], 9, use_cache=True, end_of_text_id=30)
     assert lengths[:9] == [3, 1, 1, 1, 1, 1, 4, 1, 1][: len(lengths)]
 
 
-def test_same_seed_gives_the_same_ids_whatever_else_draws_numbers():
+def test_same_seed_gives_the_same_ids_whatever_else_draws_numbers() -> None:
     model = _transformer()
     how = {"max_tokens": 10, "end_of_text_id": END, "seed": 11}
     first = list(generate(model, [5], **how))
@@ -144,7 +149,7 @@ def test_same_seed_gives_the_same_ids_whatever_else_draws_numbers():
     assert first != list(generate(model, [5], **how | {"seed": 12}))
 
 
-def test_global_randomness_is_left_alone():
+def test_global_randomness_is_left_alone() -> None:
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
@@ -157,7 +162,7 @@ def _transformer_without_reseeding() -> TransformerLM:
         return _transformer()
 
 
-def test_training_mode_is_restored_even_when_the_reader_stops_early():
+def test_training_mode_is_restored_even_when_the_reader_stops_early() -> None:
     model = Scripted(_count_up).train()
     ids = generate(model, [3], max_tokens=9, temperature=0, end_of_text_id=END, use_cache=False)
     next(ids)
@@ -166,7 +171,7 @@ def test_training_mode_is_restored_even_when_the_reader_stops_early():
     assert model.training
 
 
-def test_reading_the_ids_leaves_gradients_on_for_the_reader():
+def test_reading_the_ids_leaves_gradients_on_for_the_reader() -> None:
     ids = generate(_transformer(), [3], max_tokens=2, end_of_text_id=END)
     next(ids)
     assert torch.is_grad_enabled()
@@ -189,7 +194,9 @@ def test_reading_the_ids_leaves_gradients_on_for_the_reader():
         ({"end_of_text_id": 99}, "id 99 is outside"),
     ],
 )
-def test_nonsense_is_refused_before_the_first_token(change, message):
+def test_nonsense_is_refused_before_the_first_token(
+    change: dict[str, object], message: str
+) -> None:
     how = {"prompt_ids": [1], "max_tokens": 1, "end_of_text_id": END, "use_cache": False} | change
     with pytest.raises(ValueError, match=message):
         generate(Scripted(_count_up), **how)
@@ -205,7 +212,7 @@ def _drawn(logits: Tensor, **sampling: object) -> Counter:
     ("top_p", "kept"),
     [(0.05, {2}), (0.45, {2}), (0.55, {2, 0}), (0.85, {2, 0, 3}), (1.0, {0, 1, 2, 3})],
 )
-def test_nucleus_is_the_smallest_set_with_the_mass(top_p, kept):
+def test_nucleus_is_the_smallest_set_with_the_mass(top_p: float, kept: set[int]) -> None:
     p = torch.tensor([0.3, 0.05, 0.5, 0.15], dtype=torch.float64)
     assert set(_drawn(p.log(), top_p=top_p)) == kept
 
@@ -214,7 +221,9 @@ def test_nucleus_is_the_smallest_set_with_the_mass(top_p, kept):
 @given(
     weights=st.lists(st.integers(1, 1000), min_size=1, max_size=30), top_p=st.floats(1e-3, 0.999)
 )
-def test_nucleus_holds_the_mass_and_loses_it_without_its_last(weights, top_p):
+def test_nucleus_holds_the_mass_and_loses_it_without_its_last(
+    weights: list[int], top_p: float
+) -> None:
     p = torch.tensor(weights, dtype=torch.float64) / sum(weights)
     ordered, ids = p.sort(descending=True, stable=True)
     masses = ordered.cumsum(0)
@@ -225,19 +234,19 @@ def test_nucleus_holds_the_mass_and_loses_it_without_its_last(weights, top_p):
 
 
 @pytest.mark.parametrize("top_k", [1, 2, 3, 99])
-def test_top_k_keeps_the_likeliest_and_ties_go_to_the_lower_id(top_k):
+def test_top_k_keeps_the_likeliest_and_ties_go_to_the_lower_id(top_k: int) -> None:
     logits = torch.tensor([0.0, 1.0, 1.0, 1.0])
     assert set(_drawn(logits, top_k=top_k)) == set([1, 2, 3, 0][:top_k])
 
 
-def test_top_p_applies_to_what_top_k_left():
+def test_top_p_applies_to_what_top_k_left() -> None:
     # Alone, 0.6 keeps two of three; of the two that top_k=2 leaves, 0.5 / 0.8 is enough.
     logits = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64).log()
     assert set(_drawn(logits, top_p=0.6)) == {0, 1}
     assert set(_drawn(logits, top_p=0.6, top_k=2)) == {0}
 
 
-def test_frequencies_follow_the_softmax_at_the_temperature():
+def test_frequencies_follow_the_softmax_at_the_temperature() -> None:
     logits = torch.tensor([0.0, 1.0, 2.0])
     generator, config = torch.Generator().manual_seed(0), SamplingConfig(temperature=0.5)
     drawn = Counter(sample(logits, config, generator=generator) for _ in range(4000))
@@ -246,17 +255,17 @@ def test_frequencies_follow_the_softmax_at_the_temperature():
         assert abs(drawn[token] - count) < 5 * count**0.5
 
 
-def test_greedy_ties_go_to_the_lower_id():
+def test_greedy_ties_go_to_the_lower_id() -> None:
     assert set(_drawn(torch.tensor([0.0, 2.0, 2.0]), temperature=0)) == {1}
 
 
 @pytest.mark.parametrize("temperature", [1e-300, 1e-3])
-def test_tiny_temperature_is_greedy_and_does_not_overflow(temperature):
+def test_tiny_temperature_is_greedy_and_does_not_overflow(temperature: float) -> None:
     assert set(_drawn(torch.tensor([500.0, 501.0]), temperature=temperature)) == {1}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_logits_of_a_diverged_model_are_refused(value):
+def test_logits_of_a_diverged_model_are_refused(value: float) -> None:
     with pytest.raises(ValueError, match=r"highest logit is .*: the model diverged"):
         _drawn(torch.tensor([0.0, value]))
 
@@ -274,7 +283,7 @@ def _speaker(text: str, tokenizer: Tokenizer) -> Scripted:
     return Scripted(lambda window: [*ids, END][len(window) - 1], vocab_size=257, context_length=64)
 
 
-def test_text_comes_in_whole_characters_without_the_prompt(bytes_tokenizer):
+def test_text_comes_in_whole_characters_without_the_prompt(bytes_tokenizer: Tokenizer) -> None:
     text = "na\u00efve \u6d4b\u8bd5 \U0001f600"
     pieces = list(
         generate_text(
@@ -289,7 +298,7 @@ def test_text_comes_in_whole_characters_without_the_prompt(bytes_tokenizer):
     assert pieces == list(text)
 
 
-def test_text_cut_inside_a_character_ends_with_a_replacement(bytes_tokenizer):
+def test_text_cut_inside_a_character_ends_with_a_replacement(bytes_tokenizer: Tokenizer) -> None:
     pieces = generate_text(
         _speaker("a\u6d4b", bytes_tokenizer),
         bytes_tokenizer,
@@ -301,7 +310,7 @@ def test_text_cut_inside_a_character_ends_with_a_replacement(bytes_tokenizer):
     assert "".join(pieces) == "a\ufffd"
 
 
-def test_text_needs_an_end_of_text_token(bytes_tokenizer):
+def test_text_needs_an_end_of_text_token(bytes_tokenizer: Tokenizer) -> None:
     tokenizer = Tokenizer({value: bytes([value]) for value in range(256)}, [])
     with pytest.raises(ValueError, match="no end-of-text token"):
         generate_text(Scripted(_count_up), tokenizer, "x", max_tokens=1)

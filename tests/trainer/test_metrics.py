@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ def _train_row(step: int, **changes: object) -> dict:
     return row | changes
 
 
-def test_rows_come_back_with_unknown_fields_as_none(tmp_path):
+def test_rows_come_back_with_unknown_fields_as_none(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "metrics.jsonl")
     log.append(_train_row(1, learning_rate=1e-3, grad_norm=0.5, tokens_per_second=9.0, mfu=None))
     log.append({"kind": "evaluation", "step": 1, "loss": 2.25})
@@ -26,7 +27,7 @@ def test_rows_come_back_with_unknown_fields_as_none(tmp_path):
     assert (second["kind"], second["loss"], second["mfu"]) == ("evaluation", 2.25, None)
 
 
-def test_every_line_is_self_describing_json(tmp_path):
+def test_every_line_is_self_describing_json(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "m")
     log.append(_train_row(1))
     log.append(_train_row(2))
@@ -36,7 +37,9 @@ def test_every_line_is_self_describing_json(tmp_path):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_values_that_are_not_finite_are_strict_json_and_come_back(tmp_path, value):
+def test_values_that_are_not_finite_are_strict_json_and_come_back(
+    tmp_path: Path, value: float
+) -> None:
     MetricsLog(tmp_path / "m").append(_train_row(1, loss=value, grad_norm=value))
     text = (tmp_path / "m").read_text()
     json.loads(text, parse_constant=pytest.fail)
@@ -45,7 +48,9 @@ def test_values_that_are_not_finite_are_strict_json_and_come_back(tmp_path, valu
 
 
 @given(losses=st.lists(st.floats(), max_size=5))
-def test_floats_round_trip_exactly(tmp_path_factory, losses):
+def test_floats_round_trip_exactly(
+    tmp_path_factory: pytest.TempPathFactory, losses: list[float]
+) -> None:
     path = tmp_path_factory.mktemp("metrics") / "m"
     log = MetricsLog(path)
     path.touch()
@@ -54,14 +59,14 @@ def test_floats_round_trip_exactly(tmp_path_factory, losses):
     assert [repr(row["loss"]) for row in read_metrics(path)] == list(map(repr, losses))
 
 
-def test_rows_are_readable_while_the_log_is_open(tmp_path):
+def test_rows_are_readable_while_the_log_is_open(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "m")
     for step in (1, 2):
         log.append(_train_row(step))
         assert len(read_metrics(tmp_path / "m")) == step
 
 
-def test_truncation_drops_what_lies_beyond_the_checkpoint(tmp_path):
+def test_truncation_drops_what_lies_beyond_the_checkpoint(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "m")
     for step in range(1, 6):
         log.append(_train_row(step))
@@ -73,12 +78,12 @@ def test_truncation_drops_what_lies_beyond_the_checkpoint(tmp_path):
     assert [row["step"] for row in read_metrics(tmp_path / "m")] == [1, 1, 2, 2, 3, 3, 4]
 
 
-def test_truncation_before_the_first_row_is_no_error(tmp_path):
+def test_truncation_before_the_first_row_is_no_error(tmp_path: Path) -> None:
     MetricsLog(tmp_path / "m").truncate_after(0)
     assert not (tmp_path / "m").exists()
 
 
-def test_torn_last_line_is_left_out_and_dropped_when_the_log_is_opened(tmp_path):
+def test_torn_last_line_is_left_out_and_dropped_when_the_log_is_opened(tmp_path: Path) -> None:
     path = tmp_path / "m"
     MetricsLog(path).append(_train_row(1))
     whole = path.read_text()
@@ -96,7 +101,7 @@ def test_torn_last_line_is_left_out_and_dropped_when_the_log_is_opened(tmp_path)
         ('{"step": 1}', r"line 2 is of format None"),
     ],
 )
-def test_line_that_is_no_row_is_named(tmp_path, line, message):
+def test_line_that_is_no_row_is_named(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "m"
     MetricsLog(path).append(_train_row(1))
     path.write_text(path.read_text() + line + "\n")
@@ -107,7 +112,9 @@ def test_line_that_is_no_row_is_named(tmp_path, line, message):
 @pytest.mark.parametrize(
     "change", [{"kind": "test"}, {"step": None}, {"lr": 0.1}, {"step": 1.5}, {"kind": None}]
 )
-def test_row_that_readers_would_not_understand_is_refused(tmp_path, change):
+def test_row_that_readers_would_not_understand_is_refused(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
     with pytest.raises(ValueError, match="metrics row"):
         MetricsLog(tmp_path / "m").append(_train_row(1) | change)
     assert not (tmp_path / "m").exists()
