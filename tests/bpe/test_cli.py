@@ -1,0 +1,141 @@
+"""The command `train-bpe`: results, refusals, progress."""
+
+import io
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import bpe
+from bpe.cli import main
+from bpe.progress import StageProgress
+
+
+@pytest.fixture(autouse=True)
+def root_logger_as_before() -> Iterator[None]:
+    handlers = logging.root.handlers[:]
+    yield
+    logging.root.handlers[:] = handlers
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "corpus.txt"
+    path.write_text("low lower lowest<|end|>newest widest " * 20)
+    return path
+
+
+def test_command_saves_what_train_vocabulary_returns(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    options = ["--vocab-size", "270", "--special-token", "<|end|>", "--pattern", "o200k"]
+    assert main([str(corpus), str(corpus), *options, "--output", str(out), "--workers", "1"]) == 0
+    expected = bpe.train_vocabulary([corpus, corpus], 270, ["<|end|>"], pattern="o200k")
+    assert bpe.Vocabulary.load(out) == expected
+    printed = capsys.readouterr()
+    assert "270 (1 special, 256 bytes, 13 merges)" in printed.out
+    assert expected.fingerprint in printed.out
+    assert "count  100%" in printed.err and "merge  100% 13 of 13" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"corpus": "nowhere.txt"}, "nowhere.txt: No such file or directory"),
+        ({"corpus": "empty"}, "the corpus is empty"),
+        ({"corpus": "binary"}, "binary: byte 4 (0xff) is not valid UTF-8"),
+        ({"--vocab-size": "100"}, "vocab_size is 100"),
+        ({"--pattern": "("}, "split pattern '(' is not a valid regular expression"),
+        ({"--output": "full"}, "full is not empty; pass --overwrite"),
+        ({"--output": "empty"}, "empty is a file"),
+        ({"--workers": "0"}, "num_workers is 0"),
+        ({"--special-token": ""}, "special token '' is no text"),
+    ],
+)
+def test_mistakes_end_with_status_2_and_one_line(
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: dict[str, str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").touch()
+    Path("binary").write_bytes(b"ELF \xff")
+    Path("full").mkdir()
+    Path("full", "note").touch()
+    options = {"corpus": str(corpus), "--vocab-size": "260", "--output": "out"} | change
+    command = [options.pop("corpus"), *(part for item in options.items() for part in item)]
+    assert main(command) == 2
+    last_line = capsys.readouterr().err.splitlines()[-1]
+    assert last_line.startswith("train-bpe: error: ") and message in last_line
+    assert not Path("out").exists()
+
+
+def test_overwrite_replaces_an_older_vocabulary(corpus: Path, tmp_path: Path) -> None:
+    command = [str(corpus), "--output", str(tmp_path / "out"), "--vocab-size"]
+    assert main([*command, "260"]) == 0
+    assert main([*command, "262"]) == 2
+    assert main([*command, "262", "--overwrite"]) == 0
+    assert len(bpe.Vocabulary.load(tmp_path / "out")) == 262
+
+
+def test_ctrl_c_ends_without_output(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bpe.cli.train_vocabulary", interrupt)
+    assert main([str(corpus), "--vocab-size", "260", "--output", str(tmp_path / "out")]) == 130
+    assert not (tmp_path / "out").exists()
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def show_a_stage(stream: io.StringIO) -> str:
+    clock = Clock()
+    progress = StageProgress(stream, clock=clock)
+    for done in range(101):
+        progress("count", done, 100)
+        clock.now += 0.11
+    progress.close()
+    return stream.getvalue()
+
+
+def test_progress_is_a_few_lines_without_a_terminal() -> None:
+    lines = show_a_stage(io.StringIO()).splitlines()
+    assert [line.split(" in ")[0] for line in lines] == [
+        "count   46% 46 of 100",
+        "count   92% 92 of 100",
+        "count  100% 100 of 100",
+    ]
+
+
+def test_progress_is_one_bar_on_a_terminal() -> None:
+    shown = show_a_stage(Terminal())
+    assert shown.count("\r") == 100 and shown.count("\n") == 1 and shown.endswith("\n")
+    assert "\r[###############...............] count   50% 50 of 100 in 5.5 s" in shown
+
+
+def test_unfinished_bar_ends_its_line_when_closed() -> None:
+    progress = StageProgress(terminal := Terminal(), clock=(clock := Clock()))
+    progress("merge", 0, 10)
+    clock.now = 1.0
+    progress("merge", 5, 10)
+    progress.close()
+    progress.close()
+    assert terminal.getvalue().endswith("5 of 10 in 1.0 s\n")
