@@ -103,7 +103,7 @@ def test_handout_example() -> None:
     assert tokenizer.decode([9, 7, 1, 5, 10, 3]) == "the cat ate"
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(text=HOSTILE)
 def test_trained_vocabulary_gives_the_ids_of_tiktoken_and_huggingface(
     trained: Tokenizer, peers: tuple[tiktoken.Encoding, tokenizers.Tokenizer], text: str
@@ -128,7 +128,7 @@ def test_trained_vocabulary_gives_the_ids_of_its_peers_on_all_kinds_of_character
     assert_equal_to_peers(trained, peers, text)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(text=HOSTILE)
 def test_gpt2_gives_the_ids_of_tiktoken_and_huggingface(
     gpt2: Tokenizer, gpt2_peers: tuple[tiktoken.Encoding, tokenizers.Tokenizer], text: str
@@ -154,7 +154,7 @@ def test_gpt2_gives_the_ids_of_tiktoken_on_real_text(gpt2: Tokenizer, name: str)
     assert gpt2.encode(text) == as_tiktoken(gpt2).encode(text, allowed_special="all")
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(text=st.text(ASSIGNED | st.sampled_from("aet h'\n"), max_size=60) | HOSTILE)
 def test_encode_equals_the_reference(trained: Tokenizer, text: str) -> None:
     vocabulary = trained.vocabulary
@@ -167,17 +167,19 @@ def test_encode_equals_the_reference(trained: Tokenizer, text: str) -> None:
     )
 
 
+@settings(deadline=None)
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
 def test_decode_inverts_encode(trained: Tokenizer, text: str) -> None:
     assert trained.decode(trained.encode(text)) == text
 
 
+@settings(deadline=None)
 @given(data=st.binary() | HOSTILE.map(str.encode).map(lambda data: data[1:] + b"\xed\xa0\x80"))
 def test_decode_bytes_inverts_encode_array_of_any_bytes(trained: Tokenizer, data: bytes) -> None:
     assert trained.decode_bytes(trained.encode_array(data)) == data
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(text=HOSTILE, data=st.data())
 def test_encode_iterable_equals_encode_for_any_chunks(
     trained: Tokenizer, text: str, data: st.DataObject
@@ -272,7 +274,7 @@ def test_malformed_bytes_decode_to_replacement_characters(trained: Tokenizer) ->
     assert trained.decode(ids) == "a\ufffdb\ufffd"
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(data=st.binary(max_size=40) | HOSTILE.map(str.encode).map(lambda data: data[:-1]))
 def test_decoder_joined_equals_decode(trained: Tokenizer, data: bytes) -> None:
     ids = trained.encode_array(data).tolist()

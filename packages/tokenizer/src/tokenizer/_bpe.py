@@ -33,6 +33,8 @@ try:
     from bpe.huggingface import tokenizer_json
     from bpe.special_tokens import check_special_tokens
 except ImportError as error:
+    if error.name is not None and error.name.partition(".")[0] != "bpe":
+        raise  # something that bpe needs is missing, which its own message says best
     raise ImportError(_explain(error)) from error
 
 __all__ = [

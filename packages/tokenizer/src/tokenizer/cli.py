@@ -137,7 +137,7 @@ def _decode(arguments: argparse.Namespace) -> None:
     decoder = tokenizer.decoder()
     stdout = sys.stdout.buffer  # UTF-8 and its own line ends, whatever the terminal's settings
     for batch in _batches(ids):
-        stdout.write("".join(map(decoder.push, batch)).encode())
+        stdout.write(decoder.push_many(batch).encode())
     stdout.write(decoder.finish().encode())
 
 

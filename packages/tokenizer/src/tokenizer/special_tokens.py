@@ -25,7 +25,7 @@ class SpecialTokens:
         longest_first = sorted(self.ids, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if self.ids else None
         self._max_held = max(map(len, self.ids), default=1) - 1
-        self._prefixes = {token[:n] for token in self.ids for n in range(1, len(token))}
+        self._prefixes = {token[:end] for token in self.ids for end in range(1, len(token))}
 
     def cut(self, text: str) -> Iterator[tuple[str, str | None]]:
         """Yield each stretch without special tokens and the special token that ends it.
@@ -33,33 +33,29 @@ class SpecialTokens:
         The last stretch, which may be empty, is ended by the text and comes with None.
         """
         position = 0
-        while (match := self._search(text, position)) is not None:
+        while (match := self.search(text, start=position)) is not None:
             yield text[position : match.start()], match.group()
             position = match.end()
         yield text[position:], None
 
-    def search_decided(self, text: str, *, start: int) -> tuple[re.Match[str] | None, int]:
-        """Find the next special token that no text after the end of `text` could change.
+    def search(self, text: str, *, start: int) -> re.Match[str] | None:
+        """Return the first special token at or behind `start`, if there is one."""
+        return None if self._pattern is None else self._pattern.search(text, start)
+
+    def undecided_from(self, text: str, *, start: int) -> int:
+        """Return where text to come may change which special tokens `text` holds.
 
         Args:
-            text: what is known of a longer text.
+            text: the beginning of a longer text.
             start: where to look from.
 
         Returns:
-            The match, if there is one; and where the undecided end of `text` begins: from there
-            on, text to come may turn it into a special token, or into a longer one.
+            The first place at which all that is left could begin a special token, maybe one
+            longer than `text` already holds there; without such a place, the end.
+
+        >>> SpecialTokens({"<a>": 0, "<a><b>": 1}).undecided_from("<a>x<a>", start=0)
+        4
         """
-        undecided = self._undecided_from(text, start)
-        match = self._search(text, start)
-        if match is not None and match.start() < undecided:
-            return match, undecided
-        return None, undecided
-
-    def _search(self, text: str, start: int) -> re.Match[str] | None:
-        return None if self._pattern is None else self._pattern.search(text, start)
-
-    def _undecided_from(self, text: str, start: int) -> int:
-        """Return the first place at which all that is left could begin a special token."""
         for place in range(max(start, len(text) - self._max_held), len(text)):
             if text[place:] in self._prefixes:
                 return place

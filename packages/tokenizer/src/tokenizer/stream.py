@@ -78,11 +78,14 @@ class PretokenStream:
                 yield self._pretokenizer.split(stretch), special
             return
         position = 0
-        match, undecided = self._specials.search_decided(text, start=position)
-        while match is not None:
+        undecided = self._specials.undecided_from(text, start=0)
+        while match := self._specials.search(text, start=position):
+            if match.start() >= undecided:
+                break
             yield self._pretokenizer.split(text[position : match.start()]), match.group()
             position = match.end()
-            match, undecided = self._specials.search_decided(text, start=position)
+            if position > undecided:
+                undecided = self._specials.undecided_from(text, start=position)
         pretokens = self._final_pretokens(text[position:undecided])
         self._held = text[position + sum(map(len, pretokens)) :]
         yield pretokens, None
@@ -143,8 +146,12 @@ class StreamDecoder:
         Raises:
             ValueError: an id outside the vocabulary; it and its position are named.
         """
-        text = self._utf8.decode(self._bytes_of([token_id], self._num_pushed))
-        self._num_pushed += 1
+        return self.push_many([token_id])
+
+    def push_many(self, ids: list[int]) -> str:
+        """Return what `push` gives for each of `ids`, joined."""
+        text = self._utf8.decode(self._bytes_of(ids, self._num_pushed))
+        self._num_pushed += len(ids)
         return text
 
     def finish(self) -> str:

@@ -76,7 +76,7 @@ class TokenFile:
                 )
         info = _parse_sidecar(sidecar)
         try:
-            tokens = np.load(path, mmap_mode="r", allow_pickle=False)
+            tokens = np.lib.format.open_memmap(path, mode="r")
         except ValueError as error:
             raise ValueError(
                 f"{path} is no complete .npy file ({error}); encode it again"

@@ -1,0 +1,161 @@
+"""A token file is complete or absent, and tells when something does not belong to it."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tokenizer import TokenFile, Tokenizer
+from tokenizer.token_file import TokenFileWriter
+
+END = "<|endoftext|>"
+
+
+@pytest.fixture
+def tokenizer() -> Tokenizer:
+    return Tokenizer({i: bytes([i]) for i in range(256)}, [], [END])
+
+
+@pytest.fixture
+def path(tokenizer: Tokenizer, tmp_path: Path) -> Path:
+    text = tmp_path / "text.txt"
+    text.write_bytes(b"one" + END.encode() + b"two" + END.encode())
+    tokenizer.encode_file(text, tmp_path / "tokens.npy")
+    return tmp_path / "tokens.npy"
+
+
+def change_sidecar(path: Path, **changes: object) -> None:
+    sidecar = path.with_suffix(".json")
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | changes))
+
+
+def test_sidecar_describes_the_array(path: Path, tokenizer: Tokenizer) -> None:
+    assert json.loads(path.with_suffix(".json").read_text()) == {
+        "format": "token-file",
+        "version": 1,
+        "dtype": "uint16",
+        "num_tokens": 8,
+        "vocab_size": 257,
+        "tokenizer": tokenizer.fingerprint,
+        "end_of_text_id": 256,
+        "num_documents": 2,
+        "num_bytes": 32,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sources": ["text.txt"],
+    }
+
+
+def test_open_maps_the_ids(path: Path) -> None:
+    token_file = TokenFile.open(path)
+    assert isinstance(token_file.tokens, np.memmap)
+    assert token_file.tokens.tolist() == [*b"one", 256, *b"two", 256]
+    assert len(token_file) == 8
+    with pytest.raises(ValueError, match="read-only"):
+        token_file.tokens[0] = 1
+
+
+def test_documents_start_behind_end_of_text(path: Path) -> None:
+    assert TokenFile.open(path).document_starts().tolist() == [0, 4]
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".json"])
+def test_a_missing_part_is_named(path: Path, suffix: str) -> None:
+    path.with_suffix(suffix).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"tokens\{suffix} is missing"):
+        TokenFile.open(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_tokens": 9}, "says 9 ids of uint16"),
+        ({"dtype": "uint32"}, "says 8 ids of uint32"),
+        ({"dtype": "float32"}, "float32"),
+        ({"format": "other"}, "'other', version 1, but"),
+        ({"version": 2}, "version 2, but .* version 1"),
+        ({"unknown": 2}, "no sidecar"),
+        ({"sources": None}, "no sidecar"),
+    ],
+)
+def test_a_sidecar_that_does_not_fit_is_refused(
+    path: Path, changes: dict[str, object], message: str
+) -> None:
+    change_sidecar(path, **changes)
+    with pytest.raises(ValueError, match=message):
+        TokenFile.open(path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", "{}", "{"])
+def test_a_malformed_sidecar_is_refused(path: Path, content: str) -> None:
+    path.with_suffix(".json").write_text(content)
+    with pytest.raises(ValueError, match=r"tokens\.json is no sidecar"):
+        TokenFile.open(path)
+
+
+@pytest.mark.parametrize("num_bytes", [0, 5, 100, 130])
+def test_a_cut_array_is_refused(path: Path, num_bytes: int) -> None:
+    path.write_bytes(path.read_bytes()[:num_bytes])
+    with pytest.raises(ValueError, match=r"tokens\.npy"):
+        TokenFile.open(path)
+
+
+def test_another_tokenizer_is_refused_by_both_fingerprints(
+    path: Path, tokenizer: Tokenizer
+) -> None:
+    token_file = TokenFile.open(path)
+    token_file.check_tokenizer(tokenizer.fingerprint)
+    with pytest.raises(ValueError, match=f"{tokenizer.fingerprint}.*abc"):
+        token_file.check_tokenizer("abc")
+
+
+def test_ids_outside_the_vocabulary_are_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokenizer.token_file._BLOCK_TOKENS", 3)
+    TokenFile.open(path).check_ids()
+    ids = np.load(path)
+    ids[5] = 300
+    np.save(path, ids)
+    with pytest.raises(ValueError, match="id 300 at position 5 is outside the vocabulary of 257"):
+        TokenFile.open(path).check_ids()
+
+
+def test_a_changed_array_is_told_by_its_hash(path: Path) -> None:
+    TokenFile.open(path).check_hash()
+    np.save(path, np.load(path)[::-1])
+    with pytest.raises(ValueError, match="has SHA-256"):
+        TokenFile.open(path).check_hash()
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(path: Path, tokenizer: Tokenizer) -> None:
+    before = path.read_bytes()
+    names = sorted(item.name for item in path.parent.iterdir())
+    (path.parent / "text.txt").write_bytes(b"good\xff")
+    with pytest.raises(ValueError, match="byte 4"):
+        tokenizer.encode_file(path.parent / "text.txt", path)
+    assert path.read_bytes() == before
+    assert sorted(item.name for item in path.parent.iterdir()) == names
+    TokenFile.open(path).check_hash()
+
+
+def test_the_header_has_room_for_any_length(tmp_path: Path) -> None:
+    with TokenFileWriter(tmp_path / "x.npy", dtype=np.dtype(np.uint32)) as writer:
+        for size in (1, 10, 100_000, 0):
+            writer.append(np.arange(size))
+        written = writer.commit(
+            vocab_size=100_000,
+            tokenizer="t",
+            end_of_text_id=None,
+            num_documents=1,
+            num_bytes=1,
+            sources=(),
+        )
+    expected = np.concatenate([np.arange(size) for size in (1, 10, 100_000)])
+    assert np.array_equal(np.load(tmp_path / "x.npy"), expected)
+    assert written.tokens.dtype == np.uint32
+
+
+def test_another_name_than_npy_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    with pytest.raises(ValueError, match=r"named \*\.npy"):
+        tokenizer.encode_file(tmp_path / "a.txt", tmp_path / "a.bin")
