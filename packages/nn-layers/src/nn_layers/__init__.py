@@ -1,1 +1,33 @@
-"""nn-layers."""
+"""The Transformer language model, layer by layer, and every ablation of it."""
+
+from nn_layers.activations import silu, softmax
+from nn_layers.attention import MultiHeadSelfAttention, scaled_dot_product_attention
+from nn_layers.block import TransformerBlock
+from nn_layers.config import ModelConfig
+from nn_layers.embedding import Embedding
+from nn_layers.feed_forward import SiLUFeedForward, SwiGLU
+from nn_layers.kv_cache import KVCache
+from nn_layers.linear import Linear
+from nn_layers.loss import cross_entropy, perplexity
+from nn_layers.rms_norm import RMSNorm
+from nn_layers.rope import RotaryPositionalEmbedding
+from nn_layers.transformer_lm import TransformerLM
+
+__all__ = [
+    "Embedding",
+    "KVCache",
+    "Linear",
+    "ModelConfig",
+    "MultiHeadSelfAttention",
+    "RMSNorm",
+    "RotaryPositionalEmbedding",
+    "SiLUFeedForward",
+    "SwiGLU",
+    "TransformerBlock",
+    "TransformerLM",
+    "cross_entropy",
+    "perplexity",
+    "scaled_dot_product_attention",
+    "silu",
+    "softmax",
+]

@@ -1,0 +1,92 @@
+"""Say what one model is: its sizes and every architecture switch, the ablations included.
+
+Stage: configuration -> *model*. Impossible shapes are refused here, before a tensor is made.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Literal, get_args, get_origin
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """The shape of a `TransformerLM`.
+
+    Raises:
+        ValueError: a size below 1, heads that do not divide, an unknown switch.
+
+    >>> ModelConfig(10_000, 256, 512, 4, 16, 1344).d_head
+    32
+    """
+
+    vocab_size: int
+    """Token ids are 0 .. vocab_size - 1."""
+    context_length: int
+    """Most positions the model sees at once; tokens."""
+    d_model: int
+    """Width of the residual stream."""
+    num_layers: int
+    """Transformer blocks."""
+    num_heads: int
+    """Query heads; divides d_model."""
+    d_ff: int
+    """Width inside the feed-forward layer."""
+    num_kv_heads: int | None = None
+    """Key and value heads (grouped-query attention); None: as many as query heads."""
+    rope_theta: float = 10000.0
+    """Base of the rotary wavelengths."""
+    position: Literal["rope", "none"] = "rope"
+    """Rotary positions, or none at all (NoPE)."""
+    rope_layout: Literal["adjacent", "half"] = "adjacent"
+    """Which dimensions rotate together: neighbours (RoFormer) or halves (Llama)."""
+    norm: Literal["pre", "post", "none"] = "pre"
+    """RMSNorm before each sublayer, after each residual sum, or nowhere."""
+    feed_forward: Literal["swiglu", "silu"] = "swiglu"
+    """Gated SwiGLU (three matrices) or plain SiLU (two)."""
+    qk_norm: bool = False
+    """RMSNorm on queries and keys, a head at a time."""
+    tie_embeddings: bool = False
+    """One matrix for the token embedding and the output head."""
+    attention: Literal["plain", "fused"] = "fused"
+    """The written-out formula, or torch's fused kernel; the same result."""
+
+    def __post_init__(self) -> None:
+        """Check sizes, divisibility and switches."""
+        for spec in fields(self):
+            value = getattr(self, spec.name)
+            if spec.type is int and (type(value) is not int or value < 1):
+                raise ValueError(f"{spec.name} is {value!r}, but must be a positive integer")
+            if get_origin(spec.type) is Literal and value not in get_args(spec.type):
+                choices = ", ".join(map(repr, get_args(spec.type)))
+                raise ValueError(f"{spec.name} is {value!r}, but must be one of {choices}")
+        self._check_heads()
+
+    def _check_heads(self) -> None:
+        if self.d_model % self.num_heads:
+            raise ValueError(
+                f"num_heads={self.num_heads} heads do not divide d_model={self.d_model}; "
+                "choose a divisor"
+            )
+        if self.num_kv_heads is not None and (
+            self.num_kv_heads < 1 or self.num_heads % self.num_kv_heads
+        ):
+            raise ValueError(
+                f"num_kv_heads={self.num_kv_heads} does not divide num_heads={self.num_heads}; "
+                "choose a divisor"
+            )
+        if self.position == "rope" and self.d_head % 2:
+            raise ValueError(
+                f"rotary positions turn pairs, but the head width d_model / num_heads is "
+                f"{self.d_head}; make it even or use position='none'"
+            )
+        if not self.rope_theta > 0:
+            raise ValueError(f"rope_theta is {self.rope_theta}, but must be positive")
+
+    @property
+    def d_head(self) -> int:
+        """Width of one head."""
+        return self.d_model // self.num_heads
+
+    @property
+    def kv_heads(self) -> int:
+        """Key and value heads, whether or not they are grouped."""
+        return self.num_kv_heads or self.num_heads

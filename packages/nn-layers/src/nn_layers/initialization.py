@@ -1,0 +1,28 @@
+"""Draw initial weights: every distribution in one place.
+
+Stage: configuration -> *initial weights*. All are normals cut at three standard deviations, drawn
+in place with torch's generator. Source: CS336, assignment 1, section 3.4.1. Departure: none.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+CUT_SIGMAS = 3.0
+
+
+def linear_std(in_features: int, out_features: int) -> float:
+    """Return the standard deviation of a Linear's weight, sqrt(2 / (d_in + d_out)).
+
+    Source: Glorot and Bengio 2010, eq. 12 (as a normal).
+    """
+    return math.sqrt(2.0 / (in_features + out_features))
+
+
+def truncated_normal_(weight: Tensor, *, std: float) -> Tensor:
+    """Fill `weight` with a normal of mean 0 and deviation `std`, cut at three deviations."""
+    with torch.no_grad():
+        return torch.nn.init.trunc_normal_(
+            weight, mean=0.0, std=std, a=-CUT_SIGMAS * std, b=CUT_SIGMAS * std
+        )

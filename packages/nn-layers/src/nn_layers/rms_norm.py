@@ -1,0 +1,40 @@
+"""Scale each vector to unit root mean square, then by a learned gain."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nn_layers.precision import at_least_float32
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * gain, computed in at least float32.
+
+    Args:
+        d_model: width of the last axis.
+        eps: added to the mean square.
+        device: where the gain lives.
+        dtype: of the gain.
+
+    Source: Zhang and Sennrich 2019, arXiv:1910.07467, eq. 4.
+
+    >>> RMSNorm(2)(torch.tensor([3.0, 4.0]))
+    tensor([0.8485, 1.1314], grad_fn=<MulBackward0>)
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        eps: float = 1e-5,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(d_model, device=device, dtype=dtype))
+
+    def forward(self, x: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
+        """Return (..., d) in the type of `x`."""
+        wide = at_least_float32(x)
+        inverse_rms = torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + self.eps)
+        return (wide * inverse_rms * self.weight).to(x.dtype)
