@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-Unit = Literal["bytes", "tokens", "steps", "documents", "files"]
+Unit = Literal["bytes", "tokens", "steps", "documents", "files", "merges"]
 
 _LINE_SECONDS = 10.0  # plain lines: at most one in this time between the first and the last
 _FRAME_SECONDS = 0.1  # bar: at most one redraw in this time

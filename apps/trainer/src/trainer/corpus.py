@@ -1,0 +1,200 @@
+"""Find the text of a run: files to train on, files to validate on, and a hash of their content.
+
+Stage: *corpus configuration -> text files* -> prepare. What has to be put together or divided is
+written under the cache folder once; everything else is used where it lies. Not here: tokens.
+"""
+
+import hashlib
+import json
+import os
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.config import END_OF_TEXT, CorpusConfig
+from trainer.datasets import fetch_dataset
+from trainer.documents import hold_out_documents
+from trainer.folders import open_or_build
+from trainer.progress import Reporter, format_amount
+from trainer.run_directory import read_json, write_json_atomically
+from trainer.text_files import SEPARATOR, TextFile, check_text_file, text_error
+
+FORMAT, VERSION = "trainer-text", 1
+
+_NOT_LIBRARY = frozenset(
+    {"site-packages", "dist-packages", "test", "tests", "idlelib", "__pycache__"}
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Corpus:
+    """Checked text, divided into training and validation.
+
+    The end of a file ends a document, as does end-of-text inside of one.
+    """
+
+    name: str
+    train: tuple[TextFile, ...]
+    validation: tuple[TextFile, ...]
+    notes: tuple[str, ...]
+    """What a reader of the results should know: files left out, how the text was divided."""
+
+    @property
+    def content_hash(self) -> str:
+        """Follow from the bytes of the two texts alone, not from names or places."""
+        return short_hash(
+            [[file.sha256 for file in self.train], [file.sha256 for file in self.validation]]
+        )
+
+    @property
+    def train_bytes(self) -> int:
+        """Size of the training text, separators included."""
+        return sum(file.size_bytes for file in self.train)
+
+    @property
+    def validation_bytes(self) -> int:
+        """Size of the validation text, separators included."""
+        return sum(file.size_bytes for file in self.validation)
+
+
+def resolve_corpus(config: CorpusConfig, *, reporter: Reporter) -> Corpus:
+    """Find, fetch or put together the text that `config` names.
+
+    Raises:
+        ValueError: a file that cannot be used, too little text to divide, or a failed download.
+    """
+    if config.source == "stdlib":
+        text, notes = _standard_library(config, reporter)
+    elif config.source == "files" and not config.validation:
+        text, notes = _held_out_text(config, reporter)
+    elif config.source == "files":
+        text, notes = (config.train, config.validation), ()
+    else:
+        text, notes = fetch_dataset(config, reporter=reporter), ()
+    train, validation = (
+        tuple(check_text_file(p, cache_dir=config.cache_dir, reporter=reporter) for p in paths)
+        for paths in text
+    )
+    corpus = Corpus(name=config.source, train=train, validation=validation, notes=notes)
+    reporter.say(
+        f"corpus {corpus.name}: {format_amount(corpus.train_bytes, unit='bytes')} to train on, "
+        f"{format_amount(corpus.validation_bytes, unit='bytes')} to validate on"
+    )
+    for note in notes:
+        reporter.say(note)
+    return corpus
+
+
+_Text = tuple[tuple[Path, ...], tuple[Path, ...]]
+
+
+def _standard_library(config: CorpusConfig, reporter: Reporter) -> tuple[_Text, tuple[str, ...]]:
+    """Join the interpreter's own source files, a document each."""
+    root = Path(sysconfig.get_path("stdlib"))
+    kept: list[tuple[str, bytes]] = []
+    left_out: list[str] = []
+    for name, data in _library_files(root):
+        error = text_error(data, name=name)
+        if error is None and SEPARATOR in data:
+            error = f"{name} contains {END_OF_TEXT}"
+        if error is None:
+            kept.append((name, data))
+        else:
+            left_out.append(error)
+    held = {name for name, _ in kept if _is_held_out(name, config.validation_fraction)}
+    if not 0 < len(held) < len(kept):
+        raise ValueError(
+            f"{root} has {len(kept)} usable .py files, {len(held)} of them for validation, but "
+            "training and validation need some each; change corpus.validation-fraction, or name "
+            "files with --corpus.train"
+        )
+
+    def write(folder: Path) -> list[str]:
+        _write_documents(folder / "train.txt", (data for name, data in kept if name not in held))
+        _write_documents(folder / "validation.txt", (data for name, data in kept if name in held))
+        names = f"left out {len(left_out)}: {'; '.join(left_out)}" if left_out else "none left out"
+        return [
+            f"standard library: {len(kept):,} files, {len(held)} of them for validation; {names}"
+        ]
+
+    files = [(name, hashlib.sha256(data).hexdigest()) for name, data in kept]
+    identity = ["stdlib", config.validation_fraction, files, left_out]
+    return _written_once(config.cache_dir, identity, write=write, reporter=reporter)
+
+
+def _write_documents(path: Path, documents: Iterable[bytes]) -> None:
+    with path.open("wb") as file:
+        for document in documents:
+            file.write(document + SEPARATOR)
+
+
+def _library_files(root: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield relative path and content of the library's source, sorted by path."""
+    found = []
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = [name for name in subfolders if name not in _NOT_LIBRARY]
+        found += [Path(folder, name) for name in names if name.endswith(".py")]
+    for path in sorted(found, key=lambda path: path.relative_to(root).as_posix()):
+        yield path.relative_to(root).as_posix(), path.read_bytes()
+
+
+def _is_held_out(name: str, fraction: float) -> bool:
+    """Decide by the name alone, so that other versions of the library divide alike.
+
+    >>> [_is_held_out(name, 0.5) for name in ("ast.py", "json/decoder.py", "re/_parser.py")]
+    [False, True, True]
+    """
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") < fraction * 2**64
+
+
+def _held_out_text(config: CorpusConfig, reporter: Reporter) -> tuple[_Text, tuple[str, ...]]:
+    """Divide the user's files into training and validation text."""
+    files = [
+        check_text_file(path, cache_dir=config.cache_dir, reporter=reporter)
+        for path in config.train
+    ]
+
+    def write(folder: Path) -> list[str]:
+        with reporter.stage("divide documents"):
+            note = hold_out_documents(
+                config.train,
+                fraction=config.validation_fraction,
+                train=folder / "train.txt",
+                validation=folder / "validation.txt",
+            )
+        return [note]
+
+    identity = ["files", config.validation_fraction, [file.sha256 for file in files]]
+    return _written_once(config.cache_dir, identity, write=write, reporter=reporter)
+
+
+def _written_once(
+    cache_dir: Path, identity: list, *, write: Callable[[Path], list[str]], reporter: Reporter
+) -> tuple[_Text, tuple[str, ...]]:
+    """Return the text of a folder named by what it is made of; write it where it is missing."""
+
+    def build(folder: Path) -> None:
+        document = {"format": FORMAT, "version": VERSION, "notes": write(folder)}
+        write_json_atomically(folder / "text.json", document)
+
+    folder = cache_dir / f"text-{short_hash([VERSION, *identity])}"
+    notes, _ = open_or_build(folder, read=_read_notes, build=build, reporter=reporter)
+    return ((folder / "train.txt",), (folder / "validation.txt",)), notes
+
+
+def _read_notes(folder: Path) -> tuple[str, ...]:
+    document = read_json(folder / "text.json")
+    found = document.get("format"), document.get("version")
+    if found != (FORMAT, VERSION):
+        raise ValueError(f"{folder} says {found}, but this version reads {(FORMAT, VERSION)}")
+    for name in ("train.txt", "validation.txt"):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder / name} is missing")
+    return tuple(document["notes"])
+
+
+def short_hash(identity: list) -> str:
+    """Hash anything that JSON can spell to 16 hex digits."""
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]

@@ -1,0 +1,60 @@
+"""Build a folder once, complete or absent, whoever else wants it at the same time.
+
+Stage: under prepared text, tokenizers and token files. Not here: what is in them.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from trainer.file_lock import file_lock
+from trainer.progress import Reporter
+
+T = TypeVar("T")
+
+
+def open_or_build(
+    folder: Path,
+    *,
+    read: Callable[[Path], T],
+    build: Callable[[Path], object],
+    reporter: Reporter,
+) -> tuple[T, bool]:
+    """Return what `read` makes of the folder, and whether the folder was there already.
+
+    The folder is built beside and renamed, so a killed process leaves nothing that looks complete.
+    A second process waits for the first and finds its work.
+
+    Args:
+        folder: named by everything that its content follows from.
+        read: raises ValueError or OSError where the content is damaged; it is then built again.
+        build: fills the empty folder that it is given.
+        reporter: hears of damage and of waiting.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = folder.with_name(f".{folder.name}.lock")
+    with file_lock(lock, on_wait=lambda: reporter.say(f"another process builds {folder}; waiting")):
+        if folder.exists():
+            try:
+                return read(folder), True
+            except (ValueError, OSError) as error:
+                reporter.say(f"{folder} is damaged and is built again: {error}")
+                shutil.rmtree(folder)
+        beside = folder.with_name(f".{folder.name}.part")
+        if beside.exists():
+            reporter.say(f"removing {beside}, left by a process that was stopped")
+            shutil.rmtree(beside)
+        beside.mkdir()
+        build(beside)
+        _sync(beside)
+        beside.rename(folder)
+        return read(folder), False
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("r+b") as file:
+                os.fsync(file.fileno())
