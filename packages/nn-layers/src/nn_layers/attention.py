@@ -1,0 +1,155 @@
+"""Let each position read from earlier ones: the formula, and the multi-head layer around it.
+
+Stage: residual stream -> *attention* -> residual stream. The plain formula is here to be read and
+to hold torch's fused kernel to account; both give the same result.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from einops import einsum, rearrange, repeat
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention as fused_attention
+
+from nn_layers.activations import softmax
+from nn_layers.kv_cache import KVCache
+from nn_layers.linear import Linear
+from nn_layers.rms_norm import RMSNorm
+from nn_layers.rope import RotaryPositionalEmbedding
+
+
+def scaled_dot_product_attention(
+    q: Float[Tensor, "... t k"],
+    k: Float[Tensor, "... s k"],
+    v: Float[Tensor, "... s w"],
+    mask: Bool[Tensor, "... t s"] | None = None,
+) -> Float[Tensor, "... t w"]:
+    """Return softmax(q k^T / sqrt(d_k)) v.
+
+    Args:
+        q: (..., t, k) queries.
+        k: (..., s, k) keys.
+        v: (..., s, w) values.
+        mask: (..., t, s); True where a query may look. A query that may look nowhere gets zeros.
+
+    Returns:
+        (..., t, w) in the type of `v`.
+
+    Source: Vaswani et al. 2017, arXiv:1706.03762, eq. 1.
+    """
+    scores = einsum(q, k, "... t k, ... s k -> ... t s") / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    weights = softmax(scores, dim=-1).to(v.dtype)
+    return einsum(weights, v, "... t s, ... s w -> ... t w")
+
+
+class MultiHeadSelfAttention(nn.Module):
+    """Causal self-attention in several heads, with optional grouped keys and values.
+
+    Args:
+        d_model: width of input and output.
+        num_heads: query heads; divides d_model.
+        num_kv_heads: key and value heads, each read by num_heads / num_kv_heads query heads; None:
+            as many as query heads.
+        rope: rotates queries and keys; None: no positions.
+        qk_norm: RMSNorm on queries and keys, before the rotation.
+        attention: "plain", the written-out formula, or "fused", torch's kernel.
+        device: where the weights live.
+        dtype: of the weights.
+
+    Raises:
+        ValueError: heads that do not divide.
+
+    Source: Vaswani et al. 2017, section 3.2.2; Ainslie et al. 2023 (grouped queries),
+    arXiv:2305.13245.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        *,
+        num_kv_heads: int | None = None,
+        rope: RotaryPositionalEmbedding | None = None,
+        qk_norm: bool = False,
+        attention: Literal["plain", "fused"] = "fused",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_heads, self.num_kv_heads = num_heads, num_kv_heads or num_heads
+        if d_model % num_heads or num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"{num_heads} heads over {self.num_kv_heads} key heads do not divide "
+                f"d_model={d_model}; num_heads must divide d_model, num_kv_heads num_heads"
+            )
+        if attention not in ("plain", "fused"):
+            raise ValueError(f"attention is {attention!r}, but must be 'plain' or 'fused'")
+        d_head = d_model // num_heads
+        d_kv = self.num_kv_heads * d_head
+        self.attention = attention
+        self.q_proj = Linear(d_model, d_model, device=device, dtype=dtype)
+        self.k_proj = Linear(d_model, d_kv, device=device, dtype=dtype)
+        self.v_proj = Linear(d_model, d_kv, device=device, dtype=dtype)
+        self.output_proj = Linear(d_model, d_model, device=device, dtype=dtype)
+        self.q_norm = RMSNorm(d_head, device=device, dtype=dtype) if qk_norm else None
+        self.k_norm = RMSNorm(d_head, device=device, dtype=dtype) if qk_norm else None
+        # One table serves all layers of a model: it has no weights, so no layer owns it.
+        self.rope = rope
+
+    def forward(
+        self,
+        x: Float[Tensor, "... t d"],
+        token_positions: Int[Tensor, "... t"] | None = None,
+        *,
+        cache: KVCache | None = None,
+        layer: int = 0,
+    ) -> Float[Tensor, "... t d"]:
+        """Attend from each position to itself and all before it.
+
+        Args:
+            x: (..., t, d).
+            token_positions: (..., t) or (t,) for the rotation; None: counted from what the cache
+                holds.
+            cache: earlier keys and values, extended in place; then `x` is (b, t, d).
+            layer: whose part of the cache.
+
+        Returns:
+            (..., t, d).
+        """
+        past = 0 if cache is None else cache.length
+        q = rearrange(self.q_proj(x), "... t (h k) -> ... h t k", h=self.num_heads)
+        k = rearrange(self.k_proj(x), "... t (h k) -> ... h t k", h=self.num_kv_heads)
+        v = rearrange(self.v_proj(x), "... t (h k) -> ... h t k", h=self.num_kv_heads)
+        q, k = self._normalise(q, k)
+        if self.rope is not None:
+            if token_positions is None:
+                token_positions = torch.arange(past, past + x.shape[-2], device=x.device)
+            positions = token_positions.unsqueeze(-2)  # the same for every head
+            q, k = self.rope(q, positions), self.rope(k, positions)
+        if cache is not None:
+            k, v = cache.append(layer, k, v)
+        group = self.num_heads // self.num_kv_heads
+        if group > 1:
+            k = repeat(k, "... h s k -> ... (h g) s k", g=group)
+            v = repeat(v, "... h s k -> ... (h g) s k", g=group)
+        heads = self._attend(q, k, v, past=past)
+        return self.output_proj(rearrange(heads, "... h t k -> ... t (h k)"))
+
+    def _normalise(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        if self.q_norm is None or self.k_norm is None:
+            return q, k
+        return self.q_norm(q), self.k_norm(k)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, *, past: int) -> Tensor:
+        """Mask the future, then attend; the fused kernel knows the square causal case itself."""
+        if self.attention == "fused" and past == 0:
+            return fused_attention(q, k, v, is_causal=True)
+        size = k.shape[-2]
+        mask = torch.ones(size, size, dtype=torch.bool, device=q.device).tril()[past:]
+        if self.attention == "fused":
+            return fused_attention(q, k, v, attn_mask=mask)
+        return scaled_dot_product_attention(q, k, v, mask)

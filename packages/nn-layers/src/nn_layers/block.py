@@ -1,0 +1,94 @@
+"""One Transformer block: attention, then feed-forward, each added to the residual stream."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from nn_layers.attention import MultiHeadSelfAttention
+from nn_layers.config import ModelConfig
+from nn_layers.feed_forward import SiLUFeedForward, SwiGLU
+from nn_layers.kv_cache import KVCache
+from nn_layers.rms_norm import RMSNorm
+from nn_layers.rope import RotaryPositionalEmbedding
+
+_FEED_FORWARD = {"swiglu": SwiGLU, "silu": SiLUFeedForward}
+
+
+class TransformerBlock(nn.Module):
+    """Attention and feed-forward with residual sums; `config.norm` says where the norms stand.
+
+    pre: x + f(norm(x)). post: norm(x + f(x)). none: x + f(x).
+
+    Args:
+        config: the model's configuration.
+        rope: the model's rotary table; None: one of its own where the configuration has rotary
+            positions.
+        device: where the weights live.
+        dtype: of the weights.
+
+    Source: Xiong et al. 2020, arXiv:2002.04745, figure 1 (pre and post).
+
+    >>> config = ModelConfig(10, 8, 16, 1, 2, 32)
+    >>> TransformerBlock(config)(torch.zeros(3, 8, 16)).shape
+    torch.Size([3, 8, 16])
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        rope: RotaryPositionalEmbedding | None = None,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.norm = config.norm
+        if rope is None and config.position == "rope":
+            rope = build_rope(config, device=device)
+        has_norms = config.norm != "none"
+        self.ln1 = RMSNorm(config.d_model, device=device, dtype=dtype) if has_norms else None
+        self.attn = MultiHeadSelfAttention(
+            config.d_model,
+            config.num_heads,
+            num_kv_heads=config.num_kv_heads,
+            rope=rope,
+            qk_norm=config.qk_norm,
+            attention=config.attention,
+            device=device,
+            dtype=dtype,
+        )
+        self.ln2 = RMSNorm(config.d_model, device=device, dtype=dtype) if has_norms else None
+        self.ffn = _FEED_FORWARD[config.feed_forward](
+            config.d_model, config.d_ff, device=device, dtype=dtype
+        )
+
+    def forward(
+        self,
+        x: Float[Tensor, "... t d"],
+        token_positions: Int[Tensor, "... t"] | None = None,
+        *,
+        cache: KVCache | None = None,
+        layer: int = 0,
+    ) -> Float[Tensor, "... t d"]:
+        """Return (..., t, d); see `MultiHeadSelfAttention.forward` for the arguments."""
+        if self.ln1 is None or self.ln2 is None:
+            x = x + self.attn(x, token_positions, cache=cache, layer=layer)
+            return x + self.ffn(x)
+        if self.norm == "pre":
+            x = x + self.attn(self.ln1(x), token_positions, cache=cache, layer=layer)
+            return x + self.ffn(self.ln2(x))
+        x = self.ln1(x + self.attn(x, token_positions, cache=cache, layer=layer))
+        return self.ln2(x + self.ffn(x))
+
+
+def build_rope(
+    config: ModelConfig, *, device: torch.device | str | None = None
+) -> RotaryPositionalEmbedding:
+    """Return the rotary table that the configuration describes."""
+    return RotaryPositionalEmbedding(
+        config.rope_theta,
+        config.d_head,
+        config.context_length,
+        device=device,
+        layout=config.rope_layout,
+    )

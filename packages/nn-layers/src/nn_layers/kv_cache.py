@@ -1,0 +1,55 @@
+"""Keep the keys and values of tokens already seen, so that decoding runs each token once."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nn_layers.config import ModelConfig
+
+
+class KVCache:
+    """Room for `context_length` keys and values of every layer, filled from the front.
+
+    Args:
+        config: the model's configuration.
+        batch_size: sequences decoded side by side.
+        device: where the buffers live; None: where the first keys are.
+        dtype: of the buffers; None: that of the first keys.
+
+    Pass it to `TransformerLM.forward`, which appends to it.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        batch_size: int = 1,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.capacity = config.context_length
+        self._shape = (batch_size, config.kv_heads, config.context_length, config.d_head)
+        self._device, self._dtype = device, dtype
+        self._keys: list[Tensor | None] = [None] * config.num_layers
+        self._values: list[Tensor | None] = [None] * config.num_layers
+        self.length = 0
+        """Positions filled so far, in every layer."""
+
+    def append(
+        self, layer: int, keys: Float[Tensor, "b h t k"], values: Float[Tensor, "b h t k"]
+    ) -> tuple[Float[Tensor, "b h s k"], Float[Tensor, "b h s k"]]:
+        """Store one layer's new keys and values; return all of them, old and new.
+
+        `length` moves on once all layers have stored theirs, by `advance`.
+        """
+        if self._keys[layer] is None:
+            where = {"device": self._device or keys.device, "dtype": self._dtype or keys.dtype}
+            self._keys[layer] = torch.zeros(self._shape, **where)
+            self._values[layer] = torch.zeros(self._shape, **where)
+        end = self.length + keys.shape[-2]
+        for buffer, new in ((self._keys[layer], keys), (self._values[layer], values)):
+            buffer[:, :, self.length : end] = new
+        return self._keys[layer][:, :, :end], self._values[layer][:, :, :end]
+
+    def advance(self, num_tokens: int) -> None:
+        """Count tokens that every layer has stored."""
+        self.length += num_tokens

@@ -1,0 +1,39 @@
+"""Score logits against the tokens that came: cross entropy and perplexity."""
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from nn_layers.precision import at_least_float32
+
+
+def cross_entropy(logits: Float[Tensor, "... v"], targets: Int[Tensor, "..."]) -> Float[Tensor, ""]:
+    """Return the mean of -log softmax(logits)[target], in nats.
+
+    The largest logit is subtracted first, so no exponential overflows; computed in at least
+    float32.
+
+    Args:
+        logits: (..., v); unnormalised.
+        targets: (...) ids in [0, v).
+
+    Returns:
+        () at least float32.
+
+    Raises:
+        ValueError: there is nothing to average.
+
+    >>> cross_entropy(torch.zeros(2, 3, 10), torch.zeros(2, 3, dtype=torch.int64))
+    tensor(2.3026)
+    """
+    if targets.numel() == 0:
+        raise ValueError("there are no targets to average over; give at least one")
+    wide = at_least_float32(logits)
+    shifted = wide - wide.amax(dim=-1, keepdim=True).detach()
+    log_total = shifted.exp().sum(dim=-1).log()
+    chosen = shifted.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    return (log_total - chosen).mean()
+
+
+def perplexity(logits: Float[Tensor, "... v"], targets: Int[Tensor, "..."]) -> Float[Tensor, ""]:
+    """Return exp of the cross entropy: the number of equally likely tokens it amounts to."""
+    return cross_entropy(logits, targets).exp()

@@ -1,0 +1,99 @@
+"""Turn pairs of dimensions by angles that grow with the position.
+
+Stage: queries and keys -> *rotated queries and keys*. Tables of cosines and sines are computed once
+in float32 and are no part of the state dict. Source: Su et al. 2021 (RoFormer), arXiv:2104.09864.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from nn_layers.precision import at_least_float32
+
+
+class RotaryPositionalEmbedding(nn.Module):
+    """Rotate pair j of a vector at position p by the angle p * theta^(-2j / d_k).
+
+    Args:
+        theta: base of the wavelengths.
+        d_k: width of a head; even.
+        max_seq_len: positions are 0 .. max_seq_len - 1.
+        device: where the tables live.
+        layout: which dimensions pair up: "adjacent" (2j, 2j + 1) as in RoFormer, or "half"
+            (j, j + d_k / 2) as in Llama checkpoints.
+
+    Raises:
+        ValueError: an odd width, an unknown layout, a size below 1.
+
+    Source: Su et al. 2021, arXiv:2104.09864, eq. 34. Departure: none for "adjacent".
+
+    >>> rope = RotaryPositionalEmbedding(10000.0, 4, 8)
+    >>> rope(torch.ones(1, 3, 4), torch.arange(3)).shape
+    torch.Size([1, 3, 4])
+    """
+
+    def __init__(
+        self,
+        theta: float,
+        d_k: int,
+        max_seq_len: int,
+        device: torch.device | str | None = None,
+        *,
+        layout: Literal["adjacent", "half"] = "adjacent",
+    ) -> None:
+        super().__init__()
+        if d_k < 2 or d_k % 2:
+            raise ValueError(f"d_k is {d_k}, but rotations turn pairs; give a positive even width")
+        if layout not in ("adjacent", "half"):
+            raise ValueError(f"layout is {layout!r}, but must be 'adjacent' or 'half'")
+        if max_seq_len < 1 or not theta > 0:
+            raise ValueError(
+                f"max_seq_len is {max_seq_len} and theta {theta}, but both must be positive"
+            )
+        self.layout = layout
+        angles = _angles(theta, d_k, max_seq_len, device)
+        self.register_buffer("cos", angles.cos(), persistent=False)
+        self.register_buffer("sin", angles.sin(), persistent=False)
+
+    def forward(
+        self, x: Float[Tensor, "... t k"], token_positions: Int[Tensor, "... t"]
+    ) -> Float[Tensor, "... t k"]:
+        """Rotate `x`.
+
+        Args:
+            x: (..., t, k); queries or keys.
+            token_positions: (..., t) or (t,); broadcast against the leading axes of `x`.
+
+        Returns:
+            (..., t, k) in the type of `x`.
+        """
+        wide = at_least_float32(x)
+        cos, sin = (table[token_positions].to(wide.dtype) for table in (self.cos, self.sin))
+        pattern = "... (j r) -> r ... j" if self.layout == "adjacent" else "... (r j) -> r ... j"
+        first, second = rearrange(wide, pattern, r=2)
+        turned = torch.stack((first * cos - second * sin, first * sin + second * cos), dim=-1)
+        back = "... j r -> ... (j r)" if self.layout == "adjacent" else "... j r -> ... (r j)"
+        return rearrange(turned, back).to(x.dtype)
+
+    def _apply(
+        self, fn: Callable[[Tensor], Tensor], recurse: bool = True
+    ) -> "RotaryPositionalEmbedding":
+        """Move with the module, but never narrow the tables: `.bfloat16()` leaves them alone."""
+        cos, sin = self.cos, self.sin
+        super()._apply(fn, recurse)
+        self.cos = cos.to(self.cos.device)
+        self.sin = sin.to(self.sin.device)
+        return self
+
+
+def _angles(
+    theta: float, d_k: int, max_seq_len: int, device: torch.device | str | None
+) -> Float[Tensor, "t j"]:
+    """Return position times frequency; float64 inside, so that long positions keep their digits."""
+    exponents = torch.arange(0, d_k, 2, device=device, dtype=torch.float64) / d_k
+    positions = torch.arange(max_seq_len, device=device, dtype=torch.float64)
+    return torch.outer(positions, theta**-exponents)

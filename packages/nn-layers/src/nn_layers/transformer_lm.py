@@ -1,0 +1,97 @@
+"""The language model: embed, transform, norm, project to the vocabulary.
+
+Stage: ids -> *logits* -> loss or samples. State-dict names are CS336's; a tied matrix is stored
+once, as token_embeddings.weight.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from nn_layers.block import TransformerBlock, build_rope
+from nn_layers.config import ModelConfig
+from nn_layers.embedding import Embedding
+from nn_layers.initialization import linear_std, truncated_normal_
+from nn_layers.kv_cache import KVCache
+from nn_layers.linear import Linear
+from nn_layers.rms_norm import RMSNorm
+
+
+class TransformerLM(nn.Module):
+    """A decoder-only Transformer over token ids.
+
+    Args:
+        config: sizes and switches.
+        device: where the weights live.
+        dtype: of the weights.
+
+    >>> model = TransformerLM(ModelConfig(10, 8, 16, 2, 2, 32))
+    >>> model(torch.zeros(3, 5, dtype=torch.int64)).shape
+    torch.Size([3, 5, 10])
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        where = {"device": device, "dtype": dtype}
+        self.token_embeddings = Embedding(config.vocab_size, config.d_model, **where)
+        rope = build_rope(config, device=device) if config.position == "rope" else None
+        self.layers = nn.ModuleList(
+            TransformerBlock(config, rope, **where) for _ in range(config.num_layers)
+        )
+        # Post-norm blocks end with a norm; without norms there is none at all.
+        self.ln_final = RMSNorm(config.d_model, **where) if config.norm == "pre" else None
+        self.lm_head = None if config.tie_embeddings else self._build_head(where)
+        if config.tie_embeddings:
+            # One matrix, two uses: at the embedding's variance 1 the first logits would be huge.
+            head_std = linear_std(config.d_model, config.vocab_size)
+            truncated_normal_(self.token_embeddings.weight, std=head_std)
+
+    def _build_head(self, where: dict[str, object]) -> Linear:
+        return Linear(self.config.d_model, self.config.vocab_size, **where)
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable numbers, a tied matrix counted once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def forward(
+        self, token_ids: Int[Tensor, "... t"], *, cache: KVCache | None = None
+    ) -> Float[Tensor, "... t v"]:
+        """Return the logits of each next token.
+
+        Args:
+            token_ids: (..., t) ids in [0, v).
+            cache: keys and values of the tokens before, extended in place; then `token_ids` is
+                (b, t) and continues them.
+
+        Returns:
+            (..., t, v), unnormalised; position i has seen ids 0 .. i and nothing later.
+
+        Raises:
+            ValueError: more positions than the context holds.
+            IndexError: an id outside the vocabulary (CPU).
+        """
+        past = 0 if cache is None else cache.length
+        length = token_ids.shape[-1]
+        if past + length > self.config.context_length:
+            raise ValueError(
+                f"{past + length} positions, but the context holds {self.config.context_length}; "
+                "give fewer tokens"
+            )
+        x = self.token_embeddings(token_ids)
+        for index, block in enumerate(self.layers):
+            x = block(x, cache=cache, layer=index)
+        if cache is not None:
+            cache.advance(length)
+        if self.ln_final is not None:
+            x = self.ln_final(x)
+        if self.lm_head is None:
+            return x @ self.token_embeddings.weight.T
+        return self.lm_head(x)
