@@ -22,6 +22,7 @@ def cross_entropy(logits: Float[Tensor, "... v"], targets: Int[Tensor, "..."]) -
     Raises:
         ValueError: there is nothing to average.
 
+    >>> import torch
     >>> cross_entropy(torch.zeros(2, 3, 10), torch.zeros(2, 3, dtype=torch.int64))
     tensor(2.3026)
     """

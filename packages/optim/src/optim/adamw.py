@@ -1,0 +1,94 @@
+"""Scale each step by the gradient's recent size; decay the weights apart from it.
+
+Stage: gradients -> *update* -> weights. `reference.py` has the textbook version to learn from.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from optim.checks import dense_gradient, require_at_least_zero
+
+
+class AdamW(torch.optim.Optimizer):
+    """Adam with decoupled weight decay.
+
+    m <- beta1 m + (1 - beta1) g, v <- beta2 v + (1 - beta2) g^2, then
+    theta <- (1 - lr * decay) theta - lr * m_hat / (sqrt(v_hat) + eps), with m_hat = m / (1 -
+    beta1^t) and v_hat = v / (1 - beta2^t). The bias is corrected because m and v start at zero:
+    after t updates their weights sum to only 1 - beta^t, so that early averages come out too small,
+    v's (beta2 close to 1) far more than m's, and the first steps would be far too long.
+
+    CS336's Algorithm 1 (`reference.py`) differs in two places: it decays after the update instead
+    of before, and it adds eps to sqrt(v) before instead of after the bias is corrected. This class
+    does what `torch.optim.AdamW` does, on both.
+
+    Args:
+        params: parameters or groups.
+        lr: learning rate.
+        betas: decay of the two averages, each in [0, 1).
+        eps: keeps the division finite.
+        weight_decay: per unit of learning rate.
+
+    Raises:
+        ValueError: a value out of range, no parameters, a sparse gradient.
+
+    State per parameter: `step` (() float32 on the CPU), `exp_avg` and `exp_avg_sq` like the
+    parameter.
+
+    Source: Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2; Kingma and Ba 2015,
+    arXiv:1412.6980, section 3 (bias correction). Departure: lr scales the decay, as in torch.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        require_at_least_zero(lr=lr, eps=eps, weight_decay=weight_decay)
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas are {betas}, but both must be in [0, 1)")
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update every parameter that has a gradient; return what `closure` returns."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                gradient = dense_gradient(parameter)
+                if gradient is not None:
+                    _update(parameter, gradient, self._state_of(parameter), group)
+        return loss
+
+    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+        state = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros(())
+            state["exp_avg"] = torch.zeros_like(parameter)
+            state["exp_avg_sq"] = torch.zeros_like(parameter)
+        return state
+
+
+def _update(
+    parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]
+) -> None:
+    """Update one parameter and its state in place."""
+    beta1, beta2 = group["betas"]
+    state["step"] += 1
+    updates = state["step"].item()
+    mean, square = state["exp_avg"], state["exp_avg_sq"]
+    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+    mean.lerp_(gradient, 1 - beta1)
+    square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+    root = (square.sqrt() / (1 - beta2**updates) ** 0.5).add_(group["eps"])
+    parameter.addcdiv_(mean, root, value=-group["lr"] / (1 - beta1**updates))
