@@ -13,8 +13,8 @@ from tokenizer import Tokenizer
 from trainer.checkpoint import load_model, newest_checkpoint
 from trainer.config import RunConfig
 from trainer.devices import resolve_device, resolve_dtype
+from trainer.model import build_model
 from trainer.presets import load_config
-from trainer.run import build_model
 from trainer.run_directory import RunDirectory, require_run
 
 

@@ -3,21 +3,20 @@
 Stage: all of them, in order. Not here: argv (`cli.py`), the steps themselves (`loop.py`).
 """
 
-import dataclasses
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from accounting import ModelShape, training_flops
-from nn_layers import TransformerLM
+from accounting import training_flops
 from trainer.checkpoint import load_into, newest_checkpoint
 from trainer.config import RunConfig
 from trainer.devices import device_name, resolve_device, resolve_dtype
 from trainer.interrupts import StopRequest
 from trainer.loop import LoopState, Session, run_steps
 from trainer.metrics import MetricsLog
+from trainer.model import build_model, model_shape
 from trainer.prepare import PreparedData, prepare
 from trainer.presets import config_to_toml
 from trainer.progress import Reporter
@@ -89,21 +88,6 @@ def train(
     if stop.signal is not None and not session.is_finished():
         return RunResult(run, session.state.step, None, int(stop.signal))
     return RunResult(run, session.state.step, summarize(session))
-
-
-def build_model(config: RunConfig, *, vocab_size: int, device: torch.device) -> TransformerLM:
-    """Return a freshly initialised model; its weights follow from the seed on every device."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = TransformerLM(config.model.build(vocab_size=vocab_size))
-    return model.to(device)
-
-
-def model_shape(config: RunConfig, *, vocab_size: int) -> ModelShape:
-    """Return the model's shape as `accounting` wants it."""
-    names = {spec.name for spec in dataclasses.fields(ModelShape)} - {"vocab_size"}
-    section = dataclasses.asdict(config.model)
-    return ModelShape(vocab_size=vocab_size, **{name: section[name] for name in names})
 
 
 def _require_windows(data: PreparedData, config: RunConfig) -> None:

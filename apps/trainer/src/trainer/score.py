@@ -35,8 +35,8 @@ def score_validation(
             tokens,
             context_length=context_length,
             batch_size=batch_size,
-            token_lengths=token_lengths(data.tokenizer),
-            end_of_text_id=data.end_of_text_id,
+            token_lengths=np.array([len(text) for text in token_bytes(data.tokenizer)]),
+            end_of_text_id=end_of_text_id(data.tokenizer),
             device=device,
             dtype=dtype,
             progress=lambda done, total: stage.update(done, total=total),
@@ -70,9 +70,15 @@ def score_run(loaded: LoadedRun, *, batch_size: int, reporter: Reporter) -> dict
     }
 
 
-def token_lengths(tokenizer: Tokenizer) -> np.ndarray:
-    """Return (v,) int64: bytes of text that each id stands for; special tokens stand for none."""
-    lengths = [len(tokenizer.decode_bytes([token])) for token in range(tokenizer.vocab_size)]
-    for token in tokenizer.special_tokens.values():
-        lengths[token] = 0
-    return np.array(lengths, dtype=np.int64)
+def token_bytes(tokenizer: Tokenizer) -> list[bytes]:
+    """Return the text that each id stands for; special tokens stand for none."""
+    special = set(tokenizer.special_tokens.values())
+    ids = range(tokenizer.vocab_size)
+    return [b"" if token in special else tokenizer.decode_bytes([token]) for token in ids]
+
+
+def end_of_text_id(tokenizer: Tokenizer) -> int:
+    """Return the id that separates documents; every tokenizer trained here has one."""
+    found = tokenizer.end_of_text_id
+    assert found is not None
+    return found

@@ -11,23 +11,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from trainer.baselines import compare_baselines
+from trainer.baselines import Baseline, compare_baselines
 from trainer.curve import write_loss_curve
 from trainer.evaluate import StreamScore
 from trainer.loop import Session, sample_text
 from trainer.metrics import read_metrics
 from trainer.run_directory import read_json, write_json_atomically, write_text_atomically
-from trainer.score import score_validation, token_lengths
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """One predictor of the validation text."""
-
-    name: str
-    bits_per_byte: float
-    nats_per_token: float | None
-    """None: it does not predict tokens."""
+from trainer.score import end_of_text_id, score_validation, token_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +36,7 @@ class Summary:
     """UTF-8 bytes of exactly the scored tokens' text."""
     validation_loss: float
     """Nats a token, each scored token once."""
-    comparisons: list[Comparison]
+    comparisons: list[Baseline]
     """The model first."""
     target_loss: float | None
     curve: str
@@ -67,7 +57,7 @@ class Summary:
         document = read_json(path)
         document.pop("format")
         document.pop("version")
-        rows = [Comparison(**row) for row in document.pop("comparisons")]
+        rows = [Baseline(**row) for row in document.pop("comparisons")]
         return cls(comparisons=rows, **document)
 
     def save(self, path: Path) -> None:
@@ -150,8 +140,8 @@ def _comparison_table(summary: Summary) -> Table:
     return table
 
 
-def _compare(session: Session, score: StreamScore) -> list[Comparison]:
-    model = Comparison(
+def _compare(session: Session, score: StreamScore) -> list[Baseline]:
+    model = Baseline(
         name="this model",
         bits_per_byte=score.bits_per_byte,
         nats_per_token=score.nats_per_token,
@@ -163,6 +153,7 @@ def _compare(session: Session, score: StreamScore) -> list[Comparison]:
         session.data.train.tokens,
         session.data.validation.tokens[: score.num_tokens],
         vocab_size=session.tokenizer.vocab_size,
-        token_lengths=token_lengths(session.tokenizer),
+        token_bytes=token_bytes(session.tokenizer),
+        end_of_text_id=end_of_text_id(session.tokenizer),
     )
     return [model, *rows]

@@ -1,0 +1,24 @@
+"""Build the model that a configuration describes, and its shape for the accounts."""
+
+import dataclasses
+
+import torch
+
+from accounting import ModelShape
+from nn_layers import TransformerLM
+from trainer.config import RunConfig
+
+
+def build_model(config: RunConfig, *, vocab_size: int, device: torch.device) -> TransformerLM:
+    """Return a freshly initialised model; its weights follow from the seed on every device."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = TransformerLM(config.model.build(vocab_size=vocab_size))
+    return model.to(device)
+
+
+def model_shape(config: RunConfig, *, vocab_size: int) -> ModelShape:
+    """Return the model's shape as `accounting` wants it."""
+    names = {spec.name for spec in dataclasses.fields(ModelShape)} - {"vocab_size"}
+    section = dataclasses.asdict(config.model)
+    return ModelShape(vocab_size=vocab_size, **{name: section[name] for name in names})
