@@ -227,7 +227,7 @@ def _bad_files(tmp_path: Path) -> Iterator[tuple[list[object], str]]:
     yield ["--corpus.train", "empty.txt"], "empty.txt"
     yield ["--corpus.train", "binary.txt"], "binary.txt"
     yield ["--corpus.train", "latin.txt"], "53"
-    yield ["--corpus.train", "short.txt"], "context"
+    yield ["--corpus.train", "short.txt"], "hold out"
     yield ["--corpus.train", "."], "directory"
 
 

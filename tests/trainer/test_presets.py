@@ -118,7 +118,7 @@ def _with(config: RunConfig, section: str, **values: object) -> RunConfig:
     ("section", "values", "message"),
     [
         ("model", {"num_heads": 5}, "heads"),
-        ("model", {"norm": "layer"}, "norm"),
+        ("model", {"d_ff": 0}, "d_ff"),
         ("training", {"batch_size": 0}, "training.batch-size is 0"),
         ("training", {"micro_batch_size": 5}, "does not divide"),
         ("optimizer", {"learning_rate": -1.0}, "optimizer.learning-rate is -1.0"),

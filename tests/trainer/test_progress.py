@@ -1,6 +1,7 @@
 import io
 
 import pytest
+
 from trainer.progress import Reporter, format_amount
 
 

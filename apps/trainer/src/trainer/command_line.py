@@ -101,7 +101,7 @@ def parse_train(argv: Sequence[str], *, prog: str = "train") -> TrainRequest:
     base = _base_config(peeked, saved_run)
     arguments = tyro.cli(
         _Arguments,
-        default=_arguments_from(base),
+        default=_arguments_from(_with_files(base, peeked.train)),
         args=list(argv),
         prog=prog,
         description=_DESCRIPTION.format(presets=", ".join(preset_names())),
@@ -200,10 +200,14 @@ def _peek(argv: Sequence[str]) -> argparse.Namespace:
 def _base_config(peeked: argparse.Namespace, saved_run: Path | None) -> RunConfig:
     if saved_run is not None:
         return load_config(saved_run / "config.toml")
-    config = load_preset(peeked.preset or DEFAULT_PRESET)
-    if peeked.train is None:
+    return load_preset(peeked.preset or DEFAULT_PRESET)
+
+
+def _with_files(config: RunConfig, train: list[Path] | None) -> RunConfig:
+    """Make the source `files` where the command line names some."""
+    if train is None:
         return config
-    corpus = dataclasses.replace(config.corpus, source="files", train=tuple(peeked.train))
+    corpus = dataclasses.replace(config.corpus, source="files", train=tuple(train))
     return dataclasses.replace(config, corpus=corpus)
 
 
