@@ -4,7 +4,6 @@ Stage: none; the other modules take what they need of `bpe` from here. The name 
 package indexes by another project, which pip may have installed in place of ours.
 """
 
-import sys
 from importlib.util import find_spec
 
 _INSTALL = (
@@ -15,7 +14,7 @@ _INSTALL = (
 
 def _explain(error: ImportError) -> str:
     """Say which `bpe` was found, why it does not do, and how to get ours."""
-    spec = find_spec("bpe") if "bpe" not in sys.modules else sys.modules["bpe"].__spec__
+    spec = find_spec("bpe")
     if spec is None:
         found = "none is installed"
     else:

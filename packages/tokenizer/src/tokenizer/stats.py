@@ -56,6 +56,8 @@ def measure(
         ValueError: the file is empty, or holds bytes that are no UTF-8.
     """
     total = path.stat().st_size
+    if not total:
+        raise ValueError(f"{path} is empty; measure on a file with text")
     num_bytes = num_tokens = 0
     encoder = tokenizer.encoder()
     started = time.perf_counter()
@@ -66,8 +68,6 @@ def measure(
             num_bytes += num_read
             if progress is not None:
                 progress(num_bytes, total)
-    if not num_bytes:
-        raise ValueError(f"{path} is empty; measure on a file with text")
     seconds = time.perf_counter() - started
     return Measurement(num_bytes=num_bytes, num_tokens=num_tokens, seconds=seconds)
 

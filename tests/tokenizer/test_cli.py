@@ -1,0 +1,145 @@
+"""The commands: results on stdout, progress on stderr, one line and exit code 2 for a mistake."""
+
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tokenizer import TokenFile, Tokenizer, cli
+
+END = "<|endoftext|>"
+TEXT = "the cat\r\nate \u6d4b\0\U0001f600" + END + "the end"
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> Run:
+    """Call a command: exit code, stdout, stderr."""
+
+    def call(command: str, *arguments: object, stdin: bytes = b"") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [command, *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), "utf-8"))
+        code = 0
+        try:
+            getattr(cli, command)()
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsysbinary.readouterr()
+        return code, captured.out.decode(), captured.err.decode()
+
+    return call
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    vocab = {i: bytes([i]) for i in range(256)} | {256: b"th", 257: b"the"}
+    Tokenizer(vocab, [(b"t", b"h"), (b"th", b"e")], [END]).save(tmp_path / "tokenizer")
+    (tmp_path / "text.txt").write_bytes(TEXT.encode())
+    return tmp_path
+
+
+def test_encode_text(run: Run, directory: Path) -> None:
+    assert run("encode", directory / "tokenizer", "--text", "the th") == (0, "257 32 256\n", "")
+
+
+def test_encode_reads_standard_input_and_decode_inverts_it(run: Run, directory: Path) -> None:
+    code, ids, _ = run("encode", directory / "tokenizer", stdin=TEXT.encode())
+    assert code == 0
+    assert run("decode", directory / "tokenizer", stdin=ids.encode()) == (0, TEXT, "")
+
+
+def test_encode_writes_a_token_file_and_decode_inverts_it(run: Run, directory: Path) -> None:
+    output = directory / "text.npy"
+    code, out, err = run(
+        "encode", directory / "tokenizer", directory / "text.txt", "--output", output
+    )
+    assert code == 0
+    assert "ids of uint16 in 2 documents" in out
+    assert "100%" in err
+    assert len(TokenFile.open(output)) == len(Tokenizer.load(directory / "tokenizer").encode(TEXT))
+    assert run("decode", directory / "tokenizer", output) == (0, TEXT, "")
+
+
+def test_encode_prints_the_ids_of_several_files(run: Run, directory: Path) -> None:
+    (directory / "b.txt").write_text("th")
+    (directory / "c.txt").write_text("e")
+    code, out, _ = run("encode", directory / "tokenizer", directory / "b.txt", directory / "c.txt")
+    assert (code, out) == (0, "256 101\n")
+
+
+def test_inspect_shows_tokens_compression_and_the_pile(run: Run, directory: Path) -> None:
+    (directory / "the.txt").write_text("the" * 1000)
+    code, out, err = run(
+        "inspect", directory / "tokenizer", directory / "the.txt", "--longest", "1"
+    )
+    assert code == 0
+    assert "257    3 bytes  'the'" in out
+    assert "3,000 bytes are 1,000 tokens" in out
+    assert "3.000 bytes per token" in out
+    assert "825 GB would be 275 billion tokens, 550 GB of ids" in out
+    assert "100%" in err
+
+
+def test_convert_writes_the_other_formats(run: Run, directory: Path) -> None:
+    source = directory / "tokenizer"
+    assert run("convert", source, directory / "x.tiktoken")[0] == 0
+    assert (
+        run("convert", directory / "x.tiktoken", directory / "y.json", "--pattern", "gpt2")[0] == 0
+    )
+    assert run("encode", directory / "y.json", "--text", "the th")[1] == "257 32 256\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("encode", "tokenizer"),
+        ("encode {d}/none --text a", "none/bpe.json: No such file"),
+        ("encode {d}/tokenizer {d}/none.txt", "none.txt: No such file"),
+        ("encode {d}/tokenizer {d}", "Is a directory"),
+        ("encode {d}/tokenizer {d}/bad.txt", "bad.txt: byte 3 (0xff)"),
+        ("encode {d}/tokenizer {d}/bad.txt --output {d}/o.npy", "bad.txt: byte 3 (0xff)"),
+        ("encode {d}/tokenizer {d}/empty.txt --output {d}/o.npy", "nothing to encode"),
+        ("encode {d}/tokenizer {d}/text.txt --output {d}/o.bin", "*.npy"),
+        ("encode {d}/tokenizer {d}/text.txt --text a", "one or the other"),
+        ("encode {d}/tokenizer --output {d}/o.npy", "name at least one"),
+        ("encode {d}/tokenizer --nonsense", "--nonsense"),
+        ("decode {d}/tokenizer {d}/o.npy", "o.npy is missing"),
+        ("inspect {d}/tokenizer {d}/empty.txt", "empty.txt is empty"),
+        ("inspect {d}/tokenizer --longest -1", "at least 0"),
+        ("convert {d}/x.tiktoken {d}/y", "name a split pattern"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    run: Run, directory: Path, words: str, message: str
+) -> None:
+    (directory / "bad.txt").write_bytes(b"abc\xff")
+    (directory / "empty.txt").touch()
+    command, *arguments = words.format(d=directory).split()
+    code, _, err = run(command, *arguments)
+    assert code == 2
+    assert err.startswith(f"{command}: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("stdin", "message"),
+    [(b"1 x", "line 1: 'x' is no id"), (b"1\n2 999", "id 999 at position 2")],
+)
+def test_decode_refuses_senseless_ids(
+    run: Run, directory: Path, stdin: bytes, message: str
+) -> None:
+    code, _, err = run("decode", directory / "tokenizer", stdin=stdin)
+    assert code == 2
+    assert message in err
+
+
+def test_decode_refuses_the_file_of_another_tokenizer(run: Run, directory: Path) -> None:
+    other = Tokenizer({i: bytes([i]) for i in range(256)}, [])
+    other.encode_file(directory / "text.txt", directory / "other.npy")
+    code, _, err = run("decode", directory / "tokenizer", directory / "other.npy")
+    assert code == 2
+    assert other.fingerprint in err
