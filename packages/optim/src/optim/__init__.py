@@ -1,4 +1,7 @@
-"""AdamW, SGD, learning-rate schedules and gradient clipping on torch tensors."""
+"""Turn gradients into better parameters: optimizers, learning-rate schedules, clipping.
+
+Stage: model -> loss -> *optimizer* -> checkpoint. Read `reference` first: it is AdamW line by line.
+"""
 
 from optim.adamw import AdamW
 from optim.clipping import clip_gradients_
