@@ -1,7 +1,7 @@
 """Turn pairs of dimensions by angles that grow with the position.
 
 Stage: queries and keys -> *rotated queries and keys*. Tables of cosines and sines are computed once
-in float32 and are no part of the state dict. Source: Su et al. 2021 (RoFormer), arXiv:2104.09864.
+in float64 and are no part of the state dict. Source: Su et al. 2021 (RoFormer), arXiv:2104.09864.
 """
 
 from collections.abc import Callable
