@@ -1,7 +1,4 @@
-"""Turn gradients into better parameters: optimizers, learning-rate schedules, clipping.
-
-Stage: model -> loss -> *optimizer* -> checkpoint. Read `reference` first: it is AdamW line by line.
-"""
+"""AdamW, SGD, learning-rate schedules and gradient clipping on torch tensors."""
 
 from optim.adamw import AdamW
 from optim.clipping import clip_gradients_

@@ -1,98 +1,57 @@
-"""Update parameters by plain gradient descent.
+"""Step against the gradient, with CS336's decay as an option."""
 
-Stage: gradients -> *SGD* -> parameters. Not here: momentum.
-"""
-
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.optim.optimizer import ParamsT
 
-from optim._validation import (
-    require_dense_gradients,
-    require_known_settings,
-    require_non_negative,
-)
+from optim.checks import dense_gradient, require_at_least_zero
 
 
 class SGD(torch.optim.Optimizer):
-    """parameter <- parameter - rate * (gradient + weight_decay * parameter).
-
-    The rate is `lr`, or, with `inverse_sqrt_decay`, lr / sqrt(t + 1) at step t = 0, 1, ... of that
-    parameter. Only then does a parameter have state: `step`, a 0-d int64 tensor on the CPU.
+    """theta <- theta - lr * gradient; with `decay`, lr / sqrt(t + 1) at update t = 0, 1, ...
 
     Args:
-        params: parameters, or groups of them with settings of their own.
-        lr: learning rate, >= 0.
-        weight_decay: >= 0; without momentum, decoupled and L2 decay are the same.
-        inverse_sqrt_decay: divide the rate by sqrt(t + 1), as the CS336 handout's example does.
+        params: parameters or groups.
+        lr: learning rate.
+        weight_decay: decoupled; theta is first scaled by 1 - lr_t * weight_decay.
+        decay: whether the rate falls as 1 / sqrt(t + 1).
 
     Raises:
-        ValueError: a setting outside its range, an unknown setting, no parameters.
+        ValueError: a negative rate or decay, no parameters, a sparse gradient.
 
-    >>> weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
-    >>> optimizer = SGD([weight], lr=0.25)
-    >>> weight.square().sum().backward()
-    >>> optimizer.step()
-    >>> weight.detach()
-    tensor([ 0.5000, -1.0000])
+    Source: CS336 assignment 1, section 4.2.1, eq. 20.
     """
 
     def __init__(
-        self,
-        params: ParamsT,
-        lr: float = 1e-3,
-        *,
-        weight_decay: float = 0.0,
-        inverse_sqrt_decay: bool = False,
+        self, params: Any, lr: float = 1e-3, *, weight_decay: float = 0.0, decay: bool = False
     ) -> None:
-        super().__init__(
-            params,
-            {"lr": lr, "weight_decay": weight_decay, "inverse_sqrt_decay": inverse_sqrt_decay},
-        )
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters with settings of their own, as `torch.optim.Optimizer` does."""
-        require_known_settings(param_group, self.defaults)
-        settings = self.defaults | param_group
-        for name in ("lr", "weight_decay"):
-            require_non_negative(name, settings[name])
-        super().add_param_group(param_group)
+        require_at_least_zero(lr=lr, weight_decay=weight_decay)
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "decay": decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float | Tensor] | None = None) -> float | Tensor | None:
-        """Update every parameter that has a gradient.
-
-        Args:
-            closure: computes the loss anew and its gradients.
-
-        Returns:
-            What `closure` returned.
-
-        Raises:
-            ValueError: a gradient is sparse or complex.
-        """
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update every parameter that has a gradient; return what `closure` returns."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
-            require_dense_gradients([p.grad for p in parameters])
-            for parameter in parameters:
-                rate = self._rate(parameter, group=group)
-                parameter.mul_(1 - rate * group["weight_decay"])
-                parameter.add_(parameter.grad, alpha=-rate)
+            for parameter in group["params"]:
+                gradient = dense_gradient(parameter)
+                if gradient is not None:
+                    self._update(parameter, gradient, group)
         return loss
 
-    def _rate(self, parameter: Tensor, *, group: dict[str, Any]) -> float:
-        if not group["inverse_sqrt_decay"]:
-            return group["lr"]
-        state = self.state[parameter]
-        if not state:
-            state["step"] = torch.zeros((), dtype=torch.int64)
-        rate = group["lr"] / (state["step"].item() + 1) ** 0.5
-        state["step"] += 1
-        return rate
+    def _update(
+        self, parameter: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]
+    ) -> None:
+        lr = group["lr"]
+        if group["decay"]:
+            state = self.state[parameter]
+            updates = state.get("step", 0)
+            lr /= math.sqrt(updates + 1)
+            state["step"] = updates + 1
+        parameter.mul_(1 - lr * group["weight_decay"])
+        parameter.add_(gradient, alpha=-lr)
