@@ -230,16 +230,13 @@ class _CachedModel:
     def __init__(self, model: TransformerLM) -> None:
         self._model = model
         self._device = next(model.parameters()).device
-        self._window: list[int] = []
-        self._cache: KVCache | None = None
+        self._cache = KVCache(model.config)
 
     def __call__(self, window: list[int]) -> Tensor:
+        if len(window) <= self._cache.length:  # the window was cut: positions start at 0 again
+            self._cache = KVCache(self._model.config)
         with torch.inference_mode():
-            is_longer = self._cache is not None and len(window) > len(self._window)
-            if not is_longer:  # the window was cut: positions start at 0 again
-                self._cache, self._window = KVCache(self._model.config), []
-            ids = torch.tensor([window[len(self._window) :]], device=self._device)
-            self._window = window
+            ids = torch.tensor([window[self._cache.length :]], device=self._device)
             return self._model(ids, cache=self._cache)[0, -1].cpu()
 
 
