@@ -228,7 +228,7 @@ def _bad_files(tmp_path: Path) -> Iterator[tuple[list[object], str]]:
     yield ["--corpus.train", "binary.txt"], "binary.txt"
     yield ["--corpus.train", "latin.txt"], "53"
     yield ["--corpus.train", "short.txt"], "hold out"
-    yield ["--corpus.train", "."], "directory"
+    yield ["--corpus.train", "."], "folder"
 
 
 def test_unusable_text_ends_with_one_line_and_code_2(run: Run, tmp_path: Path) -> None:
@@ -337,5 +337,5 @@ def test_quickstart_trains_on_the_interpreters_own_source(tmp_path: Path) -> Non
         assert predictor in process.stdout
     summary = json.loads((tmp_path / "runs/quickstart-001/summary.json").read_text())
     assert summary["validation_loss"] < np.log(2048)
-    token_file = next((tmp_path / "data").glob("*/*.npy"))
+    token_file = next((tmp_path / "data").glob("*/tokens/*.npy"))
     assert np.load(token_file, mmap_mode="r").dtype == np.uint16

@@ -213,7 +213,7 @@ def _estimate_discount(counts: np.ndarray) -> float:
     0.5
     """
     num_ones, num_twos = np.count_nonzero(counts == 1), np.count_nonzero(counts == 2)
-    return num_ones / (num_ones + 2 * num_twos) if num_ones else 0.5
+    return float(num_ones / (num_ones + 2 * num_twos)) if num_ones else 0.5
 
 
 def _smooth(counts: np.ndarray) -> np.ndarray:

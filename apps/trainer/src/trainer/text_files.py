@@ -35,8 +35,13 @@ class TextFile:
     """Nothing but white space follows its last end-of-text."""
 
 
-def check_text_file(path: Path, *, cache_dir: Path, reporter: Reporter) -> TextFile:
+def check_text_file(
+    path: Path, *, cache_dir: Path, reporter: Reporter, refuse_binary: bool = True
+) -> TextFile:
     """Read a file once and vouch for it.
+
+    `refuse_binary` looks for NUL near the beginning; off for text put together from checked files,
+    which may begin in the middle of one.
 
     Raises:
         ValueError: it is missing, a folder, unreadable, empty, binary or not UTF-8.
@@ -49,13 +54,13 @@ def check_text_file(path: Path, *, cache_dir: Path, reporter: Reporter) -> TextF
         if not stat.st_size:
             raise ValueError(f"{path} is empty, but the corpus needs text; name another file")
         if stat.st_size < _REMEMBERED_BYTES:
-            return _read(path, reporter)
+            return _read(path, reporter, refuse_binary=refuse_binary)
         key = [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
         memory = cache_dir / "text-files.json"
         for entry in _load_memory(memory):
             if entry["key"] == key:
                 return TextFile(path=path, **entry["file"])
-        file = _read(path, reporter)
+        file = _read(path, reporter, refuse_binary=refuse_binary)
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
     _remember(memory, key, file)
@@ -75,7 +80,7 @@ def text_error(data: bytes, *, name: object) -> str | None:
     return None
 
 
-def _read(path: Path, reporter: Reporter) -> TextFile:
+def _read(path: Path, reporter: Reporter, *, refuse_binary: bool) -> TextFile:
     size = path.stat().st_size
     shown = reporter if size >= _REMEMBERED_BYTES else Reporter(mode="silent")
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -83,7 +88,7 @@ def _read(path: Path, reporter: Reporter) -> TextFile:
     stage_of = shown.stage(f"check {path.name}", total=size, unit="bytes")
     with stage_of as stage, path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
-            if not done:
+            if refuse_binary and not done:
                 _refuse_binary(path, chunk[:_BINARY_PREFIX_BYTES])
             _decode(decoder, chunk, path=path, start=done)
             digest.update(chunk)
