@@ -1,0 +1,204 @@
+"""Architecture: what may import what, what may be on disk, and what lies where; read by `ast`."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MEMBERS = {
+    path.parent.name.replace("-", "_"): path.parent for path in ROOT.glob("*/*/pyproject.toml")
+}
+PACKAGES = sorted(name for name, path in MEMBERS.items() if path.parent.name == "packages")
+APPS = sorted(set(MEMBERS) - set(PACKAGES))
+# `bench` exists to run the peers; nothing else may.
+PEERLESS = sorted(set(MEMBERS) - {"bench"})
+PEERS = {"gigatoken", "rustbpe", "sentencepiece", "tiktoken", "tokenizers", "transformers"}
+PICKLERS = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve"}
+TOP_LEVEL = {
+    *("packages", "apps", "tests", "docs"),
+    *("pyproject.toml", "requirements.lock", "README.md", "LICENSE", ".ci", ".gitignore"),
+}
+# Spelled so that this file does not hold what it forbids.
+ADDRESSES = [
+    ".".join(words)
+    for words in (("pypi", "org"), ("files", "pythonhosted", "org"), ("download", "pytorch", "org"))
+]
+ADDRESSES.append("-".join(("index", "url")))
+
+
+def _files(member: str) -> list[Path]:
+    return sorted((MEMBERS[member] / "src").rglob("*.py"))
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """Every absolute import in a file, wherever it stands, as `package.module.name`."""
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+            ("import_module", "__import__")
+        ):
+            yield from (a.value for a in node.args[:1] if isinstance(a, ast.Constant))
+
+
+def _imported(member: str) -> set[str]:
+    """The top-level names that a member's files import."""
+    return {name.partition(".")[0] for path in _files(member) for name in _imports(path)}
+
+
+def _attributes(path: Path) -> Iterator[ast.Attribute]:
+    return (node for node in ast.walk(_tree(path)) if isinstance(node, ast.Attribute))
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def _borrowed(path: Path, owners: set[str]) -> set[str]:
+    """The names that a file binds by importing from `owners`."""
+    return {
+        alias.asname or alias.name.partition(".")[0]
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+        if (getattr(node, "module", None) or alias.name).partition(".")[0] in owners
+    }
+
+
+def _tracked() -> list[str]:
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode or not done.stdout:
+        pytest.skip(f"not a git checkout: {done.stderr.strip()}")
+    return [name for name in done.stdout.split("\0") if name]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_only_arrow_between_packages_is_tokenizer_to_bpe(package: str) -> None:
+    allowed = {package, "bpe"} if package == "tokenizer" else {package}
+    assert _imported(package) & set(MEMBERS) <= allowed
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_package_imports_an_application(package: str) -> None:
+    assert _imported(package) & set(APPS) == set()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_only_what_it_declares(package: str) -> None:
+    project = tomllib.loads((MEMBERS[package] / "pyproject.toml").read_text())["project"]
+    declared = {re.match(r"[\w.-]+", need)[0].replace("-", "_") for need in project["dependencies"]}
+    foreign = _imported(package) - sys.stdlib_module_names - {package}
+    assert foreign <= declared
+
+
+@pytest.mark.parametrize("member", PEERLESS)
+def test_no_member_imports_a_peer(member: str) -> None:
+    assert _imported(member) & PEERS == set()
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_no_member_imports_what_another_keeps_to_itself(member: str) -> None:
+    others = set(MEMBERS) - {member}
+    private = [
+        f"{path.name}: {name}"
+        for path in _files(member)
+        for name in _imports(path)
+        if name.partition(".")[0] in others and any(map(_is_private, name.split(".")))
+    ]
+    assert private == []
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_no_member_reaches_into_what_another_keeps_to_itself(member: str) -> None:
+    others = set(MEMBERS) - {member}
+    reached = [
+        f"{path.name}:{node.lineno}: {ast.unparse(node)}"
+        for path in _files(member)
+        for node in _attributes(path)
+        if _is_private(node.attr)
+        if ast.unparse(node.value).partition(".")[0] in _borrowed(path, others)
+    ]
+    assert reached == []
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_numba_is_imported_by_kernels_only(member: str) -> None:
+    importers = {
+        path.parent.name
+        for path in _files(member)
+        for name in _imports(path)
+        if name.partition(".")[0] == "numba"
+    }
+    assert importers <= {"_kernels"}
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_no_member_imports_a_pickler(member: str) -> None:
+    assert _imported(member) & PICKLERS == set()
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_no_member_saves_or_loads_by_torch(member: str) -> None:
+    named = {ast.unparse(node) for path in _files(member) for node in _attributes(path)}
+    named |= {name for path in _files(member) for name in _imports(path)}
+    assert [name for name in named if re.fullmatch(r"torch(\.\w+)?\.(save|load)", name)] == []
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_no_member_lets_numpy_pickle(member: str) -> None:
+    allowed = [
+        f"{path.name}:{node.value.lineno}"
+        for path in _files(member)
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle"
+        if not (isinstance(node.value, ast.Constant) and node.value.value is False)
+    ]
+    assert allowed == []
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_no_source_file_is_longer_than_400_lines(member: str) -> None:
+    lengths = {p.name: len(p.read_text(encoding="utf-8").splitlines()) for p in _files(member)}
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
+
+
+def test_the_top_level_holds_nothing_else() -> None:
+    assert {name.partition("/")[0] for name in _tracked()} == TOP_LEVEL
+
+
+def test_no_tracked_file_names_a_package_index() -> None:
+    found = [
+        f"{name}: {address}"
+        for name in _tracked()
+        if (ROOT / name).is_file()
+        for address in ADDRESSES
+        if address.encode() in (ROOT / name).read_bytes().lower()
+    ]
+    assert found == []
+
+
+def test_every_locked_requirement_has_a_version_and_hashes_and_no_address() -> None:
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    requirements = text.replace("\\\n", "").splitlines()
+    assert requirements
+    for requirement in requirements:
+        assert re.match(r"[\w.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", requirement), requirement
+        assert "://" not in requirement
+        assert set(re.findall(r"--[\w-]+", requirement)) == {"--hash"}, requirement
