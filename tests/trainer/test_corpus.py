@@ -186,6 +186,64 @@ def test_divided_text_is_written_once(tmp_path: Path):
     assert again.train[0].path.stat().st_mtime_ns == stamp
 
 
+def test_altered_divided_text_is_refused(tmp_path: Path):
+    path = tmp_path / "corpus.txt"
+    path.write_text("one line\n" * 100)
+    train = resolve(tmp_path, source="files", train=(path,)).train[0].path
+    train.write_text(train.read_text().replace("one", "two"))
+    with pytest.raises(ValueError, match="is not the text that was written there; remove"):
+        resolve(tmp_path, source="files", train=(path,))
+
+
+@pytest.mark.parametrize("record", ["{", "[]", '{"format": "trainer-text", "version": 2}'])
+def test_divided_text_with_a_damaged_record_is_built_again(tmp_path: Path, record: str):
+    path, reporter = tmp_path / "corpus.txt", Listener()
+    path.write_text("one line\n" * 100)
+    corpus = resolve(tmp_path, source="files", train=(path,))
+    (corpus.train[0].path.parent / "text.json").write_text(record)
+    again = resolve(tmp_path, reporter=reporter, source="files", train=(path,))
+    assert again.content_hash == corpus.content_hash
+    assert any("is damaged and is built again" in line for line in reporter.lines)
+
+
+def test_blank_documents_are_neither_counted_nor_held_out(tmp_path: Path):
+    path = tmp_path / "corpus.txt"
+    documents = [f"document {i}\n".encode() for i in range(40)]
+    path.write_bytes(END + (END + END + b"\n" + END).join(documents) + END + b"\n")
+    corpus = resolve(tmp_path, source="files", train=(path,), validation_fraction=0.1)
+    assert "4 of 40 documents" in corpus.notes[0]
+    held = [document for document in read(corpus.validation).split(END) if document]
+    assert len(held) == 4
+    assert all(document.strip() for document in held)
+
+
+def test_equal_documents_are_held_out_together_or_not_at_all(tmp_path: Path):
+    path = tmp_path / "corpus.txt"
+    documents = [f"document {i // 3}\n".encode() for i in range(90)]
+    path.write_bytes(END.join(documents))
+    corpus = resolve(tmp_path, source="files", train=(path,), validation_fraction=0.12)
+    train, held = (
+        set(read(files).split(END)) - {b""} for files in (corpus.train, corpus.validation)
+    )
+    assert len(held) == 3
+    assert not train & held
+
+
+def test_text_of_separators_alone_is_refused(tmp_path: Path):
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(END * 5 + b"\n")
+    with pytest.raises(ValueError, match="nothing but white space"):
+        resolve(tmp_path, source="files", train=(path,))
+
+
+def test_file_named_twice_or_on_both_sides_is_noted(tmp_path: Path):
+    path = tmp_path / "corpus.txt"
+    path.write_text("one line\n" * 100)
+    twice, both = resolve(tmp_path, source="files", train=(path, path), validation=(path,)).notes
+    assert "is named twice" in twice
+    assert "is trained on and validated on" in both
+
+
 @pytest.mark.parametrize("chunk_bytes", [1, 5, 13, 14, 1000])
 def test_separators_are_found_across_chunks(tmp_path: Path, chunk_bytes: int):
     texts = [b"one", b"", b"<|endof<|endoftext", b"a" * 40, b"two"]
@@ -308,3 +366,32 @@ def test_cut_archive_is_refused(tmp_path: Path, mirror: tuple[str, Path]):
     with pytest.raises(ValueError, match=r"owt_train\.txt\.gz is no complete gzip file"):
         resolve(tmp_path, source="owt", mirror=url)
     assert list((tmp_path / "cache" / "downloads").glob("*.txt")) == []
+
+
+@pytest.mark.parametrize("source", ["tinystories", "owt"])
+def test_downloaded_text_that_was_altered_is_refused(
+    tmp_path: Path, mirror: tuple[str, Path], source: str
+):
+    url, folder = mirror
+    for name in ("TinyStoriesV2-GPT4-train.txt", "TinyStoriesV2-GPT4-valid.txt"):
+        (folder / name).write_bytes(b"once" + END)
+    for name in ("owt_train.txt.gz", "owt_valid.txt.gz"):
+        (folder / name).write_bytes(gzip.compress(b"once"))
+    train = resolve(tmp_path, source=source, mirror=url).train[0].path
+    train.write_bytes(train.read_bytes().replace(b"o", b"0"))
+    with pytest.raises(ValueError, match="it was altered since; remove it"):
+        resolve(tmp_path, source=source, mirror=url)
+
+
+@pytest.mark.parametrize("memory", ["{", "[]", '{"format": 1}', b"\xff"])
+def test_damaged_memory_of_checked_files_counts_as_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: str | bytes
+):
+    monkeypatch.setattr(text_files, "_REMEMBERED_BYTES", 1)
+    path, cache = tmp_path / "a.txt", tmp_path / "cache" / "text-files.json"
+    path.write_text("one")
+    cache.parent.mkdir()
+    cache.write_bytes(memory if isinstance(memory, bytes) else memory.encode())
+    first = resolve(tmp_path, source="files", train=(path,), validation=(path,))
+    assert resolve(tmp_path, source="files", train=(path,), validation=(path,)) == first
+    assert "trainer-text-files" in cache.read_text()

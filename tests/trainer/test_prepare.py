@@ -128,11 +128,45 @@ def damage_fingerprint(file: TokenFile) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"tokenizer": "other"}))
 
 
+def change_id(file: TokenFile) -> None:
+    with file.path.open("r+b") as opened:
+        opened.seek(-2, 2)
+        opened.write(b"\x41\x00")
+
+
+def swap_with_validation(file: TokenFile) -> None:
+    folder = file.path.parent
+    for suffix in (".npy", ".json"):
+        train, validation = folder / f"train{suffix}", folder / f"validation{suffix}"
+        train.rename(folder / "x")
+        validation.rename(train)
+        (folder / "x").rename(validation)
+
+
 def remove_sidecar(file: TokenFile) -> None:
     file.path.with_suffix(".json").unlink()
 
 
-@pytest.mark.parametrize("damage", [damage_length, damage_id, damage_fingerprint, remove_sidecar])
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (damage_id, "id 65535 at position"),
+        (damage_fingerprint, "was made by the tokenizer other"),
+        (change_id, "the file has changed"),
+        (swap_with_validation, "the file has changed"),
+    ],
+)
+def test_altered_token_file_is_refused_and_never_overwritten(
+    files: tuple[Path, Path], damage, words: str
+):
+    first = run(files)
+    damage(first.train)
+    with pytest.raises(ValueError, match=words) as caught:
+        run(files)
+    assert f"remove {first.directory / 'tokens'} to have it built again" in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", [damage_length, remove_sidecar])
 def test_damaged_token_file_is_named_and_built_again(files: tuple[Path, Path], damage):
     first = run(files)
     hashes = first.hashes()
@@ -150,6 +184,22 @@ def test_damaged_tokenizer_is_built_again(files: tuple[Path, Path]):
     reporter = Listener()
     assert run(files, reporter=reporter).hashes() == first.hashes()
     assert any("tokenizer is damaged" in line for line in reporter.lines)
+
+
+def test_altered_tokenizer_is_refused(files: tuple[Path, Path]):
+    path = run(files).directory / "tokenizer" / "merges.txt"
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(ValueError, match="was trained on this text; remove"):
+        run(files)
+
+
+def test_file_in_the_place_of_a_prepared_folder_gives_way(files: tuple[Path, Path]):
+    first = run(files)
+    tokens = first.directory / "tokens"
+    tokens.rename(first.directory / "elsewhere")
+    tokens.write_text("")
+    (first.directory / ".tokens.part").write_text("")
+    assert run(files).hashes() == first.hashes()
 
 
 def test_vocabulary_that_ends_early_is_said_at_every_run(files: tuple[Path, Path]):

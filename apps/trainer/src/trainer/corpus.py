@@ -14,15 +14,16 @@ from functools import partial
 from pathlib import Path
 
 from trainer.config import END_OF_TEXT, CorpusConfig
-from trainer.datasets import fetch_dataset
+from trainer.datasets import DATASETS, fetch_dataset, require_recorded
 from trainer.documents import hold_out_documents
-from trainer.folders import open_or_build
+from trainer.folders import AlteredError, open_or_build
 from trainer.progress import Reporter, format_amount
 from trainer.run_directory import read_json, write_json_atomically
 from trainer.text_files import SEPARATOR, TextFile, check_text_file, text_error
 
-FORMAT, VERSION = "trainer-text", 1
+FORMAT, VERSION = "trainer-text", 2
 
+_TEXTS = ("train.txt", "validation.txt")
 _NOT_LIBRARY = frozenset(
     {"site-packages", "dist-packages", "test", "tests", "idlelib", "__pycache__"}
 )
@@ -70,7 +71,7 @@ def resolve_corpus(config: CorpusConfig, *, reporter: Reporter) -> Corpus:
     elif config.source == "files" and not config.validation:
         text, notes = _held_out_text(config, reporter)
     elif config.source == "files":
-        text, notes = (config.train, config.validation), ()
+        text, notes = (config.train, config.validation), _repetitions(config)
     else:
         text, notes = fetch_dataset(config, reporter=reporter), ()
     is_derived = config.source == "files" and not config.validation
@@ -81,6 +82,9 @@ def resolve_corpus(config: CorpusConfig, *, reporter: Reporter) -> Corpus:
         refuse_binary=not is_derived,
     )
     train, validation = (tuple(check(path) for path in paths) for paths in text)
+    if config.source in DATASETS:
+        for file in (*train, *validation):
+            require_recorded(file)
     corpus = Corpus(name=config.source, train=train, validation=validation, notes=notes)
     reporter.say(
         f"corpus {corpus.name}: {format_amount(corpus.train_bytes, unit='bytes')} to train on, "
@@ -92,6 +96,19 @@ def resolve_corpus(config: CorpusConfig, *, reporter: Reporter) -> Corpus:
 
 
 _Text = tuple[tuple[Path, ...], tuple[Path, ...]]
+
+
+def _repetitions(config: CorpusConfig) -> tuple[str, ...]:
+    """Say what the user hardly means: files named twice, validation on training text."""
+    train, validation = ([path.resolve() for path in p] for p in (config.train, config.validation))
+    twice = sorted({str(path) for p in (train, validation) for path in p if p.count(path) > 1})
+    notes = [f"{path} is named twice, so its text counts twice" for path in twice]
+    notes += [
+        f"{path} is trained on and validated on: the validation loss says how well the model "
+        "remembers, not how well it predicts"
+        for path in sorted(set(map(str, train)) & set(map(str, validation)))
+    ]
+    return tuple(notes)
 
 
 def _standard_library(config: CorpusConfig, reporter: Reporter) -> tuple[_Text, tuple[str, ...]]:
@@ -181,7 +198,9 @@ def _written_once(
     """Return the text of a folder named by what it is made of; write it where it is missing."""
 
     def build(folder: Path) -> None:
-        document = {"format": FORMAT, "version": VERSION, "notes": write(folder)}
+        notes = write(folder)
+        hashes = {name: _sha256(folder / name) for name in _TEXTS}
+        document = {"format": FORMAT, "version": VERSION, "notes": notes, "sha256": hashes}
         write_json_atomically(folder / "text.json", document)
 
     folder = cache_dir / f"text-{short_hash([VERSION, *identity])}"
@@ -194,10 +213,20 @@ def _read_notes(folder: Path) -> tuple[str, ...]:
     found = document.get("format"), document.get("version")
     if found != (FORMAT, VERSION):
         raise ValueError(f"{folder} says {found}, but this version reads {(FORMAT, VERSION)}")
-    for name in ("train.txt", "validation.txt"):
+    hashes, notes = document.get("sha256"), document.get("notes")
+    if not isinstance(hashes, dict) or not isinstance(notes, list):
+        raise ValueError(f"{folder / 'text.json'} lacks hashes or notes")
+    for name in _TEXTS:
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name} is missing")
-    return tuple(document["notes"])
+        if _sha256(folder / name) != hashes.get(name):
+            raise AlteredError(f"{folder / name} is not the text that was written there")
+    return tuple(map(str, notes))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def short_hash(identity: list) -> str:

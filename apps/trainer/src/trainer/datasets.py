@@ -4,6 +4,7 @@ Stage: *dataset name -> text files* -> corpus. Not here: how a file is fetched (
 """
 
 import gzip
+import hashlib
 import os
 import zlib
 from pathlib import Path
@@ -12,8 +13,9 @@ from trainer.config import CorpusConfig
 from trainer.download import download
 from trainer.progress import Reporter, format_amount
 from trainer.run_directory import read_json, write_json_atomically
+from trainer.text_files import TextFile
 
-FORMAT, VERSION = "trainer-unpacked", 1
+FORMAT, VERSION = "trainer-unpacked", 2
 
 _HUGGING_FACE = "https://huggingface.co/datasets"
 _CHUNK_BYTES = 1 << 20
@@ -46,6 +48,20 @@ def fetch_dataset(
     return (paths[0],), (paths[1],)
 
 
+def require_recorded(file: TextFile) -> None:
+    """Insist that a downloaded text is still what was downloaded.
+
+    Raises:
+        ValueError: it was altered since.
+    """
+    recorded = read_json(_record(file.path)).get("sha256")
+    if file.sha256 != recorded:
+        raise ValueError(
+            f"{file.path} has SHA-256 {file.sha256}, but {recorded} was downloaded: it was altered "
+            "since; remove it to download it again, or train on it with --corpus.train"
+        )
+
+
 def _fetch(url: str, path: Path, reporter: Reporter) -> Path:
     if path.suffix != ".gz":
         download(url, path, reporter=reporter)
@@ -55,9 +71,10 @@ def _fetch(url: str, path: Path, reporter: Reporter) -> Path:
         reporter.say(f"reusing {text} ({url})")
         return text
     download(url, path, reporter=reporter)
-    _unpack(path, text, reporter)
-    record = {"format": FORMAT, "version": VERSION, "url": url, "size_bytes": text.stat().st_size}
-    write_json_atomically(_record(text), record)
+    sha256 = _unpack(path, text, reporter)
+    document = {"format": FORMAT, "version": VERSION, "url": url}
+    document |= {"size_bytes": text.stat().st_size, "sha256": sha256}
+    write_json_atomically(_record(text), document)
     path.unlink()  # its record stays: where it came from, size and hash
     return text
 
@@ -66,11 +83,13 @@ def _is_unpacked(url: str, text: Path) -> bool:
     if not (text.exists() and _record(text).exists()):
         return False
     record = read_json(_record(text))
-    return (record.get("url"), record.get("size_bytes")) == (url, text.stat().st_size)
+    found = tuple(record.get(key) for key in ("format", "version", "url", "size_bytes"))
+    return found == (FORMAT, VERSION, url, text.stat().st_size)
 
 
-def _unpack(path: Path, text: Path, reporter: Reporter) -> None:
-    part, done = text.with_name(text.name + ".part"), 0
+def _unpack(path: Path, text: Path, reporter: Reporter) -> str:
+    """Write the text inside a gzip file; return its SHA-256."""
+    part, done, digest = text.with_name(text.name + ".part"), 0, hashlib.sha256()
     name = f"unpack {path.name}"
     try:
         with (
@@ -81,6 +100,7 @@ def _unpack(path: Path, text: Path, reporter: Reporter) -> None:
         ):
             while chunk := source.read(_CHUNK_BYTES):
                 target.write(chunk)
+                digest.update(chunk)
                 done += len(chunk)
                 stage.update(packed.tell(), note=f"{format_amount(done, unit='bytes')} of text")
             target.flush()
@@ -91,6 +111,7 @@ def _unpack(path: Path, text: Path, reporter: Reporter) -> None:
             f"{path} is no complete gzip file ({error}); remove it to download it again"
         ) from error
     part.replace(text)
+    return digest.hexdigest()
 
 
 def _record(text: Path) -> Path:

@@ -56,36 +56,52 @@ def hold_out_documents(
     Raises:
         ValueError: too little text to divide.
     """
-    hashes = _hash_documents(paths)
-    num_held = int(len(hashes) * fraction)
+    hashes, is_blank = _hash_documents(paths)
+    num_documents = int(np.count_nonzero(~is_blank))
+    if not num_documents:
+        raise ValueError(
+            f"{', '.join(map(str, paths))} hold nothing but white space and <|endoftext|>, but the "
+            "corpus needs text; name other files"
+        )
+    is_held = _choose(hashes, is_blank, num_wanted=int(num_documents * fraction))
+    num_held = np.count_nonzero(is_held)
     if not num_held:
-        _copy_documents(paths, is_held=np.zeros(len(hashes), bool), train=train, held=train)
+        _copy_documents(paths, is_held=is_held, train=train, held=train)
         num_bytes = _cut_tail(train, validation, fraction=fraction)
         return (
-            f"no validation file: {len(hashes)} document{'s' * (len(hashes) != 1)} "
+            f"no validation file: {num_documents:,} document{'s' * (num_documents != 1)} "
             f"cannot give up {fraction:.1%}, so the last {num_bytes:,} bytes are held out"
         )
-    is_held = np.zeros(len(hashes), bool)
-    is_held[np.argsort(hashes, kind="stable")[:num_held]] = True
     _copy_documents(paths, is_held=is_held, train=train, held=validation)
     share = validation.stat().st_size / (train.stat().st_size + validation.stat().st_size)
     return (
-        f"no validation file: {num_held:,} of {len(hashes):,} documents "
+        f"no validation file: {num_held:,} of {num_documents:,} documents "
         f"({share:.1%} of the bytes) are held out"
     )
 
 
-def _hash_documents(paths: Sequence[Path]) -> np.ndarray:
-    """Return (n,) uint64: one hash of the content of each document."""
-    hashes = array("Q")
+def _hash_documents(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
+    """Return (n,) uint64, one hash of the content of each document, and (n,) bool: it is blank."""
+    hashes, blanks = array("Q"), bytearray()
     for path in paths:
-        digest = hashlib.blake2b(digest_size=8)
+        digest, is_blank = hashlib.blake2b(digest_size=8), True
         for piece, is_end in iter_pieces(path):
             digest.update(piece)
+            is_blank = is_blank and not piece.strip()
             if is_end:
                 hashes.append(int.from_bytes(digest.digest(), "big"))
-                digest = hashlib.blake2b(digest_size=8)
-    return np.frombuffer(hashes, np.uint64)
+                blanks.append(is_blank)
+                digest, is_blank = hashlib.blake2b(digest_size=8), True
+    return np.frombuffer(hashes, np.uint64), np.frombuffer(blanks, np.bool_)
+
+
+def _choose(hashes: np.ndarray, is_blank: np.ndarray, *, num_wanted: int) -> np.ndarray:
+    """Return (n,) bool: the documents with the smallest hashes, equal ones all or none of them.
+
+    Blank documents stay where they are: as validation text they would be worth nothing.
+    """
+    values, counts = np.unique(hashes[~is_blank], return_counts=True)
+    return np.isin(hashes, values[np.cumsum(counts) <= num_wanted]) & ~is_blank
 
 
 def _copy_documents(paths: Sequence[Path], *, is_held: np.ndarray, train: Path, held: Path) -> None:

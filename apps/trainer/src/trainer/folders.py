@@ -15,6 +15,10 @@ from trainer.progress import Reporter
 T = TypeVar("T")
 
 
+class AlteredError(ValueError):
+    """A finished folder holds something else than what was put there."""
+
+
 def open_or_build(
     folder: Path,
     *,
@@ -29,9 +33,13 @@ def open_or_build(
 
     Args:
         folder: named by everything that its content follows from.
-        read: raises ValueError or OSError where the content is damaged; it is then built again.
+        read: raises ValueError or OSError where the content is incomplete; it is then built again.
         build: fills the empty folder that it is given.
         reporter: hears of damage and of waiting.
+
+    Raises:
+        ValueError: `read` raised `AlteredError`. No stopped process leaves such content, so nothing
+            is overwritten; the message names the folder to remove.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = folder.with_name(f".{folder.name}.lock")
@@ -39,18 +47,27 @@ def open_or_build(
         if folder.exists():
             try:
                 return read(folder), True
+            except AlteredError as error:
+                raise ValueError(f"{error}; remove {folder} to have it built again") from error
             except (ValueError, OSError) as error:
                 reporter.say(f"{folder} is damaged and is built again: {error}")
-                shutil.rmtree(folder)
+                _remove(folder)
         beside = folder.with_name(f".{folder.name}.part")
         if beside.exists():
             reporter.say(f"removing {beside}, left by a process that was stopped")
-            shutil.rmtree(beside)
+            _remove(beside)
         beside.mkdir()
         build(beside)
         _sync(beside)
         beside.rename(folder)
         return read(folder), False
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _sync(folder: Path) -> None:

@@ -6,14 +6,13 @@ that a run on gigabytes starts at once the second time. Not here: documents insi
 
 import codecs
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from trainer.config import END_OF_TEXT
 from trainer.file_lock import file_lock
 from trainer.progress import Reporter
-from trainer.run_directory import write_json_atomically
+from trainer.run_directory import read_json, write_json_atomically
 
 SEPARATOR = END_OF_TEXT.encode()
 
@@ -130,10 +129,14 @@ def _not_utf8(name: object, byte: int, offset: int, reason: str) -> str:
 
 def _load_memory(path: Path) -> list[dict]:
     """Return what is remembered; anything unreadable counts as forgotten."""
-    if not path.exists():
-        return []
-    document = json.loads(path.read_text(encoding="utf-8"))
-    if (document["format"], document["version"]) != (FORMAT, VERSION):
+    try:
+        document = read_json(path)
+        if (document["format"], document["version"]) != (FORMAT, VERSION):
+            return []
+        for entry in document["files"]:
+            TextFile(path=path, **entry["file"])
+            entry["key"][0]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
         return []
     return document["files"]
 
