@@ -6,6 +6,7 @@ trains a smaller model on a text written here.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -304,6 +305,68 @@ def test_a_loss_that_diverges_is_an_error_that_keeps_the_checkpoints(
     code, _, err = run("train", "--corpus.train", corpus, *TINY, *huge, "--run-dir", "x")
     assert code == 2
     assert "training diverged" in err
+
+
+def test_a_finished_run_needs_neither_its_text_nor_its_tokens(run: Run, corpus: Path) -> None:
+    run("train", "--corpus.train", corpus, *TINY, "--run-dir", "x")
+    corpus.unlink()
+    shutil.rmtree("data")
+    code, out, err = run("train", "--resume", "x")
+    assert code == 0
+    assert "is finished: 8 steps" in err
+    assert "bits per byte" in out
+
+
+@pytest.mark.parametrize("content", ["{}", "no JSON"])
+def test_a_damaged_summary_is_written_again(run: Run, corpus: Path, content: str) -> None:
+    run("train", "--corpus.train", corpus, *TINY, "--run-dir", "x")
+    Path("x/summary.json").write_text(content)
+    code, _, err = run("train", "--resume", "x")
+    assert code == 0, err
+    assert "reporting again" in err
+    assert json.loads(Path("x/summary.json").read_text())["step"] == 8
+
+
+def test_a_damaged_copy_of_the_tokenizer_is_refused_or_mended(run: Run, corpus: Path) -> None:
+    run("train", "--corpus.train", corpus, *TINY, "--run-dir", "x")
+    merges = Path("x/tokenizer/merges.txt")
+    merges.write_text("\n".join(merges.read_text().splitlines()[:-1]) + "\n")
+    code, _, err = run("generate", "x")
+    assert code == 2
+    assert "but the run was trained with" in err
+    code, _, err = run("train", "--resume", "x", "--training.max-steps", 9)
+    assert code == 0
+    assert "is damaged and is copied again" in err
+    assert run("generate", "x", "--max-tokens", 3)[0] == 0
+
+
+@pytest.mark.parametrize("state", [5, {}, {"step": 8, "tokens": "x", "seconds": 1.0}])
+def test_a_checkpoint_with_an_impossible_state_is_refused(
+    run: Run, corpus: Path, state: object
+) -> None:
+    run("train", "--corpus.train", corpus, *TINY, "--run-dir", "x")
+    path = Path("x/checkpoints/step-8/state.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"state": state}))
+    code, _, err = run("train", "--resume", "x", "--training.max-steps", 9)
+    assert code == 2
+    assert "remove x/checkpoints/step-8 to go on from the checkpoint before" in err
+
+
+def test_a_run_without_samples_ends_well(run: Run, corpus: Path) -> None:
+    code, out, err = run(
+        "train", "--corpus.train", corpus, *TINY, "--evaluation.sample-tokens", 0, "--run-dir", "x"
+    )
+    assert code == 0, err
+    assert "sample" not in out
+    assert not Path("x/samples").exists()
+
+
+def test_validation_without_text_is_refused_before_training(run: Run, corpus: Path) -> None:
+    Path("v.txt").write_text("<|endoftext|>" * 40)
+    code, _, err = run("train", "--corpus.train", corpus, "--corpus.validation", "v.txt", *TINY)
+    assert code == 2
+    assert "hold no text" in err
+    assert not Path("runs").exists()
 
 
 def test_one_batch_can_be_learned_by_heart() -> None:

@@ -68,23 +68,32 @@ def test_naming_text_files_is_enough() -> None:
     assert config.corpus.validation == (Path("c.txt"),)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["--training.max-step", "3"], ["--nonsense"], ["--training.max-steps", "many"]],
-)
-def test_an_unknown_or_unreadable_option_exits_with_2(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unreadable_value_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        parse_train(arguments)
+        parse_train(["--training.max-steps", "many"])
     assert caught.value.code == 2
-    assert arguments[0] in capsys.readouterr().err
+    assert "--training.max-steps" in capsys.readouterr().err
 
 
-def test_an_unknown_option_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        parse_train(["--optimizer.learning-rat", "3"])
-    assert "--optimizer.learning-rate" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("given", "nearest"),
+    [
+        ("--optimizer.learning-rat", "--optimizer.learning-rate"),
+        ("--max-steps", "--training.max-steps"),
+        ("--training.warmup_steps=3", "--schedule.warmup-steps"),
+        ("--reusme", "--resume"),
+    ],
+)
+def test_an_unknown_option_names_the_nearest(given: str, nearest: str) -> None:
+    with pytest.raises(ValueError, match=f"did you mean {nearest}[?]"):
+        parse_train([given, "3"])
+
+
+def test_a_preset_behind_options_is_refused_and_not_half_used() -> None:
+    with pytest.raises(ValueError, match="put it first: train tinystories"):
+        parse_train(["--seed", "3", "tinystories"])
+    with pytest.raises(ValueError, match="did you mean 'quickstart'"):
+        parse_train(["--seed", "3", "quickstar"])
 
 
 def test_an_unknown_preset_is_refused() -> None:
@@ -155,3 +164,21 @@ def test_generate_and_evaluate_have_sane_defaults() -> None:
     assert parse_evaluate(["runs/x"]).run == Path("runs/x")
     with pytest.raises(ValueError, match="batch-size is 0"):
         parse_evaluate(["runs/x", "--batch-size", "0"])
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("optimizer.learning-rate", "inf"),
+        ("optimizer.weight-decay", "nan"),
+        ("optimizer.eps", "inf"),
+        ("evaluation.target-loss", "nan"),
+        ("evaluation.sample-temperature", "inf"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_refused(
+    capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    with pytest.raises(SystemExit):
+        parse_train([f"--{option}", value])
+    assert f"{option} is {value}" in " ".join(capsys.readouterr().err.split())

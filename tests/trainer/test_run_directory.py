@@ -9,6 +9,7 @@ from trainer.run_directory import (
     find_run_to_resume,
     next_free_run,
     read_json,
+    require_free,
     write_json_atomically,
 )
 
@@ -27,8 +28,18 @@ def test_numbers_count_on_from_the_highest_run_of_the_preset(tmp_path: Path) -> 
 
 
 def test_an_existing_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"exists; name another by --run-dir"):
+        create_run(tmp_path)
+    (tmp_path / "config.toml").touch()
     with pytest.raises(ValueError, match=r"exists; go on with it by --resume .* --run-dir"):
         create_run(tmp_path)
+
+
+def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"file is no folder; name another by --run-dir"):
+        require_free(tmp_path / "file" / "run")
+    require_free(tmp_path / "new" / "run")
 
 
 def test_auto_takes_the_newest_run_of_the_preset(

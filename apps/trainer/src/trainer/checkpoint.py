@@ -189,12 +189,14 @@ def _inspect(path: Path) -> Checkpoint | str:
         for name in (_MODEL_FILE, _OPTIMIZER_FILE):
             _require_whole(path / name, document["files"][name])
         checkpoint = Checkpoint(path, document["step"], document["state"])
+    except json.JSONDecodeError as error:
+        return f"{path}: state.json is not valid JSON: {error}"
     except (OSError, ValueError) as error:
         return f"{path}: {error}"
     except (KeyError, TypeError, AttributeError) as error:
         return f"{path}: state.json is incomplete: {error!r}"
-    if path.name != f"step-{checkpoint.step}":
-        return f"{path}: state.json is of step {checkpoint.step}"
+    if path.name != f"step-{checkpoint.step}" or not isinstance(checkpoint.step, int):
+        return f"{path}: state.json is of step {checkpoint.step!r}"
     return checkpoint
 
 

@@ -6,8 +6,11 @@ Not here: what the commands do (`cli.py`), where run directories live (`run_dire
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+import difflib
+import typing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -32,12 +35,13 @@ RESUMABLE_SECTIONS = ("evaluation", "checkpoint", "logging")
 
 _DESCRIPTION = """Train a language model from raw text: tokenizer, token files, model, report.
 
-PRESET names a set of values ({presets}); every one of them can be overridden below. Examples:
+PRESET, the first argument, names a set of values; every one can be overridden.
+Presets: {presets}.
 
-  train                                             the quickstart: Python's own source, no network
-  train --corpus.train a.txt --training.max-steps 500    your own text
-  train tinystories-cpu --run-dir runs/mine         downloads TinyStories, says so before it does
-  train --resume auto                               go on with the newest run of the preset"""
+  train                              quickstart: Python's own source, no network
+  train --corpus.train a.txt --training.max-steps 500              your own text
+  train tinystories-cpu              downloads TinyStories, announced before
+  train --resume auto                go on with the newest run of the preset"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +96,7 @@ def parse_train(argv: Sequence[str], *, prog: str = "train") -> TrainRequest:
             override that a resumed run does not admit.
         SystemExit: an unknown option or an unreadable value (2), or `--help` (0).
     """
+    _refuse_unknown_options(argv, _Arguments)
     peeked = _peek(argv)
     saved_run = None
     if peeked.resume is not None:
@@ -106,6 +111,12 @@ def parse_train(argv: Sequence[str], *, prog: str = "train") -> TrainRequest:
         prog=prog,
         description=_DESCRIPTION.format(presets=", ".join(preset_names())),
     )
+    if saved_run is None and arguments.preset != base.preset:
+        load_preset(arguments.preset)  # raises where there is none
+        raise ValueError(
+            f"preset {arguments.preset!r} comes after options, but it decides what their defaults "
+            f"are; put it first: {prog} {arguments.preset} ..."
+        )
     config = _config_from(arguments)
     if saved_run is not None:
         _require_resumable(base, config, run_dir=saved_run)
@@ -158,6 +169,7 @@ class EvaluateRequest:
 
 def parse_generate(argv: Sequence[str]) -> GenerateRequest:
     """Parse the command line of `generate`."""
+    _refuse_unknown_options(argv, GenerateRequest)
     return tyro.cli(GenerateRequest, args=list(argv), prog="generate")
 
 
@@ -167,6 +179,7 @@ def parse_evaluate(argv: Sequence[str]) -> EvaluateRequest:
     Raises:
         ValueError: an empty batch.
     """
+    _refuse_unknown_options(argv, EvaluateRequest)
     request = tyro.cli(EvaluateRequest, args=list(argv), prog="evaluate")
     if request.batch_size < 1:
         raise ValueError(f"--batch-size is {request.batch_size}, but must be at least 1")
@@ -195,6 +208,36 @@ def _peek(argv: Sequence[str]) -> argparse.Namespace:
     is_preset = bool(argv) and not argv[0].startswith("-")
     peeked.preset = argv[0] if is_preset else None
     return peeked
+
+
+def _refuse_unknown_options(argv: Sequence[str], cls: type) -> None:
+    """Name the nearest option for one that does not exist, however far; tyro does for some only."""
+    known = ["--help", *_options(cls)]
+    for word in argv:
+        given = word.split("=")[0]
+        option = given.replace("_", "-")
+        if option.startswith("--") and option not in known:
+            near = max(known, key=partial(_likeness, option))
+            raise ValueError(f"unknown option {given}; did you mean {near}? see --help")
+
+
+def _options(cls: type, prefix: str = "") -> Iterator[str]:
+    """Yield what the fields of a dataclass are called on the command line."""
+    for name, kind in typing.get_type_hints(cls).items():
+        option = prefix + name.replace("_", "-")
+        if dataclasses.is_dataclass(kind):
+            yield from _options(kind, f"{option}.")
+        else:
+            yield f"--{option}"
+            if kind is bool:
+                yield f"--{prefix}no-{name.replace('_', '-')}"
+
+
+def _likeness(option: str, known: str) -> float:
+    """Return how alike two options are, with or without their sections, in [0, 1]."""
+    whole = (option.removeprefix("--"), known.removeprefix("--"))
+    fields = tuple(name.split(".")[-1] for name in whole)
+    return max(difflib.SequenceMatcher(None, *pair).ratio() for pair in (whole, fields))
 
 
 def _base_config(peeked: argparse.Namespace, saved_run: Path | None) -> RunConfig:

@@ -5,6 +5,7 @@ Stage: TOML preset + command line -> *RunConfig* -> everything else. A section i
 (`presets.py`, `command_line.py`). Nothing is clamped, fixed or guessed.
 """
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -145,8 +146,10 @@ class OptimizerConfig:
                 raise ValueError(
                     f"optimizer.{name} is {getattr(self, name)}, but must be in [0, 1)"
                 )
-        if self.weight_decay < 0:
-            raise ValueError(f"optimizer.weight-decay is {self.weight_decay}, but must be >= 0")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(
+                f"optimizer.weight-decay is {self.weight_decay}, but must be >= 0 and finite"
+            )
         if self.max_grad_norm is not None:
             _require_positive("optimizer", self, "max_grad_norm")
 
@@ -235,10 +238,13 @@ class EvaluationConfig:
             _require_positive("evaluation", self, "final_tokens")
         if self.sample_tokens < 0:
             raise ValueError(f"evaluation.sample-tokens is {self.sample_tokens}, but must be >= 0")
-        if self.sample_temperature < 0:
+        if not 0 <= self.sample_temperature < math.inf:
             raise ValueError(
-                f"evaluation.sample-temperature is {self.sample_temperature}, but must be >= 0"
+                f"evaluation.sample-temperature is {self.sample_temperature}, but must be >= 0 "
+                "and finite; 0 is greedy"
             )
+        if self.target_loss is not None and not math.isfinite(self.target_loss):
+            raise ValueError(f"evaluation.target-loss is {self.target_loss}, but must be finite")
         if not 0 < self.sample_top_p <= 1:
             raise ValueError(
                 f"evaluation.sample-top-p is {self.sample_top_p}, but must be in (0, 1]"
@@ -319,5 +325,7 @@ class RunConfig:
 def _require_positive(section: str, config: object, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
-        if not value > 0:
-            raise ValueError(f"{section}.{name.replace('_', '-')} is {value}, but must be positive")
+        if not 0 < value < math.inf:
+            raise ValueError(
+                f"{section}.{name.replace('_', '-')} is {value}, but must be positive and finite"
+            )

@@ -15,7 +15,7 @@ from trainer.config import RunConfig
 from trainer.devices import resolve_device, resolve_dtype
 from trainer.model import build_model
 from trainer.presets import load_config
-from trainer.run_directory import RunDirectory, require_run
+from trainer.run_directory import RunDirectory, read_json, require_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def load_run(path: Path, *, device: str | None = None) -> LoadedRun:
         raise ValueError(
             f"{path} has no valid checkpoint{reasons}; train it first: --resume {path}"
         )
-    tokenizer = Tokenizer.load(run.tokenizer)
+    tokenizer = _load_tokenizer(run, config)
     target = resolve_device(device or config.device)
     model = build_model(config, vocab_size=tokenizer.vocab_size, device=target)
     load_model(checkpoint, model)
@@ -65,3 +65,23 @@ def load_run(path: Path, *, device: str | None = None) -> LoadedRun:
         step=checkpoint.step,
         skipped=skipped,
     )
+
+
+def _load_tokenizer(run: RunDirectory, config: RunConfig) -> Tokenizer:
+    """Load the run's copy of the tokenizer, if it is still the one that the model was trained with.
+
+    Raises:
+        ValueError: it is damaged or another one.
+    """
+    recorded = read_json(run.data)
+    original = config.corpus.cache_dir / str(recorded.get("content_hash")) / "tokenizer"
+    try:
+        tokenizer = Tokenizer.load(run.tokenizer)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{error}; copy {original} to {run.tokenizer}") from error
+    if tokenizer.fingerprint != recorded.get("tokenizer"):
+        raise ValueError(
+            f"{run.tokenizer} holds the tokenizer {tokenizer.fingerprint}, but the run was trained "
+            f"with {recorded.get('tokenizer')}; copy {original} there"
+        )
+    return tokenizer

@@ -12,7 +12,7 @@ import torch
 
 from nn_layers import TransformerLM
 from tokenizer import Tokenizer
-from trainer.checkpoint import prune_checkpoints, write_checkpoint
+from trainer.checkpoint import Checkpoint, prune_checkpoints, write_checkpoint
 from trainer.config import RunConfig
 from trainer.evaluate import evaluate_windows
 from trainer.generate import generate_text
@@ -38,6 +38,30 @@ class LoopState:
     seconds: float = 0.0
     """Wall clock in the loop, over all sittings."""
 
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> "LoopState":
+        """Read what was saved with a checkpoint.
+
+        Raises:
+            ValueError: it is not what `save` writes.
+        """
+        saved = checkpoint.state
+        kinds = {"step": int, "tokens": int, "seconds": float}
+        is_whole = isinstance(saved, dict) and {k: type(v) for k, v in saved.items()} == kinds
+        if not is_whole or saved["step"] != checkpoint.step:
+            raise ValueError(
+                f"{checkpoint.path / 'state.json'} holds the state {saved!r}, but step "
+                f"{checkpoint.step} with its tokens and seconds is needed; remove "
+                f"{checkpoint.path} to go on from the checkpoint before"
+            )
+        return cls(**saved)
+
+    def is_finished(self, config: RunConfig) -> bool:
+        """Whether the steps or the hours are used up."""
+        hours = config.training.max_hours
+        out_of_time = hours is not None and self.seconds >= 3600 * hours
+        return self.step >= config.training.max_steps or out_of_time
+
 
 @dataclass(slots=True)
 class Session:
@@ -62,9 +86,7 @@ class Session:
 
     def is_finished(self) -> bool:
         """Whether the steps or the hours are used up."""
-        hours = self.config.training.max_hours
-        out_of_time = hours is not None and self.state.seconds >= 3600 * hours
-        return self.state.step >= self.config.training.max_steps or out_of_time
+        return self.state.is_finished(self.config)
 
 
 def run_steps(session: Session, stop: StopRequest) -> None:

@@ -85,7 +85,10 @@ def read_metrics(path: Path) -> list[MetricsRow]:
     Raises:
         ValueError: a complete line is no metrics row; the message says which line.
     """
-    *lines, _ = path.read_text(encoding="utf-8").split("\n")
+    try:
+        *lines, _ = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8: {error}; restore or remove it") from error
     return [_from_line(line, f"{path}, line {i}") for i, line in enumerate(lines, start=1)]
 
 

@@ -54,7 +54,11 @@ def load_config(path: Path) -> RunConfig:
     Raises:
         ValueError: the file is not TOML, or does not describe a run.
     """
-    return config_from_toml(path.read_text(encoding="utf-8"), origin=str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8: {error}; restore it") from error
+    return config_from_toml(text, origin=str(path))
 
 
 def config_from_toml(text: str, *, origin: str, preset: str | None = None) -> RunConfig:

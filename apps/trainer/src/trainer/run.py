@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from accounting import training_flops
-from trainer.checkpoint import load_into, newest_checkpoint
+from tokenizer import Tokenizer
+from trainer.checkpoint import Checkpoint, load_into, newest_checkpoint
 from trainer.config import RunConfig
 from trainer.devices import device_name, resolve_device, resolve_dtype
 from trainer.interrupts import StopRequest
@@ -23,6 +24,7 @@ from trainer.progress import Reporter
 from trainer.run_directory import (
     RunDirectory,
     create_run,
+    require_free,
     require_run,
     require_same_data,
     write_json_atomically,
@@ -65,24 +67,28 @@ def train(
             another model, text that changed since the run began, or a loss that diverged.
     """
     reporter = reporter or Reporter()
-    if not resume and run_dir.exists():
-        create_run(run_dir)  # raises: refuse before any work is done
+    checkpoint = None
+    if resume:
+        checkpoint = _newest_checkpoint(require_run(run_dir), reporter)
+        summary = _finished_summary(RunDirectory(run_dir), config, checkpoint, reporter)
+        if summary is not None:
+            reporter.say(f"{run_dir} is finished: {summary.step:,} steps; nothing to do")
+            return RunResult(RunDirectory(run_dir), summary.step, summary)
+    else:
+        require_free(run_dir)
     device = resolve_device(config.device)
     dtype = resolve_dtype(config.dtype, device)
     data = prepare(config, reporter=reporter)
     _require_windows(data, config)
-    run = require_run(run_dir) if resume else create_run(run_dir)
+    run = RunDirectory(run_dir) if resume else create_run(run_dir)
     _record_inputs(run, config, data, resume=resume)
+    _copy_tokenizer(run, data, reporter)
     session = _build_session(
         run=run, config=config, data=data, device=device, dtype=dtype, reporter=reporter
     )
     _announce(session)
     if resume:
-        _restore(session)
-    finished = _finished_summary(session)
-    if finished is not None:
-        reporter.say(f"{run.path} is finished: {finished.step:,} steps; nothing to do")
-        return RunResult(run, finished.step, finished)
+        _restore(session, checkpoint)
     with StopRequest() as stop:
         run_steps(session, stop)
     if stop.signal is not None and not session.is_finished():
@@ -99,6 +105,12 @@ def _require_windows(data: PreparedData, config: RunConfig) -> None:
                 f"{config.model.context_length} needs at least {needed:,}; shorten the context or "
                 "give more text"
             )
+    scored = data.validation.tokens[: config.evaluation.final_tokens]
+    if (scored == data.tokenizer.end_of_text_id).all():
+        raise ValueError(
+            f"the {len(scored):,} validation tokens to score hold no text, so they have no bits "
+            "per byte; give more text to validate on, or raise evaluation.final-tokens"
+        )
 
 
 def _record_inputs(
@@ -109,11 +121,23 @@ def _record_inputs(
         require_same_data(run, data.hashes())
     write_text_atomically(run.config, config_to_toml(config))
     write_json_atomically(run.data, {"format": "run-data", "version": 1, **data.hashes()})
-    if not run.tokenizer.exists():
-        beside = run.path / "tokenizer.tmp"
-        shutil.rmtree(beside, ignore_errors=True)
-        data.tokenizer.save(beside)
-        beside.rename(run.tokenizer)
+
+
+def _copy_tokenizer(run: RunDirectory, data: PreparedData, reporter: Reporter) -> None:
+    """Make the run directory complete by itself; a copy that was damaged is made again."""
+    if run.tokenizer.exists():
+        try:
+            if Tokenizer.load(run.tokenizer).fingerprint == data.tokenizer.fingerprint:
+                return
+            reason = "it holds another tokenizer"
+        except (ValueError, OSError) as error:
+            reason = str(error)
+        reporter.say(f"{run.tokenizer} is damaged and is copied again: {reason}")
+        shutil.rmtree(run.tokenizer)
+    beside = run.path / "tokenizer.tmp"
+    shutil.rmtree(beside, ignore_errors=True)
+    data.tokenizer.save(beside)
+    beside.rename(run.tokenizer)
 
 
 def _build_session(
@@ -162,22 +186,35 @@ def _announce(session: Session) -> None:
         )
 
 
-def _restore(session: Session) -> None:
-    checkpoint, skipped = newest_checkpoint(session.run.path)
+def _newest_checkpoint(run: RunDirectory, reporter: Reporter) -> Checkpoint | None:
+    checkpoint, skipped = newest_checkpoint(run.path)
     for reason in skipped:
-        session.reporter.say(f"skipped {reason}")
+        reporter.say(f"skipped {reason}")
+    return checkpoint
+
+
+def _restore(session: Session, checkpoint: Checkpoint | None) -> None:
     if checkpoint is None:
         session.reporter.say(f"{session.run.path} has no valid checkpoint: starting at step 0")
         session.metrics.truncate_after(0)
         return
-    session.state = LoopState(**load_into(checkpoint, session.model, session.optimizer))
+    session.state = LoopState.from_checkpoint(checkpoint)
+    load_into(checkpoint, session.model, session.optimizer)
     session.metrics.truncate_after(session.state.step)
     session.reporter.say(f"resuming at step {session.state.step:,} from {checkpoint.path}")
 
 
-def _finished_summary(session: Session) -> Summary | None:
-    """Return the report of a run with nothing left to do."""
-    if not (session.is_finished() and session.run.summary.exists()):
+def _finished_summary(
+    run: RunDirectory, config: RunConfig, checkpoint: Checkpoint | None, reporter: Reporter
+) -> Summary | None:
+    """Return the report of a run with nothing left to do; its text need not be there any more."""
+    if checkpoint is None or not run.summary.exists():
         return None
-    summary = Summary.load(session.run.summary)
-    return summary if summary.step == session.state.step else None
+    if not LoopState.from_checkpoint(checkpoint).is_finished(config):
+        return None
+    try:
+        summary = Summary.load(run.summary)
+    except ValueError as error:
+        reporter.say(f"reporting again: {error}")
+        return None
+    return summary if summary.step == checkpoint.step else None

@@ -9,6 +9,7 @@ metrics (`metrics.py`).
 """
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,16 +71,34 @@ def create_run(path: Path) -> RunDirectory:
     """Make an empty run directory.
 
     Raises:
-        ValueError: the path exists.
+        ValueError: the path exists, or cannot be made.
     """
+    require_free(path)
     try:
         path.mkdir(parents=True)
-    except FileExistsError as error:
+    except OSError as error:
         raise ValueError(
-            f"run directory {path} exists; go on with it by --resume {path}, "
-            "or name another by --run-dir"
+            f"cannot make the run directory {path}: {error.strerror}; name another by --run-dir"
         ) from error
     return RunDirectory(path)
+
+
+def require_free(path: Path) -> None:
+    """Insist that a run directory can be made at `path`, before hours of work are put into it.
+
+    Raises:
+        ValueError: the path exists, or its parent is no place to make a directory in.
+    """
+    if os.path.lexists(path):
+        is_run = RunDirectory(path).config.exists()
+        way_on = f"go on with it by --resume {path}, or name" if is_run else "name"
+        raise ValueError(f"run directory {path} exists; {way_on} another by --run-dir")
+    parent = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        kind = "may not be written" if parent.is_dir() else "is no folder"
+        raise ValueError(
+            f"cannot make the run directory {path}: {parent} {kind}; name another by --run-dir"
+        )
 
 
 def find_run_to_resume(asked: str, *, preset: str, run_dir: Path | None = None) -> Path | None:

@@ -18,6 +18,9 @@ from trainer.loop import Session, sample_text
 from trainer.metrics import read_metrics
 from trainer.run_directory import read_json, write_json_atomically, write_text_atomically
 from trainer.score import end_of_text_id, score_validation, token_bytes
+from trainer.serialization import require_format
+
+_FORMAT, _VERSION = "run-summary", 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,16 +56,23 @@ class Summary:
 
     @classmethod
     def load(cls, path: Path) -> "Summary":
-        """Read `summary.json`."""
+        """Read `summary.json`.
+
+        Raises:
+            ValueError: the file is damaged, or of another version.
+        """
         document = read_json(path)
-        document.pop("format")
-        document.pop("version")
-        rows = [Baseline(**row) for row in document.pop("comparisons")]
-        return cls(comparisons=rows, **document)
+        try:
+            require_format(document, name=_FORMAT, version=_VERSION, source=path)
+            content = {key: document[key] for key in document.keys() - {"format", "version"}}
+            rows = [Baseline(**row) for row in content.pop("comparisons")]
+            return cls(comparisons=rows, **content)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} is no complete summary ({error}); remove it") from error
 
     def save(self, path: Path) -> None:
         """Write `summary.json`."""
-        document = {"format": "run-summary", "version": 1, **dataclasses.asdict(self)}
+        document = {"format": _FORMAT, "version": _VERSION, **dataclasses.asdict(self)}
         write_json_atomically(path, document)
 
 
@@ -78,8 +88,10 @@ def summarize(session: Session) -> Summary:
         dtype=session.dtype,
         reporter=session.reporter,
     )
-    sample = sample_text(session)
-    write_text_atomically(session.run.sample(session.state.step), sample)
+    sample = ""
+    if session.config.evaluation.sample_tokens:
+        sample = sample_text(session)
+        write_text_atomically(session.run.sample(session.state.step), sample)
     write_loss_curve(
         read_metrics(session.run.metrics),
         session.run.curve,
@@ -123,8 +135,9 @@ def print_summary(summary: Summary, console: Console) -> None:
     console.print(facts)
     for note in summary.notes:
         console.print(f"note: {note}", markup=False, highlight=False)
-    console.rule("sample")
-    console.print(summary.sample, markup=False, highlight=False)
+    if summary.sample:
+        console.rule("sample")
+        console.print(summary.sample, markup=False, highlight=False)
 
 
 def _comparison_table(summary: Summary) -> Table:
