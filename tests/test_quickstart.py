@@ -287,7 +287,7 @@ def test_a_checkpoint_of_another_model_is_refused(run: Run, corpus: Path) -> Non
     config.write_text(config.read_text().replace("d_ff = 32", "d_ff = 48"))
     code, _, err = run("generate", "x")
     assert code == 2
-    assert "w1" in err
+    assert "checkpoint of another model: d_ff was 32, is 48" in err
 
 
 def test_changed_text_is_not_resumed(run: Run, corpus: Path) -> None:
@@ -367,6 +367,51 @@ def test_validation_without_text_is_refused_before_training(run: Run, corpus: Pa
     assert code == 2
     assert "hold no text" in err
     assert not Path("runs").exists()
+
+
+def test_a_model_of_the_same_shapes_but_other_heads_is_refused(run: Run, corpus: Path) -> None:
+    run("train", "--corpus.train", corpus, *TINY, "--run-dir", "x")
+    config = Path("x/config.toml")
+    config.write_text(config.read_text().replace("num_heads = 2", "num_heads = 4"))
+    for command in (["generate", "x"], ["train", "--resume", "x", "--training.max-steps", 9]):
+        code, _, err = run(*command)
+        assert code == 2
+        assert "num_heads was 2, is 4" in err
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_seed_out_of_range_is_refused_by_generate(run: Run, seed: int) -> None:
+    code, _, err = run("generate", "x", "--seed", seed)
+    assert code == 2
+    assert "must be in [0, 2^63)" in err
+
+
+def test_a_reader_that_leaves_is_no_error(run: Run, corpus: Path) -> None:
+    run("train", "--corpus.train", corpus, *TINY, "--run-dir", "x")
+    code = "from trainer.cli import generate; generate()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "x", "--max-tokens", "20000", "--temperature", "5"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.read(1)
+    process.stdout.close()
+    err = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait(timeout=60) in (0, 128 + signal.SIGPIPE)
+    assert "Traceback" not in err
+    assert "BrokenPipe" not in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_outside_of_training_says_how_to_go_on(
+    run: Run, corpus: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setattr("trainer.run.summarize", lambda session: os.kill(os.getpid(), number))
+    code, _, err = run("train", "--corpus.train", corpus, *TINY, "--run-dir", "x")
+    assert code == 128 + number
+    assert "go on with: train --resume x" in err
+    monkeypatch.undo()
 
 
 def test_one_batch_can_be_learned_by_heart() -> None:

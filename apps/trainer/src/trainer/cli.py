@@ -4,13 +4,17 @@ Progress goes to stderr, results to stdout. A user's mistake ends with one clear
 code 2; an interrupted command ends with 128 plus the signal's number, as shells expect.
 """
 
+import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
-_INTERRUPTED = 128 + signal.SIGINT
 _MISTAKE = 2
+_UNREAD = 128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else 1
 
 
 def train() -> None:
@@ -51,7 +55,12 @@ def _train(argv: list[str]) -> int:
     if request.note is not None:
         reporter.say(request.note)
     run_dir = request.run_dir or next_free_run(request.config.preset)
-    result = run_training(request.config, run_dir, resume=request.resume, reporter=reporter)
+    try:
+        result = run_training(request.config, run_dir, resume=request.resume, reporter=reporter)
+    except KeyboardInterrupt:  # outside of the training steps, which end by themselves
+        if (run_dir / "config.toml").exists():
+            reporter.say(f"go on with: train --resume {shlex.quote(str(run_dir))}")
+        raise
     if result.summary is None:
         return _say_interrupted(result.run.path, result.step, result.exit_signal, reporter.say)
     print_summary(result.summary, Console())
@@ -128,16 +137,43 @@ def _evaluate(argv: list[str]) -> int:
 
 
 def _say_interrupted(path: Path, step: int, number: int | None, say: Callable[[str], None]) -> int:
-    say(f"interrupted after step {step:,}; saved. Go on with: train --resume {path}")
+    way_on = f"train --resume {shlex.quote(str(path))}"
+    say(f"interrupted after step {step:,}; saved. Go on with: {way_on}")
     return 128 + (number or signal.SIGINT)
 
 
 def _guarded(command: Callable[[list[str]], int]) -> int:
+    previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return command(sys.argv[1:])
-    except (ValueError, OSError) as error:
+        code = command(sys.argv[1:])
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # as in `generate RUN | head`: nobody reads any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's last flush
+        return _UNREAD
+    except OSError as error:
+        print(f"error: {_describe(error)}", file=sys.stderr)
+        return _MISTAKE
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return _MISTAKE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("interrupted; what was finished is kept and reused", file=sys.stderr)
-        return _INTERRUPTED
+        return 128 + (signal.SIGTERM if isinstance(error, _TerminatedError) else signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM arrived: to be treated like Ctrl-C, but for the exit code."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise _TerminatedError
+
+
+def _describe(error: OSError) -> str:
+    if error.strerror is None or error.filename is None:
+        return str(error)
+    reason = error.strerror.lower()
+    return f"cannot use {error.filename}: {reason}; check the path, its permissions and the disk"

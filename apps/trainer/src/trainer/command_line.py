@@ -146,7 +146,7 @@ class GenerateRequest:
     max_tokens: int = 256
     """Stop after this many tokens, if end-of-text does not come first; at least 1."""
     seed: int = 0
-    """Equal seeds give equal text."""
+    """Equal seeds give equal text; in [0, 2^63)."""
     device: str | None = None
     """Where to compute; default: as the run's configuration says."""
     cache: bool = True
@@ -168,9 +168,16 @@ class EvaluateRequest:
 
 
 def parse_generate(argv: Sequence[str]) -> GenerateRequest:
-    """Parse the command line of `generate`."""
+    """Parse the command line of `generate`.
+
+    Raises:
+        ValueError: an unknown option, or a seed out of range.
+    """
     _refuse_unknown_options(argv, GenerateRequest)
-    return tyro.cli(GenerateRequest, args=list(argv), prog="generate")
+    request = tyro.cli(GenerateRequest, args=list(argv), prog="generate")
+    if not 0 <= request.seed < 2**63:
+        raise ValueError(f"--seed is {request.seed}, but must be in [0, 2^63)")
+    return request
 
 
 def parse_evaluate(argv: Sequence[str]) -> EvaluateRequest:

@@ -3,14 +3,14 @@
 Stage: run directory -> *model, tokenizer* -> samples, scores.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
 from nn_layers import TransformerLM
 from tokenizer import Tokenizer
-from trainer.checkpoint import load_model, newest_checkpoint
+from trainer.checkpoint import Checkpoint, load_model, newest_checkpoint
 from trainer.config import RunConfig
 from trainer.devices import resolve_device, resolve_dtype
 from trainer.model import build_model
@@ -51,6 +51,7 @@ def load_run(path: Path, *, device: str | None = None) -> LoadedRun:
         raise ValueError(
             f"{path} has no valid checkpoint{reasons}; train it first: --resume {path}"
         )
+    require_same_model(checkpoint, config)
     tokenizer = _load_tokenizer(run, config)
     target = resolve_device(device or config.device)
     model = build_model(config, vocab_size=tokenizer.vocab_size, device=target)
@@ -65,6 +66,21 @@ def load_run(path: Path, *, device: str | None = None) -> LoadedRun:
         step=checkpoint.step,
         skipped=skipped,
     )
+
+
+def require_same_model(checkpoint: Checkpoint, config: RunConfig) -> None:
+    """Insist on the model that was saved: other heads or norms have weights of the same shapes.
+
+    Raises:
+        ValueError: a field of the model differs; the message names all of them.
+    """
+    saved, ours = asdict(load_config(checkpoint.path / "config.toml").model), asdict(config.model)
+    changed = [f"{key} was {saved[key]}, is {ours[key]}" for key in ours if saved[key] != ours[key]]
+    if changed:
+        raise ValueError(
+            f"{checkpoint.path} is a checkpoint of another model: {'; '.join(changed)}; restore "
+            "config.toml of the run or of the checkpoint"
+        )
 
 
 def _load_tokenizer(run: RunDirectory, config: RunConfig) -> Tokenizer:

@@ -15,6 +15,7 @@ from trainer.checkpoint import Checkpoint, load_into, newest_checkpoint
 from trainer.config import RunConfig
 from trainer.devices import device_name, resolve_device, resolve_dtype
 from trainer.interrupts import StopRequest
+from trainer.load import require_same_model
 from trainer.loop import LoopState, Session, run_steps
 from trainer.metrics import MetricsLog
 from trainer.model import build_model, model_shape
@@ -199,6 +200,7 @@ def _restore(session: Session, checkpoint: Checkpoint | None) -> None:
         session.metrics.truncate_after(0)
         return
     session.state = LoopState.from_checkpoint(checkpoint)
+    require_same_model(checkpoint, session.config)
     load_into(checkpoint, session.model, session.optimizer)
     session.metrics.truncate_after(session.state.step)
     session.reporter.say(f"resuming at step {session.state.step:,} from {checkpoint.path}")
