@@ -104,3 +104,10 @@ def test_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch):
 )
 def test_bytes_are_written_in_decimal_units(amount: int, text: str):
     assert format_amount(amount, unit="bytes") == text
+
+
+def test_a_stage_that_counts_nothing_shows_no_count() -> None:
+    stream = io.StringIO()
+    with Reporter(mode="bar", stream=stream).stage("divide documents"):
+        pass
+    assert "0 steps" not in stream.getvalue()

@@ -147,6 +147,8 @@ class _Count:
             done = text.removesuffix(f" {self.unit}") if self.unit != "bytes" else text
             percent = f", {self.done / self.total:.0%}" if self.total and self.done else ""
             text = f"{done} of {whole}{percent}"
+        elif not self.done:
+            text = "..."
         return f"{text}  {self.note}" if self.note else text
 
 
