@@ -1,0 +1,91 @@
+"""How does a kernel get compiled, kept and found again?
+
+Stage: none; every kernel goes through here. Numba keeps machine code beside the source, or in the
+user's cache directory where that is read-only, one file a CPU model. By itself it looks only at
+the file that defines a function, so an edit of a helper elsewhere would serve stale code: here
+the key is a hash of all kernel sources. Not here: what the kernels do.
+"""
+
+import hashlib
+import inspect
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+_HERE = Path(__file__).parent
+_OPTIONS = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+_SECONDS_WORTH_A_WORD = 1.0
+
+_log = logging.getLogger("bpe")
+
+
+class _KernelCache(FunctionCache):
+    """Numba's cache, but fresh only where no kernel source has changed at all."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file = IndexDataCacheFile(
+            cache_path=self._cache_path,
+            filename_base=self._impl.filename_base,
+            source_stamp=sources_stamp(Path(inspect.getfile(function)).parent),
+        )
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a function that Python calls; its machine code is kept on disk."""
+    dispatcher = njit(**_OPTIONS)(function)
+    dispatcher._cache = _KernelCache(function)
+    return dispatcher
+
+
+def helper(function: Callable[..., Any]) -> Any:
+    """Compile a function that only kernels call; it is kept as a part of each of them."""
+    return njit(**_OPTIONS)(function)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile a helper into each place that calls it."""
+    return njit(forceinline=True, **_OPTIONS)(function)
+
+
+def are_ready(*kernels: Any) -> bool:
+    """Whether the kernels run at once: compiled in this process, or kept for this CPU on disk."""
+    return all(_is_ready(dispatcher) for dispatcher in kernels)
+
+
+def _is_ready(dispatcher: Any) -> bool:
+    if dispatcher.signatures:
+        return True
+    target = dispatcher.targetctx.codegen().magic_tuple()
+    return any(kept[1] == target for kept in dispatcher._cache._cache_file._load_index())
+
+
+@contextmanager
+def announced(name: str, *kernels: Any) -> Iterator[None]:
+    """Say in one line that the first calls in this block compile, and what it took."""
+    if are_ready(*kernels):
+        yield
+        return
+    _log.warning("compiling the %s kernels, once for this machine; some seconds", name)
+    started = time.perf_counter()
+    yield
+    seconds = time.perf_counter() - started
+    if seconds > _SECONDS_WORTH_A_WORD:
+        _log.info("compiled the %s kernels in %.1f s", name, seconds)
+
+
+@cache
+def sources_stamp(directory: Path) -> str:
+    """Return a hash of the kernel sources in `directory` and in this one."""
+    digest = hashlib.sha256()
+    for path in sorted({*_HERE.glob("*.py"), *directory.glob("*.py")}):
+        content = path.read_bytes()
+        digest.update(f"{path.name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()

@@ -1,0 +1,35 @@
+"""Who owns the memory that kernels work on?
+
+Stage: none. An address does not keep an array alive, so whoever hands addresses to a kernel holds
+the arrays. Not here: the kernels.
+"""
+
+import mmap
+
+import numpy as np
+
+_HUGE_PAGE_BYTES = 1 << 21
+
+
+def zeroed(num_bytes: int) -> np.ndarray:
+    """Return zeros, in huge pages where the system has them: tables are touched at random.
+
+    Returns:
+        (num_bytes or more,) uint8.
+    """
+    if num_bytes < _HUGE_PAGE_BYTES or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return np.zeros(num_bytes, np.uint8)
+    pages = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    pages.madvise(mmap.MADV_HUGEPAGE)  # before anything is touched
+    return np.frombuffer(pages, np.uint8)
+
+
+def zeros(count: int, dtype: type) -> np.ndarray:
+    """Return (count,) zeros of a dtype, as `zeroed` does."""
+    return zeroed(count * np.dtype(dtype).itemsize)[: count * np.dtype(dtype).itemsize].view(dtype)
+
+
+def address_of(array: np.ndarray) -> int:
+    """Return where the array's first element lies; the caller keeps the array."""
+    assert array.flags.c_contiguous
+    return array.ctypes.data
