@@ -48,6 +48,34 @@ def test_unmatched_text_is_a_pretoken_of_its_own() -> None:
     assert bpe.Pretokenizer(r"\d+").split("ab1--22") == ["ab", "1", "--", "22"]
 
 
+@pytest.mark.parametrize(
+    "text", ["a \n b\t\r\n\n  c'S 'll 1234 x.\n", "A'\u017f \u00e9\u0301\n \nb"]
+)
+def test_cl100k_is_tiktokens_but_for_white_space_that_ends_a_text(text: str) -> None:
+    tiktokens = (
+        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+"
+        r"| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
+    )
+    ours = bpe.Pretokenizer("cl100k").split
+    assert ours(text) == regex.findall(tiktokens, text)
+    assert ours("a\n ") == ["a", "\n", " "] and regex.findall(tiktokens, "a\n ") == ["a", "\n "]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("", "is empty"),
+        ("(", "not a valid regular expression"),
+        ("\ud800", "not a valid regular expression"),
+        ("gpt-2", "no split pattern named 'gpt-2'; use one of gpt2, cl100k, o200k"),
+        (r"(?r)\w+", "searches backwards"),
+    ],
+)
+def test_senseless_patterns_are_refused(pattern: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        bpe.Pretokenizer(pattern)
+
+
 def test_spans_are_lazy() -> None:
     spans = bpe.Pretokenizer("gpt2").spans("word " * 1_000_000)
     assert next(spans) == (0, 4)
