@@ -1,6 +1,7 @@
 """Counting: pieces, workers and files may be cut anywhere, the counts stay the same."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,46 @@ def test_workers_need_no_main_guard(tmp_path: Path) -> None:
     assert (result.stdout.split(), result.stderr) == ([b"5400000", b"6"], b"")
 
 
+def start_counting(directory: Path) -> subprocess.Popen[bytes]:
+    """Count in another process; return once its two workers are at it."""
+    (directory / "corpus").write_bytes(b"low lower lowest \n" * 300_000)
+    program = "import bpe; bpe.count_pretokens(['corpus'] * 99, num_workers=2, progress=print)"
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", program],
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout.readline().startswith(b"0 ")
+    assert process.stdout.readline()
+    return process
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as a POSIX terminal does")
+def test_workers_end_quietly_with_the_process_that_started_them(tmp_path: Path) -> None:
+    process = start_counting(tmp_path)
+    process.kill()
+    assert process.communicate(timeout=30)[1] == b""  # so all who hold the pipe have ended
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as a POSIX terminal does")
+def test_ctrl_c_reaches_no_worker(tmp_path: Path) -> None:
+    process = start_counting(tmp_path)
+    os.killpg(process.pid, signal.SIGINT)
+    shown = process.communicate(timeout=30)[1]
+    assert shown.count(b"KeyboardInterrupt") == shown.count(b"Traceback") == 1
+
+
+def test_worker_that_dies_is_an_error_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bpe.workers._BOOTSTRAP", "raise SystemExit(3)")
+    (tmp_path / "corpus").write_text("low")
+    with pytest.raises(OSError, match="a counting process ended with status 3"):
+        workers_count([Piece(tmp_path / "corpus", 0, 3)])
+
+
 def test_progress_ends_at_the_size_of_all_files(tmp_path: Path) -> None:
     path = tmp_path / "corpus"
     path.write_bytes(b"low lower lowest \n" * 130_000)
@@ -143,6 +184,13 @@ def test_empty_files_count_as_long_as_one_has_text(tmp_path: Path) -> None:
 def test_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError, match="is a directory"):
         bpe.count_pretokens(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe is a pipe or a device"):
+        bpe.count_pretokens(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize("special", [["<a>", "<a>"], [""], ["\n"], "<a>", ["a\ud800"]])

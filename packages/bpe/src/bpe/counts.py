@@ -146,6 +146,10 @@ def _total_bytes(files: list[Path]) -> int:
         if file.is_dir():
             raise IsADirectoryError(f"{file} is a directory; name the text files in it")
         total += file.stat().st_size
+        if not file.is_file():
+            raise ValueError(
+                f"{file} is a pipe or a device, but workers read files in pieces; save it as a file"
+            )
     if not total:
         named = ", ".join(map(str, files)) or "no file"
         raise ValueError(f"the corpus is empty ({named}); name a file with text in it")

@@ -9,7 +9,6 @@ has threads or a GPU. Not here: cutting files (`pieces`).
 import json
 import marshal
 import os
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -72,7 +71,13 @@ def count_in_workers(
 
 def serve() -> None:
     """Be a worker: count the pieces named on stdin until it ends, then write the counts."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
+    try:
+        _serve()
+    except BrokenPipeError:
+        os._exit(1)  # the parent has gone, and with it whoever would read a traceback
+
+
+def _serve() -> None:
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
     counter = PretokenCounter(**json.loads(requests.readline()))
     for line in requests:
@@ -85,6 +90,7 @@ def serve() -> None:
         replies.write(json.dumps(reply).encode() + b"\n")
         replies.flush()
     replies.write(marshal.dumps(counter.by_pretoken()))
+    replies.flush()
 
 
 def _drive(worker: "_Worker", queue: "_Queue", events: "SimpleQueue[Any]") -> None:
@@ -140,6 +146,7 @@ class _Worker:
             [sys.executable, "-P", "-c", _BOOTSTRAP],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            process_group=0,  # Ctrl-C reaches the parent alone, which ends us
         )
         self._send(sys.path)
         self._send(settings)
@@ -187,9 +194,9 @@ class _Worker:
         except BrokenPipeError:
             raise self._death() from None
 
-    def _death(self) -> RuntimeError:
+    def _death(self) -> ChildProcessError:
         code = self._process.wait()
-        return RuntimeError(
+        return ChildProcessError(
             f"a counting process ended with status {code} before its work was done; see its "
             "message above, or count with num_workers=1"
         )
