@@ -200,9 +200,20 @@ def test_files_honour_the_umask(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
 
 
+def test_file_that_cannot_be_written_is_called_by_its_own_name(tmp_path: Path) -> None:
+    for path in (tmp_path / "nowhere" / "file", tmp_path):
+        with pytest.raises(OSError, match=r"^\[Errno") as error:
+            write_atomically(path, b"content")
+        assert error.value.filename == str(path)
+
+
 @pytest.mark.parametrize(
     ("tokens", "merges", "special", "message"),
     [
+        ({}, [], (), "the vocabulary is empty"),
+        ({-1: b"a"}, [], (), "-1 is no token id"),
+        ({1 << 32: b"a"}, [], (), "4294967296 is no token id"),
+        ({"0": b"a"}, [], (), "'0' is no token id"),
         ({0: b"a", 1: b"a"}, [], (), "ids 0 and 1 both stand for b'a'"),
         ({0: b"a"}, [], ("<s>",), "special token '<s>' has no id"),
         ({0: b"a", 1: b"b"}, [(b"a", b"b")], (), "merge 0 is b'a' .* b'ab' is not among"),

@@ -20,9 +20,11 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-    except BaseException:
-        with suppress(FileNotFoundError):
+    except BaseException as error:
+        with suppress(OSError):
             beside.unlink()
+        if isinstance(error, OSError) and error.errno is not None:
+            error.filename = str(path)  # the name that the user knows
         raise
     sync_directory(path.parent)
 

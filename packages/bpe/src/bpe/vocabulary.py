@@ -40,8 +40,8 @@ class Vocabulary:
         pattern: regex source; a known name is accepted and resolved.
 
     Raises:
-        ValueError: two ids with the same bytes, a special token without an id, or a merge whose
-            parts or result are no tokens.
+        ValueError: no tokens, ids that are no whole numbers below 2^32, two ids with the same
+            bytes, a special token without an id, or a merge whose parts or result are no tokens.
 
     >>> v = Vocabulary({0: b"a", 1: b"b", 2: b"ab"}, [(b"a", b"b")])
     >>> len(v), v.ids[b"ab"]
@@ -170,6 +170,13 @@ class Vocabulary:
         return json.dumps(header, indent=2, ensure_ascii=False) + "\n"
 
     def _check_tokens(self) -> None:
+        if not self.tokens:
+            raise ValueError("the vocabulary is empty; pass at least one token")
+        for token_id in self.tokens:
+            if not isinstance(token_id, int) or not 0 <= token_id < 1 << 32:
+                raise ValueError(
+                    f"{token_id!r} is no token id; ids are whole numbers from 0 to 2**32 - 1"
+                )
         if len(self.ids) < len(self.tokens):
             first_id: dict[bytes, int] = {}
             for token_id, token in self.tokens.items():
