@@ -87,6 +87,18 @@ def test_progress_ends_at_the_last_merge() -> None:
     assert seen == [(0, 2), (1, 2), (2, 2)]
 
 
+def test_progress_ends_with_what_was_done_where_nothing_is_left_to_merge() -> None:
+    seen: list[tuple[int, int]] = []
+    counts = bpe.PretokenCounts({b"low": 2})
+    bpe.learn_merges(counts, 9, progress=lambda *amounts: seen.append(amounts))
+    assert seen[-1] == (2, 2)
+
+
+def test_more_merges_than_memory_holds_may_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bpe.merges, "_SMALL_BYTES", 0)
+    assert bpe.learn_merges(bpe.PretokenCounts({b"ab": 1}), 10**18) == [(b"a", b"b")]
+
+
 def test_counts_that_64_bits_cannot_hold_are_refused() -> None:
     with pytest.raises(ValueError, match="pair counts end at"):
         bpe.learn_merges(bpe.PretokenCounts({b"ab": 2**62}), 1)

@@ -29,7 +29,8 @@ def learn_merges(
     Args:
         counts: pretokens and how often they occur.
         num_merges: merges wanted.
-        progress: called with the merges done and wanted.
+        progress: called with the merges done and wanted; where nothing is left to merge, at last
+            with the merges done, twice.
 
     Raises:
         ValueError: `num_merges` is negative, or the corpus exceeds 2^63 - 1 bytes.
@@ -42,11 +43,16 @@ def learn_merges(
     if counts.num_bytes > 2**63 - 1:
         raise ValueError(f"the corpus has {counts.num_bytes} bytes; pair counts end at 2**63 - 1")
     report = progress or (lambda done, total: None)
-    if sum(map(len, counts.by_pretoken)) < _SMALL_BYTES:
-        return merge_plainly(counts.by_pretoken, num_merges, progress=report)
-    from bpe._kernels.merging import merge_compiled  # numba takes its time: only where it pays
-
-    return merge_compiled(counts.by_pretoken, num_merges, progress=report)
+    distinct_bytes = sum(map(len, counts.by_pretoken))
+    num_merges = min(num_merges, distinct_bytes)  # each takes a byte: no more can be found
+    if distinct_bytes < _SMALL_BYTES:
+        merge = merge_plainly
+    else:
+        from bpe._kernels.merging import merge_compiled as merge  # numba: only where it pays
+    merges = merge(counts.by_pretoken, num_merges, progress=report)
+    if len(merges) < num_merges:
+        report(len(merges), len(merges))
+    return merges
 
 
 def merge_plainly(
