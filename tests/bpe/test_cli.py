@@ -2,6 +2,9 @@
 
 import io
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +55,8 @@ def test_command_saves_what_train_vocabulary_returns(
         ({"--output": "empty"}, "empty is a file"),
         ({"--workers": "0"}, "num_workers is 0"),
         ({"--special-token": ""}, "special token '' is no text"),
+        ({"--special-token": "\u00b6"}, "both spelled '\u00b6' in vocab.json"),
+        ({"--pattern": "cl100k_base"}, "no split pattern named 'cl100k_base'; use one of gpt2,"),
     ],
 )
 def test_mistakes_end_with_status_2_and_one_line(
@@ -70,7 +75,9 @@ def test_mistakes_end_with_status_2_and_one_line(
     options = {"corpus": str(corpus), "--vocab-size": "260", "--output": "out"} | change
     command = [options.pop("corpus"), *(part for item in options.items() for part in item)]
     assert main(command) == 2
-    last_line = capsys.readouterr().err.splitlines()[-1]
+    printed = capsys.readouterr().err
+    last_line = printed.splitlines()[-1]
+    assert "merge" not in printed  # what can be known before training is said before it
     assert last_line.startswith("train-bpe: error: ") and message in last_line
     assert not Path("out").exists()
 
@@ -92,6 +99,34 @@ def test_ctrl_c_ends_without_output(
     monkeypatch.setattr("bpe.cli.train_vocabulary", interrupt)
     assert main([str(corpus), "--vocab-size", "260", "--output", str(tmp_path / "out")]) == 130
     assert not (tmp_path / "out").exists()
+
+
+def train_in_a_shell(directory: Path, redirection: str, **environment: str) -> tuple[int, str, str]:
+    (directory / "u").write_text("caf\u00e9 caf\u00e9 " * 20, "utf-8")
+    result = subprocess.run(
+        f'"{sys.executable}" -m bpe.cli u --vocab-size 260 --output out {redirection}',
+        shell=True,
+        cwd=directory,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert bpe.Vocabulary.load(directory / "out")
+    return result.returncode, result.stdout, result.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="redirects as a POSIX shell does")
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", "| exec true"])
+def test_streams_that_are_closed_cause_no_traceback(tmp_path: Path, redirection: str) -> None:
+    code, _, err = train_in_a_shell(tmp_path, redirection)
+    assert (code, "Traceback" in err, "Error" in err) == (0, False, False)
+
+
+def test_text_that_stdout_cannot_spell_is_escaped(tmp_path: Path) -> None:
+    code, out, _ = train_in_a_shell(tmp_path, "", PYTHONIOENCODING="ascii")
+    assert code == 0
+    assert "'caf\\xe9'" in out
 
 
 class Clock:
@@ -129,6 +164,13 @@ def test_progress_is_one_bar_on_a_terminal() -> None:
     shown = show_a_stage(Terminal())
     assert shown.count("\r") == 100 and shown.count("\n") == 1 and shown.endswith("\n")
     assert "\r[###############...............] count   50% 50 of 100 in 5.5 s" in shown
+
+
+def test_bar_that_was_never_shown_leaves_no_line() -> None:
+    progress = StageProgress(terminal := Terminal(), clock=Clock())
+    progress("count", 0, 10)
+    progress.close()
+    assert terminal.getvalue() == ""
 
 
 def test_unfinished_bar_ends_its_line_when_closed() -> None:

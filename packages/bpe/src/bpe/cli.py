@@ -5,41 +5,39 @@ Progress goes to stderr, the result to stdout. A user's mistake ends with one li
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
+from bpe.counts import PretokenCounts
 from bpe.patterns import PATTERNS
 from bpe.progress import StageProgress
-from bpe.train import train_vocabulary
+from bpe.streams import repair_streams
+from bpe.train import train_vocabulary, vocabulary_from_counts
 from bpe.vocabulary import Vocabulary
+from bpe.vocabulary_files import spelled_vocab
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
+    repair_streams()
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="train-bpe: note: %(message)s")
-    progress = StageProgress()
     try:
-        _check_output(options.output, overwrite=options.overwrite)
-        vocabulary = train_vocabulary(
-            options.corpus,
-            options.vocab_size,
-            options.special_token,
-            pattern=options.pattern,
-            num_workers=options.workers,
-            progress=progress,
-        )
-        vocabulary.save(options.output)
+        vocabulary = _train(options)
+        print(_summarise(vocabulary, options.output), flush=True)
+    except BrokenPipeError:
+        # The reader of the summary has gone; the vocabulary is saved.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (OSError, ValueError) as error:
         print(f"train-bpe: error: {_describe(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ntrain-bpe: interrupted; nothing was written", file=sys.stderr)
         return 130
-    finally:
-        progress.close()
-    print(_summarise(vocabulary, options.output))
     return 0
 
 
@@ -71,11 +69,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _train(options: argparse.Namespace) -> Vocabulary:
+    _check_output(options.output, overwrite=options.overwrite)
+    _check_spelling(options.special_token)
+    with closing(StageProgress()) as progress:
+        vocabulary = train_vocabulary(
+            options.corpus,
+            options.vocab_size,
+            options.special_token,
+            pattern=options.pattern,
+            num_workers=options.workers,
+            progress=progress,
+        )
+    vocabulary.save(options.output)
+    return vocabulary
+
+
 def _check_output(output: Path, *, overwrite: bool) -> None:
     if output.exists() and not output.is_dir():
         raise ValueError(f"{output} is a file; --output needs a directory")
     if output.exists() and any(output.iterdir()) and not overwrite:
         raise ValueError(f"{output} is not empty; pass --overwrite or another --output")
+
+
+def _check_spelling(special_tokens: Sequence[str]) -> None:
+    """Refuse what vocab.json has no room for, before hours of training."""
+    num_tokens = 256 + len(special_tokens)
+    unmerged = vocabulary_from_counts(PretokenCounts(), num_tokens, special_tokens)
+    spelled_vocab(unmerged.tokens, unmerged.special_tokens)
 
 
 def _describe(error: OSError | ValueError) -> str:

@@ -28,6 +28,7 @@ class StageProgress:
         self._kind = "bar" if self._stream.isatty() else "line"
         self._stage: str | None = None
         self._started = self._shown = 0.0
+        self._is_line_open = False
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Show that `done` of `total` is done; the last report of a stage is always shown."""
@@ -44,9 +45,9 @@ class StageProgress:
 
     def close(self) -> None:
         """End the line of a bar that was left unfinished."""
-        if self._stage is not None and self._kind == "bar":
+        if self._is_line_open:
             self._stream.write("\n")
-        self._stage = None
+        self._stage, self._is_line_open = None, False
 
     def _show(self, done: int, total: int, *, seconds: float) -> None:
         share = done / total if total else 1.0
@@ -54,6 +55,7 @@ class StageProgress:
         if self._kind == "bar":
             filled = round(share * _BAR_WIDTH)
             self._stream.write(f"\r[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] {text}")
+            self._is_line_open = True
         else:
             self._stream.write(f"{text}\n")
         self._stream.flush()
