@@ -56,6 +56,34 @@ def test_open_maps_the_ids(path: Path) -> None:
         token_file.tokens[0] = 1
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "text.json"])
+def test_a_sidecar_replaces_no_other_file(tokenizer: Tokenizer, tmp_path: Path, name: str) -> None:
+    other = tmp_path / name
+    other.write_text('{"version": "1.0"}' if name == "tokenizer.json" else "plain text")
+    content = other.read_bytes()
+    with pytest.raises(ValueError, match=rf"{name} is there already and no sidecar"):
+        tokenizer.encode_file(other, other.with_suffix(".npy"))
+    assert other.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [other]
+
+
+def test_an_older_token_file_is_replaced(path: Path, tokenizer: Tokenizer) -> None:
+    change_sidecar(path, version=0)
+    tokenizer.encode_file(path.parent / "text.txt", path)
+    TokenFile.open(path).check_hash()
+
+
+def test_a_token_file_that_cannot_be_written_is_called_by_its_own_name(
+    tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    (tmp_path / "folder.npy").mkdir()
+    (tmp_path / "text.txt").write_text("text")
+    for path in (tmp_path / "nowhere" / "x.npy", tmp_path / "folder.npy"):
+        with pytest.raises(OSError, match="Errno") as error:
+            tokenizer.encode_file(tmp_path / "text.txt", path)
+        assert error.value.filename == str(path)
+
+
 def test_documents_start_behind_end_of_text(path: Path) -> None:
     assert TokenFile.open(path).document_starts().tolist() == [0, 4]
 

@@ -4,6 +4,7 @@ Stage: ids -> *token file* -> batches. A token file is a `.npy` of ids, opened a
 a JSON sidecar that says which tokenizer made it. Not here: encoding.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -64,9 +65,9 @@ class TokenFile:
 
         Raises:
             FileNotFoundError: the `.npy` or its sidecar is missing.
-            ValueError: malformed, of another format or version, or the two parts disagree.
+            ValueError: malformed, of another name, format or version, or the two parts disagree.
         """
-        path = Path(path)
+        path = _require_npy(path)
         sidecar = sidecar_path(path)
         for part in (path, sidecar):
             if not part.is_file():
@@ -158,19 +159,24 @@ class TokenFileWriter:
         dtype: of the ids.
 
     Raises:
-        ValueError: the name does not end in `.npy`.
+        ValueError: the name does not end in `.npy`, or the sidecar would replace another file.
     """
 
     def __init__(self, path: str | Path, *, dtype: np.dtype) -> None:
-        self.path = Path(path)
-        if self.path.suffix != ".npy":
-            raise ValueError(f"a token file is named *.npy, got {self.path}; choose such a name")
+        self.path = _require_npy(path)
+        _require_replaceable(sidecar_path(self.path))
         self.num_tokens = 0
         self._dtype = _stored(dtype.name)
         self._part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
 
     def __enter__(self) -> "TokenFileWriter":
-        self._file = self._part.open("wb")
+        if self.path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a directory", str(self.path))
+        try:
+            self._file = self._part.open("wb")
+        except OSError as error:
+            error.filename = str(self.path)  # the name that the user knows
+            raise
         self._header_bytes = self._write_header()
         return self
 
@@ -255,6 +261,28 @@ def sidecar_path(path: Path) -> Path:
     'train.json'
     """
     return path.with_suffix(".json")
+
+
+def _require_npy(path: str | Path) -> Path:
+    path = Path(path)
+    if path.suffix != ".npy":
+        raise ValueError(f"a token file is named *.npy, got {path}; choose such a name")
+    return path
+
+
+def _require_replaceable(sidecar: Path) -> None:
+    """Refuse to put a sidecar in the place of another file: a tokenizer.json, or the source."""
+    try:
+        is_sidecar = json.loads(sidecar.read_text("utf-8"))["format"] == FORMAT
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError, TypeError):
+        is_sidecar = False
+    if not is_sidecar:
+        raise ValueError(
+            f"{sidecar} is there already and no sidecar of a token file, but would be replaced by "
+            "one; choose another name for the token file, or remove it"
+        )
 
 
 def _stored(dtype_name: str) -> np.dtype:
