@@ -1,10 +1,13 @@
 """The commands: results on stdout, progress on stderr, one line and exit code 2 for a mistake."""
 
 import io
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tokenizer import TokenFile, Tokenizer, cli
@@ -106,8 +109,12 @@ def test_convert_writes_the_other_formats(run: Run, directory: Path) -> None:
         ("encode {d}/tokenizer {d}/text.txt --text a", "one or the other"),
         ("encode {d}/tokenizer --output {d}/o.npy", "name at least one"),
         ("encode {d}/tokenizer --nonsense", "--nonsense"),
+        ("encode {d}/tokenizer {d}/text.txt --output {d}/no/o.npy", "no/o.npy: No such file"),
         ("decode {d}/tokenizer {d}/o.npy", "o.npy is missing"),
+        ("decode {d}/tokenizer {d}/text.txt", "named *.npy"),
+        ("decode {d}/tokenizer .", "named *.npy"),
         ("inspect {d}/tokenizer {d}/empty.txt", "empty.txt is empty"),
+        ("convert {d}/tokenizer {d}/no/x.json", "no/x.json: No such file"),
         ("inspect {d}/tokenizer --longest -1", "at least 0"),
         ("convert {d}/x.tiktoken {d}/y", "name a split pattern"),
     ],
@@ -143,3 +150,51 @@ def test_decode_refuses_the_file_of_another_tokenizer(run: Run, directory: Path)
     code, _, err = run("decode", directory / "tokenizer", directory / "other.npy")
     assert code == 2
     assert other.fingerprint in err
+
+
+def test_decode_names_the_token_file_that_holds_an_unknown_id(run: Run, directory: Path) -> None:
+    path = directory / "text.npy"
+    run("encode", directory / "tokenizer", directory / "text.txt", "--output", path)
+    ids = np.load(path)
+    ids[3] = 60_000
+    np.save(path, ids)
+    code, out, err = run("decode", directory / "tokenizer", path)
+    assert (code, out) == (2, "")
+    assert "text.npy: id 60000 at position 3 is outside the vocabulary of 259" in err
+
+
+def run_in_a_shell(directory: Path, words: str, **environment: str) -> tuple[int, str, str]:
+    command, _, rest = words.partition(" ")
+    result = subprocess.run(
+        f'"{sys.executable}" -c "from tokenizer.cli import {command}; {command}()" {rest}',
+        shell=True,
+        cwd=directory,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return result.returncode, result.stdout, result.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="redirects as a POSIX shell does")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "encode tokenizer text.txt >&-",
+        "encode tokenizer <&-",
+        "encode tokenizer text.txt --output o.npy 2>&-",
+        "decode tokenizer <&-",
+        "inspect tokenizer text.txt >&- 2>&-",
+        "inspect tokenizer --longest 200 | exec true",
+    ],
+)
+def test_streams_that_are_closed_cause_no_traceback(directory: Path, words: str) -> None:
+    assert run_in_a_shell(directory, words)[::2] == (0, "")
+
+
+def test_text_that_stdout_cannot_spell_is_escaped(directory: Path) -> None:
+    Tokenizer({0: "\u00e9".encode()}, []).save(directory / "accent")
+    code, out, err = run_in_a_shell(directory, "inspect accent", PYTHONIOENCODING="ascii")
+    assert (code, err) == (0, "")
+    assert "'\\xe9'" in out

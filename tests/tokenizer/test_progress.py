@@ -29,6 +29,16 @@ def test_a_quick_stage_is_one_line() -> None:
     assert show(io.StringIO(), seconds_a_call=0.0).count("\n") == 1
 
 
+def test_an_unfinished_bar_ends_its_line_when_closed() -> None:
+    progress = Progress("encoding", stream=(terminal := Terminal()), clock=iter([0, 1]).__next__)
+    progress.close()
+    assert terminal.getvalue() == ""
+    progress(1, 2)
+    progress.close()
+    progress.close()
+    assert terminal.getvalue().endswith("(50%), 1 s\n")
+
+
 def test_a_terminal_shows_one_bar_in_place() -> None:
     shown = show(Terminal(), seconds_a_call=0.05)
     assert shown.count("\n") == 1

@@ -31,6 +31,7 @@ try:
     from bpe.files import sync_directory, write_atomically
     from bpe.huggingface import tokenizer_json
     from bpe.special_tokens import check_special_tokens
+    from bpe.streams import repair_streams
 except ImportError as error:
     if error.name is not None and error.name.partition(".")[0] != "bpe":
         raise  # something that bpe needs is missing, which its own message says best
@@ -41,6 +42,7 @@ __all__ = [
     "Pretokenizer",
     "Vocabulary",
     "check_special_tokens",
+    "repair_streams",
     "sync_directory",
     "tokenizer_json",
     "unspell",

@@ -8,10 +8,12 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
+from tokenizer._bpe import repair_streams
 from tokenizer.formats import load_vocabulary, save_vocabulary
 from tokenizer.progress import Progress
 from tokenizer.stats import PILE_BYTES, Measurement, estimate, longest_tokens, measure
@@ -69,6 +71,7 @@ def _parser(name: str, description: str) -> argparse.ArgumentParser:
 
 def _run(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], None]) -> None:
     """Run a command; a user's mistake is one line on stderr and exit code 2."""
+    repair_streams()
     try:
         command(parser.parse_args())
         sys.stdout.flush()
@@ -97,9 +100,9 @@ def _encode(arguments: argparse.Namespace) -> None:
         return
     if not arguments.files:
         raise ValueError("--output needs text files to encode; name at least one")
-    token_file = Tokenizer.load(arguments.tokenizer).encode_file(
-        arguments.files, arguments.output, progress=Progress("encoding")
-    )
+    tokenizer = Tokenizer.load(arguments.tokenizer)
+    with closing(Progress("encoding")) as progress:
+        token_file = tokenizer.encode_file(arguments.files, arguments.output, progress=progress)
     info = token_file.info
     print(
         f"{token_file.path}: {info.num_tokens:,} ids of {info.dtype} in {info.num_documents:,} "
@@ -133,6 +136,7 @@ def _decode(arguments: argparse.Namespace) -> None:
     else:
         token_file = TokenFile.open(arguments.ids)
         token_file.check_tokenizer(tokenizer.fingerprint)
+        token_file.check_ids()
         ids = map(int, token_file.tokens)
     decoder = tokenizer.decoder()
     stdout = sys.stdout.buffer  # UTF-8 and its own line ends, whatever the terminal's settings
@@ -166,7 +170,8 @@ def _inspect(arguments: argparse.Namespace) -> None:
     for token_id, token in longest_tokens(tokenizer, count=arguments.longest):
         print(f"  {token_id:>8}  {len(token):>3} bytes  {token.decode(errors='replace')!r}")
     if arguments.file is not None:
-        measured = measure(tokenizer, arguments.file, progress=Progress("measuring"))
+        with closing(Progress("measuring")) as progress:
+            measured = measure(tokenizer, arguments.file, progress=progress)
         _print_measurement(measured, arguments.file, bytes_per_id=tokenizer.dtype.itemsize)
 
 

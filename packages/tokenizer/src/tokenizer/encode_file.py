@@ -30,7 +30,7 @@ def encode_file(
     if not num_bytes:
         raise ValueError(
             f"nothing to encode in {', '.join(map(str, paths)) or 'an empty list of files'}; "
-            "pass at least one file that is not empty"
+            "pass at least one regular file that is not empty"
         )
     num_done = num_documents = 0
     with TokenFileWriter(destination, dtype=tokenizer.dtype) as writer:

@@ -42,7 +42,7 @@ class Progress:
         self._is_terminal = self._stream.isatty()
         self._interval = _FRAME_SECONDS if self._is_terminal else _LINE_SECONDS
         self._started = self._last_shown = clock()
-        self._is_finished = False
+        self._is_finished = self._is_line_open = False
 
     def __call__(self, done: int, total: int) -> None:
         """Show the state, unless it was shown a moment ago; the last state is always shown."""
@@ -58,8 +58,16 @@ class Progress:
         )
         if self._is_terminal:
             bar = ("#" * round(share * _WIDTH)).ljust(_WIDTH, ".")
-            end = "\n" if is_last else ""
-            self._stream.write(f"\r{self._description} [{bar}] {state}{end}")
+            self._stream.write(f"\r{self._description} [{bar}] {state}")
+            self._is_line_open = True
         else:
             self._stream.write(f"{self._description}: {state}\n")
+        if is_last:
+            self.close()
         self._stream.flush()
+
+    def close(self) -> None:
+        """End the line of a bar, so that what is written next has one of its own."""
+        if self._is_line_open:
+            self._stream.write("\n")
+        self._is_line_open = False

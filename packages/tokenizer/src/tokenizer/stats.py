@@ -57,7 +57,7 @@ def measure(
     """
     total = path.stat().st_size
     if not total:
-        raise ValueError(f"{path} is empty; measure on a file with text")
+        raise ValueError(f"{path} is empty or no regular file; measure on a file with text")
     num_bytes = num_tokens = 0
     encoder = tokenizer.encoder()
     started = time.perf_counter()
