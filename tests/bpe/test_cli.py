@@ -53,6 +53,7 @@ def test_command_saves_what_train_vocabulary_returns(
         ({"--pattern": "("}, "split pattern '(' is not a valid regular expression"),
         ({"--output": "full"}, "full is not empty; pass --overwrite"),
         ({"--output": "empty"}, "empty is a file"),
+        ({"--output": "empty/within"}, "empty is a file"),
         ({"--workers": "0"}, "num_workers is 0"),
         ({"--special-token": ""}, "special token '' is no text"),
         ({"--special-token": "\u00b6"}, "both spelled '\u00b6' in vocab.json"),
@@ -80,6 +81,18 @@ def test_mistakes_end_with_status_2_and_one_line(
     assert "merge" not in printed  # what can be known before training is said before it
     assert last_line.startswith("train-bpe: error: ") and message in last_line
     assert not Path("out").exists()
+
+
+def test_directory_that_cannot_be_written_to_is_refused_before_training(
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)  # root may write anywhere
+    assert main([str(corpus), "--vocab-size", "260", "--output", str(tmp_path / "a" / "b")]) == 2
+    message = f"train-bpe: error: {tmp_path} is not yours to write to; pass another --output\n"
+    assert capsys.readouterr().err == message
 
 
 def test_overwrite_replaces_an_older_vocabulary(corpus: Path, tmp_path: Path) -> None:

@@ -86,8 +86,11 @@ def _train(options: argparse.Namespace) -> Vocabulary:
 
 
 def _check_output(output: Path, *, overwrite: bool) -> None:
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"{output} is a file; --output needs a directory")
+    nearest = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise ValueError(f"{nearest} is a file; --output needs a directory")
+    if not os.access(nearest, os.W_OK):
+        raise ValueError(f"{nearest} is not yours to write to; pass another --output")
     if output.exists() and any(output.iterdir()) and not overwrite:
         raise ValueError(f"{output} is not empty; pass --overwrite or another --output")
 
