@@ -63,10 +63,28 @@ def _where_equal(builder: Any, address: Any, byte: Any) -> Any:
     return _mask(builder, builder.icmp_unsigned("==", load(builder, address, _BYTES), wanted))
 
 
+def _where_one_of(builder: Any, address: Any, *bytes_: Any) -> Any:
+    block, found = load(builder, address, _BYTES), None
+    for byte in bytes_:
+        here = builder.icmp_unsigned("==", block, _splat(builder, byte, _BYTES))
+        found = here if found is None else builder.or_(found, here)
+    return _mask(builder, found)
+
+
+def _where_letter(builder: Any, address: Any) -> Any:
+    lower = builder.or_(load(builder, address, _BYTES), ir.Constant(_BYTES, [0x20] * BLOCK))
+    above = builder.sub(lower, ir.Constant(_BYTES, [ord("a")] * BLOCK))
+    return _mask(builder, builder.icmp_unsigned("<", above, ir.Constant(_BYTES, [26] * BLOCK)))
+
+
 where_equal = instruction(2, _where_equal)
 """where_equal(address, byte): which of the 64 bytes are `byte`?"""
 where_between = instruction(3, _where_between)
 """where_between(address, lowest, highest): which of the 64 bytes lie between the two, inclusive?"""
+where_one_of = instruction(5, _where_one_of)
+"""where_one_of(address, a, b, c, d): which of the 64 bytes are one of the four?"""
+where_letter = instruction(1, _where_letter)
+"""where_letter(address): which of the 64 bytes are ASCII letters?"""
 
 
 def _compress_bits(builder: Any, destination: Any, mask: Any, base: Any) -> Any:
