@@ -1,7 +1,6 @@
 """Counting: pieces, workers and files may be cut anywhere, the counts stay the same."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ import bpe
 from bpe.counts import _choose_num_workers
 from bpe.pieces import Piece, cut_files
 from bpe.reference import count_reference
-from bpe.workers import count_in_workers
+from bpe.workers import _Worker, count_in_workers
 
 SPECIAL = ("<a>", "<a><a>", "a b", " <", "aa")
 TEXTS = st.lists(st.sampled_from([*SPECIAL, *"ab <>'1!\n\u00e9\u6e2c\u3000"]), max_size=60).map(
@@ -47,6 +46,13 @@ def test_cuts_never_change_the_counts(
     special = SPECIAL[:num_special]
     counts = count_pieces(path, special, pattern, size)
     assert counts.by_pretoken == count_reference(text, special, pattern=pattern)
+
+
+def test_no_special_token_is_cut_in_two(tmp_path: Path) -> None:
+    path = tmp_path / "corpus"
+    path.write_bytes(b"x ya by z")  # a space is a border, but not the one within the special token
+    pieces = cut_files([path], ("a b",), cut_at_spaces=True, piece_bytes=1)
+    assert [piece.read_text() for piece in pieces] == ["x", " y", "a by", " z"]
 
 
 def test_pieces_cover_a_file_and_are_about_as_long_as_asked(tmp_path: Path) -> None:
@@ -104,35 +110,25 @@ def test_workers_need_no_main_guard(tmp_path: Path) -> None:
     assert (result.stdout.split(), result.stderr) == ([b"5400000", b"6"], b"")
 
 
-def start_counting(directory: Path) -> subprocess.Popen[bytes]:
-    """Count in another process; return once its two workers are at it."""
-    (directory / "corpus").write_bytes(b"low lower lowest \n" * 300_000)
+def test_workers_end_quietly_with_the_process_that_started_them(tmp_path: Path) -> None:
+    (tmp_path / "corpus").write_bytes(b"low lower lowest \n" * 300_000)
     program = "import bpe; bpe.count_pretokens(['corpus'] * 99, num_workers=2, progress=print)"
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", program],
-        cwd=directory,
+        cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        start_new_session=True,
     )
     assert process.stdout.readline().startswith(b"0 ")
-    assert process.stdout.readline()
-    return process
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals as a POSIX terminal does")
-def test_workers_end_quietly_with_the_process_that_started_them(tmp_path: Path) -> None:
-    process = start_counting(tmp_path)
+    assert process.stdout.readline()  # the workers are at it
     process.kill()
-    assert process.communicate(timeout=30)[1] == b""  # so all who hold the pipe have ended
+    assert process.communicate(timeout=30)[1] == b""  # so all who held the pipe have ended
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals as a POSIX terminal does")
-def test_ctrl_c_reaches_no_worker(tmp_path: Path) -> None:
-    process = start_counting(tmp_path)
-    os.killpg(process.pid, signal.SIGINT)
-    shown = process.communicate(timeout=30)[1]
-    assert shown.count(b"KeyboardInterrupt") == shown.count(b"Traceback") == 1
+@pytest.mark.skipif(os.name != "posix", reason="process groups are POSIX")
+def test_ctrl_c_reaches_no_worker() -> None:
+    with _Worker({"special_tokens": [], "pattern": bpe.GPT2}) as worker:
+        assert os.getpgid(worker._process.pid) != os.getpgid(0)
 
 
 def test_worker_that_dies_is_an_error_that_says_so(
