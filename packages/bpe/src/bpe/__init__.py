@@ -3,7 +3,7 @@
 from bpe.byte_spelling import byte_to_unicode
 from bpe.counts import PretokenCounts, count_documents, count_pretokens
 from bpe.merges import learn_merges
-from bpe.patterns import CL100K, GPT2, O200K, PATTERNS, resolve_pattern
+from bpe.patterns import CL100K, GPT2, LLAMA3, O200K, PATTERNS, QWEN2, resolve_pattern
 from bpe.pretokens import Pretokenizer
 from bpe.train import train_bpe, train_vocabulary, vocabulary_from_counts
 from bpe.unicode_classes import UNICODE_VERSION
@@ -12,8 +12,10 @@ from bpe.vocabulary import Vocabulary
 __all__ = [
     "CL100K",
     "GPT2",
+    "LLAMA3",
     "O200K",
     "PATTERNS",
+    "QWEN2",
     "UNICODE_VERSION",
     "PretokenCounts",
     "Pretokenizer",

@@ -27,6 +27,12 @@ As published first, and as HF tokenizers have it. Departure: tiktoken 0.14 keeps
 ends a text in one pretoken even where it holds newlines.
 """
 
+LLAMA3 = CL100K
+"""Llama 3 took over the pattern of cl100k as it was."""
+
+QWEN2 = CL100K.replace(r"\p{N}{1,3}", r"\p{N}")
+"""As cl100k, but each digit by itself."""
+
 _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 O200K = "|".join(
     [
@@ -41,7 +47,13 @@ O200K = "|".join(
 )
 """As cl100k, but a word also ends where its case rises, and contractions stay attached."""
 
-PATTERNS: dict[str, str] = {"gpt2": GPT2, "cl100k": CL100K, "o200k": O200K}
+PATTERNS: dict[str, str] = {
+    "gpt2": GPT2,
+    "cl100k": CL100K,
+    "o200k": O200K,
+    "llama3": LLAMA3,
+    "qwen2": QWEN2,
+}
 """The known split patterns by name. Each of them matches every character of any text."""
 
 

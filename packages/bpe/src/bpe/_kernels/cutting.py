@@ -16,8 +16,10 @@ from bpe._kernels.compiling import helper, inlined, kernel
 from bpe._kernels.machine import load8, load32, load64, min_signed, store32, store64
 from bpe._kernels.memory import address_of, zeros
 from bpe._kernels.scanning_gpt2 import FARTHEST, scan_gpt2
+from bpe._kernels.scanning_o200k import scan_o200k
+from bpe._kernels.scanning_words import scan_cl100k, scan_qwen2
 from bpe._kernels.special_search import SpecialTable, find_special
-from bpe.patterns import GPT2, resolve_pattern
+from bpe.patterns import CL100K, GPT2, O200K, QWEN2, resolve_pattern
 
 BATCH_TOKENS = 1 << 13
 """Tokens a batch, nearly: 32 KB of ends, which stay in the nearest caches."""
@@ -145,7 +147,35 @@ def cut_by_gpt2(state):
     return _finish_batch(state)
 
 
-_KERNELS = {GPT2: cut_by_gpt2}
+@kernel
+def cut_by_cl100k(state):
+    """As `cut_by_gpt2`, for cl100k and Llama 3."""
+    _begin_batch(state)
+    while _find_text(state):
+        _take_ends(state, scan_cl100k(*_text(state)))
+    return _finish_batch(state)
+
+
+@kernel
+def cut_by_qwen2(state):
+    """As `cut_by_gpt2`, for Qwen 2."""
+    _begin_batch(state)
+    while _find_text(state):
+        _take_ends(state, scan_qwen2(*_text(state)))
+    return _finish_batch(state)
+
+
+@kernel
+def cut_by_o200k(state):
+    """As `cut_by_gpt2`, for o200k."""
+    _begin_batch(state)
+    while _find_text(state):
+        _take_ends(state, scan_o200k(*_text(state)))
+    return _finish_batch(state)
+
+
+# By regex source, as that is what vocabularies keep; Llama 3 has the source of cl100k.
+_KERNELS = {GPT2: cut_by_gpt2, CL100K: cut_by_cl100k, QWEN2: cut_by_qwen2, O200K: cut_by_o200k}
 
 
 @inlined
