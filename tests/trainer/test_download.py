@@ -160,6 +160,16 @@ def test_host_without_a_validator_starts_over(host: Host, tmp_path: Path):
     assert (record.sha256, record.checked) == (SHA256, False)
 
 
+def test_a_cut_download_is_not_called_done(
+    host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    host.cuts = [3_000_000]
+    fetch(host.url, tmp_path / "file.txt", reporter=Reporter(mode="lines"))
+    done = [line for line in capsys.readouterr().err.splitlines() if "done in" in line]
+    assert len(done) == 2  # the second attempt, and the check
+    assert all("100%" in line for line in done)
+
+
 def test_host_that_always_cuts_at_the_same_byte_is_given_up(host: Host, tmp_path: Path):
     host.ranges = False
     host.cuts = [3_000_000] * 100

@@ -201,8 +201,8 @@ class _Download:
             f"download {self.destination.name}", total=total, unit="bytes"
         ) as s:
             received = self._copy(answer, start, s)
-        if total is not None and received < total:
-            raise _InterruptedError(f"the answer ended at {_size(received)} of {_size(total)}")
+            if total is not None and received < total:
+                raise _InterruptedError(f"the answer ended at {_size(received)} of {_size(total)}")
         return validator
 
     def _copy(self, answer: HttpAnswer, start: int, stage: Stage) -> int:
