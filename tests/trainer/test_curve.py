@@ -166,3 +166,10 @@ def test_smoothing_reduces_noise() -> None:
     noisy = [(float(step), 1.0 + (-1) ** step) for step in range(1000)]
     middle = [loss for _, loss in smooth(noisy)[100:900]]
     assert max(middle) - min(middle) < 0.1
+
+
+@pytest.mark.parametrize("num_points", [8, 40])
+def test_smoothing_averages_however_few_the_points(num_points: int) -> None:
+    noisy = [(float(10 * i), 1.0 + (-1) ** i) for i in range(num_points)]
+    middle = [loss for _, loss in smooth(noisy)[2:-2]]
+    assert max(middle) - min(middle) < 1
