@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.command_line import parse_evaluate, parse_generate, parse_train
+from trainer.command_line import parse_evaluate, parse_generate, parse_prepare, parse_train
 from trainer.presets import config_to_toml, load_config, load_preset
 from trainer.run_directory import create_run
 
@@ -156,6 +156,18 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for words in ("tinystories-cpu", "--training.max-steps", "--resume RUN|auto", "Peak learning"):
         assert words in text
+
+
+def test_prepare_takes_the_options_of_train_but_makes_no_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert parse_prepare(["owt", "--tokenizer.vocab-size", "300"]).config.preset == "owt"
+    for arguments in (["--run-dir", "x"], ["--resume", "auto"]):
+        with pytest.raises(ValueError, match="prepare makes no run"):
+            parse_prepare(arguments)
+    with pytest.raises(SystemExit):
+        parse_prepare(["--help"])
+    assert "train no model" in capsys.readouterr().out
 
 
 def test_generate_and_evaluate_have_sane_defaults() -> None:

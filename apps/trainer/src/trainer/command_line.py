@@ -44,6 +44,16 @@ Presets: {presets}.
   train --resume auto                go on with the newest run of the preset"""
 
 
+_PREPARE_DESCRIPTION = """Train the tokenizer and write the token files, as `train` would; train no model.
+
+PRESET, the first argument, and all options are those of `train`, which then finds the data ready.
+Presets: {presets}.
+
+  prepare                            quickstart: Python's own source, no network
+  prepare --corpus.train a.txt --tokenizer.vocab-size 1000         your own text
+  prepare tinystories                downloads TinyStories, announced before"""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainRequest:
     """What the command line asked for."""
@@ -88,7 +98,24 @@ class _Arguments:
     logging: LoggingConfig
 
 
-def parse_train(argv: Sequence[str], *, prog: str = "train") -> TrainRequest:
+def parse_prepare(argv: Sequence[str]) -> TrainRequest:
+    """Parse the command line of `prepare`: that of `train`, as far as it makes sense without a run.
+
+    Raises:
+        ValueError: see `parse_train`; or an option that is about a run.
+    """
+    request = parse_train(argv, prog="prepare", description=_PREPARE_DESCRIPTION)
+    if request.run_dir is not None or request.resume or request.note is not None:
+        raise ValueError(
+            "prepare makes no run, so it takes neither --run-dir nor --resume; name a preset or "
+            "files, or use train"
+        )
+    return request
+
+
+def parse_train(
+    argv: Sequence[str], *, prog: str = "train", description: str = _DESCRIPTION
+) -> TrainRequest:
     """Parse the command line of `train`.
 
     Raises:
@@ -109,7 +136,7 @@ def parse_train(argv: Sequence[str], *, prog: str = "train") -> TrainRequest:
         default=_arguments_from(_with_files(base, peeked.train)),
         args=list(argv),
         prog=prog,
-        description=_DESCRIPTION.format(presets=", ".join(preset_names())),
+        description=description.format(presets=", ".join(preset_names())),
     )
     if saved_run is None and arguments.preset != base.preset:
         load_preset(arguments.preset)  # raises where there is none
