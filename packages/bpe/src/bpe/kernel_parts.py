@@ -6,7 +6,7 @@ Numba, so do it where a kernel is about to run, not before.
 """
 
 from bpe._kernels.compiling import announced, are_ready, helper, inlined, kernel
-from bpe._kernels.cutting import BATCH_TOKENS, SPARE_ENDS, Cutter, Cutting
+from bpe._kernels.cutting import BATCH_TOKENS, SPARE_ENDS, Cutter, Cutting, cut_kernel
 from bpe._kernels.machine import (
     GOLDEN,
     PRIME,
@@ -32,6 +32,8 @@ from bpe._kernels.machine import (
     trailing_zeros,
 )
 from bpe._kernels.memory import address_of, zeroed, zeros
+from bpe._kernels.regex_cutting import RegexCutter, cutter_for
+from bpe._kernels.validating import first_malformed
 from bpe._kernels.vectors import copy16, fill16, narrow16
 
 __all__ = [
@@ -42,13 +44,17 @@ __all__ = [
     "WORD",
     "Cutter",
     "Cutting",
+    "RegexCutter",
     "address_of",
     "announced",
     "are_ready",
     "choose",
     "copy16",
     "count_ones",
+    "cut_kernel",
+    "cutter_for",
     "fill16",
+    "first_malformed",
     "helper",
     "inlined",
     "keep_scalar",
