@@ -22,8 +22,10 @@ def byte_to_unicode() -> dict[int, str]:
 
 
 @cache
-def _unicode_to_byte() -> dict[str, int]:
-    return {character: byte for byte, character in byte_to_unicode().items()}
+def _latin_1_by_spelling() -> dict[int, int]:
+    """For `str.translate`: to the Latin-1 character with the number of the byte, or to none."""
+    no_byte = dict.fromkeys(range(256), 0xFFFF)
+    return no_byte | {ord(character): byte for byte, character in byte_to_unicode().items()}
 
 
 def spell(token: bytes) -> str:
@@ -32,7 +34,7 @@ def spell(token: bytes) -> str:
     >>> spell(b" the\n")
     '\u0120the\u010a'
     """
-    return "".join(map(byte_to_unicode().__getitem__, token))
+    return token.decode("latin-1").translate(byte_to_unicode())  # Latin-1 numbers as bytes
 
 
 def unspell(spelled: str) -> bytes:
@@ -42,9 +44,9 @@ def unspell(spelled: str) -> bytes:
         ValueError: a character that spells no byte.
     """
     try:
-        return bytes(map(_unicode_to_byte().__getitem__, spelled))
-    except KeyError as error:
-        character = error.args[0]
+        return spelled.translate(_latin_1_by_spelling()).encode("latin-1")
+    except UnicodeEncodeError as error:
+        character = spelled[error.start]
         raise ValueError(
             f"token {spelled!r} holds {character!r} (U+{ord(character):04X}), which is not in "
             "GPT-2's byte alphabet; list it as a special token if it is one"

@@ -192,6 +192,9 @@ class Vocabulary:
                 )
 
     def _check_merges(self) -> None:
+        ids = self.ids
+        if all(a in ids and b in ids and a + b in ids for a, b in self.merges):
+            return
         for rank, (left, right) in enumerate(self.merges):
             for token in (left, right, left + right):
                 if token not in self.ids:

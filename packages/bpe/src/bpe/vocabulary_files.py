@@ -5,7 +5,7 @@ Stage: vocabulary <-> *files*. The two files are GPT-2's: tokens in the byte spe
 """
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bpe.byte_spelling import spell, unspell
@@ -61,20 +61,21 @@ def parse_vocab(path: Path, *, special_tokens: tuple[str, ...]) -> dict[int, byt
     return tokens
 
 
-def parse_merges(path: Path, *, known_tokens: Collection[bytes]) -> list[tuple[bytes, bytes]]:
+def parse_merges(path: Path, *, known_tokens: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
     """Read merges.txt, with or without its header line.
 
     Raises:
         ValueError: malformed content, named by line.
     """
     lines = read_text(path).split("\n")  # splitlines() would also cut at U+0085 and its like
+    by_spelling = {spell(token): token for token in known_tokens}
     merges: list[tuple[bytes, bytes]] = []
     for number, line in enumerate(lines, start=1):
         line = line.removesuffix("\r")
         if (number == 1 and line.startswith("#version")) or (number == len(lines) and not line):
             continue
         try:
-            merges.append(_parse_merge(line, known_tokens))
+            merges.append(_parse_merge(line, by_spelling))
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from error
     return merges
@@ -128,15 +129,19 @@ def _check_id(token_id: object) -> int:
     return token_id
 
 
-def _parse_merge(line: str, known_tokens: Collection[bytes]) -> tuple[bytes, bytes]:
-    parts = line.split(" ")
-    if len(parts) != 2 or not all(parts):
+def _parse_merge(line: str, by_spelling: Mapping[str, bytes]) -> tuple[bytes, bytes]:
+    left, _, right = line.partition(" ")
+    if not left or not right or " " in right:
         raise ValueError(f"{line!r} is not a merge; two tokens with one space between are needed")
-    left, right = unspell(parts[0]), unspell(parts[1])
-    for token in (left, right, left + right):
-        if token not in known_tokens:
-            raise ValueError(f"merge {line!r} needs {spell(token)!r}, which the vocabulary lacks")
-    return left, right
+    try:
+        merge = by_spelling[left], by_spelling[right]
+        by_spelling[left + right]
+    except KeyError as error:
+        unspell(error.args[0])  # raises where that is no spelling at all
+        raise ValueError(
+            f"merge {line!r} needs {error.args[0]!r}, which the vocabulary lacks"
+        ) from None
+    return merge
 
 
 def _line_of_key(text: str, key: str) -> int:
