@@ -200,6 +200,29 @@ def test_generate_streams_the_same_text_for_the_same_seed(run: Run, corpus: Path
     assert run("generate", *greedy)[1] == run("generate", *greedy, "--no-cache")[1]
 
 
+def test_what_generate_notes_does_not_interrupt_the_text(run: Run, corpus: Path) -> None:
+    run("train", "--corpus.train", corpus, *TINY, "--run-dir", "x")
+    command = ["import sys; from trainer.cli import generate; sys.stderr = sys.stdout; generate()"]
+    command += ["x", "--prompt", "the cat " * 20, "--max-tokens", "40", "--temperature", "5"]
+    process = subprocess.run([sys.executable, "-c", *command], capture_output=True, check=True)
+    first, *_, last, end = process.stdout.decode().split("\n")
+    assert "only its tail is used" in first
+    assert last == "the context of 16 tokens is full: going on from the last 8"
+    assert end == ""
+
+
+def test_a_sample_is_printed_line_by_line_as_it_is(
+    run: Run, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    prompt = "    the cat sat on a mat that was as long as this line is wide"
+    code, out, _ = run(
+        "train", "--corpus.train", corpus, *TINY, "--evaluation.sample-prompt", prompt
+    )
+    assert code == 0
+    assert f"\n{prompt}" in out
+
+
 def test_evaluate_agrees_with_the_summary(run: Run, corpus: Path) -> None:
     run("train", "--corpus.train", corpus, *TINY, "--run-dir", "x")
     code, out, err = run("evaluate", "x", "--json", "--batch-size", 3)
@@ -216,7 +239,9 @@ def test_print_config_shows_what_would_run_and_runs_nothing(run: Run) -> None:
     code, out, _ = run("train", "--print-config", "--training.max-steps", 77)
     assert code == 0
     assert "max_steps = 77" in out
+    assert run("prepare", "--print-config", "--training.max-steps", 77)[1] == out
     assert not Path("runs").exists()
+    assert not Path("data").exists()
 
 
 def _bad_files(tmp_path: Path) -> Iterator[tuple[list[object], str]]:
@@ -443,6 +468,7 @@ def test_quickstart_trains_on_the_interpreters_own_source(tmp_path: Path) -> Non
     assert "left out" in process.stdout + process.stderr
     for predictor in ("this model", "xz -9", "unigram", "bigram"):
         assert predictor in process.stdout
+    assert "\nclass Parser:\n    def __init__(self" in process.stdout
     summary = json.loads((tmp_path / "runs/quickstart-001/summary.json").read_text())
     assert summary["validation_loss"] < np.log(2048)
     token_file = next((tmp_path / "data").glob("*/tokens/*.npy"))

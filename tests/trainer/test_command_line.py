@@ -167,7 +167,7 @@ def test_prepare_takes_the_options_of_train_but_makes_no_run(
             parse_prepare(arguments)
     with pytest.raises(SystemExit):
         parse_prepare(["--help"])
-    assert "train no model" in capsys.readouterr().out
+    assert "but train no model" in capsys.readouterr().out
 
 
 def test_generate_and_evaluate_have_sane_defaults() -> None:

@@ -69,11 +69,15 @@ def _train(argv: list[str]) -> int:
 
 
 def _prepare(argv: list[str]) -> int:
-    from trainer.command_line import parse_train
+    from trainer.command_line import parse_prepare
     from trainer.prepare import prepare as prepare_data
+    from trainer.presets import config_to_toml
     from trainer.progress import Reporter
 
-    request = parse_train(argv, prog="prepare")
+    request = parse_prepare(argv)
+    if request.print_config:
+        print(config_to_toml(request.config), end="")
+        return 0
     data = prepare_data(request.config, reporter=Reporter())
     for note in data.notes:
         print(f"note: {note}")
@@ -94,6 +98,7 @@ def _generate(argv: list[str]) -> int:
     loaded, reporter = load_run(request.run, device=request.device), Reporter()
     for reason in loaded.skipped:
         reporter.say(f"skipped {reason}")
+    notes: list[str] = []
     pieces = generate_text(
         loaded.model,
         loaded.tokenizer,
@@ -104,13 +109,19 @@ def _generate(argv: list[str]) -> int:
         top_k=request.top_k,
         seed=request.seed,
         use_cache=request.cache,
-        on_note=reporter.say,
+        on_note=notes.append,
     )
+    num_early = len(notes)
+    for note in notes:
+        reporter.say(note)
     sys.stdout.write(request.prompt)
     for piece in pieces:
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")
+    sys.stdout.flush()
+    for note in notes[num_early:]:  # not in the middle of the text
+        reporter.say(note)
     return 0
 
 

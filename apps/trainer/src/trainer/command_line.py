@@ -44,7 +44,7 @@ Presets: {presets}.
   train --resume auto                go on with the newest run of the preset"""
 
 
-_PREPARE_DESCRIPTION = """Train the tokenizer and write the token files, as `train` would; train no model.
+_PREPARE_DESCRIPTION = """Make tokenizer and token files as `train` would, but train no model.
 
 PRESET, the first argument, and all options are those of `train`, which then finds the data ready.
 Presets: {presets}.

@@ -134,10 +134,10 @@ def print_summary(summary: Summary, console: Console) -> None:
     facts.add_row("loss curve", summary.curve)
     console.print(facts)
     for note in summary.notes:
-        console.print(f"note: {note}", markup=False, highlight=False)
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     if summary.sample:
         console.rule("sample")
-        console.print(summary.sample, markup=False, highlight=False)
+        console.print(summary.sample, markup=False, highlight=False, soft_wrap=True)
 
 
 def _comparison_table(summary: Summary) -> Table:
