@@ -1,6 +1,7 @@
-"""Each layer equals its torch counterpart, gradients included.
+"""Each layer equals its torch counterpart: what it returns, and how it starts.
 
-float64 to 1e-10; float32 to 1e-5 and bfloat16 to 2e-2, both relative to the largest value.
+float64 to 1e-10, float32 to 1e-5 and bfloat16 to 2e-2, all relative to the largest value. Gradients
+by every input and weight are in `nn_layers/test_gradients.py`, leading axes in `test_shapes.py`.
 """
 
 import math
@@ -56,7 +57,7 @@ def test_linear(dtype: torch.dtype) -> None:
     _assert_equal(layer(x), F.linear(x, layer.weight))
     assert set(layer.state_dict()) == {"weight"}
     if dtype == torch.float64:
-        assert torch.autograd.gradcheck(lambda w, x: x @ w.T, (layer.weight, x))
+        assert torch.autograd.gradcheck(layer, (x,))
 
 
 def test_linear_starts_as_a_cut_normal() -> None:
@@ -67,14 +68,18 @@ def test_linear_starts_as_a_cut_normal() -> None:
     assert abs(weight.mean().item()) < 0.01 * std
 
 
-def test_embedding() -> None:
-    layer, ids = Embedding(10, 4, dtype=torch.float64), torch.tensor([[1, 2], [1, 9]])
-    torch.testing.assert_close(layer(ids), F.embedding(ids, layer.weight))
+@DTYPES
+def test_embedding(dtype: torch.dtype) -> None:
+    layer, ids = Embedding(10, 4, dtype=dtype), torch.tensor([[1, 2], [1, 9]])
+    assert torch.equal(layer(ids), F.embedding(ids, layer.weight))
     layer(ids).sum().backward()
     assert layer.weight.grad[1].tolist() == [2.0] * 4
-    assert Embedding(300, 400).weight.std().item() == pytest.approx(0.9866, rel=0.01)
-    with pytest.raises(IndexError):
-        layer(torch.tensor([10]))
+
+
+def test_embedding_starts_as_a_cut_normal() -> None:
+    weight = Embedding(300, 400).weight
+    assert weight.abs().max() <= 3
+    assert weight.std().item() == pytest.approx(0.9866, rel=0.01)  # cut at 3 sigma
 
 
 @DTYPES
@@ -124,8 +129,9 @@ def test_swiglu(dtype: torch.dtype) -> None:
         assert torch.autograd.gradcheck(layer, (x,))
 
 
-def test_silu_feed_forward() -> None:
-    layer, x = SiLUFeedForward(6, 8, dtype=torch.float64), _random(2, 6)
+@DTYPES
+def test_silu_feed_forward(dtype: torch.dtype) -> None:
+    layer, x = SiLUFeedForward(6, 8, dtype=dtype), _random(2, 6, dtype=dtype)
     _assert_equal(layer(x), F.linear(F.silu(F.linear(x, layer.w1.weight)), layer.w2.weight))
 
 
@@ -139,11 +145,11 @@ def _complex_rotation(x: Tensor, positions: Tensor, theta: float) -> Tensor:
     return rearrange(torch.view_as_real(turned), "... j r -> ... (j r)")
 
 
-def test_rope() -> None:
+@DTYPES
+def test_rope(dtype: torch.dtype) -> None:
     rope = RotaryPositionalEmbedding(10000.0, 8, 32)
-    x, positions = _random(2, 3, 5, 8), torch.tensor([0, 3, 7, 8, 31])
-    expected = _complex_rotation(x, positions, 10000.0)
-    torch.testing.assert_close(rope(x, positions), expected, rtol=0, atol=1e-12)
+    x, positions = _random(2, 3, 5, 8, dtype=dtype), torch.tensor([0, 3, 7, 8, 31])
+    _assert_equal(rope(x, positions), _complex_rotation(x.double(), positions, 10000.0).to(dtype))
     assert torch.equal(rope(x, positions)[..., 0, :], x[..., 0, :])  # position 0 stays
     assert rope.state_dict() == {}
 
@@ -206,11 +212,12 @@ def test_a_query_that_may_look_nowhere_gets_zeros_and_no_nan() -> None:
     assert all(tensor.grad.isfinite().all() for tensor in (q, k, v))
 
 
+@DTYPES
 @pytest.mark.parametrize("attention", ["plain", "fused"])
-def test_multihead_self_attention(attention: str) -> None:
-    layer = MultiHeadSelfAttention(16, 4, attention=attention, dtype=torch.float64)
-    x = _random(2, 6, 16)
-    oracle = torch.nn.MultiheadAttention(16, 4, bias=False, batch_first=True, dtype=torch.float64)
+def test_multihead_self_attention(attention: str, dtype: torch.dtype) -> None:
+    layer = MultiHeadSelfAttention(16, 4, attention=attention, dtype=dtype)
+    x = _random(2, 6, 16, dtype=dtype)
+    oracle = torch.nn.MultiheadAttention(16, 4, bias=False, batch_first=True, dtype=dtype)
     with torch.no_grad():
         stacked = [layer.q_proj.weight, layer.k_proj.weight, layer.v_proj.weight]
         oracle.in_proj_weight.copy_(torch.cat(stacked))
@@ -248,10 +255,11 @@ def test_grouped_queries_equal_repeated_heads() -> None:
     _assert_equal(grouped(x), full(x))
 
 
+@DTYPES
 @pytest.mark.parametrize("norm", ["pre", "post", "none"])
-def test_transformer_block(norm: str) -> None:
+def test_transformer_block(norm: str, dtype: torch.dtype) -> None:
     config = ModelConfig(31, 12, 16, 2, 4, 24, norm=norm)
-    block, x = TransformerBlock(config, dtype=torch.float64), _random(2, 5, 16)
+    block, x = TransformerBlock(config, dtype=dtype), _random(2, 5, 16, dtype=dtype)
     if norm == "pre":
         middle = x + block.attn(F.rms_norm(x, (16,), eps=1e-5))
         expected = middle + block.ffn(F.rms_norm(middle, (16,), eps=1e-5))
@@ -264,8 +272,9 @@ def test_transformer_block(norm: str) -> None:
     _assert_equal(block(x), expected)
 
 
-def test_transformer_lm() -> None:
-    model, ids = TransformerLM(SMALL, dtype=torch.float64), torch.randint(31, (2, 12))
+@DTYPES
+def test_transformer_lm(dtype: torch.dtype) -> None:
+    model, ids = TransformerLM(SMALL, dtype=dtype), torch.randint(31, (2, 12))
     x = F.embedding(ids, model.token_embeddings.weight)
     for block in model.layers:
         x = block(x)
@@ -385,19 +394,3 @@ def test_autocast_trains() -> None:
     loss.backward()
     assert loss.dtype == torch.float32
     assert all(one.grad.dtype == torch.float32 for one in model.parameters())
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"num_heads": 3}, "do not divide"),
-        ({"num_kv_heads": 3}, "num_kv_heads"),
-        ({"d_ff": 0}, "d_ff is 0"),
-        ({"d_model": 12}, "even"),
-        ({"rope_theta": -1.0}, "rope_theta"),
-    ],
-)
-def test_impossible_models_are_refused(change: dict[str, object], message: str) -> None:
-    sizes = dict(vocab_size=31, context_length=12, d_model=16, num_layers=1, num_heads=4, d_ff=8)
-    with pytest.raises(ValueError, match=message):
-        ModelConfig(**{**sizes, **change})

@@ -18,6 +18,7 @@ from nn_layers.kv_cache import KVCache
 from nn_layers.linear import Linear
 from nn_layers.rms_norm import RMSNorm
 from nn_layers.rope import RotaryPositionalEmbedding
+from nn_layers.state_dict import split_stacked
 
 
 def scaled_dot_product_attention(
@@ -80,8 +81,10 @@ class MultiHeadSelfAttention(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.num_heads, self.num_kv_heads = num_heads, num_kv_heads or num_heads
-        if d_model % num_heads or num_heads % self.num_kv_heads:
+        self.num_heads = num_heads
+        self.num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        has_heads = num_heads > 0 and self.num_kv_heads > 0
+        if not has_heads or d_model % num_heads or num_heads % self.num_kv_heads:
             raise ValueError(
                 f"{num_heads} heads over {self.num_kv_heads} key heads do not divide "
                 f"d_model={d_model}; num_heads must divide d_model, num_kv_heads num_heads"
@@ -138,6 +141,14 @@ class MultiHeadSelfAttention(nn.Module):
             v = repeat(v, "... h s k -> ... (h g) s k", g=group)
         heads = self._attend(q, k, v, past=past)
         return self.output_proj(rearrange(heads, "... h t k -> ... t (h k)"))
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *rest: object
+    ) -> None:
+        """Load `qkv_proj`, where the projections are stacked in one, as well as the three."""
+        parts = {"q_proj": self.q_proj, "k_proj": self.k_proj, "v_proj": self.v_proj}
+        split_stacked(state_dict, prefix, "qkv_proj", parts)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _normalise(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         if self.q_norm is None or self.k_norm is None:

@@ -3,6 +3,7 @@
 Stage: configuration -> *model*. Impossible shapes are refused here, before a tensor is made.
 """
 
+import math
 from dataclasses import dataclass, fields
 from typing import Literal, get_args, get_origin
 
@@ -55,6 +56,8 @@ class ModelConfig:
             value = getattr(self, spec.name)
             if spec.type is int and (type(value) is not int or value < 1):
                 raise ValueError(f"{spec.name} is {value!r}, but must be a positive integer")
+            if spec.type is bool and type(value) is not bool:
+                raise ValueError(f"{spec.name} is {value!r}, but must be True or False")
             if get_origin(spec.type) is Literal and value not in get_args(spec.type):
                 choices = ", ".join(map(repr, get_args(spec.type)))
                 raise ValueError(f"{spec.name} is {value!r}, but must be one of {choices}")
@@ -66,11 +69,10 @@ class ModelConfig:
                 f"num_heads={self.num_heads} heads do not divide d_model={self.d_model}; "
                 "choose a divisor"
             )
-        if self.num_kv_heads is not None and (
-            self.num_kv_heads < 1 or self.num_heads % self.num_kv_heads
-        ):
+        kv_heads = self.kv_heads
+        if type(kv_heads) is not int or kv_heads < 1 or self.num_heads % kv_heads:
             raise ValueError(
-                f"num_kv_heads={self.num_kv_heads} does not divide num_heads={self.num_heads}; "
+                f"num_kv_heads={kv_heads} does not divide num_heads={self.num_heads}; "
                 "choose a divisor"
             )
         if self.position == "rope" and self.d_head % 2:
@@ -78,7 +80,7 @@ class ModelConfig:
                 f"rotary positions turn pairs, but the head width d_model / num_heads is "
                 f"{self.d_head}; make it even or use position='none'"
             )
-        if not self.rope_theta > 0:
+        if not 0 < self.rope_theta < math.inf:
             raise ValueError(f"rope_theta is {self.rope_theta}, but must be positive")
 
     @property
@@ -89,4 +91,4 @@ class ModelConfig:
     @property
     def kv_heads(self) -> int:
         """Key and value heads, whether or not they are grouped."""
-        return self.num_kv_heads or self.num_heads
+        return self.num_heads if self.num_kv_heads is None else self.num_kv_heads

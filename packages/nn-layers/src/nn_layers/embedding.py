@@ -41,6 +41,11 @@ class Embedding(nn.Module):
         """Return (..., d).
 
         Raises:
-            IndexError: an id is out of range (on CUDA torch reports it later).
+            IndexError: an id out of range; on CUDA torch reports one above later, none below 0.
         """
+        # Indexing counts negative ids from the end; asking a GPU first would wait for it.
+        if token_ids.device.type == "cpu" and (token_ids < 0).any():
+            raise IndexError(
+                f"token id {token_ids.min()} is negative; ids are 0 .. {len(self.weight) - 1}"
+            )
         return self.weight[token_ids]

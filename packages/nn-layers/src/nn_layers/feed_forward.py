@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from nn_layers.activations import silu
 from nn_layers.linear import Linear
+from nn_layers.state_dict import split_stacked
 
 
 class SwiGLU(nn.Module):
@@ -35,6 +36,13 @@ class SwiGLU(nn.Module):
     def forward(self, x: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """Return (..., d)."""
         return self.w2(silu(self.w1(x)) * self.w3(x))
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *rest: object
+    ) -> None:
+        """Load `w13`, where gate and up are stacked in one, as well as the two."""
+        split_stacked(state_dict, prefix, "w13", {"w1": self.w1, "w3": self.w3})
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 class SiLUFeedForward(nn.Module):

@@ -40,7 +40,14 @@ class KVCache:
         """Store one layer's new keys and values; return all of them, old and new.
 
         `length` moves on once all layers have stored theirs, by `advance`.
+
+        Raises:
+            ValueError: another number of sequences than the cache has room for.
         """
+        if len(keys) != self._shape[0]:
+            raise ValueError(
+                f"{len(keys)} sequences, but the cache has batch_size={self._shape[0]}"
+            )
         if self._keys[layer] is None:
             where = {"device": self._device or keys.device, "dtype": self._dtype or keys.dtype}
             self._keys[layer] = torch.zeros(self._shape, **where)

@@ -20,12 +20,17 @@ def cross_entropy(logits: Float[Tensor, "... v"], targets: Int[Tensor, "..."]) -
         () at least float32.
 
     Raises:
-        ValueError: there is nothing to average.
+        ValueError: logits and targets that do not belong together, or nothing to average.
 
     >>> import torch
     >>> cross_entropy(torch.zeros(2, 3, 10), torch.zeros(2, 3, dtype=torch.int64))
     tensor(2.3026)
     """
+    if targets.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"targets of shape {tuple(targets.shape)} do not fit logits of shape "
+            f"{tuple(logits.shape)}; give one target for each vector of logits"
+        )
     if targets.numel() == 0:
         raise ValueError("there are no targets to average over; give at least one")
     wide = at_least_float32(logits)

@@ -1,6 +1,7 @@
 """Scale each vector to unit root mean square, then by a learned gain."""
 
 import torch
+from einops import reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -36,5 +37,5 @@ class RMSNorm(nn.Module):
     def forward(self, x: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """Return (..., d) in the type of `x`."""
         wide = at_least_float32(x)
-        inverse_rms = torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + self.eps)
-        return (wide * inverse_rms * self.weight).to(x.dtype)
+        mean_square = reduce(wide.square(), "... d -> ... 1", "mean")
+        return (wide * torch.rsqrt(mean_square + self.eps) * self.weight).to(x.dtype)

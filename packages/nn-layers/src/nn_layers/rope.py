@@ -4,6 +4,7 @@ Stage: queries and keys -> *rotated queries and keys*. Tables of cosines and sin
 in float64 and are no part of the state dict. Source: Su et al. 2021 (RoFormer), arXiv:2104.09864.
 """
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -50,7 +51,7 @@ class RotaryPositionalEmbedding(nn.Module):
             raise ValueError(f"d_k is {d_k}, but rotations turn pairs; give a positive even width")
         if layout not in ("adjacent", "half"):
             raise ValueError(f"layout is {layout!r}, but must be 'adjacent' or 'half'")
-        if max_seq_len < 1 or not theta > 0:
+        if max_seq_len < 1 or not 0 < theta < math.inf:
             raise ValueError(
                 f"max_seq_len is {max_seq_len} and theta {theta}, but both must be positive"
             )
@@ -70,7 +71,14 @@ class RotaryPositionalEmbedding(nn.Module):
 
         Returns:
             (..., t, k) in the type of `x`.
+
+        Raises:
+            ValueError: `x` is not d_k wide.
         """
+        if x.shape[-1] != 2 * self.cos.shape[-1]:  # one pair would broadcast to any width
+            raise ValueError(
+                f"x is {x.shape[-1]} wide, but the tables are for d_k={2 * self.cos.shape[-1]}"
+            )
         wide = at_least_float32(x)
         cos, sin = (table[token_positions].to(wide.dtype) for table in (self.cos, self.sin))
         pattern = "... (j r) -> r ... j" if self.layout == "adjacent" else "... (r j) -> r ... j"

@@ -5,6 +5,7 @@ once, as token_embeddings.weight.
 """
 
 import torch
+from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -93,5 +94,5 @@ class TransformerLM(nn.Module):
         if self.ln_final is not None:
             x = self.ln_final(x)
         if self.lm_head is None:
-            return x @ self.token_embeddings.weight.T
+            return einsum(x, self.token_embeddings.weight, "... d, v d -> ... v")
         return self.lm_head(x)
