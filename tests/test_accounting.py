@@ -1,6 +1,9 @@
 """Accounting: the published figures, to the digit."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -82,12 +85,40 @@ def test_flops_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert "counter" in report["gpt2-small"]["convention"]
 
 
+def test_flops_command_takes_a_shape(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = "--vocab-size 10000 --context-length 256 --d-model 512 --num-layers 4 --num-heads 16"
+    flops_command([*sizes.split(), "--d-ff", "1344", "--num-kv-heads", "4", "--json"])
+    shape = ModelShape(
+        vocab_size=10_000,
+        context_length=256,
+        d_model=512,
+        num_layers=4,
+        num_heads=16,
+        d_ff=1344,
+        num_kv_heads=4,
+    )
+    report = json.loads(capsys.readouterr().out)
+    assert report["custom"]["parameters"] == count_parameters(shape).total
+
+
+def test_flops_command_ends_quietly_when_its_reader_has_gone() -> None:
+    code = "from accounting.cli import flops; flops([])"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["gpt2-smal"], "did you mean 'gpt2-small'"),
         (["--d-model", "8"], "missing: --vocab-size"),
+        (["--tie-embeddings"], "missing: --vocab-size"),
         (["gpt2-xl", "--d-model", "8"], "not both"),
+        (["gpt2-xl", "--num-kv-heads", "5"], "gpt2-xl) or a shape (--num-kv-heads), not both"),
+        (["gpt2-xl", "--feed-forward", "silu"], "not both"),
         (
             [
                 "--vocab-size",

@@ -58,7 +58,14 @@ def test_a_length_outside_the_context_is_refused(num_tokens: int) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"d_ff": 0}, {"num_heads": 5}, {"num_kv_heads": 4}, {"norm": "x"}, {"feed_forward": "x"}],
+    [
+        {"d_ff": 0},
+        {"num_heads": 5},
+        {"num_kv_heads": 4},
+        {"num_kv_heads": 2.0},
+        {"norm": "x"},
+        {"feed_forward": "x"},
+    ],
 )
 def test_impossible_shapes_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):

@@ -3,8 +3,9 @@
 import argparse
 import difflib
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from accounting.presets import PRESETS
 from accounting.report import describe, render
@@ -19,12 +20,18 @@ def flops(argv: Sequence[str] | None = None) -> None:
     try:
         shapes = _shapes(arguments)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"flops: error: {error}", file=sys.stderr)
         sys.exit(2)
     if arguments.json:
-        print(json.dumps({name: describe(shape) for name, shape in shapes.items()}, indent=2))
+        text = json.dumps({name: describe(shape) for name, shape in shapes.items()}, indent=2)
     else:
-        print(render(shapes))
+        text = render(shapes)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # The reader has gone, as `head` does. Nothing is left to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,32 +45,34 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "presets", nargs="*", metavar="PRESET", help=f"{', '.join(PRESETS)}; default: all"
     )
-    for name in _SIZES:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
-    parser.add_argument("--num-kv-heads", type=int, metavar="N", help="grouped-query attention")
-    parser.add_argument("--feed-forward", choices=("swiglu", "silu"), default="swiglu")
-    parser.add_argument("--tie-embeddings", action="store_true", help="head = embedding")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
+    # What is not given does not appear, so that `ModelShape` alone has the defaults.
+    shape = parser.add_argument_group("a shape of your own", argument_default=argparse.SUPPRESS)
+    for name in _SIZES:
+        shape.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
+    shape.add_argument("--num-kv-heads", type=int, metavar="N", help="grouped-query attention")
+    shape.add_argument("--feed-forward", choices=("swiglu", "silu"), help="default: swiglu")
+    shape.add_argument("--tie-embeddings", action="store_true", help="head = embedding")
     return parser
 
 
 def _shapes(arguments: argparse.Namespace) -> dict[str, ModelShape]:
-    given = {name: getattr(arguments, name) for name in _SIZES}
-    named = [name for name, value in given.items() if value is not None]
-    if not named:
+    given = {k: v for k, v in vars(arguments).items() if k not in ("presets", "json")}
+    if not given:
         return {name: _preset(name) for name in arguments.presets or PRESETS}
     if arguments.presets:
-        raise ValueError(f"give presets ({', '.join(arguments.presets)}) or sizes, not both")
-    missing = [f"--{name.replace('_', '-')}" for name in _SIZES if name not in named]
+        raise ValueError(
+            f"give presets ({', '.join(arguments.presets)}) or a shape ({_options(given)}), "
+            "not both"
+        )
+    missing = [name for name in _SIZES if name not in given]
     if missing:
-        raise ValueError(f"a shape needs all six sizes; missing: {', '.join(missing)}")
-    shape = ModelShape(
-        **given,
-        num_kv_heads=arguments.num_kv_heads,
-        feed_forward=arguments.feed_forward,
-        tie_embeddings=arguments.tie_embeddings,
-    )
-    return {"custom": shape}
+        raise ValueError(f"a shape needs all six sizes; missing: {_options(missing)}")
+    return {"custom": ModelShape(**given)}
+
+
+def _options(names: Iterable[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
 def _preset(name: str) -> ModelShape:

@@ -44,7 +44,8 @@ class ModelShape:
                 raise ValueError(f"{name} is {value!r}, but must be a positive integer")
         if self.d_model % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads} must divide d_model={self.d_model}")
-        if self.kv_heads < 1 or self.num_heads % self.kv_heads:
+        kv_heads = self.kv_heads
+        if type(kv_heads) is not int or kv_heads < 1 or self.num_heads % kv_heads:
             raise ValueError(
                 f"num_kv_heads={self.num_kv_heads} must divide num_heads={self.num_heads}"
             )
