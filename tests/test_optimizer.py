@@ -56,20 +56,40 @@ def test_adamw() -> None:
         torch.testing.assert_close(mine, other, rtol=1e-12, atol=0)
 
 
-def test_adamw_differs_from_the_textbook_by_a_bounded_amount() -> None:
-    lr, decay, eps = 1e-3, 0.1, 1e-8
+def _distance_from_the_textbook(*, steps: int, lr: float, eps: float, decay: float) -> float:
+    """Take the same steps with both, on gradients of +-1; return how far apart they end."""
     parameter = _parameters()[0]
     optimizer = AdamW([parameter], lr=lr, betas=(0.9, 0.95), eps=eps, weight_decay=decay)
     theta = parameter.detach().clone()
     moments = Moments(torch.zeros_like(theta), torch.zeros_like(theta))
-    steps, settings = 50, {"alpha": lr, "beta1": 0.9, "beta2": 0.95, "eps": eps, "decay": decay}
     for step in range(steps):
         _set_gradients([parameter], step)
+        parameter.grad.sign_()
+        settings = {"alpha": lr, "beta1": 0.9, "beta2": 0.95, "eps": eps, "decay": decay}
         theta = adamw_step(theta, parameter.grad, moments, **settings)
         optimizer.step()
-    # Decay before or after: lr * decay of one update, each at most a few lr long, a step.
-    bound = steps * 4 * lr * lr * decay
-    assert 0 < (parameter - theta).abs().max() < bound
+    return (parameter - theta).abs().max().item()
+
+
+@pytest.mark.parametrize("steps", [1, 50])
+def test_adamw_and_the_textbook_differ_by_when_they_decay(steps: int) -> None:
+    lr, decay = 1e-3, 0.1
+    distance = _distance_from_the_textbook(steps=steps, lr=lr, eps=0.0, decay=decay)
+    # A step: lr * decay of the update, which is at most lr long where all gradients are +-1.
+    assert 0 < distance <= steps * lr * decay * lr * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 50])
+def test_adamw_and_the_textbook_differ_by_where_they_add_eps(steps: int) -> None:
+    lr, eps = 1e-3, 1e-4
+    distance = _distance_from_the_textbook(steps=steps, lr=lr, eps=eps, decay=0.0)
+    # Step t: the textbook's eps is 1 / sqrt(1 - beta2^t) times as large beside a root of 1.
+    extra = [1 / math.sqrt(1 - 0.95**t) - 1 for t in range(1, steps + 1)]
+    assert 0 < distance <= lr * eps * sum(extra)
+
+
+def test_adamw_without_decay_and_eps_is_the_textbook() -> None:
+    assert _distance_from_the_textbook(steps=50, lr=1e-3, eps=0.0, decay=0.0) < 1e-14
 
 
 def test_the_textbook_by_hand() -> None:
@@ -146,6 +166,26 @@ def test_get_lr_cosine_schedule() -> None:
     assert rates[7:22] == sorted(rates[7:22], reverse=True)
 
 
+def test_schedules_at_their_borders() -> None:
+    borders = (0, 9, 10, 11, 29, 30, 31)
+    cosine = [lr_cosine_schedule(step, 2.0, 0.5, 10, 30) for step in borders]
+    linear = [lr_linear_schedule(step, 2.0, 0.5, 10, 30) for step in borders]
+    wsd = [lr_wsd_schedule(step, 2.0, 0.5, 10, 5, 15) for step in borders]
+    for rates in (cosine, linear, wsd):
+        assert rates[:3] == [0.0, 1.8, 2.0]
+        assert rates[4] > 0.5
+        assert rates[5:] == [0.5, 0.5]
+    assert (cosine[3] < 2.0, linear[3] < 2.0, wsd[3]) == (True, True, 2.0)
+    assert lr_wsd_schedule(15, 2.0, 0.5, 10, 5, 15) == 2.0
+    assert lr_wsd_schedule(16, 2.0, 0.5, 10, 5, 15) == pytest.approx(1.9)
+
+
+def test_schedules_without_a_warmup_start_at_the_peak() -> None:
+    assert lr_cosine_schedule(0, 2.0, 0.5, 0, 30) == 2.0
+    assert lr_linear_schedule(0, 2.0, 0.5, 0, 30) == 2.0
+    assert lr_wsd_schedule(0, 2.0, 0.5, 0, 5, 15) == 2.0
+
+
 @given(
     step=st.integers(0, 300),
     warmup=st.integers(0, 100),
@@ -197,6 +237,15 @@ def test_gradient_clipping(max_norm: float) -> None:
             torch.testing.assert_close(mine.grad, other.grad, rtol=1e-12, atol=0)
 
 
+def test_clipping_of_half_precision_measures_in_float32() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(100, dtype=torch.float16))
+    parameter.grad = torch.full((100,), 3e4, dtype=torch.float16)  # the norm is beyond float16
+    norm = clip_gradients_(parameter, 1.0)
+    assert norm.dtype == torch.float32
+    torch.testing.assert_close(norm.item(), 3e5, rtol=1e-3, atol=0)
+    torch.testing.assert_close(parameter.grad.float().norm().item(), 1.0, rtol=1e-2, atol=0)
+
+
 def test_clipping_without_gradients_measures_zero() -> None:
     assert clip_gradients_(_parameters(), 1.0).item() == 0
 
@@ -212,3 +261,9 @@ def test_matrices_decay_vectors_do_not_and_tied_ones_are_listed_once() -> None:
     decayed, plain = parameter_groups(model, weight_decay=0.1)
     assert (len(decayed["params"]), decayed["weight_decay"]) == (1, 0.1)
     assert (len(plain["params"]), plain["weight_decay"]) == (1, 0.0)
+
+
+@pytest.mark.parametrize("decay", [-0.1, math.nan])
+def test_groups_refuse_a_decay_out_of_range(decay: float) -> None:
+    with pytest.raises(ValueError, match="weight_decay is"):
+        parameter_groups(torch.nn.Linear(2, 2), weight_decay=decay)

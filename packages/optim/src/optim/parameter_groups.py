@@ -4,6 +4,8 @@ from typing import Any
 
 from torch import nn
 
+from optim.checks import require_at_least_zero
+
 
 def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
     """Return two optimizer groups: matrices with decay, vectors without.
@@ -23,8 +25,7 @@ def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str,
     >>> [(len(group["params"]), group["weight_decay"]) for group in groups]
     [(2, 0.0)]
     """
-    if weight_decay < 0:
-        raise ValueError(f"weight_decay is {weight_decay}, but must be >= 0")
+    require_at_least_zero(weight_decay=weight_decay)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
         raise ValueError("the model has no parameters that require gradients; unfreeze some")
