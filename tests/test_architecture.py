@@ -22,6 +22,12 @@ APPS = sorted(set(MEMBERS) - set(PACKAGES))
 PEERLESS = sorted(set(MEMBERS) - {"bench"})
 PEERS = {"gigatoken", "rustbpe", "sentencepiece", "tiktoken", "tokenizers", "transformers"}
 PICKLERS = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve"}
+# What torch has of its own that our layers and optimizers are: in tests they serve as oracles.
+TORCHS_OWN = re.compile(
+    r"Linear|Embedding(Bag)?|\w+Norm(\dd)?|\w*Softmax\w*|SiLU|GLU|\w+Loss|MultiheadAttention"
+    r"|Transformer\w+|linear|embedding(_bag)?|(layer|rms|group|batch|instance)_norm|\w*softmax"
+    r"|logsumexp|silu|glu|\w+_loss|\w*cross_entropy|clip_grad\w*"
+)
 TOP_LEVEL = {
     *("packages", "apps", "tests", "docs"),
     *("pyproject.toml", "requirements.lock", "README.md", "LICENSE", ".ci", ".gitignore"),
@@ -159,6 +165,15 @@ def test_no_member_saves_or_loads_by_torch(member: str) -> None:
     named = {ast.unparse(node) for path in _files(member) for node in _attributes(path)}
     named |= {name for path in _files(member) for name in _imports(path)}
     assert [name for name in named if re.fullmatch(r"torch(\.\w+)?\.(save|load)", name)] == []
+
+
+@pytest.mark.parametrize("package", ["nn_layers", "optim"])
+def test_no_package_uses_torchs_own_layers_losses_and_optimizers(package: str) -> None:
+    named = {ast.unparse(node) for path in _files(package) for node in _attributes(path)}
+    named |= {n for path in _files(package) for n in _imports(path) if n.startswith("torch.")}
+    own = {name for name in named if TORCHS_OWN.fullmatch(name.rpartition(".")[2])}
+    own |= {name for name in named if re.match(r"torch\.optim\.(?!Optimizer$)", name)}
+    assert own == set()
 
 
 @pytest.mark.parametrize("member", MEMBERS)
