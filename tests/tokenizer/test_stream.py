@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bpe import PATTERNS, Pretokenizer
 from tokenizer import Tokenizer
 from tokenizer.special_tokens import SpecialTokens
-from tokenizer.stream import PretokenStream, read_text_blocks
+from tokenizer.stream import TextStream, read_text_blocks
 
 SPECIALS = SpecialTokens({"<s>": 0, "<s><t>": 1, "><u>": 2, "abcd": 3, "bc": 4})
 # One character of each kind that a known pattern tells apart, and of each part of a special token.
@@ -30,19 +30,13 @@ def cut_whole(text: str, pattern: str) -> list[str]:
 
 def cut_in_pieces(pieces: Iterable[str], pattern: str) -> list[str]:
     """Cut what is there after each piece, however little, as if the block were full."""
-    stream = PretokenStream(SPECIALS, Pretokenizer(pattern))
-    pretokens: list[str] = []
-
-    def take(cuts: Iterable[tuple[list[str], str | None]]) -> None:
-        for stretch, special in cuts:
-            pretokens.extend(stretch)
-            pretokens.extend([special] if special else [])
-
+    stream = TextStream(SPECIALS, Pretokenizer(pattern))
+    stretches: list[str] = []
     for piece in pieces:
-        take(stream.push(piece))
-        take(stream._cut(is_end=False))
-    take(stream.finish())
-    return pretokens
+        stretches += [*stream.push(piece), *stream._cut(is_end=False)]
+    stretches += stream.finish()
+    assert all(stretches)
+    return [pretoken for stretch in stretches for pretoken in cut_whole(stretch, pattern)]
 
 
 @pytest.mark.parametrize("pattern", [*PATTERNS, r"a+(?=b)|[^a]+|a", r"\w+"])
@@ -76,26 +70,35 @@ def test_long_runs_in_single_characters_give_the_pretokens_of_the_whole(
     assert cut_in_pieces(text, pattern) == cut_whole(text, pattern)
 
 
+@settings(deadline=None, max_examples=200)
+@given(words=st.lists(st.text(ALPHABET.replace("!", ""), min_size=1, max_size=5), min_size=30))
+def test_text_without_any_place_to_cut_at_is_cut_behind_pretokens(words: list[str]) -> None:
+    text = "".join(words).replace(" ", "\u00a0")
+    for pattern in PATTERNS:
+        assert cut_in_pieces(text, pattern) == cut_whole(text, pattern)
+
+
 @pytest.mark.parametrize("pattern", list(PATTERNS))
 def test_little_is_held_back(pattern: str) -> None:
-    stream = PretokenStream(SPECIALS, Pretokenizer(pattern))
+    stream = TextStream(SPECIALS, Pretokenizer(pattern))
     for _ in stream.push("some words " * 10_000):
         pass
     assert len(stream._held) < 100
 
 
 def test_a_custom_pattern_holds_text_until_a_special_token() -> None:
-    stream = PretokenStream(SPECIALS, Pretokenizer(r"\w+|\W+"))
-    assert not [cut for cut in stream.push("word " * 20_000) if cut[0]]
-    pretokens = [pretoken for cut in stream.push("<s>" + "x" * 200_000) for pretoken in cut[0]]
-    assert "".join(pretokens) == "word " * 20_000
+    stream = TextStream(SPECIALS, Pretokenizer(r"\w+|\W+"))
+    assert not list(stream.push("word " * 20_000))
+    stretches = list(stream.push("<s>" + "x" * 200_000))
+    assert "".join(stretches) == "word " * 20_000 + "<s>"
 
 
 def test_one_giant_pretoken_in_small_pieces_takes_linear_time() -> None:
     tokenizer = Tokenizer(BYTES, [])
-    split = tokenizer._pretokenizer.split
+    pretokenizer = tokenizer._plain.pretokenizer
+    split = pretokenizer.split
     lengths = []
-    tokenizer._pretokenizer.split = lambda text: lengths.append(len(text)) or split(text)
+    pretokenizer.split = lambda text: lengths.append(len(text)) or split(text)
     assert sum(1 for _ in tokenizer.encode_iterable("a" * 1000 for _ in range(1000))) == 1_000_000
     assert sum(lengths) < 5_000_000  # characters looked at
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tokenizer import TokenFile, Tokenizer
-from tokenizer.token_file import TokenFileWriter
+from tokenizer.documents import DocumentStarts
+from tokenizer.token_file import TokenFileWriter, documents_path
 
 END = "<|endoftext|>"
 
@@ -34,7 +37,7 @@ def change_sidecar(path: Path, **changes: object) -> None:
 def test_sidecar_describes_the_array(path: Path, tokenizer: Tokenizer) -> None:
     assert json.loads(path.with_suffix(".json").read_text()) == {
         "format": "token-file",
-        "version": 1,
+        "version": 2,
         "dtype": "uint16",
         "num_tokens": 8,
         "vocab_size": 257,
@@ -43,6 +46,7 @@ def test_sidecar_describes_the_array(path: Path, tokenizer: Tokenizer) -> None:
         "num_documents": 2,
         "num_bytes": 32,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "documents_sha256": hashlib.sha256(documents_path(path).read_bytes()).hexdigest(),
         "sources": ["text.txt"],
     }
 
@@ -85,10 +89,41 @@ def test_a_token_file_that_cannot_be_written_is_called_by_its_own_name(
 
 
 def test_documents_start_behind_end_of_text(path: Path) -> None:
-    assert TokenFile.open(path).document_starts().tolist() == [0, 4]
+    starts = TokenFile.open(path).document_starts()
+    assert isinstance(starts, np.memmap)
+    assert starts.tolist() == [0, 4]
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".json"])
+@settings(deadline=None)
+@given(
+    files=st.lists(st.lists(st.sampled_from([1, 9]), max_size=8), max_size=4),
+    block_size=st.integers(1, 9),
+)
+def test_documents_are_found_whatever_the_blocks(files: list[list[int]], block_size: int) -> None:
+    documents = DocumentStarts(9)
+    expected, place = [], 0
+    for ids in files:
+        for start in range(0, max(len(ids), 1), block_size):
+            block = np.array(ids[start : start + block_size], np.uint16)
+            documents.add(block, starts_file=start == 0)
+        before = [9, *ids]
+        expected += [place + i for i, token in enumerate(ids) if token != 9 and before[i] == 9]
+        place += len(ids)
+    assert documents.starts().tolist() == expected
+
+
+def test_starts_of_other_documents_are_refused(path: Path) -> None:
+    np.save(documents_path(path), np.zeros(3, np.int64))
+    with pytest.raises(ValueError, match=r"shape \(3,\), but tokens.json says 2 documents"):
+        TokenFile.open(path).document_starts()
+    with pytest.raises(ValueError, match=r"documents\.npy has SHA-256"):
+        TokenFile.open(path).check_hash()
+    documents_path(path).write_bytes(b"no array")
+    with pytest.raises(ValueError, match=r"no complete \.npy file"):
+        TokenFile.open(path).document_starts()
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".json", ".documents.npy"])
 def test_a_missing_part_is_named(path: Path, suffix: str) -> None:
     path.with_suffix(suffix).unlink()
     with pytest.raises(FileNotFoundError, match=rf"tokens\{suffix} is missing"):
@@ -101,8 +136,8 @@ def test_a_missing_part_is_named(path: Path, suffix: str) -> None:
         ({"num_tokens": 9}, "says 9 ids of uint16"),
         ({"dtype": "uint32"}, "says 8 ids of uint32"),
         ({"dtype": "float32"}, "float32"),
-        ({"format": "other"}, "'other', version 1, but"),
-        ({"version": 2}, "version 2, but .* version 1"),
+        ({"format": "other"}, "'other', version 2, but"),
+        ({"version": 1}, "version 1, but .* version 2"),
         ({"unknown": 2}, "no sidecar"),
         ({"sources": None}, "no sidecar"),
     ],
@@ -174,7 +209,7 @@ def test_the_header_has_room_for_any_length(tmp_path: Path) -> None:
             vocab_size=100_000,
             tokenizer="t",
             end_of_text_id=None,
-            num_documents=1,
+            document_starts=np.zeros(1, np.int64),
             num_bytes=1,
             sources=(),
         )

@@ -21,19 +21,19 @@ def test_a_tokenizer_survives_a_copy_to_another_process() -> None:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokenizer.tokenizer._MAX_REMEMBERED", 10)
+    monkeypatch.setattr("tokenizer.plain._MAX_REMEMBERED", 10)
     tokenizer = Tokenizer(BYTES, [])
     text = " ".join(f"w{letter}x" * 3 for letter in "abcdefghijklmnopqrstuvwxyz")
     assert tokenizer.decode(tokenizer.encode(text * 3)) == text * 3
-    assert 0 < len(tokenizer._remembered) <= 10
+    assert 0 < len(tokenizer._plain.remembered) <= 10
 
 
 def test_long_pretokens_are_not_remembered() -> None:
     tokenizer = Tokenizer(BYTES, [])
     tokenizer.encode("x" * 65)
-    assert not tokenizer._remembered
+    assert not tokenizer._plain.remembered
     tokenizer.encode("x" * 64)
-    assert len(tokenizer._remembered) == 1
+    assert len(tokenizer._plain.remembered) == 1
 
 
 def test_vocab_size_counts_holes_between_ids() -> None:

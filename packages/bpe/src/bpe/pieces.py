@@ -7,6 +7,7 @@ whether or not the text is cut there. Not here: counting.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -76,6 +77,36 @@ def cut_files(
             end = file.seek(0, 2)
         if start < end:
             yield Piece(path, start, end)
+
+
+def cut_stream(
+    stream: BinaryIO,
+    special_tokens: tuple[str, ...] = (),
+    *,
+    cut_at_spaces: bool,
+    piece_bytes: int = PIECE_BYTES,
+) -> Iterator[bytes]:
+    """Yield the content of a stream in pieces, cut as `cut_files` cuts files.
+
+    Args:
+        stream: open for reading, such as a file being decompressed; need not be seekable.
+        special_tokens: see `cut_files`.
+        cut_at_spaces: likewise.
+        piece_bytes: size that the pieces should have; they end at the next border.
+    """
+    borders = _Borders(tuple(s.encode() for s in special_tokens), cut_at_spaces=cut_at_spaces)
+    held, wanted = b"", piece_bytes
+    while block := stream.read(wanted):
+        held += block
+        start = 0
+        while (end := borders.find(BytesIO(held), after=start + piece_bytes)) is not None:
+            yield held[start:end]
+            start = end
+        held = held[start:]
+        # What is held is searched anew each time: waiting until it doubles keeps that linear.
+        wanted = max(piece_bytes, len(held))
+    if held:
+        yield held
 
 
 class _Borders:

@@ -30,6 +30,7 @@ try:
     from bpe.byte_spelling import unspell
     from bpe.files import sync_directory, write_atomically
     from bpe.huggingface import tokenizer_json
+    from bpe.pieces import cut_files, cut_stream
     from bpe.special_tokens import check_special_tokens
     from bpe.streams import repair_streams
 except ImportError as error:
@@ -42,6 +43,8 @@ __all__ = [
     "Pretokenizer",
     "Vocabulary",
     "check_special_tokens",
+    "cut_files",
+    "cut_stream",
     "repair_streams",
     "sync_directory",
     "tokenizer_json",

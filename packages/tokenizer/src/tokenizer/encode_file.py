@@ -1,20 +1,32 @@
-"""How do text files become a token file, whatever their size?
+"""How do text files become ids, whatever their size?
 
-Stage: files -> text blocks -> *ids -> token file*. Not here: the format of the token file
-(`token_file`), and the cutting of blocks (`stream`).
+Stage: files -> pieces -> *ids* -> token file, or memory. Threads encode pieces while this one puts
+the ids of earlier pieces into place, in order; as many pieces are under way as there are threads,
+and no more, so memory stays constant. Not here: where a file can be cut (`sources`), and the
+format of the token file (`token_file`).
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tokenizer.stream import read_text_blocks
+from tokenizer._bpe import PATTERNS
+from tokenizer.batch import check_num_threads
+from tokenizer.documents import DocumentStarts
+from tokenizer.sources import COMPRESSED, Piece, cut_sources
 from tokenizer.token_file import TokenFile, TokenFileWriter
 
 if TYPE_CHECKING:
+    from tokenizer._kernels.encoder import KernelEncoder
     from tokenizer.tokenizer import Tokenizer
+
+Progress = Callable[[int, int], None]
+
+_INFLATION = 4  # bytes of text a byte of a compressed file, at the least
 
 
 def encode_file(
@@ -22,55 +34,158 @@ def encode_file(
     source: str | Path | Sequence[str | Path],
     *,
     destination: str | Path,
-    progress: Callable[[int, int], None] | None = None,
+    num_threads: int | None,
+    progress: Progress | None,
 ) -> TokenFile:
     """Do the work of `Tokenizer.encode_file`."""
-    paths = [Path(source)] if isinstance(source, str | Path) else [Path(path) for path in source]
-    num_bytes = sum(path.stat().st_size for path in paths)
-    if not num_bytes:
-        raise ValueError(
-            f"nothing to encode in {', '.join(map(str, paths)) or 'an empty list of files'}; "
-            "pass at least one regular file that is not empty"
-        )
-    num_done = num_documents = 0
+    encoding = _Encoding(tokenizer, source, num_threads=num_threads, progress=progress)
+    documents = DocumentStarts(tokenizer.end_of_text_id)
+    num_bytes = 0
     with TokenFileWriter(destination, dtype=tokenizer.dtype) as writer:
-        for path in paths:
-            is_between_documents = True
-            for ids, num_block_bytes in _encode_blocks(tokenizer, path):
-                writer.append(ids)
-                num_documents += _count_starts(
-                    ids, tokenizer.end_of_text_id, is_between_documents=is_between_documents
-                )
-                if len(ids):
-                    is_between_documents = int(ids[-1]) == tokenizer.end_of_text_id
-                num_done += num_block_bytes
-                if progress is not None:
-                    progress(num_done, num_bytes)
+        for piece, ids in encoding.run():
+            documents.add(ids, starts_file=piece.starts_file)
+            writer.append(ids)
+            num_bytes += piece.num_bytes
         return writer.commit(
             vocab_size=tokenizer.vocab_size,
             tokenizer=tokenizer.fingerprint,
             end_of_text_id=tokenizer.end_of_text_id,
-            num_documents=num_documents,
-            num_bytes=num_done,
-            sources=tuple(path.name for path in paths),
+            document_starts=documents.starts(),
+            num_bytes=num_bytes,
+            sources=tuple(path.name for path in encoding.paths),
         )
 
 
-def _encode_blocks(tokenizer: "Tokenizer", path: Path) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield ids, and the bytes read for them, for as long as the file has any."""
-    encoder = tokenizer.encoder()
-    with path.open("rb") as file:
-        for text, num_bytes in read_text_blocks(file, name=path):
-            ids = encoder.push(text) if num_bytes else encoder.finish()
-            yield np.fromiter(ids, dtype=tokenizer.dtype), num_bytes
+def encode_files_to_array(
+    tokenizer: "Tokenizer",
+    source: str | Path | Sequence[str | Path],
+    *,
+    num_threads: int | None,
+    progress: Progress | None,
+) -> np.ndarray:
+    """Do the work of `Tokenizer.encode_files_to_array`."""
+    encoding = _Encoding(tokenizer, source, num_threads=num_threads, progress=progress)
+    # An id a byte at the most; memory that is never touched is never given.
+    joined = np.empty(encoding.estimated_bytes, tokenizer.dtype)
+    num_tokens = 0
+    for _, ids in encoding.run():
+        if num_tokens + len(ids) > len(joined):
+            joined = np.concatenate([joined, np.empty_like(joined)])
+        joined[num_tokens : num_tokens + len(ids)] = ids
+        num_tokens += len(ids)
+    return joined[:num_tokens]
 
 
-def _count_starts(
-    ids: np.ndarray, end_of_text_id: int | None, *, is_between_documents: bool
-) -> int:
-    """Count the ids that begin a document: no end-of-text, but behind one or behind a border."""
-    if end_of_text_id is None or not len(ids):
-        return int(is_between_documents and len(ids) > 0)
-    is_end = ids == end_of_text_id
-    begins = ~is_end & np.concatenate([[is_between_documents], is_end[:-1]])
-    return int(np.count_nonzero(begins))
+class _Encoding:
+    """Encodes files piece by piece.
+
+    Raises:
+        ValueError: there is nothing to encode.
+    """
+
+    def __init__(
+        self,
+        tokenizer: "Tokenizer",
+        source: str | Path | Sequence[str | Path],
+        *,
+        num_threads: int | None,
+        progress: Progress | None,
+    ) -> None:
+        one = isinstance(source, str | Path)
+        self.paths = [Path(source)] if one else [Path(path) for path in source]
+        sizes = [path.stat().st_size for path in self.paths]
+        if not sum(sizes):
+            named = ", ".join(map(str, self.paths)) or "an empty list of files"
+            raise ValueError(
+                f"nothing to encode in {named}; pass at least one regular file that is not empty"
+            )
+        self._num_bytes = sum(sizes)
+        self.estimated_bytes = sum(
+            size * _INFLATION if path.suffix in COMPRESSED else size
+            for path, size in zip(self.paths, sizes, strict=True)
+        )
+        self._tokenizer = tokenizer
+        self._num_threads = check_num_threads(num_threads)
+        self._progress = progress
+        self._kernels = tokenizer.kernels_for(self.estimated_bytes)
+
+    def run(self) -> Iterator[tuple[Piece, np.ndarray]]:
+        """Yield pieces and their (n,) ids, in order; each array is void after the next one."""
+        vocabulary = self._tokenizer.vocabulary
+        pieces = cut_sources(
+            self.paths,
+            vocabulary.special_tokens,
+            cuts_at_spaces=vocabulary.pattern in PATTERNS.values(),
+        )
+        runs_alone = self._num_threads == 1 or self._kernels is None
+        encoded = self._encode_alone(pieces) if runs_alone else self._encode_in_threads(pieces)
+        for piece, ids in encoded:
+            yield piece, ids
+            if self._progress is not None:
+                self._progress(piece.num_done, self._num_bytes)
+
+    def _encode_alone(self, pieces: Iterator[Piece]) -> Iterator[tuple[Piece, np.ndarray]]:
+        out = np.empty(0, self._tokenizer.dtype)
+        for piece in pieces:
+            if self._kernels is None:
+                yield piece, self._encode_plainly(piece)
+                continue
+            out = _with_room(out, piece)
+            yield piece, _encode_piece(self._kernels, piece, out)
+
+    def _encode_in_threads(self, pieces: Iterator[Piece]) -> Iterator[tuple[Piece, np.ndarray]]:
+        under_way: deque[tuple[Piece, np.ndarray, Future[np.ndarray]]] = deque()
+        spare = [np.empty(0, self._tokenizer.dtype) for _ in range(self._num_threads + 1)]
+        with ThreadPoolExecutor(self._num_threads) as pool:
+            try:
+                for piece in pieces:
+                    out = _with_room(spare.pop(), piece)
+                    future = pool.submit(_encode_piece, self._kernels, piece, out)
+                    under_way.append((piece, out, future))
+                    if not spare:
+                        yield from _take_first(under_way, spare)
+                while under_way:
+                    yield from _take_first(under_way, spare)
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _encode_plainly(self, piece: Piece) -> np.ndarray:
+        buffer = np.empty(piece.num_bytes, np.uint8)
+        piece.read_into(buffer)
+        try:
+            text = buffer.tobytes().decode()
+        except UnicodeDecodeError as error:
+            raise piece.malformed(error) from None
+        return self._tokenizer.encode_array(text)
+
+
+def _take_first(
+    under_way: deque[tuple[Piece, np.ndarray, "Future[np.ndarray]"]], spare: list[np.ndarray]
+) -> Iterator[tuple[Piece, np.ndarray]]:
+    """Yield the first piece under way when it is encoded, and have its memory back."""
+    piece, out, future = under_way.popleft()
+    yield piece, future.result()
+    spare.append(out)
+
+
+def _with_room(out: np.ndarray, piece: Piece) -> np.ndarray:
+    """Return memory for the ids of a piece: `out`, or new memory where that is too small."""
+    from tokenizer._kernels.memo import OVERRUN
+
+    if len(out) >= piece.num_bytes + OVERRUN:
+        return out
+    return np.empty(piece.num_bytes * 9 // 8 + OVERRUN, out.dtype)
+
+
+def _encode_piece(kernels: "KernelEncoder", piece: Piece, out: np.ndarray) -> np.ndarray:
+    """Return the (n,) ids of a piece, written to `out`."""
+    with kernels.lane() as lane:
+        buffer = lane.text_buffer(piece.num_bytes)
+        piece.read_into(buffer)
+        if lane.first_malformed(piece.num_bytes) < 0:
+            return lane.encode_buffer(piece.num_bytes, out)
+    try:
+        buffer.tobytes().decode()
+    except UnicodeDecodeError as error:
+        raise piece.malformed(error) from None
+    raise AssertionError("the kernel and Python disagree on what is UTF-8")

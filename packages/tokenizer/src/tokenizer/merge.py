@@ -31,23 +31,21 @@ class MergeTable:
     def __init__(self, vocab: Mapping[int, bytes], merges: Sequence[tuple[bytes, bytes]]) -> None:
         token_ids = {token: token_id for token_id, token in vocab.items()}
         self._byte_ids = [token_ids.get(bytes([byte])) for byte in range(256)]
-        self._ranks: dict[tuple[int, int], int] = {}
-        self._merged_ids: list[int] = []
-        for rank, (left, right) in enumerate(merges):
-            for token in (left, right, left + right):
-                if token not in token_ids:
-                    raise ValueError(
-                        f"merge {rank} ({left!r}, {right!r}) needs the token {token!r}, which the "
-                        "vocabulary lacks; vocabulary and merges must come from one training"
-                    )
-            pair = token_ids[left], token_ids[right]
-            if pair in self._ranks:
-                raise ValueError(
-                    f"merge {rank} ({left!r}, {right!r}) repeats merge {self._ranks[pair]}; "
-                    "each pair can be learned once only"
-                )
-            self._ranks[pair] = rank
-            self._merged_ids.append(token_ids[left + right])
+        try:
+            pairs = [(token_ids[left], token_ids[right]) for left, right in merges]
+            self._merged_ids = [token_ids[left + right] for left, right in merges]
+        except KeyError as error:
+            raise ValueError(
+                f"merge {_rank_of(error.args[0], merges)} needs the token {error.args[0]!r}, which "
+                "the vocabulary lacks; vocabulary and merges must come from one training"
+            ) from None
+        self._ranks = dict(zip(pairs, range(len(pairs)), strict=True))
+        if len(self._ranks) < len(pairs):
+            rank = next(rank for rank, pair in enumerate(pairs) if pair in pairs[:rank])
+            raise ValueError(
+                f"merge {rank} {merges[rank]!r} repeats merge {pairs.index(pairs[rank])}; "
+                "each pair can be learned once only"
+            )
 
     def encode(self, data: bytes) -> list[int]:
         """Return the ids of one pretoken.
@@ -123,6 +121,14 @@ class MergeTable:
             if left > 0:
                 rank_again(preceding[left], left)
         return _walk(ids, following)
+
+
+def _rank_of(token: bytes, merges: Sequence[tuple[bytes, bytes]]) -> str:
+    """Name the first merge that has to do with a token."""
+    for rank, (left, right) in enumerate(merges):
+        if token in (left, right, left + right):
+            return f"{rank} ({left!r}, {right!r})"
+    raise AssertionError(f"no merge has to do with {token!r}")
 
 
 def _walk(ids: list[int], following: list[int]) -> list[int]:

@@ -42,6 +42,18 @@ class SpecialTokens:
         """Return the first special token at or behind `start`, if there is one."""
         return None if self._pattern is None else self._pattern.search(text, start)
 
+    def require_none(self, text: str) -> None:
+        """Refuse text that holds a special token.
+
+        Raises:
+            ValueError: it does; the first one and its index are named.
+        """
+        if match := self.search(text, start=0):
+            raise ValueError(
+                f"the text holds the special token {match.group()!r} at index {match.start()}; "
+                'remove it, or pass special="split" or special="text" to say what it means'
+            )
+
     def undecided_from(self, text: str, *, start: int) -> int:
         """Return where text to come may change which special tokens `text` holds.
 

@@ -1,34 +1,36 @@
 """How does text that arrives in pieces become the same ids, and ids that arrive singly text?
 
-Stage: pieces of text -> *pretokens* -> ids, and back: ids -> *characters*. What is held in memory
-is bounded by the longest pretoken, not by the text. Not here: merging, and files of ids.
+Stage: pieces of text -> *stretches* -> ids, and back: ids -> *characters*. What is held in memory
+is bounded by the longest pretoken, not by the text. Not here: encoding a stretch, and files of ids.
 """
 
 import codecs
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 from tokenizer._bpe import PATTERNS, Pretokenizer
 from tokenizer.special_tokens import SpecialTokens, require_no_surrogates
 
-Cut = tuple[Sequence[str], str | None]
-"""Pretokens and the special token behind them."""
-
 _BLOCK = 1 << 16  # characters gathered before they are cut; a longer text is cut in such blocks
 _BLOCK_BYTES = 1 << 20  # read from a file at a time
 _HELD_PRETOKENS = 8
+_MAX_BORDERS_TRIED = 64
 
 
-class PretokenStream:
-    r"""Cut text that arrives in pieces exactly as if it had come in one.
+class TextStream:
+    r"""Cut text that arrives in pieces into stretches that can be encoded one by one.
 
     Special tokens: a place is undecided while all that follows it could begin a special token.
 
-    Pretokens of the known patterns: each match looks at one prefix character, then one run of
-    letters, digits, symbols or white space, then at most a contraction or the run of line ends
-    behind symbols. So a match can depend on text to come only if all that follows its start is of
-    that form, and such text makes fewer pretokens than are held back here; all before are final.
+    Pretokens of the known patterns: none holds a visible character and a space behind it, and none
+    is cut differently where the text ends between the two. Without such a place: each match looks
+    at one prefix character, then one run of letters, digits, symbols or white space, then at most
+    a contraction or the run of line ends behind symbols. So a match can depend on text to come
+    only if all that follows its start is of that form, and such text makes fewer pretokens than
+    are held back here; all before are final. The last of them must not end in white space, of
+    which a match takes less where more text follows.
 
     Any other pattern may look ahead as far as it likes, so text is held until the special token,
     or the end, that closes it: memory is then bounded by the longest document.
@@ -47,8 +49,8 @@ class PretokenStream:
         self._num_gathered = 0
         self._num_pushed = 0
 
-    def push(self, text: str) -> Iterator[Cut]:
-        """Yield what is certain by now: pretokens, and the special token after them or None.
+    def push(self, text: str) -> Iterator[str]:
+        """Yield what is certain by now; the ids of the stretches, joined, are those of the text.
 
         Raises:
             ValueError: a lone surrogate; its index in the whole stream is named.
@@ -63,38 +65,47 @@ class PretokenStream:
             if self._num_gathered >= max(_BLOCK, len(self._held)):
                 yield from self._cut(is_end=False)
 
-    def finish(self) -> Iterator[Cut]:
+    def finish(self) -> Iterator[str]:
         """Yield what is left; the next push starts another text."""
         self._num_pushed = 0
         yield from self._cut(is_end=True)
 
-    def _cut(self, *, is_end: bool) -> Iterator[Cut]:
+    def _cut(self, *, is_end: bool) -> Iterator[str]:
         text = "".join([self._held, *self._pieces])
         self._pieces.clear()
         self._num_gathered = 0
-        if is_end:
-            self._held = ""
-            for stretch, special in self._specials.cut(text):
-                yield self._pretokenizer.split(stretch), special
-            return
+        border = len(text) if is_end else self._last_border(text)
+        self._held = text[border:]
+        if border:
+            yield text[:border]
+
+    def _last_border(self, text: str) -> int:
+        """Return up to where `text` encodes alike whatever follows."""
         position = 0
         undecided = self._specials.undecided_from(text, start=0)
         while match := self._specials.search(text, start=position):
             if match.start() >= undecided:
                 break
-            yield self._pretokenizer.split(text[position : match.start()]), match.group()
             position = match.end()
             if position > undecided:
                 undecided = self._specials.undecided_from(text, start=position)
-        pretokens = self._final_pretokens(text[position:undecided])
-        self._held = text[position + sum(map(len, pretokens)) :]
-        yield pretokens, None
+        return position + self._final_length(text[position:undecided])
 
-    def _final_pretokens(self, open_stretch: str) -> list[str]:
-        """Return the first pretokens of a stretch, those that no text to come can change."""
+    def _final_length(self, open_stretch: str) -> int:
+        """Return how much of a stretch no text to come can change."""
         if not self._looks_ahead_little:
-            return []
-        return self._pretokenizer.split(open_stretch)[:-_HELD_PRETOKENS]
+            return 0
+        place = len(open_stretch)
+        for _ in range(_MAX_BORDERS_TRIED):
+            place = open_stretch.rfind(" ", 1, place)
+            if place < 0:
+                break
+            if "!" <= open_stretch[place - 1] <= "~":
+                return place
+        pretokens = self._pretokenizer.split(open_stretch)[:-_HELD_PRETOKENS]
+        while pretokens and pretokens[-1][-1].isspace():
+            pretokens.pop()
+        return sum(map(len, pretokens))
 
 
 class StreamEncoder:
@@ -104,14 +115,12 @@ class StreamEncoder:
 
     Args:
         stream: cuts the text.
-        merge: turns what was cut into ids.
+        encode: turns a stretch into ids.
     """
 
-    def __init__(
-        self, stream: PretokenStream, *, merge: Callable[[Iterable[Cut]], Iterator[int]]
-    ) -> None:
+    def __init__(self, stream: TextStream, *, encode: Callable[[str], Iterable[int]]) -> None:
         self._stream = stream
-        self._merge = merge
+        self._encode = encode
 
     def push(self, text: str) -> Iterator[int]:
         """Yield the ids that are certain by now; take them all before the next call.
@@ -119,11 +128,11 @@ class StreamEncoder:
         Raises:
             ValueError: a lone surrogate, or a byte for which the vocabulary has no token.
         """
-        return self._merge(self._stream.push(text))
+        return chain.from_iterable(map(self._encode, self._stream.push(text)))
 
     def finish(self) -> Iterator[int]:
         """Yield the remaining ids; the encoder is then ready for another text."""
-        return self._merge(self._stream.finish())
+        return chain.from_iterable(map(self._encode, self._stream.finish()))
 
 
 class StreamDecoder:

@@ -1,7 +1,8 @@
 """How are token ids kept on disk?
 
-Stage: ids -> *token file* -> batches. A token file is a `.npy` of ids, opened as a memory map, and
-a JSON sidecar that says which tokenizer made it. Not here: encoding.
+Stage: ids -> *token file* -> batches. A token file is a `.npy` of ids, opened as a memory map, a
+`.documents.npy` of where documents start, and a JSON sidecar that says which tokenizer made them.
+Not here: encoding.
 """
 
 import errno
@@ -10,14 +11,15 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
-from tokenizer._bpe import sync_directory, write_atomically
+from tokenizer._bpe import write_atomically
 
-FORMAT, FORMAT_VERSION = "token-file", 1
+FORMAT, FORMAT_VERSION = "token-file", 2
 
 _BLOCK_TOKENS = 1 << 22  # ids looked at together
 _DTYPES = ("uint16", "uint32")
@@ -41,6 +43,8 @@ class TokenFileInfo:
     """UTF-8 bytes of the source text, special tokens included."""
     sha256: str
     """Of the whole `.npy`, in hex."""
+    documents_sha256: str
+    """Of the whole `.documents.npy`, in hex."""
     sources: tuple[str, ...]
     """Names of the source files, without their folders."""
 
@@ -69,11 +73,11 @@ class TokenFile:
         """
         path = _require_npy(path)
         sidecar = sidecar_path(path)
-        for part in (path, sidecar):
+        for part in (path, documents_path(path), sidecar):
             if not part.is_file():
                 raise FileNotFoundError(
-                    f"{part} is missing; a token file is {path.name} and {sidecar.name} side by "
-                    "side, write both again with encode"
+                    f"{part} is missing; a token file is {path.name}, {documents_path(path).name} "
+                    f"and {sidecar.name} side by side, write them again with encode"
                 )
         info = _parse_sidecar(sidecar)
         try:
@@ -119,30 +123,45 @@ class TokenFile:
                 )
 
     def check_hash(self) -> None:
-        """Read the whole file and compare its SHA-256 with the recorded one.
+        """Read the ids and where documents start whole, and compare SHA-256 with the recorded ones.
 
         Raises:
             ValueError: they differ; both are named.
         """
-        found = _sha256(self.path)
-        if found != self.info.sha256:
-            raise ValueError(
-                f"{self.path} has SHA-256 {found}, but {sidecar_path(self.path).name} says "
-                f"{self.info.sha256}: the file has changed; encode it again"
-            )
+        for path, recorded in (
+            (self.path, self.info.sha256),
+            (documents_path(self.path), self.info.documents_sha256),
+        ):
+            found = _sha256(path)
+            if found != recorded:
+                raise ValueError(
+                    f"{path} has SHA-256 {found}, but {sidecar_path(self.path).name} says "
+                    f"{recorded}: the file has changed; encode it again"
+                )
 
     def document_starts(self) -> np.ndarray:
-        """Return where documents start: at 0 and behind each end-of-text id but a last one.
+        """Return where documents start: at each id behind an end-of-text id or the start of a file.
+
+        Empty documents, as between two end-of-text ids, do not count.
 
         Returns:
-            (m,) int64, ascending. Borders of files without end-of-text between are not kept.
+            (num_documents,) int64, ascending; a memory map.
+
+        Raises:
+            ValueError: malformed, or another number of them than the sidecar says.
         """
-        starts = [np.zeros(1, np.int64)]
-        for start, block in self._blocks():
-            if self.info.end_of_text_id is not None:
-                starts.append(np.flatnonzero(block == self.info.end_of_text_id) + start + 1)
-        joined = np.concatenate(starts)
-        return joined[joined < len(self)]
+        path = documents_path(self.path)
+        try:
+            starts = np.lib.format.open_memmap(path, mode="r")
+        except ValueError as error:
+            raise ValueError(f"{path} is no complete .npy file ({error}); encode again") from None
+        if starts.dtype != np.int64 or starts.shape != (self.info.num_documents,):
+            raise ValueError(
+                f"{path} holds {starts.dtype} of shape {starts.shape}, but "
+                f"{sidecar_path(self.path).name} says {self.info.num_documents} documents; "
+                "encode again"
+            )
+        return starts
 
     def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:
         for start in range(0, len(self), _BLOCK_TOKENS):
@@ -200,21 +219,33 @@ class TokenFileWriter:
         vocab_size: int,
         tokenizer: str,
         end_of_text_id: int | None,
-        num_documents: int,
+        document_starts: np.ndarray,
         num_bytes: int,
         sources: tuple[str, ...],
     ) -> TokenFile:
-        """Put both parts into place; the fields are those of `TokenFileInfo`."""
+        """Put all parts into place; the fields are those of `TokenFileInfo`.
+
+        Args:
+            vocab_size: every id is below it.
+            tokenizer: fingerprint.
+            end_of_text_id: what separates documents, if anything does.
+            document_starts: (m,) int64.
+            num_bytes: of the source text.
+            sources: names of the source files.
+        """
         self._finish_array()
+        documents = BytesIO()
+        np.lib.format.write_array(documents, document_starts.astype("<i8"), allow_pickle=False)
         info = TokenFileInfo(
             dtype=self._dtype.name,
             num_tokens=self.num_tokens,
             vocab_size=vocab_size,
             tokenizer=tokenizer,
             end_of_text_id=end_of_text_id,
-            num_documents=num_documents,
+            num_documents=len(document_starts),
             num_bytes=num_bytes,
             sha256=_sha256(self._part),
+            documents_sha256=hashlib.sha256(documents.getvalue()).hexdigest(),
             sources=sources,
         )
         content = {"format": FORMAT, "version": FORMAT_VERSION, **asdict(info)}
@@ -222,7 +253,7 @@ class TokenFileWriter:
         # An old sidecar must never stand beside a new array, nor the other way round.
         sidecar.unlink(missing_ok=True)
         self._part.replace(self.path)
-        sync_directory(self.path.parent)
+        write_atomically(documents_path(self.path), documents.getvalue())
         write_atomically(sidecar, (json.dumps(content, indent=2) + "\n").encode())
         return TokenFile.open(self.path)
 
@@ -252,6 +283,15 @@ def smallest_dtype(vocab_size: int) -> np.dtype:
     ('uint16', 'uint32')
     """
     return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
+
+
+def documents_path(path: Path) -> Path:
+    """Return where the starts of documents of a token file are.
+
+    >>> documents_path(Path("train.npy")).name
+    'train.documents.npy'
+    """
+    return path.with_suffix(".documents.npy")
 
 
 def sidecar_path(path: Path) -> Path:

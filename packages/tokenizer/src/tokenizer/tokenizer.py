@@ -2,39 +2,44 @@
 
 Stage: text -> special tokens -> pretokens -> *ids* -> text. Ids are those of tiktoken and of HF
 tokenizers for the same vocabulary. Not here: training (`bpe`), other projects' files (`formats`),
-and the parts this module joins (`special_tokens`, `stream`, `merge`, `token_file`).
+and the parts this module joins (`special_tokens`, `plain`, `engine`, `stream`, `token_file`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from tokenizer._bpe import Pretokenizer, Vocabulary, check_special_tokens
-from tokenizer.encode_file import encode_file
+from tokenizer._bpe import Vocabulary, check_special_tokens
+from tokenizer.batch import encode_batch
+from tokenizer.encode_file import encode_file, encode_files_to_array
+from tokenizer.engine import Engine
 from tokenizer.formats import load_vocabulary
-from tokenizer.merge import MergeTable
+from tokenizer.plain import PlainEncoder
 from tokenizer.special_tokens import (
     SpecialTokens,
     cut_at_escaped_bytes,
     require_no_surrogates,
 )
-from tokenizer.stream import Cut, PretokenStream, StreamDecoder, StreamEncoder
+from tokenizer.stream import StreamDecoder, StreamEncoder, TextStream
 from tokenizer.token_file import TokenFile, smallest_dtype
+
+if TYPE_CHECKING:
+    from tokenizer._kernels.encoder import KernelEncoder
 
 END_OF_TEXT = "<|endoftext|>"
 
-_MAX_REMEMBERED = 1 << 16  # pretokens
-_MAX_REMEMBERED_LENGTH = 64  # characters; longer ones hardly ever come back
+SpecialText = Literal["split", "forbid", "text"]
+"""What the text of a special token means: that token, an error, or ordinary text."""
 
 
 class Tokenizer:
     r"""Byte-level BPE: text to ids and back.
 
-    Special tokens in the text always become their ids; pass text in which they must not through
-    a tokenizer without them.
+    Small work is done in plain Python, large work by compiled kernels, with the same ids; see
+    `warm_up`. One tokenizer serves any number of threads, and survives forks and pickles.
 
     Args:
         vocab: the bytes of each id.
@@ -65,23 +70,24 @@ class Tokenizer:
     ) -> None:
         names = check_special_tokens(() if special_tokens is None else special_tokens)
         tokens = _append_missing(vocab, names)
-        self._vocabulary = Vocabulary(tokens, list(merges), names, pattern)
-        self._tokens = self._vocabulary.tokens
-        ids = self._vocabulary.ids
-        self._specials = SpecialTokens({name: ids[name.encode()] for name in names})
-        self._pretokenizer = Pretokenizer(self._vocabulary.pattern)
-        self._merges = MergeTable(self._tokens, self._vocabulary.merges)
-        self._remembered = _Remembered(self._merges)
+        self._set_up(Vocabulary(tokens, list(merges), names, pattern))
 
     @classmethod
     def from_vocabulary(cls, vocabulary: Vocabulary) -> "Tokenizer":
         """Build the tokenizer that encodes with `vocabulary`, as `bpe` trained or read it."""
-        return cls(
-            vocabulary.tokens,
-            vocabulary.merges,
-            vocabulary.special_tokens,
-            pattern=vocabulary.pattern,
+        tokenizer = cls.__new__(cls)
+        tokenizer._set_up(vocabulary)
+        return tokenizer
+
+    def _set_up(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._tokens = vocabulary.tokens
+        ids = vocabulary.ids
+        self._specials = SpecialTokens(
+            {name: ids[name.encode()] for name in vocabulary.special_tokens}
         )
+        self._plain = PlainEncoder(vocabulary, self._specials)
+        self._engine = Engine(vocabulary)
 
     @classmethod
     def from_files(
@@ -156,16 +162,36 @@ class Tokenizer:
         """The dtype of arrays and files of ids: uint16 if the vocabulary fits, else uint32."""
         return smallest_dtype(self.vocab_size)
 
-    def encode(self, text: str) -> list[int]:
+    def warm_up(self) -> None:
+        """Load the kernels now, and compile them where that was not done on this machine before.
+
+        Otherwise that happens in the first call whose text is large enough to pay for it.
+        """
+        self._engine.start()
+
+    def encode(self, text: str, *, special: SpecialText = "split") -> list[int]:
         """Return the ids of `text`.
 
-        Raises:
-            ValueError: a lone surrogate, or a byte for which the vocabulary has no token.
-        """
-        require_no_surrogates(text)
-        return list(self._encode_checked(text))
+        Args:
+            text: any `str` without lone surrogates.
+            special: "split": the text of a special token is that token; "forbid": it is an
+                error; "text": it is ordinary text.
 
-    def encode_array(self, text: str | bytes) -> np.ndarray:
+        Raises:
+            ValueError: a lone surrogate, a byte for which the vocabulary has no token, or the
+                text of a special token where that is forbidden.
+        """
+        kernels = self._engine.kernels_for(len(text))
+        if kernels is None or special != "split":
+            self._check_text(text, special=special)
+            return list(self._encode_stretch(text, cuts_at_specials=special == "split"))
+        try:
+            return kernels.encode_to_list(text.encode())
+        except UnicodeEncodeError:
+            require_no_surrogates(text)
+            raise
+
+    def encode_array(self, text: str | bytes, *, special: SpecialText = "split") -> np.ndarray:
         """Return the ids of `text` as an array.
 
         Bytes are read as UTF-8. Stretches that are not are encoded byte by byte and nothing
@@ -173,16 +199,40 @@ class Tokenizer:
 
         Args:
             text: a `str`, or `bytes` of any content.
+            special: see `encode`.
 
         Returns:
             (n,) of `dtype`.
         """
-        ids = self._encode_bytes(text) if isinstance(text, bytes) else self.encode(text)
-        return np.fromiter(ids, dtype=self.dtype)
+        cuts = special == "split"
+        if isinstance(text, str):
+            self._check_text(text, special=special)
+            return self._encode_stretch_to_array(text, cuts_at_specials=cuts)
+        kernels = self._engine.kernels_for(len(text))
+        if kernels is not None and cuts and kernels.first_malformed(text) < 0:
+            return kernels.encode(text)
+        parts = []
+        for stretch, malformed in cut_at_escaped_bytes(text.decode(errors="surrogateescape")):
+            self._check_text(stretch, special=special)
+            parts.append(self._encode_stretch_to_array(stretch, cuts_at_specials=cuts))
+            parts.append(np.array(self._plain.encode_bytes_singly(malformed), self.dtype))
+        return np.concatenate(parts)
 
-    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
-        """Return the ids of each text."""
-        return [self.encode(text) for text in texts]
+    def encode_batch(
+        self,
+        texts: Iterable[str],
+        *,
+        num_threads: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[list[int]]:
+        """Return the ids of each text.
+
+        Args:
+            texts: any number.
+            num_threads: None for one a CPU; the kernels run in parallel, plain Python does not.
+            progress: called with the texts done and in all.
+        """
+        return encode_batch(self, list(texts), num_threads=num_threads, progress=progress)
 
     def encode_iterable(self, iterable: Iterable[str]) -> Iterator[int]:
         """Yield the ids of the pieces joined, wherever the text is cut into pieces.
@@ -203,22 +253,41 @@ class Tokenizer:
         source: str | Path | Sequence[str | Path],
         destination: str | Path,
         *,
+        num_threads: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> TokenFile:
         """Encode text files to one file of ids, in constant memory.
 
-        Nothing merges across the border of two files, and nothing is put between them.
+        Nothing merges across the border of two files, and nothing is put between them. Files
+        named *.gz and *.zst are decompressed on the way.
 
         Args:
             source: one UTF-8 file or several, encoded in this order.
             destination: the `.npy` to write; its sidecar is the `.json` beside it.
-            progress: called with the bytes done and the bytes in all.
+            num_threads: None for one a CPU; the result is the same.
+            progress: called with the bytes done and the bytes in all, as they are on disk.
 
         Raises:
             OSError: a file cannot be read or written.
             ValueError: no text at all, or bytes that are no UTF-8; file and byte are named.
         """
-        return encode_file(self, source, destination=destination, progress=progress)
+        return encode_file(
+            self, source, destination=destination, num_threads=num_threads, progress=progress
+        )
+
+    def encode_files_to_array(
+        self,
+        source: str | Path | Sequence[str | Path],
+        *,
+        num_threads: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """Encode text files as `encode_file` does, to ids in memory.
+
+        Returns:
+            (n,) of `dtype`.
+        """
+        return encode_files_to_array(self, source, num_threads=num_threads, progress=progress)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of `ids`; bytes that are no UTF-8 become U+FFFD.
@@ -234,12 +303,23 @@ class Tokenizer:
         Raises:
             ValueError: an id outside the vocabulary; it and its position are named.
         """
+        if isinstance(ids, np.ndarray) and np.issubdtype(ids.dtype, np.integer):
+            kernels = self._engine.kernels_for(ids.size)
+            if kernels is not None:
+                return self._decode_array(ids.ravel(), kernels)
         return self._bytes_of(ids.tolist() if hasattr(ids, "tolist") else list(ids))
+
+    def kernels_for(self, num_bytes: int) -> "KernelEncoder | None":
+        """Return the compiled way to encode, or None where plain Python is done sooner.
+
+        For the other modules of this package; see `engine`.
+        """
+        return self._engine.kernels_for(num_bytes)
 
     def encoder(self) -> StreamEncoder:
         """Return an object that turns pieces of one text into ids; see `encode_iterable`."""
-        stream = PretokenStream(self._specials, self._pretokenizer)
-        return StreamEncoder(stream, merge=self._encode_cut)
+        stream = TextStream(self._specials, self._plain.pretokenizer)
+        return StreamEncoder(stream, encode=self._encode_stretch)
 
     def decoder(self) -> StreamDecoder:
         r"""Return an object that turns ids into text one by one and never splits a character.
@@ -261,40 +341,33 @@ class Tokenizer:
                 "decode with the tokenizer that made the ids"
             ) from None
 
-    def _encode_checked(self, text: str) -> Iterator[int]:
-        split = self._pretokenizer.split
-        return self._encode_cut((split(part), name) for part, name in self._specials.cut(text))
+    def _decode_array(self, ids: np.ndarray, kernels: "KernelEncoder") -> bytes:
+        found = kernels.decode(ids)
+        if isinstance(found, bytes):
+            return found
+        return self._bytes_of(ids[found : found + 1].tolist(), found)  # raises
 
-    def _encode_cut(self, cut: Iterable[Cut]) -> Iterator[int]:
-        """Merge pretokens; the chain of C iterators is what makes plain Python fast enough."""
-        return chain.from_iterable(self._runs_of_ids(cut))
+    def _check_text(self, text: str, *, special: SpecialText) -> None:
+        require_no_surrogates(text)
+        if special not in get_args(SpecialText):
+            names = ", ".join(map(repr, get_args(SpecialText)))
+            raise ValueError(f"special is {special!r}, but must be one of {names}")
+        if special == "forbid":
+            self._specials.require_none(text)
 
-    def _runs_of_ids(self, cut: Iterable[Cut]) -> Iterator[Iterable[int]]:
-        for pretokens, special in cut:
-            yield chain.from_iterable(map(self._remembered.__getitem__, pretokens))
-            if special is not None:
-                yield (self._specials.ids[special],)
+    def _encode_stretch(self, text: str, *, cuts_at_specials: bool = True) -> Iterable[int]:
+        """Return the ids of text without lone surrogates."""
+        kernels = self._engine.kernels_for(len(text))
+        if kernels is not None:
+            return kernels.encode(text.encode(), cuts_at_specials=cuts_at_specials).tolist()
+        return self._plain.encode(text, cuts_at_specials=cuts_at_specials)
 
-    def _encode_bytes(self, data: bytes) -> Iterator[int]:
-        for text, malformed in cut_at_escaped_bytes(data.decode(errors="surrogateescape")):
-            yield from self._encode_checked(text)
-            yield from self._merges.byte_ids(malformed)
-
-
-class _Remembered(dict[str, tuple[int, ...]]):
-    """The ids of pretokens seen before; emptied when full, so that memory stays bounded."""
-
-    def __init__(self, merges: MergeTable) -> None:
-        super().__init__()
-        self._merges = merges
-
-    def __missing__(self, pretoken: str) -> tuple[int, ...]:
-        ids = tuple(self._merges.encode(pretoken.encode()))
-        if len(pretoken) <= _MAX_REMEMBERED_LENGTH:
-            if len(self) >= _MAX_REMEMBERED:
-                self.clear()
-            self[pretoken] = ids
-        return ids
+    def _encode_stretch_to_array(self, text: str, *, cuts_at_specials: bool) -> np.ndarray:
+        kernels = self._engine.kernels_for(len(text))
+        if kernels is not None:
+            return kernels.encode(text.encode(), cuts_at_specials=cuts_at_specials)
+        ids = self._plain.encode(text, cuts_at_specials=cuts_at_specials)
+        return np.fromiter(ids, dtype=self.dtype)
 
 
 def _append_missing(vocab: Mapping[int, bytes], special_tokens: Iterable[str]) -> dict[int, bytes]:

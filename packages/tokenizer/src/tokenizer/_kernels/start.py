@@ -1,0 +1,36 @@
+"""Are the kernels compiled, and if not, is it time?
+
+Stage: none. Not here: what makes it worth while (`tokenizer.engine`).
+"""
+
+from bpe.kernel_parts import announced, are_ready, cut_kernel
+from tokenizer._bpe import Vocabulary
+from tokenizer._kernels import decoding, encoding, memo, pairs
+from tokenizer._kernels.encoder import KernelEncoder
+
+_KERNELS = (
+    pairs.place_pairs,
+    encoding.encode_batch,
+    encoding.remember_special,
+    memo.move_short,
+    memo.move_long,
+    decoding.measure,
+    decoding.decode,
+)
+
+
+def start_kernels(vocabulary: Vocabulary, *, must: bool) -> KernelEncoder | None:
+    """Return an encoder whose kernels are compiled.
+
+    Args:
+        vocabulary: has a token for each byte.
+        must: compile where that was not done before; else None is returned.
+    """
+    cut = cut_kernel(vocabulary.pattern)
+    kernels = _KERNELS if cut is None else (cut, *_KERNELS)
+    if not must and not are_ready(*kernels):
+        return None
+    with announced("encoding", *kernels):
+        encoder = KernelEncoder(vocabulary)
+        encoder.compile()
+    return encoder

@@ -1,0 +1,127 @@
+"""What of a vocabulary do the encoding kernels need?
+
+Stage: vocabulary -> *tables*. Built once for a tokenizer, read by all threads. Not here: what
+belongs to one thread (`worker`).
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from bpe.kernel_parts import GOLDEN, address_of
+from tokenizer._bpe import Vocabulary
+from tokenizer._kernels import layout
+from tokenizer._kernels.memo import MAX_SHORT_KEY
+from tokenizer._kernels.pairs import MAX_SYMBOLS, SYMBOL_BITS, place_pairs
+
+_PAIRS_A_BUCKET = 3
+_LOAD = 0.8  # pairs a slot, at most
+
+
+class Tables:
+    """The merges of a vocabulary as arrays.
+
+    Args:
+        vocabulary: has a token for each byte.
+
+    Raises:
+        ValueError: more merges than the tables can number.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.dtype = np.dtype(np.uint16 if max(vocabulary.tokens) < 1 << 16 else np.uint32)
+        self.special_ids = {
+            special.encode(): vocabulary.ids[special.encode()]
+            for special in vocabulary.special_tokens
+        }
+        symbols = _symbols(vocabulary)
+        self._symbol_ids = _ids_by_symbol(symbols, vocabulary.ids)
+        self._products, self._byte_pairs = self._make_merges(vocabulary, symbols)
+        self._key_masks = _key_masks()
+        self._nowhere = np.zeros(8, np.int64)
+
+    def fill(self, state: np.ndarray) -> None:
+        """Write the addresses into a state; this object must outlive it."""
+        state[layout.PAIRS] = address_of(self._pairs)
+        state[layout.PAIR_SHIFT] = self._pair_shift
+        state[layout.DISPLACEMENTS] = address_of(self._displacements)
+        state[layout.BUCKET_SHIFT] = self._bucket_shift
+        state[layout.BYTE_PAIRS] = address_of(self._byte_pairs)
+        state[layout.PRODUCTS] = address_of(self._products)
+        state[layout.SYMBOL_IDS] = address_of(self._symbol_ids)
+        state[layout.IS_WIDE] = self.dtype == np.uint32
+        state[layout.KEY_MASKS] = address_of(self._key_masks)
+        state[layout.NOWHERE] = address_of(self._nowhere)
+
+    def _make_merges(
+        self, vocabulary: Vocabulary, symbols: Mapping[bytes, int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Hash the pairs; return products by number, and numbers by pair of bytes."""
+        num_merges = len(vocabulary.merges)
+        products = np.zeros(256 + num_merges, np.uint32)
+        made = [symbols[left + right] for left, right in vocabulary.merges]
+        products[256:] = made
+        # A part that no merge makes can never be a neighbour: such a merge is never done.
+        left = np.array([symbols.get(pair[0], -1) for pair in vocabulary.merges], np.int64)
+        right = np.array([symbols.get(pair[1], -1) for pair in vocabulary.merges], np.int64)
+        numbers = np.arange(256, 256 + num_merges)
+        is_possible = (left >= 0) & (right >= 0)
+        left, right, numbers = left[is_possible], right[is_possible], numbers[is_possible]
+        self._hash_pairs(left << SYMBOL_BITS | right, numbers)
+        byte_pairs = np.zeros(1 << 16, np.uint32)
+        is_bytes = (left < 256) & (right < 256)
+        byte_pairs[left[is_bytes] << 8 | right[is_bytes]] = numbers[is_bytes]
+        return products, byte_pairs
+
+    def _hash_pairs(self, keys: np.ndarray, numbers: np.ndarray) -> None:
+        bucket_bits = max(4, (len(keys) // _PAIRS_A_BUCKET).bit_length())
+        slot_bits = max(4, int(len(keys) / _LOAD).bit_length())
+        self._bucket_shift = 64 - bucket_bits
+        with np.errstate(over="ignore"):
+            spread = (keys * np.int64(GOLDEN)).view(np.uint64)
+        buckets = (spread >> np.uint64(self._bucket_shift)).astype(np.int64)
+        order = np.argsort(buckets, kind="stable")
+        sizes = np.bincount(buckets, minlength=1 << bucket_bits)
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        fullest_first = np.argsort(-sizes, kind="stable")
+        fullest_first = fullest_first[: np.count_nonzero(sizes)]
+        self._displacements = np.zeros(1 << bucket_bits, np.uint32)
+        while True:
+            self._pair_shift = 64 - slot_bits
+            self._pairs = np.zeros(1 << slot_bits, np.int64)
+            grouped = keys[order], numbers[order], fullest_first, starts
+            places = address_of(self._pairs), self._pair_shift, address_of(self._displacements)
+            if place_pairs(*grouped, *places):
+                return
+            slot_bits += 1
+
+
+def _symbols(vocabulary: Vocabulary) -> dict[bytes, int]:
+    """Number the bytes, and what merges make by the first merge that makes it."""
+    if 256 + len(vocabulary.merges) >= MAX_SYMBOLS:
+        raise ValueError(
+            f"{len(vocabulary.merges)} merges are more than the {MAX_SYMBOLS - 257} that the "
+            "kernels can number"
+        )
+    symbols = {bytes([byte]): byte for byte in range(256)}
+    for number, (left, right) in enumerate(vocabulary.merges, start=256):
+        symbols.setdefault(left + right, number)
+    return symbols
+
+
+def _ids_by_symbol(symbols: Mapping[bytes, int], ids: Mapping[bytes, int]) -> np.ndarray:
+    table = np.zeros(max(symbols.values()) + 1, np.uint32)
+    table[list(symbols.values())] = [ids[token] for token in symbols]
+    return table
+
+
+def _key_masks() -> np.ndarray:
+    """For each length up to 16: masks of the two words of a key, and what to put on top."""
+    masks = np.zeros((MAX_SHORT_KEY + 2, 4), np.int64)
+    for length in range(1, MAX_SHORT_KEY + 1):
+        kept = (1 << 8 * length) - 1
+        words = [kept & (2**64 - 1), kept >> 64]
+        masks[length, :2] = np.array(words, np.uint64).view(np.int64)
+        masks[length, 2] = length << 56
+    masks[MAX_SHORT_KEY + 1, 2] = -1
+    return masks

@@ -1,0 +1,68 @@
+"""How are many texts encoded at once?
+
+Stage: texts -> *ids*. The kernels let other threads run, so texts go to threads in groups that are
+large enough to be worth handing over. Not here: one text that is large (`encode_file`).
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizer.tokenizer import Tokenizer
+
+_GROUP_CHARACTERS = 1 << 18
+
+
+def encode_batch(
+    tokenizer: "Tokenizer",
+    texts: list[str],
+    *,
+    num_threads: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> list[list[int]]:
+    """Do the work of `Tokenizer.encode_batch`."""
+    groups = _group(texts)
+    num_threads = min(check_num_threads(num_threads), len(groups))
+    report = progress or (lambda done, total: None)
+    ids: list[list[int]] = []
+
+    def encode(group: list[str]) -> list[list[int]]:
+        return [tokenizer.encode(text) for text in group]
+
+    if num_threads <= 1:
+        for group in groups:
+            ids += encode(group)
+            report(len(ids), len(texts))
+        return ids
+    with ThreadPoolExecutor(num_threads) as pool:
+        for encoded in pool.map(encode, groups):
+            ids += encoded
+            report(len(ids), len(texts))
+    return ids
+
+
+def check_num_threads(num_threads: int | None) -> int:
+    """Return the number of threads to use.
+
+    Raises:
+        ValueError: fewer than one.
+    """
+    if num_threads is None:
+        return os.cpu_count() or 1
+    if num_threads < 1:
+        raise ValueError(f"num_threads is {num_threads}; use 1 or more, or None for one a CPU")
+    return num_threads
+
+
+def _group(texts: list[str]) -> list[list[str]]:
+    groups: list[list[str]] = []
+    room = 0
+    for text in texts:
+        if room <= 0:
+            groups.append([])
+            room = _GROUP_CHARACTERS
+        groups[-1].append(text)
+        room -= len(text)
+    return groups

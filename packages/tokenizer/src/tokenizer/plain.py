@@ -1,0 +1,66 @@
+"""How does text become ids without a compiler?
+
+Stage: text -> special tokens -> pretokens -> *ids*, in plain Python: at once, but slower than the
+kernels, which give the same ids. Not here: which of the two does the work (`engine`).
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from tokenizer._bpe import Pretokenizer, Vocabulary
+from tokenizer.merge import MergeTable
+from tokenizer.special_tokens import SpecialTokens
+
+_MAX_REMEMBERED = 1 << 16  # pretokens
+_MAX_REMEMBERED_LENGTH = 64  # characters; longer ones hardly ever come back
+
+
+class PlainEncoder:
+    """Encodes text that holds no lone surrogate.
+
+    Args:
+        vocabulary: may lack bytes, which are then errors where they are met.
+        specials: the special tokens to cut at.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, specials: SpecialTokens) -> None:
+        self.pretokenizer = Pretokenizer(vocabulary.pattern)
+        self._specials = specials
+        self._merges = MergeTable(vocabulary.tokens, vocabulary.merges)
+        self.remembered = _Remembered(self._merges)
+
+    def encode(self, text: str, *, cuts_at_specials: bool = True) -> Iterator[int]:
+        """Yield the ids of `text`; the chain of C iterators is what makes this fast enough.
+
+        Raises:
+            ValueError: a byte for which the vocabulary has no token.
+        """
+        return chain.from_iterable(self._runs_of_ids(text, cuts_at_specials=cuts_at_specials))
+
+    def encode_bytes_singly(self, data: bytes) -> list[int]:
+        """Return the ids of single bytes, nothing merged."""
+        return self._merges.byte_ids(data)
+
+    def _runs_of_ids(self, text: str, *, cuts_at_specials: bool) -> Iterator[Iterable[int]]:
+        stretches = self._specials.cut(text) if cuts_at_specials else [(text, None)]
+        for stretch, special in stretches:
+            pretokens = self.pretokenizer.split(stretch)
+            yield chain.from_iterable(map(self.remembered.__getitem__, pretokens))
+            if special is not None:
+                yield (self._specials.ids[special],)
+
+
+class _Remembered(dict[str, tuple[int, ...]]):
+    """The ids of pretokens seen before; emptied when full, so that memory stays bounded."""
+
+    def __init__(self, merges: MergeTable) -> None:
+        super().__init__()
+        self._merges = merges
+
+    def __missing__(self, pretoken: str) -> tuple[int, ...]:
+        ids = tuple(self._merges.encode(pretoken.encode()))
+        if len(pretoken) <= _MAX_REMEMBERED_LENGTH:
+            if len(self) >= _MAX_REMEMBERED:
+                self.clear()
+            self[pretoken] = ids
+        return ids

@@ -1,0 +1,144 @@
+"""How does text of any size get from files to an encoder?
+
+Stage: files -> *pieces* -> ids. A piece ends where text can be cut without changing its ids, so
+pieces are encoded apart, in any order. Compressed files are read as streams, with the same
+borders. Not here: encoding them, and joining the results (`encode_file`).
+"""
+
+import gzip
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import BinaryIO
+
+import numpy as np
+
+from tokenizer._bpe import cut_files, cut_stream
+
+COMPRESSED = (".gz", ".zst")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """A part of one source."""
+
+    path: Path
+    start_byte: int
+    """In the text, which is decompressed."""
+    num_bytes: int
+    content: bytes | None
+    """None: the text is to be read from the file, at `start_byte`."""
+    num_done: int
+    """Bytes on disk that were read to get here."""
+    starts_file: bool
+    """Whether nothing of the file comes before."""
+
+    def read_into(self, buffer: np.ndarray) -> None:
+        """Put the text into (num_bytes,) uint8.
+
+        Raises:
+            OSError: the file cannot be read, or has become shorter.
+        """
+        if self.content is not None:
+            buffer[:] = np.frombuffer(self.content, np.uint8)
+            return
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(self.start_byte)
+            view = memoryview(buffer)
+            while len(view):
+                num_read = file.readinto(view)
+                if not num_read:
+                    raise OSError(f"{self.path} became shorter while it was read")
+                view = view[num_read:]
+
+    def malformed(self, error: UnicodeDecodeError) -> ValueError:
+        """Say which byte of the source is no UTF-8, once decoding the piece has failed."""
+        return ValueError(
+            f"{self.path}: byte {self.start_byte + error.start} "
+            f"(0x{error.object[error.start]:02x}) is not UTF-8 ({error.reason}); "
+            "convert it to UTF-8 or repair it"
+        )
+
+
+def cut_sources(
+    paths: Sequence[Path], special_tokens: tuple[str, ...], *, cuts_at_spaces: bool
+) -> Iterator[Piece]:
+    """Yield the pieces of the files in order.
+
+    Args:
+        paths: text files; *.gz and *.zst are decompressed.
+        special_tokens: text can be cut in front of any of them.
+        cuts_at_spaces: whether the split pattern allows a cut between a visible ASCII character
+            and a space.
+
+    Raises:
+        OSError: a file is missing or cannot be read.
+        ValueError: a compressed file is damaged, or nothing here reads its kind.
+    """
+    num_finished = 0
+    for path in paths:
+        if path.suffix in COMPRESSED:
+            yield from _cut_compressed(path, special_tokens, cuts_at_spaces, num_finished)
+        else:
+            for part in cut_files([path], special_tokens, cut_at_spaces=cuts_at_spaces):
+                yield Piece(
+                    path=path,
+                    start_byte=part.start_byte,
+                    num_bytes=part.num_bytes,
+                    content=None,
+                    num_done=num_finished + part.end_byte,
+                    starts_file=part.start_byte == 0,
+                )
+        num_finished += path.stat().st_size
+
+
+def _cut_compressed(
+    path: Path, special_tokens: tuple[str, ...], cuts_at_spaces: bool, num_finished: int
+) -> Iterator[Piece]:
+    start = 0
+    with path.open("rb") as file, _decompressed(file, path) as stream:
+        for content in cut_stream(stream, special_tokens, cut_at_spaces=cuts_at_spaces):
+            yield Piece(
+                path=path,
+                start_byte=start,
+                num_bytes=len(content),
+                content=content,
+                num_done=num_finished + file.tell(),
+                starts_file=start == 0,
+            )
+            start += len(content)
+
+
+@contextmanager
+def _decompressed(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
+    if path.suffix == ".gz":
+        stream: BinaryIO = gzip.GzipFile(fileobj=file)
+        damage = EOFError, gzip.BadGzipFile, zlib.error
+    else:
+        zstd = _import_zstd(path)
+        stream = zstd.ZstdFile(file)
+        damage = EOFError, zstd.ZstdError
+    try:
+        yield stream
+    except damage as error:
+        raise ValueError(
+            f"{path} is damaged or no {path.suffix} file ({error}); get it again"
+        ) from error
+
+
+def _import_zstd(path: Path) -> ModuleType:
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        try:
+            from backports import zstd
+        except ImportError:
+            raise ValueError(
+                f"{path} needs a decompressor that Python has from 3.14 on; before, install "
+                "tokenizer with the extra zstd (backports.zstd), or decompress the file"
+            ) from None
+    return zstd
