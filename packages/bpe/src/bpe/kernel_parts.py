@@ -6,7 +6,18 @@ Numba, so do it where a kernel is about to run, not before.
 """
 
 from bpe._kernels.compiling import announced, are_ready, helper, inlined, kernel
-from bpe._kernels.cutting import BATCH_TOKENS, SPARE_ENDS, Cutter, Cutting, cut_kernel
+from bpe._kernels.cutting import (
+    BATCH_TOKENS,
+    SPARE_ENDS,
+    Cutter,
+    Cutting,
+    begin_buffer,
+    cut_by_cl100k,
+    cut_by_gpt2,
+    cut_by_o200k,
+    cut_by_qwen2,
+    cut_kernel,
+)
 from bpe._kernels.machine import (
     GOLDEN,
     PRIME,
@@ -48,9 +59,14 @@ __all__ = [
     "address_of",
     "announced",
     "are_ready",
+    "begin_buffer",
     "choose",
     "copy16",
     "count_ones",
+    "cut_by_cl100k",
+    "cut_by_gpt2",
+    "cut_by_o200k",
+    "cut_by_qwen2",
     "cut_kernel",
     "cutter_for",
     "fill16",

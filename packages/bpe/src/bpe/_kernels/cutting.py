@@ -179,6 +179,17 @@ _KERNELS = {GPT2: cut_by_gpt2, CL100K: cut_by_cl100k, QWEN2: cut_by_qwen2, O200K
 
 
 @inlined
+def begin_buffer(state, address, num_bytes, readable_bytes):
+    """Do in a kernel what `Cutter.open` does."""
+    store64(state + _BASE, address)
+    store64(state + _POSITION, 0)
+    store64(state + _NUM_BYTES, num_bytes)
+    store64(state + _READABLE, readable_bytes)
+    store64(state + _STRETCH_END, 0)
+    store64(state + _SPECIAL_BYTES, 0)
+
+
+@inlined
 def _begin_batch(state):
     store64(state + _ORIGIN, load64(state + _BASE) + load64(state + _POSITION))
     store64(state + _COUNT, 0)
