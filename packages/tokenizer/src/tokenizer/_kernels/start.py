@@ -7,6 +7,7 @@ from bpe.kernel_parts import announced, are_ready, cut_kernel
 from tokenizer._bpe import Vocabulary
 from tokenizer._kernels import decoding, encoding, memo, pairs
 from tokenizer._kernels.encoder import KernelEncoder
+from tokenizer._kernels.short_texts import short_kernel
 
 _KERNELS = (
     pairs.place_pairs,
@@ -27,7 +28,8 @@ def start_kernels(vocabulary: Vocabulary, *, must: bool) -> KernelEncoder | None
         must: compile where that was not done before; else None is returned.
     """
     cut = cut_kernel(vocabulary.pattern)
-    kernels = _KERNELS if cut is None else (cut, *_KERNELS)
+    short = short_kernel(vocabulary.pattern)
+    kernels = _KERNELS if cut is None else (cut, short, *_KERNELS)
     if not must and not are_ready(*kernels):
         return None
     with announced("encoding", *kernels):
