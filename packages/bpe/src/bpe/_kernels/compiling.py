@@ -21,6 +21,9 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 _HERE = Path(__file__).parent
 _OPTIONS = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+_OPTIONS |= {"no_rewrites": True, "no_cfunc_wrapper": True}  # nothing is gained by these here
+# What only kernels call has no entry for Python, which would take a quarter of the compiling.
+_FOR_KERNELS = {"no_cpython_wrapper": True}
 _SECONDS_WORTH_A_WORD = 1.0
 
 _log = logging.getLogger("bpe")
@@ -46,13 +49,16 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 
 def helper(function: Callable[..., Any]) -> Any:
-    """Compile a function that only kernels call; it is kept as a part of each of them."""
-    return njit(**_OPTIONS)(function)
+    """Compile a function that only kernels call; it is kept as a part of each of them.
+
+    It has no entry for Python: called from there, it takes the process down.
+    """
+    return njit(**_OPTIONS, **_FOR_KERNELS)(function)
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """Compile a helper into each place that calls it."""
-    return njit(forceinline=True, **_OPTIONS)(function)
+    """Compile a helper into each place that calls it; likewise not for Python."""
+    return njit(forceinline=True, **_OPTIONS, **_FOR_KERNELS)(function)
 
 
 def are_ready(*kernels: Any) -> bool:
