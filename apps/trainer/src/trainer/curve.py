@@ -23,7 +23,7 @@ _WIDTH, _HEIGHT = 880, 480
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 848, 84, 424
 _MAX_RAW_POINTS = 2000  # more would be thinner than a pixel
 _SMOOTHING = 1 / 50  # half-width of the moving mean, as a share of the steps
-_SMOOTHED_POINTS = 2  # at least so many on each side, or the mean would be the point itself
+_SMOOTHED_POINTS = 3  # half-width at least, in points: 1 would leave each point as it is
 _CHAR_WIDTH = 6.5  # of the legend's font, pixels, generous
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
