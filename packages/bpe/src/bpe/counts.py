@@ -1,65 +1,38 @@
-"""How often does each pretoken occur?
+"""How are the pretokens of a corpus counted?
 
-Stage: files -> *pretoken counts* -> merges. Counts of parts add up to the counts of the whole, so
-neither the order of files nor the number of workers shows in the result. Not here: where files
-are cut (`pieces`) and the worker processes (`workers`).
+Stage: files -> *pretoken counts* -> merges. Compiled threads count large corpora with a known
+pattern; this process counts small ones, and child processes what lies between or has another
+pattern. Neither that nor the order of files nor the number of workers shows in the result. Not
+here: where files are cut (`pieces`), and what counts are (`pretoken_counts`).
 """
 
+import logging
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from itertools import islice
 from pathlib import Path
 
+from bpe.counting_threads import can_count, count_in_threads
 from bpe.patterns import GPT2, PATTERNS, resolve_pattern
-from bpe.pieces import PIECE_BYTES, cut_files
+from bpe.pieces import PIECE_BYTES, Piece, cut_files
 from bpe.pretoken_counter import PretokenCounter
+from bpe.pretoken_counts import CountSettings, PretokenCounts
 from bpe.special_tokens import check_special_tokens
 from bpe.workers import count_in_workers
 
-_SMALL_BYTES = 4 << 20  # less text is counted sooner than a worker process starts and reports
+__all__ = ["PretokenCounts", "count_documents", "count_pretokens"]
+
+_SMALL_BYTES = 2 << 20  # less text is counted sooner than Numba is imported
+_SMALL_BYTES_FOR_WORKERS = 4 << 20  # ... than a worker process starts and reports
+_BYTES_WORTH_COMPILING = 24 << 20
+ROUND_PIECES = 64
+"""Pieces between two prunings; a fixed number, so that workers do not show in the result."""
 
 Progress = Callable[[int, int], None]
 """Called with the amounts done and in all; bytes while counting, merges while merging."""
 
-
-@dataclass(frozen=True)
-class PretokenCounts:
-    """Occurrences of each pretoken; Python integers, so that no corpus overflows them.
-
-    Counts of several corpora add up: `a + b` counts both.
-
-    >>> a = PretokenCounts({b"low": 2}) + PretokenCounts({b"low": 1, b"er": 1})
-    >>> a.by_pretoken[b"low"], a.num_pretokens
-    (3, 4)
-    """
-
-    by_pretoken: Mapping[bytes, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for pretoken, count in self.by_pretoken.items():
-            if not pretoken or count < 1:
-                raise ValueError(
-                    f"pretoken {pretoken!r} occurs {count} times; pass non-empty bytes that occur"
-                )
-
-    def __add__(self, other: "PretokenCounts") -> "PretokenCounts":
-        total = Counter(self.by_pretoken)
-        total.update(other.by_pretoken)
-        return PretokenCounts(total)
-
-    def __len__(self) -> int:
-        return len(self.by_pretoken)
-
-    @property
-    def num_pretokens(self) -> int:
-        """Occurrences of all pretokens together."""
-        return sum(self.by_pretoken.values())
-
-    @property
-    def num_bytes(self) -> int:
-        """UTF-8 bytes of the counted text, special tokens left out."""
-        return sum(len(pretoken) * count for pretoken, count in self.by_pretoken.items())
+_log = logging.getLogger("bpe")
 
 
 def count_pretokens(
@@ -68,6 +41,7 @@ def count_pretokens(
     *,
     pattern: str = GPT2,
     num_workers: int | None = None,
+    max_pretokens: int | None = None,
     progress: Progress | None = None,
 ) -> PretokenCounts:
     """Count the pretokens of UTF-8 text files.
@@ -80,35 +54,35 @@ def count_pretokens(
         paths: one file or several; each ends a pretoken.
         special_tokens: strings that separate documents and are not counted; longest wins.
         pattern: a name in `PATTERNS`, or regex source.
-        num_workers: processes; None for one a CPU. A few megabytes are counted in this process.
+        num_workers: threads or processes; None for one a CPU.
+        max_pretokens: kinds of pretokens to keep, which bounds memory; None keeps all. Now and
+            then, and in the end, the rarest beyond that are dropped, and `dropped` of the result
+            says how many. What is rare then may become frequent later, so the order of files
+            then matters, but the number of workers still does not.
         progress: called in this thread with the bytes done and in all.
 
     Raises:
         OSError: a file is missing or cannot be read.
         ValueError: the files are empty, a byte is not UTF-8, or an argument makes no sense.
     """
-    settings = {
-        "special_tokens": check_special_tokens(special_tokens),
-        "pattern": resolve_pattern(pattern),
-    }
+    settings = CountSettings(resolve_pattern(pattern), check_special_tokens(special_tokens))
+    if max_pretokens is not None and max_pretokens < 1:
+        raise ValueError(f"max_pretokens is {max_pretokens}; keep 1 or more, or None for all")
     files = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     total_bytes = _total_bytes(files)
-    num_workers = _choose_num_workers(num_workers, total_bytes)
+    count = _choose_way(settings, total_bytes, num_workers)
     report = _ByteProgress(progress, total_bytes)
     pieces = cut_files(
-        files,
-        settings["special_tokens"],
-        cut_at_spaces=settings["pattern"] in PATTERNS.values(),
+        files, settings.special_tokens, cut_at_spaces=settings.pattern in PATTERNS.values()
     )
-    if num_workers > 1:
-        return PretokenCounts(
-            count_in_workers(pieces, settings=settings, num_workers=num_workers, report=report)
-        )
-    counter = PretokenCounter(**settings)
-    for piece in pieces:
-        counter.add(piece.read_text())
-        report(piece.num_bytes)
-    return PretokenCounts(counter.by_pretoken())
+    if max_pretokens is None:
+        return count(pieces, report)
+    total = PretokenCounts(settings=settings)
+    while some := list(islice(pieces, ROUND_PIECES)):
+        total = (total + count(iter(some), report)).pruned(max_pretokens)
+    if total.dropped.num_kinds:
+        _log.warning("to keep %d kinds of pretokens, %s", max_pretokens, _describe(total))
+    return total
 
 
 def count_documents(
@@ -125,9 +99,8 @@ def count_documents(
     >>> count_documents(["low low<|end|>low"], ["<|end|>"]).by_pretoken
     {b'low': 2, b' low': 1}
     """
-    counter = PretokenCounter(
-        special_tokens=check_special_tokens(special_tokens), pattern=resolve_pattern(pattern)
-    )
+    settings = CountSettings(resolve_pattern(pattern), check_special_tokens(special_tokens))
+    counter = PretokenCounter(special_tokens=settings.special_tokens, pattern=settings.pattern)
     for index, document in enumerate(documents):
         try:
             document.encode()
@@ -137,7 +110,62 @@ def count_documents(
                 "UTF-8 bytes; remove or replace it"
             ) from error
         counter.add(document)
-    return PretokenCounts(counter.by_pretoken())
+    return PretokenCounts(counter.by_pretoken(), settings)
+
+
+_Way = Callable[[Iterator[Piece], Callable[[int], None]], PretokenCounts]
+
+
+def _choose_way(settings: CountSettings, total_bytes: int, num_workers: int | None) -> _Way:
+    """Return what counts pieces soonest: threads, worker processes or this process."""
+    num_workers = _check_num_workers(num_workers)
+    if total_bytes >= _SMALL_BYTES and settings.pattern in PATTERNS.values():
+        is_worth_compiling = total_bytes >= _BYTES_WORTH_COMPILING
+        if can_count(settings, is_worth_compiling=is_worth_compiling):
+            num_threads = min(num_workers, -(-total_bytes // PIECE_BYTES))
+            return lambda pieces, report: PretokenCounts.from_packed(
+                count_in_threads(pieces, settings=settings, num_threads=num_threads, report=report),
+                settings,
+            )
+    elif total_bytes >= _SMALL_BYTES:
+        _say_that_regex_is_slower(settings.pattern)
+    options = {"special_tokens": settings.special_tokens, "pattern": settings.pattern}
+    num_workers = _choose_num_workers(num_workers, total_bytes)
+    if num_workers > 1:
+        return lambda pieces, report: PretokenCounts(
+            count_in_workers(pieces, settings=options, num_workers=num_workers, report=report),
+            settings,
+        )
+    return lambda pieces, report: PretokenCounts(_count_here(pieces, options, report), settings)
+
+
+def _count_here(
+    pieces: Iterator[Piece], options: dict[str, object], report: Callable[[int], None]
+) -> dict[bytes, int]:
+    counter = PretokenCounter(**options)
+    for piece in pieces:
+        counter.add(piece.read_text())
+        report(piece.num_bytes)
+    return counter.by_pretoken()
+
+
+@cache
+def _say_that_regex_is_slower(pattern: str) -> None:
+    _log.warning(
+        "counting with the regex module, some ten times slower than with the patterns %s, "
+        "because it has to find the pretokens of %r",
+        ", ".join(PATTERNS),
+        pattern,
+    )
+
+
+def _describe(counts: PretokenCounts) -> str:
+    dropped, kept = counts.dropped, counts.num_pretokens
+    share = dropped.num_pretokens / (dropped.num_pretokens + kept)
+    return (
+        f"{dropped.num_kinds} were dropped, with {dropped.num_pretokens} occurrences "
+        f"({share:.2%} of all)"
+    )
 
 
 def _total_bytes(files: list[Path]) -> int:
@@ -156,12 +184,17 @@ def _total_bytes(files: list[Path]) -> int:
     return total
 
 
-def _choose_num_workers(num_workers: int | None, total_bytes: int) -> int:
+def _check_num_workers(num_workers: int | None) -> int:
     if num_workers is not None and num_workers < 1:
         raise ValueError(f"num_workers is {num_workers}; use 1 or more, or None for one a CPU")
-    if total_bytes < _SMALL_BYTES:
+    return num_workers or os.cpu_count() or 1
+
+
+def _choose_num_workers(num_workers: int, total_bytes: int) -> int:
+    """Return how many processes are worth their start."""
+    if total_bytes < _SMALL_BYTES_FOR_WORKERS:
         return 1
-    return min(num_workers or os.cpu_count() or 1, -(-total_bytes // PIECE_BYTES))
+    return min(num_workers, -(-total_bytes // PIECE_BYTES))
 
 
 class _ByteProgress:

@@ -1,10 +1,10 @@
 """Which pairs of tokens become one token, and in which order?
 
 Stage: pretoken counts -> *merges* -> vocabulary. In every step the pair that occurs most often
-becomes a token; among equals the lexicographically greatest (bytes, bytes) pair does. Counts are
-updated where a merge changes them, never taken anew. Two implementations, one result: a compiled
-one for large work and a plain one for work that ends before a compiler would have started. Not
-here: the slow twin that takes every count anew (`reference`).
+becomes a token; which of equals does is a rule with a name (`tie_breaking`). Counts are updated
+where a merge changes them, never taken anew. Two implementations, one result: a compiled one for
+large work and a plain one for work that ends before a compiler would have started. Not here: the
+slow twin that takes every count anew (`reference`).
 """
 
 import heapq
@@ -12,58 +12,89 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
-from bpe.counts import PretokenCounts
+from bpe.pretoken_counts import MAX_COUNT, PretokenCounts
+from bpe.tie_breaking import CS336, Pair, check_tie_breaking, pair_order
 
-Pair = tuple[bytes, bytes]
 Progress = Callable[[int, int], None]
 
-_SMALL_BYTES = 1 << 17
-"""Distinct pretokens with fewer bytes than this merge in plain Python."""
+# What plain Python takes, measured on Python source; what it takes to import Numba and to load
+# kernels that are kept; and what it takes to compile them.
+_SECONDS_A_BYTE, _SECONDS_A_MERGE = 2e-5, 2e-4
+_LOADING_SECONDS, _COMPILING_SECONDS = 0.6, 6.0
 
 
 def learn_merges(
-    counts: PretokenCounts, num_merges: int, *, progress: Progress | None = None
+    counts: PretokenCounts,
+    num_merges: int,
+    *,
+    tie_breaking: str = CS336,
+    progress: Progress | None = None,
 ) -> list[Pair]:
     """Return the first `num_merges` merges, or fewer where nothing is left to merge.
 
     Args:
         counts: pretokens and how often they occur.
         num_merges: merges wanted.
+        tie_breaking: which of equally frequent pairs merges first; a name in `TIE_BREAKING`.
         progress: called with the merges done and wanted; where nothing is left to merge, at last
             with the merges done, twice.
 
     Raises:
-        ValueError: `num_merges` is negative, or the corpus exceeds 2^63 - 1 bytes.
+        ValueError: `num_merges` is negative, the corpus exceeds 2^63 - 1 bytes, or there is no
+            such rule.
 
     >>> learn_merges(PretokenCounts({b"low": 5, b"lower": 2}), 2)
     [(b'o', b'w'), (b'l', b'ow')]
     """
     if num_merges < 0:
         raise ValueError(f"num_merges is {num_merges}; ask for 0 or more")
-    if counts.num_bytes > 2**63 - 1:
+    check_tie_breaking(tie_breaking)
+    if counts.num_bytes > MAX_COUNT:
         raise ValueError(f"the corpus has {counts.num_bytes} bytes; pair counts end at 2**63 - 1")
     report = progress or (lambda done, total: None)
-    distinct_bytes = sum(map(len, counts.by_pretoken))
-    num_merges = min(num_merges, distinct_bytes)  # each takes a byte: no more can be found
-    if distinct_bytes < _SMALL_BYTES:
-        merge = merge_plainly
-    else:
-        from bpe._kernels.merging import merge_compiled as merge  # numba: only where it pays
-    merges = merge(counts.by_pretoken, num_merges, progress=report)
+    # Each merge takes a byte of some pretoken: no more can be found.
+    num_merges = min(num_merges, len(counts.packed.content))
+    merges = _merge(counts, num_merges, tie_breaking=tie_breaking, progress=report)
     if len(merges) < num_merges:
         report(len(merges), len(merges))
     return merges
 
 
+def _merge(
+    counts: PretokenCounts, num_merges: int, *, tie_breaking: str, progress: Progress
+) -> list[Pair]:
+    """Learn merges by whichever implementation is through sooner."""
+    options = {"tie_breaking": tie_breaking, "progress": progress}
+    seconds = _plain_seconds(counts, num_merges)
+    if seconds > _LOADING_SECONDS:
+        from bpe._kernels import merging  # numba takes its time: only where it pays
+        from bpe._kernels.compiling import announced, are_ready
+
+        if seconds > _COMPILING_SECONDS or are_ready(*merging.KERNELS):
+            with announced("merging", *merging.KERNELS):
+                return merging.merge_compiled(counts.packed, num_merges, **options)
+    return merge_plainly(counts.by_pretoken, num_merges, **options)
+
+
+def _plain_seconds(counts: PretokenCounts, num_merges: int) -> float:
+    """Estimate how long merging takes in plain Python."""
+    num_bytes = len(counts.packed.content)
+    return _SECONDS_A_BYTE * num_bytes + _SECONDS_A_MERGE * num_merges
+
+
 def merge_plainly(
-    counts: Mapping[bytes, int], num_merges: int, *, progress: Progress
+    counts: Mapping[bytes, int],
+    num_merges: int,
+    *,
+    progress: Progress,
+    tie_breaking: str = CS336,
 ) -> list[Pair]:
     """Learn merges with dictionaries and a heap, in plain Python.
 
     A pair is pushed on the heap when its count rises and left there when it falls: what is popped
     with another count than the pair has now is dropped or put back.
     """
-    state = _PairCounts(counts)
+    state = _PairCounts(counts, tie_breaking)
     merges: list[Pair] = []
     progress(0, num_merges)
     while len(merges) < num_merges and (pair := state.pop_most_frequent()) is not None:
@@ -76,14 +107,15 @@ def merge_plainly(
 class _PairCounts:
     """Words as lists of tokens, and for each pair its count and the words it occurs in."""
 
-    def __init__(self, counts: Mapping[bytes, int]) -> None:
+    def __init__(self, counts: Mapping[bytes, int], tie_breaking: str) -> None:
+        self._order, self._learn = pair_order(tie_breaking)
         self._words = [[bytes([byte]) for byte in pretoken] for pretoken in counts]
         self._weights = list(counts.values())
         self._counts: Counter[Pair] = Counter()
         self._words_with: defaultdict[Pair, set[int]] = defaultdict(set)
         for index, word in enumerate(self._words):
             self._add(word, index)
-        self._heap = [(-count, _greatest_first(pair), pair) for pair, count in self._counts.items()]
+        self._heap = [(-count, self._order(pair), pair) for pair, count in self._counts.items()]
         heapq.heapify(self._heap)
 
     def pop_most_frequent(self) -> Pair | None:
@@ -109,9 +141,10 @@ class _PairCounts:
             self._words[index] = new
         del self._counts[pair]
         token = pair[0] + pair[1]
+        self._learn(token)
         for other in raised:
             if token in other:  # only pairs with the new token occur more often than before
-                heapq.heappush(self._heap, (-self._counts[other], _greatest_first(other), other))
+                heapq.heappush(self._heap, (-self._counts[other], self._order(other), other))
 
     def _add(self, word: list[bytes], index: int) -> set[Pair]:
         """Count the pairs of a word; return them."""
@@ -138,11 +171,3 @@ def merge_word(word: list[bytes], pair: Pair) -> list[bytes]:
             merged.append(word[position])
             position += 1
     return merged
-
-
-def _greatest_first(pair: Pair) -> tuple[tuple[int, ...], ...]:
-    """Return a key that sorts the lexicographically greatest pair first.
-
-    Bytes are negated, and a positive end mark puts a token behind those that it begins.
-    """
-    return tuple((*(-byte for byte in token), 1) for token in pair)

@@ -12,11 +12,17 @@ from itertools import pairwise
 
 import regex
 
+from bpe.byte_spelling import byte_to_unicode
 from bpe.pretokens import Pretokenizer
 
 
 def train_reference(
-    text: str, vocab_size: int, special_tokens: Iterable[str] = (), *, pattern: str = "gpt2"
+    text: str,
+    vocab_size: int,
+    special_tokens: Iterable[str] = (),
+    *,
+    pattern: str = "gpt2",
+    tie_breaking: str = "cs336",
 ) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
     """Train on one text; see `bpe.train_bpe`.
 
@@ -27,7 +33,7 @@ def train_reference(
     tokens = [special.encode() for special in special_tokens]
     tokens += [bytes([byte]) for byte in range(256)]
     counts = count_reference(text, special_tokens, pattern=pattern)
-    merges = merge_reference(counts, vocab_size - len(tokens))
+    merges = merge_reference(counts, vocab_size - len(tokens), tie_breaking=tie_breaking)
     tokens += [left + right for left, right in merges]
     return dict(enumerate(tokens)), merges
 
@@ -43,8 +49,10 @@ def count_reference(
     return Counter(p.encode() for document in documents for p in pretokenizer.split(document))
 
 
-def merge_reference(counts: Mapping[bytes, int], num_merges: int) -> list[tuple[bytes, bytes]]:
-    """Merge the most frequent pair, the lexicographically greatest among equals, again and again.
+def merge_reference(
+    counts: Mapping[bytes, int], num_merges: int, *, tie_breaking: str = "cs336"
+) -> list[tuple[bytes, bytes]]:
+    """Merge the most frequent pair again and again.
 
     >>> merge_reference({b"aaab": 1}, 9)
     [(b'a', b'a'), (b'aa', b'a'), (b'aaa', b'b')]
@@ -58,10 +66,34 @@ def merge_reference(counts: Mapping[bytes, int], num_merges: int) -> list[tuple[
                 pairs[pair] += count
         if not pairs:
             break
-        best = max(pairs, key=lambda pair: (pairs[pair], pair))
+        most = max(pairs.values())
+        tied = [pair for pair, count in pairs.items() if count == most]
+        best = choose_reference(tied, merges, tie_breaking=tie_breaking)
         words = [(_merge(word, best), count) for word, count in words]
         merges.append(best)
     return merges
+
+
+def choose_reference(
+    tied: list[tuple[bytes, bytes]], merges: list[tuple[bytes, bytes]], *, tie_breaking: str
+) -> tuple[bytes, bytes]:
+    """Choose among equally frequent pairs, after some merges.
+
+    >>> tied = [(b"a", b"~"), (b"a", b" ")]
+    >>> [choose_reference(tied, [], tie_breaking=rule) for rule in ("cs336", "smallest-bytes")]
+    [(b'a', b'~'), (b'a', b' ')]
+    >>> choose_reference(tied, [], tie_breaking="huggingface")  # which spells the space U+0120
+    (b'a', b'~')
+    """
+    if tie_breaking == "cs336":
+        return max(tied)
+    if tie_breaking == "smallest-bytes":
+        return min(tied)
+    assert tie_breaking == "huggingface"
+    spelling = byte_to_unicode()
+    tokens = [bytes([byte]) for byte in sorted(spelling, key=spelling.__getitem__)]
+    tokens += [left + right for left, right in merges]
+    return min(tied, key=lambda pair: (tokens.index(pair[0]), tokens.index(pair[1])))
 
 
 def _merge(word: list[bytes], pair: tuple[bytes, bytes]) -> list[bytes]:

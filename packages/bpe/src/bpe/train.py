@@ -7,9 +7,12 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from bpe.counts import PretokenCounts, count_pretokens
+from bpe.counts import count_pretokens
 from bpe.merges import learn_merges
+from bpe.patterns import GPT2, resolve_pattern
+from bpe.pretoken_counts import PretokenCounts
 from bpe.special_tokens import check_special_tokens
+from bpe.tie_breaking import CS336, check_tie_breaking
 from bpe.vocabulary import Vocabulary
 
 StageProgress = Callable[[str, int, int], None]
@@ -24,7 +27,9 @@ def train_bpe(
     special_tokens: Iterable[str] = (),
     *,
     pattern: str = "gpt2",
+    tie_breaking: str = CS336,
     num_workers: int | None = None,
+    max_pretokens: int | None = None,
     progress: StageProgress | None = None,
 ) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
     """Train a byte-level BPE vocabulary on UTF-8 text files.
@@ -38,7 +43,11 @@ def train_bpe(
         vocab_size: tokens wanted, special ones included.
         special_tokens: strings that separate documents and become one token each; longest wins.
         pattern: name of a split pattern ("gpt2", "cl100k", "o200k"), or regex source.
-        num_workers: processes that count; None for one a CPU.
+        tie_breaking: which of equally frequent pairs merges first: "cs336" (the
+            lexicographically greatest), "smallest-bytes" or "huggingface"; see `TIE_BREAKING`.
+        num_workers: threads or processes that count; None for one a CPU.
+        max_pretokens: kinds of pretokens to keep while counting, which bounds memory; None keeps
+            all. See `count_pretokens` for what that costs.
         progress: called with stage, amount done and amount in all.
 
     Returns:
@@ -53,7 +62,9 @@ def train_bpe(
         vocab_size,
         special_tokens,
         pattern=pattern,
+        tie_breaking=tie_breaking,
         num_workers=num_workers,
+        max_pretokens=max_pretokens,
         progress=progress,
     )
     return vocabulary.tokens, vocabulary.merges
@@ -65,41 +76,59 @@ def train_vocabulary(
     special_tokens: Iterable[str] = (),
     *,
     pattern: str = "gpt2",
+    tie_breaking: str = CS336,
     num_workers: int | None = None,
+    max_pretokens: int | None = None,
     progress: StageProgress | None = None,
 ) -> Vocabulary:
     """Train as `train_bpe` does, and return what can be saved, fingerprinted and encoded with."""
     special_tokens = check_special_tokens(special_tokens)
-    _num_merges(vocab_size, special_tokens)  # before hours of counting
+    check_tie_breaking(tie_breaking)  # before hours of counting, as what follows
+    _num_merges(vocab_size, special_tokens)
     counts = count_pretokens(
         input_path,
         special_tokens,
         pattern=pattern,
         num_workers=num_workers,
+        max_pretokens=max_pretokens,
         progress=_of_stage("count", progress),
     )
     return vocabulary_from_counts(
-        counts, vocab_size, special_tokens, pattern=pattern, progress=progress
+        counts, vocab_size, special_tokens, tie_breaking=tie_breaking, progress=progress
     )
 
 
 def vocabulary_from_counts(
     counts: PretokenCounts,
     vocab_size: int,
-    special_tokens: Iterable[str] = (),
+    special_tokens: Iterable[str] | None = None,
     *,
-    pattern: str = "gpt2",
+    pattern: str | None = None,
+    tie_breaking: str = CS336,
     progress: StageProgress | None = None,
 ) -> Vocabulary:
-    r"""Train on pretokens that have been counted, with the same special tokens and pattern.
+    r"""Train on pretokens that have been counted; see `train_bpe`.
+
+    Args:
+        counts: of the corpus.
+        vocab_size: tokens wanted, special ones included.
+        special_tokens: in the order of their ids; None for those that the counts were made with.
+        pattern: None for the one that the counts were made with.
+        tie_breaking: which of equally frequent pairs merges first.
+        progress: called with stage, amount done and amount in all.
+
+    Raises:
+        ValueError: the counts were made with another pattern or other special tokens.
 
     >>> counts = PretokenCounts({b"low": 5, b" lower": 2})
     >>> vocabulary_from_counts(counts, 259, ["<|end|>"]).merges
     [(b'o', b'w'), (b'l', b'ow')]
     """
-    special_tokens = check_special_tokens(special_tokens)
+    special_tokens, pattern = _settings_for(counts, special_tokens, pattern)
     num_merges = _num_merges(vocab_size, special_tokens)
-    merges = learn_merges(counts, num_merges, progress=_of_stage("merge", progress))
+    merges = learn_merges(
+        counts, num_merges, tie_breaking=tie_breaking, progress=_of_stage("merge", progress)
+    )
     if len(merges) < num_merges:
         _log.warning(
             "nothing is left to merge after %d merges: the vocabulary has %d tokens instead of %d",
@@ -111,6 +140,26 @@ def vocabulary_from_counts(
     tokens += [bytes([byte]) for byte in range(256)]
     tokens += [left + right for left, right in merges]
     return Vocabulary(dict(enumerate(tokens)), merges, special_tokens, pattern)
+
+
+def _settings_for(
+    counts: PretokenCounts, special_tokens: Iterable[str] | None, pattern: str | None
+) -> tuple[tuple[str, ...], str]:
+    """Return special tokens and pattern, which must be those of the counts where these know."""
+    known = counts.settings
+    if special_tokens is None:
+        special_tokens = known.special_tokens if known else ()
+    special_tokens = check_special_tokens(special_tokens)
+    if pattern is None:
+        pattern = known.pattern if known else GPT2
+    pattern = resolve_pattern(pattern)
+    if known and (pattern, set(special_tokens)) != (known.pattern, set(known.special_tokens)):
+        raise ValueError(
+            f"the counts were made with the pattern {known.pattern!r} and the special tokens "
+            f"{list(known.special_tokens)}, not with {pattern!r} and {list(special_tokens)}; "
+            "pass the same, or leave both out"
+        )
+    return special_tokens, pattern
 
 
 def _num_merges(vocab_size: int, special_tokens: tuple[str, ...]) -> int:

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Thread
 from typing import Any
 
+from bpe.piece_queue import PieceError, PieceQueue, first_reason
 from bpe.pieces import Piece
 from bpe.pretoken_counter import PretokenCounter
 
@@ -46,10 +47,10 @@ def count_in_workers(
     Raises:
         OSError, ValueError: what the first piece that cannot be counted raises.
     """
-    queue = _Queue(pieces)
+    queue = PieceQueue(pieces)
     events: SimpleQueue[Any] = SimpleQueue()
     total: Counter[bytes] = Counter()
-    failures: list[tuple[int, Exception]] = []
+    failures: list[PieceError] = []
     with ExitStack() as stack:
         workers = [stack.enter_context(_Worker(settings)) for _ in range(num_workers)]
         threads = [Thread(target=_drive, args=(worker, queue, events)) for worker in workers]
@@ -63,9 +64,9 @@ def count_in_workers(
                 report(event)
                 continue
             num_running -= 1
-            failures.append(event) if isinstance(event, tuple) else total.update(event)
+            failures.append(event) if isinstance(event, PieceError) else total.update(event)
     if failures:
-        raise min(failures, key=lambda failure: failure[0])[1]
+        raise first_reason(failures)
     return dict(total)
 
 
@@ -93,41 +94,23 @@ def _serve() -> None:
     replies.flush()
 
 
-def _drive(worker: "_Worker", queue: "_Queue", events: "SimpleQueue[Any]") -> None:
-    """Feed one worker; put bytes done, then its counts or the number of a piece and its error."""
+def _drive(worker: "_Worker", queue: PieceQueue, events: "SimpleQueue[Any]") -> None:
+    """Feed one worker; put bytes done, then its counts or what went wrong."""
     number = -1
     try:
         for number, piece in queue:  # noqa: B007 - the error is filed under it
             worker.count(piece)
             events.put(piece.num_bytes)
         events.put(worker.finish())
+    except PieceError as error:
+        queue.stop()
+        events.put(error)
     except Exception as error:  # raised again by the caller's thread
         queue.stop()
-        events.put((number, error))
+        events.put(PieceError(number, error))
 
 
-class _Queue:
-    """Hands out numbered pieces to several threads, in order."""
-
-    def __init__(self, pieces: Iterator[Piece]) -> None:
-        self._numbered = enumerate(pieces)
-        self._lock = Lock()
-        self._is_stopped = False
-
-    def __iter__(self) -> "_Queue":
-        return self
-
-    def __next__(self) -> tuple[int, Piece]:
-        with self._lock:
-            if self._is_stopped:
-                raise StopIteration
-            return next(self._numbered)
-
-    def stop(self) -> None:
-        self._is_stopped = True
-
-
-def _stop(queue: _Queue, workers: list["_Worker"], threads: list[Thread]) -> None:
+def _stop(queue: PieceQueue, workers: list["_Worker"], threads: list[Thread]) -> None:
     """End the workers, whatever they do, and then the threads, which wait for them."""
     queue.stop()
     for worker in workers:

@@ -1,337 +1,243 @@
 """Compiled merging: the same result as `bpe.merges.merge_plainly`, for large work.
 
-Stage: pretoken counts -> *merges*. Every byte of every distinct pretoken is a place; a place holds
-a symbol and links to the neighbouring places of its pretoken. Each pair of neighbours that has
-ever occurred is a row of the pair table and heads a doubly linked list of its left places.
-
-Two facts carry the design. All occurrences of a pair are born in one step, the one in which the
-younger of its symbols is made: the counts of older pairs only fall, and a row goes to the heap
-once, when its count is complete. And places are walked in ascending order, so every list ascends
-and its head is always the leftmost occurrence: `aaa` becomes `aa a`.
+Stage: pretoken counts -> *merges*. Owns the arrays that the kernels work on, makes room in them
+and turns the result into bytes. Not here: how merging works (`merging_steps`).
 """
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
-from numba import njit
 
-NONE = -1
-FIRST_ROWS = 1 << 17  # of the pair table, which grows; byte pairs need up to 1 << 16
+from bpe._kernels.memory import address_of, zeroed, zeros
+from bpe._kernels.merging_state import (
+    HEAP_BYTES,
+    PAIR_BYTES,
+    PLACE_BYTES,
+    SLOT_BYTES,
+    TALLY_BYTES,
+    Neighbours,
+    Pairs,
+    Places,
+    Progress,
+    Symbols,
+)
+from bpe._kernels.merging_steps import (
+    DONE,
+    NO_PAIRS_LEFT,
+    fill_slots,
+    find_pairs,
+    lay_out,
+    merge,
+)
+from bpe.tie_breaking import CS336, HUGGINGFACE, SMALLEST_BYTES, alphabet
 
-
-class Places(NamedTuple):
-    """The bytes of the distinct pretokens; (n,) each, links are places or NONE."""
-
-    symbol: np.ndarray  # int32; meaningful at the first byte of a symbol
-    weight: np.ndarray  # int64; occurrences of the pretoken
-    before: np.ndarray  # int32; first byte of the symbol before this one
-    behind: np.ndarray  # int32; likewise of the symbol behind
-    row: np.ndarray  # int32; the pair that begins here
-    list_before: np.ndarray  # int32; the occurrence of that pair before this one
-    list_behind: np.ndarray  # int32; likewise behind
-
-
-class Pairs(NamedTuple):
-    """The pair table; (capacity,) each, the first `num_rows` are in use."""
-
-    left: np.ndarray  # int32; symbol
-    right: np.ndarray  # int32; symbol
-    count: np.ndarray  # int64; weighted occurrences
-    first: np.ndarray  # int32; the leftmost occurrence
-    last: np.ndarray  # int32; the rightmost
-
-
-class Heap(NamedTuple):
-    """A binary heap of rows, the next one to merge on top; (capacity,) each."""
-
-    row: np.ndarray  # int32
-    count: np.ndarray  # int64; as it was when the row was last looked at
-
-
-class Tokens(NamedTuple):
-    """The bytes of all symbols, one behind the other."""
-
-    start: np.ndarray  # (symbols + 1,) int64
-    content: np.ndarray  # (capacity,) uint8
+KERNELS = (lay_out, find_pairs, merge, fill_slots)
+FIRST_CAPACITY = 1 << 16
+"""Pairs that the table has room for before it grows."""
+_MERGES_A_CALL = 128  # between two reports of progress and looks for Ctrl-C
+_PAIRS_A_MERGE = 20  # the first threshold lets about so many pairs in for each merge
+_FALL = 8  # of the threshold, when it proves too high
+_SPARE_BYTES = 8  # behind the text, so that the last bytes can be loaded eight at a time
 
 
 def merge_compiled(
-    counts: Mapping[bytes, int], num_merges: int, *, progress: Callable[[int, int], None]
+    packed: tuple[np.ndarray, np.ndarray, np.ndarray],
+    num_merges: int,
+    *,
+    progress: Callable[[int, int], None],
+    tie_breaking: str = CS336,
+    threshold: int | None = None,
 ) -> list[tuple[bytes, bytes]]:
-    """Learn merges; see `bpe.merges.learn_merges`."""
-    state = _State(counts, num_merges)
-    tokens = [bytes([byte]) for byte in range(256)]
-    merges: list[tuple[bytes, bytes]] = []
-    progress(0, num_merges)
-    while len(merges) < num_merges and (row := state.pop()) != NONE:
-        left, right = tokens[state.pairs.left[row]], tokens[state.pairs.right[row]]
-        state.merge(row, left + right)
-        tokens.append(left + right)
-        merges.append((left, right))
-        progress(len(merges), num_merges)
-    return merges
-
-
-class _State:
-    """Owns the arrays that the kernels mutate, and makes room in them."""
-
-    def __init__(self, counts: Mapping[bytes, int], num_merges: int) -> None:
-        # Sorted, so that the places, and with them the time taken, do not depend on dict order.
-        pretokens = sorted(pretoken for pretoken in counts if len(pretoken) > 1)
-        self.places = _place(pretokens, [counts[pretoken] for pretoken in pretokens])
-        self.pairs = Pairs(*(np.empty(FIRST_ROWS, kind) for kind in ("i4", "i4", "i8", "i4", "i4")))
-        self.heap = Heap(np.empty(FIRST_ROWS, np.int32), np.empty(FIRST_ROWS, np.int64))
-        start = np.zeros(256 + num_merges + 1, np.int64)
-        start[:257] = np.arange(257)
-        self.tokens = Tokens(start, np.arange(1 << 12).astype(np.uint8))
-        # The row of (x, newest symbol) by x, and of (newest symbol, y) by y.
-        self.row_by_left = np.full(256 + num_merges, NONE, np.int32)
-        self.row_by_right = np.full(256 + num_merges, NONE, np.int32)
-        self.num_symbols, self.heap_size = 256, 0
-        self.num_rows = list_byte_pairs(self.places, self.pairs)
-        self._push(0)
-
-    def pop(self) -> int:
-        """Take the next row to merge from the heap; NONE where no pair is left."""
-        row, self.heap_size = pop_row(self.heap, self.heap_size, self.pairs, self.tokens)
-        return row
-
-    def merge(self, row: int, token: bytes) -> None:
-        """Make one symbol of every occurrence of a pair."""
-        first_row = self.num_rows
-        while self.pairs.first[row] != NONE:
-            if self.num_rows + 2 > len(self.pairs.left):
-                self.pairs = Pairs(*map(_with_room, self.pairs))
-                self.heap = Heap(*map(_with_room, self.heap))
-            self.num_rows = merge_occurrences(
-                row,
-                self.num_symbols,
-                first_row,
-                self.num_rows,
-                self.places,
-                self.pairs,
-                self.row_by_left,
-                self.row_by_right,
-            )
-        self._append_token(token)
-        self._push(first_row)
-
-    def _append_token(self, token: bytes) -> None:
-        start, content = self.tokens
-        begin = start[self.num_symbols]
-        while begin + len(token) > len(content):
-            content = _with_room(content)
-        content[begin : begin + len(token)] = np.frombuffer(token, np.uint8)
-        self.num_symbols += 1
-        start[self.num_symbols] = begin + len(token)
-        self.tokens = Tokens(start, content)
-
-    def _push(self, first_row: int) -> None:
-        self.heap_size = push_rows(
-            first_row, self.num_rows, self.heap, self.heap_size, self.pairs, self.tokens
-        )
-
-
-def _place(pretokens: list[bytes], weights: list[int]) -> Places:
-    text = np.frombuffer(b"".join(pretokens), np.uint8)
-    if len(text) > 2**31 - 1:
-        raise ValueError(f"distinct pretokens have {len(text)} bytes; places end at 2**31 - 1")
-    lengths = np.fromiter(map(len, pretokens), np.int64, len(pretokens))
-    ends = np.cumsum(lengths)
-    before = np.arange(-1, len(text) - 1, dtype=np.int32)
-    before[ends - lengths] = NONE
-    behind = np.arange(1, len(text) + 1, dtype=np.int32)
-    behind[ends - 1] = NONE
-    row, list_before, list_behind = np.full((3, len(text)), NONE, np.int32)
-    weight = np.repeat(np.array(weights, np.int64), lengths)
-    return Places(text.astype(np.int32), weight, before, behind, row, list_before, list_behind)
-
-
-def _with_room(array: np.ndarray) -> np.ndarray:
-    return np.concatenate([array, np.empty_like(array)])
-
-
-@njit(cache=True)
-def list_byte_pairs(places, pairs):
-    """List every pair of neighbouring bytes; return the number of rows.
-
-    Mutates `places` (row and list links) and `pairs`, which has room for 65,536 rows.
-    """
-    row_by_code = np.full(1 << 16, NONE, np.int32)
-    num_rows = 0
-    for place in range(len(places.symbol)):
-        behind = places.behind[place]
-        if behind == NONE:
-            continue
-        left, right = places.symbol[place], places.symbol[behind]
-        code = left << 8 | right
-        if row_by_code[code] == NONE:
-            row_by_code[code] = num_rows
-            begin_row(num_rows, left, right, pairs)
-            num_rows += 1
-        append(place, row_by_code[code], places, pairs)
-    return num_rows
-
-
-@njit(cache=True)
-def merge_occurrences(row, symbol, first_row, num_rows, places, pairs, row_by_left, row_by_right):
-    """Replace occurrences of a pair by `symbol` until none is left or `pairs` is full.
+    """Learn merges; see `bpe.merges.learn_merges`.
 
     Args:
-        row: the pair.
-        symbol: the new symbol.
-        first_row: rows from here on were made for this symbol.
-        num_rows: rows in use.
-        places: mutated.
-        pairs: mutated.
-        row_by_left: (symbols,) int32, mutated; entries below `first_row` are out of date.
-        row_by_right: likewise.
-
-    Returns:
-        Rows in use now. The caller makes room and calls again while occurrences are left.
+        packed: the bytes of all pretokens, uint8; the length of each and how often it occurs,
+            int64. All counts together must not exceed 2^63 - 1 bytes.
+        num_merges: merges wanted.
+        progress: called with the merges done and wanted.
+        tie_breaking: name of a rule.
+        threshold: count below which pairs are left out at first; the result is always the same.
     """
-    while pairs.first[row] != NONE and num_rows + 2 <= len(pairs.left):
-        place = pairs.first[row]
-        second = places.behind[place]
-        before, behind = places.before[place], places.behind[second]
-        remove(place, places, pairs)
-        if before != NONE:
-            remove(before, places, pairs)
-        if behind != NONE:
-            remove(second, places, pairs)
-            places.before[behind] = place
-        places.symbol[place] = symbol
-        places.behind[place] = behind
-        if before != NONE:
-            left = places.symbol[before]
-            if row_by_left[left] < first_row:
-                row_by_left[left] = num_rows
-                begin_row(num_rows, left, symbol, pairs)
-                num_rows += 1
-            append(before, row_by_left[left], places, pairs)
-        if behind != NONE:  # never the new symbol itself: what is behind has not been walked yet
-            right = places.symbol[behind]
-            if row_by_right[right] < first_row:
-                row_by_right[right] = num_rows
-                begin_row(num_rows, symbol, right, pairs)
-                num_rows += 1
-            append(place, row_by_right[right], places, pairs)
-    return num_rows
+    merger = _Merger(packed, num_merges, tie_breaking=tie_breaking, threshold=threshold)
+    for num_done in merger.run():
+        progress(num_done, num_merges)
+    return merger.merges()
 
 
-@njit(cache=True)
-def begin_row(row, left, right, pairs):
-    """Make an empty row for a pair of symbols."""
-    pairs.left[row], pairs.right[row] = left, right
-    pairs.count[row] = 0
-    pairs.first[row] = pairs.last[row] = NONE
+class _Merger:
+    """Owns the arrays that the kernels change."""
+
+    def __init__(
+        self,
+        packed: tuple[np.ndarray, np.ndarray, np.ndarray],
+        num_merges: int,
+        *,
+        tie_breaking: str,
+        threshold: int | None,
+    ) -> None:
+        self._end_symbol = 256 + num_merges
+        self._owned: list[np.ndarray] = []  # for as long as their addresses are in use
+        self._progress = np.zeros(len(Progress._fields), np.int64)
+        self._text, self._places = self._lay_out(*packed)
+        self._merges = self._own(zeros(num_merges + 1, np.int64))
+        self._first = self._own(zeros(self._end_symbol, np.uint32))
+        self._length = self._own(zeros(self._end_symbol, np.uint32))
+        self._symbols = self._describe_bytes(tie_breaking)
+        self._left, self._right = self._neighbours(), self._neighbours()
+        if threshold is None:
+            num_pretokens = int(packed[2][packed[1] > 1].sum(dtype=np.float64))
+            threshold = num_pretokens // (_PAIRS_A_MERGE * (num_merges + 1))
+        self._find_pairs(num_symbols=256, threshold=max(threshold, 1), capacity=FIRST_CAPACITY)
+        # Makes no room, but has the last kernel compiled: what comes is then as quick as can be.
+        self._make_room(int(self._progress[1]), self._pairs.capacity)
+
+    def run(self) -> Iterator[int]:
+        """Merge, and say now and then how many merges are done, lastly all of them."""
+        num_done = 0
+        yield num_done
+        while 256 + num_done < self._end_symbol:
+            status = merge(
+                min(256 + num_done + _MERGES_A_CALL, self._end_symbol),
+                self._places,
+                self._symbols,
+                self._pairs,
+                self._left,
+                self._right,
+                address_of(self._progress),
+            )
+            num_symbols, num_pairs, *_, threshold = self._progress.tolist()
+            if num_symbols > 256 + num_done:
+                num_done = num_symbols - 256
+                yield num_done
+            if status == DONE:
+                continue
+            capacity = self._pairs.capacity
+            if status != NO_PAIRS_LEFT:
+                self._make_room(num_pairs, 2 * capacity)
+            elif threshold > 1:
+                self._find_pairs(
+                    num_symbols=num_symbols, threshold=max(threshold // _FALL, 1), capacity=capacity
+                )
+            else:
+                return
+
+    def merges(self) -> list[tuple[bytes, bytes]]:
+        """Return the merges done so far, as bytes."""
+        num_symbols = int(self._progress[Progress._fields.index("num_symbols")])
+        merges = self._merges[: num_symbols - 256]
+        firsts = self._first[256:num_symbols].tolist()
+        ends = (self._first[256:num_symbols] + self._length[256:num_symbols]).tolist()
+        text = memoryview(self._text)
+        with _collecting_no_garbage():
+            tokens = [bytes([byte]) for byte in range(256)]
+            tokens += [bytes(text[first:end]) for first, end in zip(firsts, ends, strict=True)]
+            lefts, rights = (merges & 0xFFFFFFFF).tolist(), (merges >> 32).tolist()
+            return [
+                (tokens[left], tokens[right]) for left, right in zip(lefts, rights, strict=True)
+            ]
+
+    def _own(self, array: np.ndarray) -> np.ndarray:
+        self._owned.append(array)
+        return array
+
+    def _lay_out(
+        self, content: np.ndarray, lengths: np.ndarray, counts: np.ndarray
+    ) -> tuple[np.ndarray, Places]:
+        content, lengths, counts = map(np.ascontiguousarray, (content, lengths, counts))
+        is_long = lengths > 1
+        num_places = int(lengths[is_long].sum()) + int(is_long.sum()) + 1
+        if num_places > 2**31 - 1:
+            raise ValueError(
+                f"the distinct pretokens have {num_places} bytes and borders, but only 2**31 - 1 "
+                "fit; count with max_pretokens"
+            )
+        place = self._own(zeroed(PLACE_BYTES * num_places))
+        text = self._own(zeroed(num_places + _SPARE_BYTES))
+        addresses = map(address_of, (content, lengths, self._own(counts)))
+        lay_out(*addresses, len(lengths), address_of(place), address_of(text))
+        # At most so many pairs of neighbours, and two more for each that is merged.
+        occurrences = self._own(zeros(3 * num_places, np.uint32))
+        records = self._own(zeros(num_places, np.int64))
+        return text, Places(
+            place=address_of(place),
+            num_places=num_places,
+            counts=address_of(counts),
+            occurrences=address_of(occurrences),
+            records=address_of(records),
+        )
+
+    def _describe_bytes(self, tie_breaking: str) -> Symbols:
+        self._length[:256] = 1
+        key = self._own(_tie_keys(tie_breaking, self._end_symbol))
+        return Symbols(
+            text=address_of(self._text),
+            first=address_of(self._first),
+            length=address_of(self._length),
+            key=address_of(key),
+            direction=-1 if tie_breaking == SMALLEST_BYTES else 1,
+            merges=address_of(self._merges),
+        )
+
+    def _neighbours(self) -> Neighbours:
+        tally = self._own(zeroed(TALLY_BYTES * self._end_symbol))
+        touched = self._own(zeros(self._end_symbol, np.uint32))
+        return Neighbours(tally=address_of(tally), touched=address_of(touched))
+
+    def _find_pairs(self, *, num_symbols: int, threshold: int, capacity: int) -> None:
+        """Fill an empty table of pairs, as large as it takes."""
+        is_large_enough = False
+        while not is_large_enough:
+            self._pair_arrays, self._pairs = _empty_pairs(capacity)
+            self._progress[:] = Progress(num_symbols, 0, 0, 0, threshold)
+            is_large_enough = find_pairs(
+                self._places,
+                self._symbols,
+                self._pairs,
+                self._left,
+                self._right,
+                address_of(self._progress),
+            )
+            capacity *= 2
+
+    def _make_room(self, num_pairs: int, capacity: int) -> None:
+        old_pair, old_heap, _ = self._pair_arrays
+        self._pair_arrays, self._pairs = _empty_pairs(capacity)
+        pair, heap, _ = self._pair_arrays
+        pair[: len(old_pair)], heap[: len(old_heap)] = old_pair, old_heap
+        fill_slots(self._pairs, num_pairs)
 
 
-@njit(cache=True)
-def append(place, row, places, pairs):
-    """Put a place at the end of the list of a row."""
-    last = pairs.last[row]
-    places.row[place] = row
-    places.list_before[place], places.list_behind[place] = last, NONE
-    if last == NONE:
-        pairs.first[row] = place
+def _empty_pairs(capacity: int) -> tuple[list[np.ndarray], Pairs]:
+    num_slots = 1 << (2 * capacity - 1).bit_length()
+    sizes = PAIR_BYTES * capacity, HEAP_BYTES * capacity, SLOT_BYTES * num_slots
+    arrays = [zeroed(size)[:size] for size in sizes]
+    slot_mask = SLOT_BYTES * (num_slots - 1)
+    return arrays, Pairs(*map(address_of, arrays), slot_mask, capacity)
+
+
+def _tie_keys(tie_breaking: str, num_symbols: int) -> np.ndarray:
+    """Return the keys of bytes, and of all symbols where the rule needs no bytes to tell them."""
+    keys = np.zeros(num_symbols, np.int64)
+    if tie_breaking == HUGGINGFACE:
+        keys[:] = -1 - np.arange(num_symbols)
+        for index, byte in enumerate(alphabet()):
+            keys[byte[0]] = -1 - index
     else:
-        places.list_behind[last] = place
-    pairs.last[row] = place
-    pairs.count[row] += places.weight[place]
+        keys[:256] = (np.arange(256) - 128) << 56
+        if tie_breaking == SMALLEST_BYTES:
+            keys[:256] = ~keys[:256]
+    return keys
 
 
-@njit(cache=True)
-def remove(place, places, pairs):
-    """Take a place out of the list that it is in."""
-    row = places.row[place]
-    before, behind = places.list_before[place], places.list_behind[place]
-    if before == NONE:
-        pairs.first[row] = behind
-    else:
-        places.list_behind[before] = behind
-    if behind == NONE:
-        pairs.last[row] = before
-    else:
-        places.list_before[behind] = before
-    pairs.count[row] -= places.weight[place]
-
-
-@njit(cache=True)
-def push_rows(first_row, end_row, heap, heap_size, pairs, tokens):
-    """Push the rows of a range that have occurrences; return the new size of the heap."""
-    for row in range(first_row, end_row):
-        if pairs.count[row] == 0:
-            continue
-        child = heap_size
-        heap_size += 1
-        heap.row[child], heap.count[child] = row, pairs.count[row]
-        while child > 0 and is_ahead(child, (child - 1) >> 1, heap, pairs, tokens):
-            swap(child, (child - 1) >> 1, heap)
-            child = (child - 1) >> 1
-    return heap_size
-
-
-@njit(cache=True)
-def pop_row(heap, heap_size, pairs, tokens):
-    """Pop the most frequent pair; return its row (or NONE) and the new size of the heap."""
-    while heap_size > 0:
-        row, count = heap.row[0], pairs.count[heap.row[0]]
-        is_current = count == heap.count[0]
-        if is_current or count == 0:
-            heap_size -= 1
-            swap(0, heap_size, heap)
-        else:
-            heap.count[0] = count
-        sift_down(heap, heap_size, pairs, tokens)
-        if is_current:
-            return row, heap_size
-    return NONE, heap_size
-
-
-@njit(cache=True)
-def sift_down(heap, heap_size, pairs, tokens):
-    """Let the top sink to where it belongs."""
-    parent = 0
-    while True:
-        child = 2 * parent + 1
-        if child >= heap_size:
-            return
-        if child + 1 < heap_size and is_ahead(child + 1, child, heap, pairs, tokens):
-            child += 1
-        if not is_ahead(child, parent, heap, pairs, tokens):
-            return
-        swap(child, parent, heap)
-        parent = child
-
-
-@njit(cache=True)
-def swap(one, other, heap):
-    """Exchange two entries of the heap."""
-    heap.row[one], heap.row[other] = heap.row[other], heap.row[one]
-    heap.count[one], heap.count[other] = heap.count[other], heap.count[one]
-
-
-@njit(cache=True)
-def is_ahead(one, other, heap, pairs, tokens):
-    """Whether one heap entry is to be merged before another: by count, then by bytes."""
-    if heap.count[one] != heap.count[other]:
-        return heap.count[one] > heap.count[other]
-    row, other_row = heap.row[one], heap.row[other]
-    order = compare(pairs.left[row], pairs.left[other_row], tokens)
-    if order == 0:
-        order = compare(pairs.right[row], pairs.right[other_row], tokens)
-    return order > 0
-
-
-@njit(cache=True)
-def compare(symbol, other, tokens):
-    """Compare the bytes of two symbols; positive where those of the first are greater."""
-    begin, other_begin = tokens.start[symbol], tokens.start[other]
-    length, other_length = tokens.start[symbol + 1] - begin, tokens.start[other + 1] - other_begin
-    for offset in range(min(length, other_length)):
-        byte, other_byte = tokens.content[begin + offset], tokens.content[other_begin + offset]
-        if byte != other_byte:
-            return 1 if byte > other_byte else -1
-    return length - other_length
+@contextmanager
+def _collecting_no_garbage() -> Iterator[None]:
+    """Keep Python from looking for cycles, of which tuples of bytes have none: 60 ms each time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -1,0 +1,273 @@
+"""How are pretokens counted in a table?
+
+Stage: pretokens -> *pretoken counts*. Pretokens of up to 15 bytes are two words, their own keys;
+longer ones are found by a hash and compared with their bytes. A group of keys is made before any
+of them is looked up, so that the memory of all is on its way at once. Not here: who owns the
+tables (`counting`).
+"""
+
+from typing import NamedTuple
+
+from bpe._kernels.compiling import helper, inlined, kernel
+from bpe._kernels.machine import (
+    GOLDEN,
+    PRIME,
+    keep_scalar,
+    load8,
+    load32,
+    load64,
+    min_signed,
+    mix,
+    prefetch,
+    shift_right,
+    store8,
+    store64,
+    store128,
+)
+
+GROUP = 256
+"""Pretokens that are looked up together."""
+SHORT_BYTES = 15
+"""Longest pretoken that is its own key."""
+READ_AHEAD = 16
+"""Bytes behind a pretoken that may be read."""
+ENTRY_BYTES = 32
+KEY_BYTES = 24
+LONG_KEY = -1
+"""In place of the second word of a key: the pretoken is long."""
+
+
+class Table(NamedTuple):
+    """Addresses and sizes."""
+
+    # Two entries to a home of 64 bytes: {int64 bytes 0 to 7, int64 bytes 8 to 14 and the length in
+    # the highest byte, int64 count, 0}; a free entry has the length 0.
+    short: int
+    short_mask: int  # of homes, in bytes
+    max_short: int  # entries
+    long: int  # {int64 hash, int64 offset, int64 length, int64 count}; length 0 is a free entry
+    long_mask: int  # in bytes
+    max_long: int
+    content: int  # bytes of long pretokens, at their offset
+    max_content: int
+    group: int  # {int64, int64 key, int64 address of its home} by pretoken of a group
+    masks: int  # {int64, int64 bytes of the key, int64 length, 0} by length up to 16
+
+
+class Use(NamedTuple):
+    """Places in the vector of int64 that kernels change, in bytes."""
+
+    num_short: int
+    num_short_bytes: int
+    num_long: int
+    num_long_bytes: int  # of the content
+    num_wanted_bytes: int  # of the content, for what comes next
+
+
+FIELDS = Use(*range(0, 8 * len(Use._fields), 8))
+NUM_SHORT, NUM_SHORT_BYTES, NUM_LONG, NUM_LONG_BYTES, NUM_WANTED_BYTES = FIELDS
+
+
+@kernel
+def count_tokens(table, use, origin, ends, begin, num_tokens):
+    """Count the pretokens of a batch.
+
+    Args:
+        table: mutated.
+        use: address of `Use`, mutated.
+        origin: address of the first pretoken; READ_AHEAD bytes behind the last are readable.
+        ends: address of int32, from `origin`.
+        begin: first pretoken to count.
+        num_tokens: of the batch.
+
+    Returns:
+        The first pretoken that is not counted yet; if that is not `num_tokens`, the caller makes
+        room and calls again.
+    """
+    while begin < num_tokens:
+        end = min_signed(begin + GROUP, num_tokens)
+        start = origin
+        if begin > 0:
+            start += load32(ends + 4 * (begin - 1))
+        stop = origin + load32(ends + 4 * (end - 1))
+        if not _has_room(table, use, end - begin, stop - start):
+            return begin
+        _make_keys(table, origin, ends, begin, end, start)
+        place = start
+        for index in range(begin, end):
+            behind = origin + load32(ends + 4 * index)
+            key = table.group + KEY_BYTES * (index - begin)
+            low, high, home = load64(key), load64(key + 8), load64(key + 16)
+            if ((load64(home) ^ low) | (load64(home + 8) ^ high)) == 0:
+                store64(home + 16, load64(home + 16) + 1)
+            elif ((load64(home + 32) ^ low) | (load64(home + 40) ^ high)) == 0:
+                store64(home + 48, load64(home + 48) + 1)
+            elif high != LONG_KEY:
+                _add_short(table, use, low, high, home, 1)
+            else:
+                _add_long(table, use, place, behind - place, 1)
+            place = behind
+        begin = end
+    return begin
+
+
+@kernel
+def add_pretokens(table, use, content, lengths, counts, begin, num_pretokens):
+    """Add counts to a table.
+
+    Args:
+        table: mutated.
+        use: address of `Use`, mutated.
+        content: address of the pretokens from `begin` on, READ_AHEAD readable bytes behind them.
+        lengths: address of int64 by pretoken.
+        counts: likewise.
+        begin: first pretoken to add.
+        num_pretokens: in all.
+
+    Returns:
+        The first pretoken that is not added yet, as `count_tokens` does.
+    """
+    for pretoken in range(begin, num_pretokens):
+        length = load64(lengths + 8 * pretoken)
+        if not _has_room(table, use, 1, length):
+            return pretoken
+        count = load64(counts + 8 * pretoken)
+        if length > SHORT_BYTES:
+            _add_long(table, use, content, length, count)
+        else:
+            low, high = _key(table, content, length)
+            _add_short(table, use, low, high, _home(table, low, high), count)
+        content += length
+    return num_pretokens
+
+
+@kernel
+def pack(table, content, lengths, counts):
+    """Write all pretokens and counts one behind the other; the caller provides for the room."""
+    number = 0
+    entry, end = table.short, table.short + table.short_mask + 64
+    while entry < end:
+        length = shift_right(load64(entry + 8), 56)
+        if length > 0:
+            number = _write(content, entry, length, lengths, counts, number, load64(entry + 16))
+            content += length
+        entry += ENTRY_BYTES
+    entry, end = table.long, table.long + table.long_mask + ENTRY_BYTES
+    while entry < end:
+        length = load64(entry + 16)
+        if length > 0:
+            source = table.content + load64(entry + 8)
+            number = _write(content, source, length, lengths, counts, number, load64(entry + 24))
+            content += length
+        entry += ENTRY_BYTES
+
+
+@inlined
+def _write(content, source, length, lengths, counts, number, count):
+    for offset in range(length):
+        keep_scalar()
+        store8(content + offset, load8(source + offset))
+    store64(lengths + 8 * number, length)
+    store64(counts + 8 * number, count)
+    return number + 1
+
+
+@inlined
+def _has_room(table, use, num_tokens, num_bytes):
+    store64(use + NUM_WANTED_BYTES, num_bytes)
+    return (
+        load64(use + NUM_SHORT) + num_tokens <= table.max_short
+        and load64(use + NUM_LONG) + num_tokens <= table.max_long
+        and load64(use + NUM_LONG_BYTES) + num_bytes <= table.max_content
+    )
+
+
+@inlined
+def _make_keys(table, origin, ends, begin, end, place):
+    """Write the keys of a group, and have their homes brought near."""
+    key = table.group
+    for index in range(begin, end):
+        behind = origin + load32(ends + 4 * index)
+        low, high = _key(table, place, behind - place)
+        home = _home(table, low, high)
+        prefetch(home)
+        store128(key, low, high)
+        store64(key + 16, home)
+        key += KEY_BYTES
+        place = behind
+
+
+@inlined
+def _key(table, place, length):
+    mask = table.masks + ENTRY_BYTES * min_signed(length, SHORT_BYTES + 1)
+    low = load64(place) & load64(mask)
+    high = load64(place + 8) & load64(mask + 8) | load64(mask + 16)
+    return low, high
+
+
+@inlined
+def _home(table, low, high):
+    return table.short + (mix(low ^ GOLDEN, high ^ PRIME) & table.short_mask)
+
+
+@helper
+def _add_short(table, use, low, high, home, count):
+    """Add to a short pretoken, which need not be in the table."""
+    entry = home
+    while True:
+        found = load64(entry + 8)
+        if found == 0:
+            store128(entry, low, high)
+            store64(use + NUM_SHORT, load64(use + NUM_SHORT) + 1)
+            num_bytes = load64(use + NUM_SHORT_BYTES) + shift_right(high, 56)
+            store64(use + NUM_SHORT_BYTES, num_bytes)
+            break
+        if found == high and load64(entry) == low:
+            break
+        entry = table.short + (entry - table.short + ENTRY_BYTES & table.short_mask + 63)
+    store64(entry + 16, load64(entry + 16) + count)
+
+
+@helper
+def _add_long(table, use, place, length, count):
+    """Add to a pretoken of 16 bytes or more, which need not be in the table."""
+    spread = _hash(place, length)
+    entry = table.long + (spread * ENTRY_BYTES & table.long_mask)
+    while True:
+        found = load64(entry + 16)
+        if found == 0:
+            offset = load64(use + NUM_LONG_BYTES)
+            for index in range(length):
+                keep_scalar()
+                store8(table.content + offset + index, load8(place + index))
+            store64(use + NUM_LONG_BYTES, offset + length)
+            store64(use + NUM_LONG, load64(use + NUM_LONG) + 1)
+            store128(entry, spread, offset)
+            store64(entry + 16, length)
+            break
+        known = table.content + load64(entry + 8)
+        if found == length and load64(entry) == spread and _are_same(known, place, length):
+            break
+        entry = table.long + (entry - table.long + ENTRY_BYTES & table.long_mask)
+    store64(entry + 24, load64(entry + 24) + count)
+
+
+@inlined
+def _hash(place, length):
+    """Mix 16 bytes at a time, the last 16 once more."""
+    spread = length * GOLDEN
+    last = place + length - 16
+    while place < last:
+        spread = mix(load64(place) ^ spread, load64(place + 8) ^ PRIME)
+        place += 16
+    return mix(load64(last) ^ spread, load64(last + 8) ^ GOLDEN)
+
+
+@inlined
+def _are_same(one, other, length):
+    offset = 0
+    while offset < length - 8:
+        if load64(one + offset) != load64(other + offset):
+            return False
+        offset += 8
+    return load64(one + length - 8) == load64(other + length - 8)

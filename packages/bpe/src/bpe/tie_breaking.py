@@ -1,0 +1,67 @@
+"""Which of several equally frequent pairs merges first?
+
+Stage: pretoken counts -> *merges*. Trainers differ only in this, so that naming the rule of
+another one gives its merges. Not here: counting the pairs (`merges`).
+"""
+
+from collections.abc import Callable
+from functools import cache
+
+from bpe.byte_spelling import byte_to_unicode
+
+Pair = tuple[bytes, bytes]
+
+CS336 = "cs336"
+SMALLEST_BYTES = "smallest-bytes"
+HUGGINGFACE = "huggingface"
+
+TIE_BREAKING: dict[str, str] = {
+    CS336: "the lexicographically greatest pair of tokens",
+    SMALLEST_BYTES: "the lexicographically smallest pair of tokens, as gigatoken's assembled_bytes",
+    HUGGINGFACE: "the smallest pair of ids, as HF tokenizers: bytes by their spelling, then merges",
+}
+"""The known rules by name, and what each lets merge first."""
+
+
+def check_tie_breaking(name: str) -> str:
+    """Return the name of a rule, once it is known to be one.
+
+    Raises:
+        ValueError: there is no such rule.
+    """
+    if name not in TIE_BREAKING:
+        raise ValueError(f"tie_breaking is {name!r}; name one of {', '.join(TIE_BREAKING)}")
+    return name
+
+
+@cache
+def alphabet() -> tuple[bytes, ...]:
+    r"""Return the single bytes in the order of HF's ids: by the code points that spell them.
+
+    >>> alphabet()[0], alphabet()[-1]
+    (b'!', b'\xad')
+    """
+    return tuple(bytes([byte]) for byte in sorted(range(256), key=byte_to_unicode().__getitem__))
+
+
+def pair_order(name: str) -> tuple[Callable[[Pair], tuple], Callable[[bytes], None]]:
+    """Return a sort key for pairs, the first to merge first, and what is to be told new tokens."""
+    ids = {token: index for index, token in enumerate(alphabet())}
+
+    def learn(token: bytes) -> None:
+        ids[token] = len(ids)
+
+    keys: dict[str, Callable[[Pair], tuple]] = {
+        CS336: _greatest_first,
+        SMALLEST_BYTES: lambda pair: pair,
+        HUGGINGFACE: lambda pair: (ids[pair[0]], ids[pair[1]]),
+    }
+    return keys[name], learn
+
+
+def _greatest_first(pair: Pair) -> tuple[tuple[int, ...], ...]:
+    """Return a key that sorts the lexicographically greatest pair first.
+
+    Bytes are negated, and a positive end mark puts a token behind those that it begins.
+    """
+    return tuple((*(-byte for byte in token), 1) for token in pair)
