@@ -59,10 +59,18 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=list(PATTERNS))
+@pytest.fixture(
+    scope="module",
+    params=[(pattern, way) for pattern in PATTERNS for way in ("plain", "compiled")],
+    ids="-".join,
+)
 def trained(request: pytest.FixtureRequest, corpus: Path) -> Tokenizer:
-    vocab, merges = train_bpe(corpus, 600, SPECIALS, pattern=request.param, num_workers=1)
-    return Tokenizer(vocab, merges, SPECIALS, pattern=request.param)
+    pattern, way = request.param
+    vocab, merges = train_bpe(corpus, 600, SPECIALS, pattern=pattern, num_workers=1)
+    tokenizer = Tokenizer(vocab, merges, SPECIALS, pattern=pattern)
+    if way == "compiled":
+        tokenizer.warm_up()
+    return tokenizer
 
 
 def as_tiktoken(tokenizer: Tokenizer) -> tiktoken.Encoding:

@@ -69,8 +69,8 @@ def encode_files_to_array(
     joined = np.empty(encoding.estimated_bytes, tokenizer.dtype)
     num_tokens = 0
     for _, ids in encoding.run():
-        if num_tokens + len(ids) > len(joined):
-            joined = np.concatenate([joined, np.empty_like(joined)])
+        if num_tokens + len(ids) > len(joined):  # compressed better than expected
+            joined = np.concatenate([joined, np.empty(len(joined) + len(ids), joined.dtype)])
         joined[num_tokens : num_tokens + len(ids)] = ids
         num_tokens += len(ids)
     return joined[:num_tokens]

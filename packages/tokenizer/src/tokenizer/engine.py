@@ -5,7 +5,7 @@ take a third of a second to load, and some seconds to compile where no earlier p
 plain way goes on until what it has encoded would have paid for that. Not here: either way.
 """
 
-import logging
+import sys
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,9 @@ PAYS_LOADING_BYTES = 1 << 20
 PAYS_COMPILING_BYTES = 24 << 20
 """Text that takes plain Python as long as compiling them."""
 
-_log = logging.getLogger("tokenizer")
+# What the tables of the kernels have room for; real vocabularies are far from it.
+_MAX_IDS = 1 << 24
+_MAX_MERGES = (1 << 21) - 257
 
 
 class Engine:
@@ -32,7 +34,12 @@ class Engine:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
         self._kernels: KernelEncoder | None = None
-        self._is_possible = all(bytes([byte]) in vocabulary.ids for byte in range(256))
+        self._is_possible = (
+            all(bytes([byte]) in vocabulary.ids for byte in range(256))
+            and max(vocabulary.tokens) < _MAX_IDS
+            and len(vocabulary.merges) < _MAX_MERGES
+            and sys.byteorder == "little"
+        )
         self._plain_bytes = 0
         self._tried_bytes = 0
         self._lock = Lock()
