@@ -30,6 +30,7 @@ from bpe._kernels.machine import (
     load16,
     load32,
     load64,
+    load_field,
     min_signed,
     min_unsigned,
     mix,
@@ -40,6 +41,7 @@ from bpe._kernels.machine import (
     store32,
     store64,
     store128,
+    store_field,
     trailing_zeros,
 )
 from bpe._kernels.memory import address_of, zeroed, zeros
@@ -80,6 +82,7 @@ __all__ = [
     "load16",
     "load32",
     "load64",
+    "load_field",
     "min_signed",
     "min_unsigned",
     "mix",
@@ -91,6 +94,7 @@ __all__ = [
     "store32",
     "store64",
     "store128",
+    "store_field",
     "trailing_zeros",
     "zeroed",
     "zeros",

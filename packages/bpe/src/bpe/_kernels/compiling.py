@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from numba import njit
+from numba import njit, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 _HERE = Path(__file__).parent
@@ -43,7 +43,7 @@ class _KernelCache(FunctionCache):
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls; its machine code is kept on disk."""
-    dispatcher = njit(**_OPTIONS)(function)
+    dispatcher = _without_literals(njit(**_OPTIONS)(function))
     dispatcher._cache = _KernelCache(function)
     return dispatcher
 
@@ -53,12 +53,26 @@ def helper(function: Callable[..., Any]) -> Any:
 
     It has no entry for Python: called from there, it takes the process down.
     """
-    return njit(**_OPTIONS, **_FOR_KERNELS)(function)
+    return _without_literals(njit(**_OPTIONS, **_FOR_KERNELS)(function))
 
 
 def inlined(function: Callable[..., Any]) -> Any:
     """Compile a helper into each place that calls it; likewise not for Python."""
-    return njit(forceinline=True, **_OPTIONS, **_FOR_KERNELS)(function)
+    return _without_literals(njit(forceinline=True, **_OPTIONS, **_FOR_KERNELS)(function))
+
+
+def _without_literals(dispatcher: Any) -> Any:
+    """Have calls with a literal number share the code of those with any number.
+
+    Numba would compile a function anew for each number that is passed to it as a literal.
+    """
+    resolve = dispatcher.get_call_template
+
+    def resolve_without_literals(args: Any, keywords: Any) -> Any:
+        return resolve(tuple(map(types.unliteral, args)), keywords)
+
+    dispatcher.get_call_template = resolve_without_literals
+    return dispatcher
 
 
 def are_ready(*kernels: Any) -> bool:

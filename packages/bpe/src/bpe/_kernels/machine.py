@@ -72,6 +72,10 @@ def call(builder: Any, name: str, returns: Any, operands: list[Any]) -> Any:
     return builder.call(function, operands)
 
 
+def _field(builder: Any, address: Any, number: Any) -> Any:
+    return builder.add(address, builder.mul(number, I64(8)))
+
+
 def _pair(builder: Any, low: Any, high: Any) -> Any:
     pair = ir.Constant(ir.VectorType(I64, 2), ir.Undefined)
     pair = builder.insert_element(pair, low, I32(0))
@@ -109,6 +113,14 @@ store128 = instruction(
     3, lambda b, a, low, high: store(b, _pair(b, low, high), a), returns=types.void
 )
 prefetch = instruction(1, _prefetch, returns=types.void)
+
+# Fields of a vector of int64: load_field(address, number), store_field(address, number, value).
+load_field = instruction(2, lambda b, address, number: load(b, _field(b, address, number), I64))
+store_field = instruction(
+    3,
+    lambda b, address, number, value: store(b, value, _field(b, address, number)),
+    returns=types.void,
+)
 
 # Bits. Counts of zeros are undefined for 0.
 shift_right = instruction(2, lambda b, x, bits: b.lshr(x, bits))

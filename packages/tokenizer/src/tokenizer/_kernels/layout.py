@@ -5,7 +5,7 @@ at the places named here. `tables` owns what belongs to a vocabulary, `worker` w
 thread. Not here: what the tables hold (`pairs`, `memo`).
 """
 
-from bpe.kernel_parts import inlined, load64, store64
+from bpe.kernel_parts import load_field, store_field
 
 (
     # Pairs of symbols and what they make.
@@ -42,14 +42,7 @@ from bpe.kernel_parts import inlined, load64, store64
     NUM_FIELDS,
 ) = range(29)
 
-
-@inlined
-def get(state, field):
-    """Return a field of the state."""
-    return load64(state + 8 * field)
-
-
-@inlined
-def put(state, field, value):
-    """Change a field of the state."""
-    store64(state + 8 * field, value)
+get = load_field
+"""get(state, FIELD): a field of the state."""
+put = store_field
+"""put(state, FIELD, value): change a field of the state."""
