@@ -1,17 +1,17 @@
-"""The command `train-bpe`: results, refusals, progress."""
+"""The commands `train-bpe`, `count` and `merge`: results, refusals, progress."""
 
 import io
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import bpe
-from bpe.cli import main
+from bpe.cli import count, main, merge
 from bpe.progress import StageProgress
 
 
@@ -55,6 +55,8 @@ def test_command_saves_what_train_vocabulary_returns(
         ({"--output": "empty"}, "empty is a file"),
         ({"--output": "empty/within"}, "empty is a file"),
         ({"--workers": "0"}, "num_workers is 0"),
+        ({"--max-pretokens": "0"}, "max_pretokens is 0"),
+        ({"--tie-breaking": "none"}, "tie_breaking is 'none'; name one of cs336,"),
         ({"--special-token": ""}, "special token '' is no text"),
         ({"--special-token": "\u00b6"}, "both spelled '\u00b6' in vocab.json"),
         ({"--pattern": "cl100k_base"}, "no split pattern named 'cl100k_base'; use one of gpt2,"),
@@ -194,3 +196,92 @@ def test_unfinished_bar_ends_its_line_when_closed() -> None:
     progress.close()
     progress.close()
     assert terminal.getvalue().endswith("5 of 10 in 1.0 s\n")
+
+
+def test_counting_can_be_spread_over_machines(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, whole = tmp_path / "other.txt", tmp_path / "whole"
+    other.write_text("newer lowlands<|end|>")
+    options = ["--special-token", "<|end|>", "--pattern", "o200k"]
+    for path in (corpus, other):
+        assert count([str(path), *options, "--output", f"{path}.counts"]) == 0
+    printed = capsys.readouterr()
+    assert "pretokens  2 of 2 kinds, 14 bytes\n" in printed.out and "count  100%" in printed.err
+    parts = [f"{other}.counts", f"{corpus}.counts"]
+    assert merge([*parts, "--output", str(tmp_path / "all.counts")]) == 0
+    assert (
+        main([str(corpus), str(other), *options, "--vocab-size", "270", "--output", str(whole)])
+        == 0
+    )
+    expected = bpe.Vocabulary.load(whole)
+    for name, inputs in {"a": parts, "b": [str(tmp_path / "all.counts")]}.items():
+        assert main([*inputs, "--vocab-size", "270", "--output", str(tmp_path / name)]) == 0
+        assert bpe.Vocabulary.load(tmp_path / name) == expected
+
+
+def test_ties_and_memory_are_options(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--vocab-size", "262", "--tie-breaking", "smallest-bytes", "--max-pretokens", "4"]
+    assert main([str(corpus), *options, "--output", str(tmp_path / "out")]) == 0
+    expected = bpe.train_vocabulary(corpus, 262, tie_breaking="smallest-bytes", max_pretokens=4)
+    assert bpe.Vocabulary.load(tmp_path / "out") == expected
+    assert count([str(corpus), "--max-pretokens", "4", "--output", str(tmp_path / "c")]) == 0
+    assert "dropped    " in capsys.readouterr().out
+    assert main([str(tmp_path / "c"), *options, "--output", str(tmp_path / "again")]) == 0
+    assert bpe.Vocabulary.load(tmp_path / "again") == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        (count, ["nowhere.txt"], "count: error: nowhere.txt: No such file or directory"),
+        (count, ["text", "--output", "there"], "count: error: there exists; pass --overwrite"),
+        (count, ["text", "--output", "."], "count: error: . is a directory; --output needs"),
+        (count, ["text", "--output", "a/b"], "count: error: a does not exist; make it"),
+        (count, ["text", "--max-pretokens", "0"], "count: error: max_pretokens is 0"),
+        (merge, ["text"], "merge: error: text: no file of pretoken counts; make one with `count`"),
+        (merge, ["one", "other"], "merge: error: counts made with CountSettings(pattern="),
+        (merge, ["nowhere"], "merge: error: nowhere: No such file or directory"),
+        (
+            main,
+            ["one", "text", "--vocab-size", "260"],
+            "train-bpe: error: text is no file of counts",
+        ),
+        (main, ["one", "--vocab-size", "260", "--pattern", "o200k"], "the counts were made with"),
+    ],
+)
+def test_mistakes_with_counts_end_with_status_2_and_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: Callable[[list[str]], int],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text").write_text("low lower lowest and more of it")
+    Path("there").touch()
+    assert count(["text", "--output", "one"]) == 0
+    assert count(["text", "--pattern", "cl100k", "--output", "other"]) == 0
+    capsys.readouterr()
+    before = sorted(tmp_path.iterdir())
+    assert command([*arguments, *([] if "--output" in arguments else ["--output", "out"])]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_counts_are_overwritten_only_when_told(corpus: Path, tmp_path: Path) -> None:
+    command = [str(corpus), "--output", str(tmp_path / "counts")]
+    assert [count(command), count(command), count([*command, "--overwrite"])] == [0, 2, 0]
+
+
+@pytest.mark.parametrize("command", [main, count, merge])
+def test_help_shows_how_to_spread_counting(
+    command: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command(["--help"])
+    assert ended.value.code == 0
+    assert "merge 1.counts 2.counts --output all.counts" in capsys.readouterr().out

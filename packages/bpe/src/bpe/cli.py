@@ -1,4 +1,4 @@
-"""The command `train-bpe`: text files in, a vocabulary directory out.
+"""The commands `train-bpe`, `count` and `merge`: text files, or counts of them, to a vocabulary.
 
 Progress goes to stderr, the result to stdout. A user's mistake ends with one line and status 2.
 """
@@ -7,92 +7,251 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from bpe.counts import PretokenCounts
+from bpe.counts import count_pretokens
+from bpe.counts_file import is_counts_file
 from bpe.patterns import PATTERNS
+from bpe.pretoken_counts import PretokenCounts
 from bpe.progress import StageProgress
 from bpe.streams import repair_streams
+from bpe.tie_breaking import TIE_BREAKING
 from bpe.train import train_vocabulary, vocabulary_from_counts
 from bpe.vocabulary import Vocabulary
 from bpe.vocabulary_files import spelled_vocab
 
+_SEVERAL_MACHINES = """\
+Counting can be spread over machines; training on the merged counts gives what
+training on all the text would give:
+
+  count part1.txt --special-token '<|endoftext|>' --output 1.counts
+  count part2.txt --special-token '<|endoftext|>' --output 2.counts
+  merge 1.counts 2.counts --output all.counts
+  train-bpe all.counts --vocab-size 32000 --output vocabulary
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status."""
+    """Run train-bpe; return its exit status."""
+    return _run(_train_parser(), _train, arguments)
+
+
+def count(arguments: Sequence[str] | None = None) -> int:
+    """Run count; return its exit status."""
+    return _run(_count_parser(), _count, arguments)
+
+
+def merge(arguments: Sequence[str] | None = None) -> int:
+    """Run merge; return its exit status."""
+    return _run(_merge_parser(), _merge, arguments)
+
+
+def _run(
+    parser: argparse.ArgumentParser,
+    work: Callable[[argparse.Namespace], str],
+    arguments: Sequence[str] | None,
+) -> int:
+    """Do the work of a command and print the summary that it returns."""
     repair_streams()
-    options = _parser().parse_args(arguments)
-    logging.basicConfig(format="train-bpe: note: %(message)s")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format=f"{parser.prog}: note: %(message)s")
     try:
-        vocabulary = _train(options)
-        print(_summarise(vocabulary, options.output), flush=True)
+        print(work(options), flush=True)
     except BrokenPipeError:
-        # The reader of the summary has gone; the vocabulary is saved.
+        # The reader of the summary has gone; the result is saved.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (OSError, ValueError) as error:
-        print(f"train-bpe: error: {_describe(error)}", file=sys.stderr)
+        print(f"{parser.prog}: error: {_describe(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\ntrain-bpe: interrupted; nothing was written", file=sys.stderr)
+        print(f"\n{parser.prog}: interrupted; nothing was written", file=sys.stderr)
         return 130
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="train-bpe",
-        description="Train a byte-level BPE vocabulary on UTF-8 text files.",
-        epilog="The result does not depend on --workers or on the order of the files.",
+def _train_parser() -> argparse.ArgumentParser:
+    parser = _parser(
+        "train-bpe",
+        "Train a byte-level BPE vocabulary on UTF-8 text files, or on files that `count` wrote.",
+        "The result does not depend on --workers, nor on the order of the files unless\n"
+        "--max-pretokens drops something.\n\n" + _SEVERAL_MACHINES,
     )
-    parser.add_argument("corpus", nargs="+", type=Path, metavar="CORPUS", help="a text file")
+    parser.add_argument(
+        "corpus", nargs="+", type=Path, metavar="CORPUS", help="a text file, or a file of counts"
+    )
     parser.add_argument(
         "--vocab-size", type=int, required=True, metavar="N", help="tokens, special ones included"
     )
+    _add_counting_options(parser)
+    rules = "; ".join(f"{name}: {meaning}" for name, meaning in TIE_BREAKING.items())
     parser.add_argument(
-        "--special-token",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="separates documents and becomes one token; may be given several times",
-    )
-    parser.add_argument(
-        "--pattern", default="gpt2", help=f"{', '.join(PATTERNS)} or a regular expression [gpt2]"
+        "--tie-breaking",
+        default="cs336",
+        metavar="RULE",
+        help=f"which of equally frequent pairs merges first. {rules} [cs336]",
     )
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="directory to write"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what DIR holds")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes that count [one a CPU]")
     return parser
 
 
-def _train(options: argparse.Namespace) -> Vocabulary:
-    _check_output(options.output, overwrite=options.overwrite)
-    _check_spelling(options.special_token)
+def _count_parser() -> argparse.ArgumentParser:
+    parser = _parser(
+        "count", "Count the pretokens of UTF-8 text files, to train on later.", _SEVERAL_MACHINES
+    )
+    parser.add_argument("corpus", nargs="+", type=Path, metavar="CORPUS", help="a text file")
+    _add_counting_options(parser)
+    _add_counts_output(parser)
+    return parser
+
+
+def _merge_parser() -> argparse.ArgumentParser:
+    parser = _parser(
+        "merge",
+        "Add up files that `count` wrote with the same pattern and special tokens.",
+        _SEVERAL_MACHINES,
+    )
+    parser.add_argument("counts", nargs="+", type=Path, metavar="COUNTS", help="a file of counts")
+    _add_max_pretokens(parser)
+    _add_counts_output(parser)
+    return parser
+
+
+def _parser(name: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog=name,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_counting_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--special-token",
+        action="append",
+        metavar="TEXT",
+        help="separates documents and becomes one token; may be given several times",
+    )
+    parser.add_argument(
+        "--pattern",
+        help=f"{', '.join(PATTERNS)} or a regular expression, which is slower [gpt2]",
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="threads that count [one a CPU]")
+    _add_max_pretokens(parser)
+
+
+def _add_max_pretokens(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-pretokens",
+        type=int,
+        metavar="N",
+        help="bound memory: keep the N most frequent kinds of pretokens and say what that costs",
+    )
+
+
+def _add_counts_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="COUNTS", help="file of counts to write"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the file COUNTS")
+
+
+def _train(options: argparse.Namespace) -> str:
+    _check_directory(options.output, overwrite=options.overwrite)
+    counts = _load_counts(options.corpus)
     with closing(StageProgress()) as progress:
-        vocabulary = train_vocabulary(
-            options.corpus,
-            options.vocab_size,
-            options.special_token,
-            pattern=options.pattern,
-            num_workers=options.workers,
-            progress=progress,
-        )
+        chosen = {"tie_breaking": options.tie_breaking, "progress": progress}
+        if counts is None:
+            special_tokens = options.special_token or []
+            _check_spelling(special_tokens)
+            vocabulary = train_vocabulary(
+                options.corpus,
+                options.vocab_size,
+                special_tokens,
+                pattern=options.pattern or "gpt2",
+                num_workers=options.workers,
+                max_pretokens=options.max_pretokens,
+                **chosen,
+            )
+        else:
+            vocabulary = vocabulary_from_counts(
+                _pruned(counts, options.max_pretokens),
+                options.vocab_size,
+                options.special_token,
+                pattern=options.pattern,
+                **chosen,
+            )
     vocabulary.save(options.output)
-    return vocabulary
+    return _summarise(vocabulary, options.output)
 
 
-def _check_output(output: Path, *, overwrite: bool) -> None:
-    nearest = next(path for path in (output, *output.absolute().parents) if path.exists())
-    if not nearest.is_dir():
-        raise ValueError(f"{nearest} is a file; --output needs a directory")
-    if not os.access(nearest, os.W_OK):
-        raise ValueError(f"{nearest} is not yours to write to; pass another --output")
+def _count(options: argparse.Namespace) -> str:
+    _check_file(options.output, overwrite=options.overwrite)
+    with closing(StageProgress()) as progress:
+        counts = count_pretokens(
+            options.corpus,
+            options.special_token or [],
+            pattern=options.pattern or "gpt2",
+            num_workers=options.workers,
+            max_pretokens=options.max_pretokens,
+            progress=lambda done, total: progress("count", done, total),
+        )
+    counts.save(options.output)
+    return _summarise_counts(counts, options.output)
+
+
+def _merge(options: argparse.Namespace) -> str:
+    _check_file(options.output, overwrite=options.overwrite)
+    counts = PretokenCounts.merge(map(PretokenCounts.load, options.counts))
+    counts = _pruned(counts, options.max_pretokens)
+    counts.save(options.output)
+    return _summarise_counts(counts, options.output)
+
+
+def _load_counts(paths: Sequence[Path]) -> PretokenCounts | None:
+    """Return the counts in all the files; None where they are text."""
+    texts = [path for path in paths if not path.is_file() or not is_counts_file(path)]
+    if len(texts) == len(paths):
+        return None
+    if texts:
+        raise ValueError(
+            f"{texts[0]} is no file of counts, but others are; use `count` on it, or leave it out"
+        )
+    return PretokenCounts.merge(map(PretokenCounts.load, paths))
+
+
+def _pruned(counts: PretokenCounts, max_pretokens: int | None) -> PretokenCounts:
+    return counts if max_pretokens is None else counts.pruned(max_pretokens)
+
+
+def _check_directory(output: Path, *, overwrite: bool) -> None:
+    _check_writable(output, needed="--output needs a directory")
     if output.exists() and any(output.iterdir()) and not overwrite:
         raise ValueError(f"{output} is not empty; pass --overwrite or another --output")
+
+
+def _check_file(output: Path, *, overwrite: bool) -> None:
+    if output.is_dir():
+        raise ValueError(f"{output} is a directory; --output needs a file")
+    if not output.absolute().parent.exists():
+        raise ValueError(f"{output.parent} does not exist; make it, or pass another --output")
+    _check_writable(output.absolute().parent, needed="--output needs a directory to be in")
+    if output.exists() and not overwrite:
+        raise ValueError(f"{output} exists; pass --overwrite or another --output")
+
+
+def _check_writable(directory: Path, *, needed: str) -> None:
+    nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise ValueError(f"{nearest} is a file; {needed}")
+    if not os.access(nearest, os.W_OK):
+        raise ValueError(f"{nearest} is not yours to write to; pass another --output")
 
 
 def _check_spelling(special_tokens: Sequence[str]) -> None:
@@ -120,6 +279,17 @@ def _summarise(vocabulary: Vocabulary, output: Path) -> str:
             f"saved in     {output}",
         ]
     )
+
+
+def _summarise_counts(counts: PretokenCounts, output: Path) -> str:
+    lines = [
+        f"pretokens  {counts.num_pretokens:,} of {len(counts):,} kinds, {counts.num_bytes:,} bytes",
+        f"saved in   {output}",
+    ]
+    if any(counts.dropped):
+        num_kinds, num_pretokens = counts.dropped
+        lines.insert(1, f"dropped    {num_pretokens:,} of {num_kinds:,} kinds")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -186,6 +186,8 @@ class PretokenCounts:
         >>> PretokenCounts({b"low": 2, b"er": 1, b"est": 1}).pruned(2).by_pretoken
         {b'low': 2, b'er': 1}
         """
+        if max_pretokens < 1:
+            raise ValueError(f"max_pretokens is {max_pretokens}; keep 1 or more")
         if len(self) <= max_pretokens:
             return self
         packed = _select(self.packed, _most_frequent(self.packed, max_pretokens))
