@@ -1,0 +1,1 @@
+"""Measure this repository side by side with its peers, a command a subject."""

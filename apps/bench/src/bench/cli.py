@@ -1,0 +1,36 @@
+"""The command: bench SUBJECT.
+
+Stage: a shell -> one subject. Results go to stdout and files, progress to stderr. Not here: any
+subject.
+"""
+
+import argparse
+import sys
+
+from bench import tokenization
+from bench.harness import SampleError
+
+_SUBJECTS = {"tokenization": tokenization}
+
+
+def main() -> None:
+    """Run the subject that is named."""
+    parser = argparse.ArgumentParser(
+        prog="bench",
+        description="Measure this repository side by side with its peers.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subjects = parser.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
+    usages = []
+    for name, module in _SUBJECTS.items():
+        subject = subjects.add_parser(name, help=module.HELP, description=module.HELP)
+        module.add_arguments(subject)
+        usages.append(subject.format_usage())
+    parser.epilog = "\n".join(usages)
+    arguments = parser.parse_args()
+    try:
+        sys.exit(_SUBJECTS[arguments.subject].run(arguments))
+    except (OSError, ValueError, SampleError) as error:
+        sys.exit(f"bench: error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

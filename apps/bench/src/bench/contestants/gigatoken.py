@@ -1,0 +1,94 @@
+"""gigatoken: encodes, decodes and trains, in Rust with SIMD.
+
+Files go to it by name with a separator, which its documentation calls the fastest way. Its thread
+pool follows RAYON_NUM_THREADS and the CPUs allowed. It is imported by the functions that need it,
+before anything is timed, because this module is read (for its doctests) where it is not installed.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.vocabulary import END_OF_TEXT
+
+if TYPE_CHECKING:
+    import awkward
+    from gigatoken import TextFileSource, Tokenizer
+
+_TIES = {"huggingface": "huggingface", "smallest-bytes": "assembled_bytes"}
+
+
+def file_encoder(
+    vocabulary: Path, *, num_threads: int, mode: str = "pool"
+) -> Callable[[Path], "awkward.Array"]:
+    """Return what turns a file into ids in memory, with its pool or on the calling thread."""
+    tokenizer = _load(vocabulary)
+    return lambda path: tokenizer.encode_files(_source(path), parallel=mode == "pool")
+
+
+def flat(ids: "awkward.Array") -> np.ndarray:
+    """Return all ids in one array; a view."""
+    import awkward
+
+    return awkward.to_numpy(awkward.flatten(ids))
+
+
+def file_writer(vocabulary: Path, *, num_threads: int) -> Callable[[Path, Path], object]:
+    """Return what turns a file into a file of ids: it has no sink of its own, so numpy writes."""
+    encode = file_encoder(vocabulary, num_threads=num_threads)
+
+    def write(source: Path, destination: Path) -> None:
+        with destination.open("wb") as file:
+            np.save(file, flat(encode(source)))
+            os.fsync(file.fileno())  # as ours does
+
+    return write
+
+
+def text_encoder(vocabulary: Path) -> Callable[[str], list[int]]:
+    """Return what turns a short text into a list."""
+    encode = _load(vocabulary).encode
+    return lambda text: encode(text).tolist()
+
+
+def decoder(vocabulary: Path) -> Callable[[object], bytes]:
+    """Return what turns ids into bytes; an array of uint32 is its fastest input."""
+    return _load(vocabulary).decode
+
+
+def trainer(*, num_threads: int, ties: str) -> Callable[[Path, int], list[tuple[bytes, bytes]]]:
+    """Return what turns a file and a vocabulary size into merges."""
+    from gigatoken import train_bpe
+
+    rule = _TIES[ties]
+
+    def train(path: Path, vocab_size: int) -> list[tuple[bytes, bytes]]:
+        return train_bpe(_source(path), vocab_size, [END_OF_TEXT], tie_breaking=rule)[1]
+
+    return train
+
+
+def merges(trained: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the merges as bytes."""
+    return trained
+
+
+def start_code(vocabulary: Path, *, how: str) -> str:
+    """Return a program that defines `encode`, with as little as that needs."""
+    path = str(vocabulary / "tokenizer" / "tokenizer.json")
+    return f"from gigatoken import Tokenizer\nencode = Tokenizer({path!r}).encode"
+
+
+def _load(vocabulary: Path) -> "Tokenizer":
+    from gigatoken import Tokenizer
+
+    return Tokenizer(vocabulary / "tokenizer" / "tokenizer.json")
+
+
+def _source(path: Path) -> "TextFileSource":
+    from gigatoken import TextFileSource
+
+    return TextFileSource([path], separator=END_OF_TEXT)

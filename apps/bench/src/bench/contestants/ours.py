@@ -1,0 +1,76 @@
+"""This repository's `bpe` and `tokenizer`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from bench.vocabulary import END_OF_TEXT
+from bpe import train_bpe
+from tokenizer import Tokenizer
+
+
+def file_encoder(vocabulary: Path, *, num_threads: int) -> Callable[[Path], np.ndarray]:
+    """Return what turns a file into ids in memory; nothing has been encoded with it."""
+    tokenizer = _load(vocabulary)
+    return lambda path: tokenizer.encode_files_to_array(path, num_threads=num_threads)
+
+
+def flat(ids: np.ndarray) -> np.ndarray:
+    """Return all ids in one array."""
+    return ids
+
+
+def file_writer(vocabulary: Path, *, num_threads: int) -> Callable[[Path, Path], object]:
+    """Return what turns a file into a file of ids."""
+    tokenizer = _load(vocabulary)
+    return lambda source, to: tokenizer.encode_file(source, to, num_threads=num_threads)
+
+
+def text_encoder(vocabulary: Path) -> Callable[[str], list[int]]:
+    """Return what turns a short text into a list."""
+    return _load(vocabulary).encode
+
+
+def decoder(vocabulary: Path) -> Callable[[object], bytes]:
+    """Return what turns ids into bytes."""
+    return _load(vocabulary).decode_bytes
+
+
+def trainer(*, num_threads: int, ties: str) -> Callable[[Path, int], list[tuple[bytes, bytes]]]:
+    """Return what turns a file and a vocabulary size into merges."""
+
+    def train(path: Path, vocab_size: int) -> list[tuple[bytes, bytes]]:
+        _, merges = train_bpe(
+            path, vocab_size, [END_OF_TEXT], num_workers=num_threads, tie_breaking=ties
+        )
+        return merges
+
+    return train
+
+
+def merges(trained: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the merges as bytes."""
+    return trained
+
+
+def warm_up(vocabulary: Path) -> None:
+    """Compile or load the kernels that encode and decode."""
+    _load(vocabulary)
+
+
+def start_code(vocabulary: Path, *, how: str) -> str:
+    """Return a program that defines `encode`, with as little as that needs."""
+    folder = vocabulary / "tokenizer"
+    arguments = {
+        "load": f"load({str(folder)!r})",
+        "from_files": f"from_files({str(folder / 'vocab.json')!r}, "
+        f"{str(folder / 'merges.txt')!r}, [{END_OF_TEXT!r}])",
+    }[how]
+    return f"from tokenizer import Tokenizer\nencode = Tokenizer.{arguments}.encode"
+
+
+def _load(vocabulary: Path) -> Tokenizer:
+    tokenizer = Tokenizer.load(vocabulary / "tokenizer")
+    tokenizer.warm_up()
+    return tokenizer

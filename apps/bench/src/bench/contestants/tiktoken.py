@@ -1,0 +1,58 @@
+"""OpenAI's tiktoken: encodes and decodes, trains nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from tiktoken import Encoding
+from tiktoken.load import load_tiktoken_bpe
+from tiktoken_ext.openai_public import r50k_pat_str
+
+from bench.vocabulary import END_OF_TEXT, read_end_of_text_id
+
+
+def file_encoder(vocabulary: Path, *, num_threads: int) -> Callable[[Path], np.ndarray]:
+    """Return what turns a file into ids in memory, on one thread whatever is asked for."""
+    encoding = _load(vocabulary)
+
+    def encode(path: Path) -> np.ndarray:
+        with path.open(encoding="utf-8", newline="") as file:
+            return encoding.encode_to_numpy(file.read(), allowed_special="all")
+
+    return encode
+
+
+def flat(ids: np.ndarray) -> np.ndarray:
+    """Return all ids in one array."""
+    return ids
+
+
+def text_encoder(vocabulary: Path) -> Callable[[str], list[int]]:
+    """Return its fastest way from a short text to a list: no special tokens are looked for."""
+    return _load(vocabulary).encode_ordinary
+
+
+def decoder(vocabulary: Path) -> Callable[[object], bytes]:
+    """Return what turns ids into bytes; a list is its fastest input."""
+    return _load(vocabulary).decode_bytes
+
+
+def start_code(vocabulary: Path, *, how: str) -> str:
+    """Return a program that defines `encode`, with as little as that needs."""
+    ranks = str(vocabulary / "ranks.tiktoken")
+    special = {END_OF_TEXT: read_end_of_text_id(vocabulary)}
+    return (
+        "from tiktoken import Encoding\n"
+        "from tiktoken.load import load_tiktoken_bpe\n"
+        f"encode = Encoding('gpt2', pat_str={r50k_pat_str!r}, special_tokens={special!r}, "
+        f"mergeable_ranks=load_tiktoken_bpe({ranks!r})).encode"
+    )
+
+
+def _load(vocabulary: Path) -> Encoding:
+    return Encoding(
+        "gpt2",
+        pat_str=r50k_pat_str,
+        mergeable_ranks=load_tiktoken_bpe(str(vocabulary / "ranks.tiktoken")),
+        special_tokens={END_OF_TEXT: read_end_of_text_id(vocabulary)},
+    )

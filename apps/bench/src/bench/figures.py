@@ -1,0 +1,71 @@
+"""What has to be reached, and what is aimed at?
+
+Stage: measurements -> *verdicts*. The one place that holds the targets. Not here: how anything is
+measured.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["aim", "must", "missed", "reported"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """One line of the table of targets."""
+
+    what: str
+    """What is measured, against whom."""
+    unit: Literal["x", "s", "GB"]
+    """"x" is ours against a peer, or twice the text against once; others are absolute."""
+    must: float | None = None
+    """What has to be reached; None: reported only."""
+    aim: float | None = None
+    """What is aimed at beyond that."""
+    is_at_least: bool = True
+    """Whether larger is better."""
+
+    def judge(self, value: float | None) -> Verdict:
+        """Say which target a value reaches.
+
+        >>> Figure(what="decode", unit="x", must=3, aim=10).judge(4.5)
+        'must'
+        """
+        if value is None or self.must is None:
+            return "reported"
+        if self.aim is not None and self._reaches(value, self.aim):
+            return "aim"
+        return "must" if self._reaches(value, self.must) else "missed"
+
+    def _reaches(self, value: float, target: float) -> bool:
+        return value >= target if self.is_at_least else value <= target
+
+
+def _at_most(what: str, unit: Literal["x", "s", "GB"], must: float, aim: float | None) -> Figure:
+    return Figure(what=what, unit=unit, must=must, aim=aim, is_at_least=False)
+
+
+FIGURES = {
+    "encode-cold": Figure(what="encode, cold cache / gigatoken", unit="x", must=1.3, aim=1.7),
+    "encode-warm": Figure(what="encode, warm cache / gigatoken", unit="x", must=1.2, aim=2),
+    "encode-array": Figure(
+        what="encode, cold, file to array / tiktoken", unit="x", must=20, aim=40
+    ),
+    "disk": Figure(what="encode, file to file on disk / gigatoken", unit="x"),
+    "calls": Figure(what="short calls, geometric mean / tiktoken", unit="x", must=1, aim=2),
+    "calls-10": Figure(what="short calls, 10 characters / tiktoken", unit="x"),
+    "train-gigatoken": Figure(what="train / gigatoken", unit="x", must=5, aim=10),
+    "train-rustbpe": Figure(what="train / rustbpe", unit="x", must=15, aim=25),
+    "train-huggingface": Figure(what="train / HF tokenizers", unit="x", must=40, aim=80),
+    "train-first": Figure(what="train, first call of a process / gigatoken", unit="x"),
+    "train-memory": _at_most("train, peak memory", "GB", 0.4, 0.25),
+    "decode": Figure(what="decode, array of ids / tiktoken", unit="x", must=3, aim=10),
+    "decode-list": Figure(what="decode, list of ids / tiktoken", unit="x"),
+    "start": _at_most("new process to first id, Tokenizer.load", "s", 0.5, 0.25),
+    "start-files": Figure(what="new process to first id, from_files", unit="s"),
+    "start-tiktoken": Figure(what="new process to first id, tiktoken", unit="s"),
+    "jit": _at_most("first JIT, both packages", "s", 15, 6),
+    "jit-cached": Figure(what="the same, kernels cached", unit="s"),
+    "growth": _at_most("twice the text / once", "x", 2.05, None),
+}
+"""The targets, by the key that rows and JSON use."""

@@ -1,0 +1,125 @@
+"""Which machine is this, how busy is it, and how fast could anything be on it?
+
+Stage: *machine* -> report. Not here: anything about a contestant.
+"""
+
+import os
+import platform
+import re
+import subprocess
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+_STAT = Path("/proc/stat")
+_IDLE_ENOUGH = 0.88
+_LOOK_SECONDS = 0.25
+
+
+def describe_machine(distributions: Iterable[str]) -> dict[str, object]:
+    """Return what a reader of figures has to know about where they come from."""
+    return {
+        "cpu": _cpu_model(),
+        "cpus": os.cpu_count(),
+        "cpus_allowed": num_cpus(),
+        "memory_bytes": _memory_bytes(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {name: installed_version(name) for name in distributions},
+        "commit": _commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def num_cpus() -> int:
+    """Return how many CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def installed_version(distribution: str) -> str | None:
+    """Return the version of an installed distribution, or None."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def copy_bandwidth(num_threads: int, *, size_bytes: int = 1 << 27, num_tries: int = 7) -> float:
+    """Measure memcpy; bytes read and written a second, the best of some tries.
+
+    Args:
+        num_threads: threads that copy at once.
+        size_bytes: copied by each, far more than any cache holds.
+        num_tries: the pages are touched before the first.
+    """
+    pairs = [(np.ones(size_bytes // 8), np.empty(size_bytes // 8)) for _ in range(num_threads)]
+    best = 0.0
+    with ThreadPoolExecutor(num_threads) as pool:
+        for _ in range(num_tries + 1):
+            started = time.perf_counter()
+            list(pool.map(lambda pair: np.copyto(pair[1], pair[0]), pairs))
+            best = max(best, 2 * size_bytes * num_threads / (time.perf_counter() - started))
+    return best
+
+
+def busy_seconds() -> float | None:
+    """Return the CPU time that all processes have used since the machine started."""
+    fields = _cpu_times()
+    if fields is None:
+        return None
+    return (sum(fields[:8]) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def wait_until_idle(patience_seconds: float) -> None:
+    """Wait until others leave the CPUs nearly idle, but not longer than told."""
+    deadline = time.monotonic() + patience_seconds
+    while time.monotonic() < deadline:
+        before, started = busy_seconds(), time.perf_counter()
+        if before is None:
+            return
+        time.sleep(_LOOK_SECONDS)
+        busy = (busy_seconds() or 0.0) - before
+        if 1 - busy / (time.perf_counter() - started) / (os.cpu_count() or 1) >= _IDLE_ENOUGH:
+            return
+
+
+def _cpu_times() -> list[int] | None:
+    try:
+        line = _STAT.read_text().partition("\n")[0]
+    except OSError:
+        return None
+    return [int(word) for word in line.split()[1:]]
+
+
+def _cpu_model() -> str:
+    try:
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _commit() -> str | None:
+    """Return the commit of this source, marked where the tree differs from it."""
+    command = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty"]
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,36 @@
+"""Are the peers there?
+
+Stage: none; asked before the first sample. Not here: how they are used (`contestants`).
+"""
+
+import os
+import sys
+
+from bench.contestants import DISTRIBUTIONS
+from bench.machine import installed_version
+
+_STARTED_AGAIN = "BENCH_STARTED_AGAIN"
+
+
+def why_missing(contestant: str) -> str | None:
+    """Say why a contestant cannot take part; None where it can."""
+    if installed_version(DISTRIBUTIONS[contestant]) is not None:
+        return None
+    return "not installed; it comes with `--extra peers`"
+
+
+def fetch_extras() -> None:
+    """Start again with the extras, where `uv run` has left them out.
+
+    A command that measures against peers is of no use without them, and `uv run` has no way to say
+    so in a project. It is announced, done once, and by the lock.
+    """
+    missing = sorted(name for name in DISTRIBUTIONS if why_missing(name))
+    uv = os.environ.get("UV")
+    if not missing or uv is None or _STARTED_AGAIN in os.environ:
+        return
+    print(f"bench: {', '.join(missing)}: not installed; once more with all extras", file=sys.stderr)
+    sys.stderr.flush()
+    os.environ[_STARTED_AGAIN] = "1"
+    command = [uv, "run", "--package", "bench", "--all-extras", "bench", *sys.argv[1:]]
+    os.execv(uv, command)
