@@ -182,14 +182,16 @@ class Tokenizer:
                 text of a special token where that is forbidden.
         """
         kernels = self._engine.kernels_for(len(text))
-        if kernels is None or special != "split":
-            self._check_text(text, special=special)
-            return list(self._encode_stretch(text, cuts_at_specials=special == "split"))
-        try:
-            return kernels.encode_to_list(text.encode())
-        except UnicodeEncodeError:
-            require_no_surrogates(text)
-            raise
+        if kernels is not None and special == "split":
+            try:
+                return kernels.encode_to_list(text.encode())
+            except UnicodeEncodeError:
+                require_no_surrogates(text)
+                raise
+        self._check_text(text, special=special)
+        if kernels is not None:
+            return self._encode_to_array(text, kernels, special=special).tolist()
+        return list(self._plain.encode(text, cuts_at_specials=special == "split"))
 
     def encode_array(self, text: str | bytes, *, special: SpecialText = "split") -> np.ndarray:
         """Return the ids of `text` as an array.
@@ -204,17 +206,16 @@ class Tokenizer:
         Returns:
             (n,) of `dtype`.
         """
-        cuts = special == "split"
+        kernels = self._engine.kernels_for(len(text))
         if isinstance(text, str):
             self._check_text(text, special=special)
-            return self._encode_stretch_to_array(text, cuts_at_specials=cuts)
-        kernels = self._engine.kernels_for(len(text))
-        if kernels is not None and cuts and kernels.first_malformed(text) < 0:
+            return self._encode_to_array(text, kernels, special=special)
+        if kernels is not None and special == "split" and kernels.first_malformed(text) < 0:
             return kernels.encode(text)
         parts = []
         for stretch, malformed in cut_at_escaped_bytes(text.decode(errors="surrogateescape")):
             self._check_text(stretch, special=special)
-            parts.append(self._encode_stretch_to_array(stretch, cuts_at_specials=cuts))
+            parts.append(self._encode_to_array(stretch, kernels, special=special))
             parts.append(np.array(self._plain.encode_bytes_singly(malformed), self.dtype))
         return np.concatenate(parts)
 
@@ -355,19 +356,19 @@ class Tokenizer:
         if special == "forbid":
             self._specials.require_none(text)
 
-    def _encode_stretch(self, text: str, *, cuts_at_specials: bool = True) -> Iterable[int]:
-        """Return the ids of text without lone surrogates."""
-        kernels = self._engine.kernels_for(len(text))
+    def _encode_to_array(
+        self, text: str, kernels: "KernelEncoder | None", *, special: SpecialText
+    ) -> np.ndarray:
+        cuts = special == "split"
         if kernels is not None:
-            return kernels.encode(text.encode(), cuts_at_specials=cuts_at_specials).tolist()
-        return self._plain.encode(text, cuts_at_specials=cuts_at_specials)
+            return kernels.encode(text.encode(), cuts_at_specials=cuts)
+        return np.fromiter(self._plain.encode(text, cuts_at_specials=cuts), dtype=self.dtype)
 
-    def _encode_stretch_to_array(self, text: str, *, cuts_at_specials: bool) -> np.ndarray:
+    def _encode_stretch(self, text: str) -> Iterable[int]:
         kernels = self._engine.kernels_for(len(text))
         if kernels is not None:
-            return kernels.encode(text.encode(), cuts_at_specials=cuts_at_specials)
-        ids = self._plain.encode(text, cuts_at_specials=cuts_at_specials)
-        return np.fromiter(ids, dtype=self.dtype)
+            return kernels.encode_to_list(text.encode())
+        return self._plain.encode(text)
 
 
 def _append_missing(vocab: Mapping[int, bytes], special_tokens: Iterable[str]) -> dict[int, bytes]:
