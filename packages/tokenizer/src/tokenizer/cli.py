@@ -28,7 +28,10 @@ def encode() -> None:
     """Encode text to ids: files to a token file, or anything to numbers on stdout."""
     parser = _parser("encode", "Turn text into token ids.")
     parser.add_argument("files", nargs="*", type=Path, help="UTF-8 text; none: standard input")
-    parser.add_argument("--output", type=Path, help="token file to write (*.npy)")
+    parser.add_argument(
+        "--output", type=Path, help="token file to write (*.npy); then files may be *.gz or *.zst"
+    )
+    parser.add_argument("--threads", type=int, help="with --output: threads to use [one a CPU]")
     parser.add_argument("--text", help="encode this text instead of files")
     _run(parser, _encode)
 
