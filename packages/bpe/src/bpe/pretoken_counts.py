@@ -259,6 +259,6 @@ def _most_frequent(packed: Packed, num_kinds: int) -> np.ndarray:
 
 def _exact_dot(one: np.ndarray, other: np.ndarray) -> int:
     """Multiply and add up without overflow."""
-    if float(one.astype(np.float64) @ other.astype(np.float64)) < 2.0**62:
-        return int(one @ other)
+    if np.multiply(one, other, dtype=np.float64).sum() < 2.0**62:
+        return int((one * other).sum())
     return sum(a * b for a, b in zip(one.tolist(), other.tolist(), strict=True))

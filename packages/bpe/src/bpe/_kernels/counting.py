@@ -29,7 +29,7 @@ from bpe.pieces import PIECE_BYTES, Piece
 from bpe.pretoken_counts import CountSettings, Packed
 
 KERNELS = (count_tokens, add_pretokens, pack)
-FIRST_ENTRIES = 1 << 14
+FIRST_ENTRIES = 1 << 15
 """Entries of the tables before they grow."""
 FIRST_CONTENT_BYTES = 1 << 20
 _BORDER_BYTES = 64  # behind a piece, so that scanners and keys may read over its end
