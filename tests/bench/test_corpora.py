@@ -97,7 +97,21 @@ def test_a_limit_ends_the_corpus(packages: Path, tmp_path: Path) -> None:
 def test_a_named_file_without_text_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        named_corpus(tmp_path / "x.txt")
+        named_corpus(tmp_path / "x.txt", tmp_path)
+
+
+def test_a_named_file_is_used_where_it_lies(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("B\u00e4ume\n", encoding="utf-8")
+    corpus = named_corpus(tmp_path / "x.txt", tmp_path / "cache")
+    assert (corpus.path, corpus.name) == (tmp_path / "x.txt", "x")
+
+
+def test_lines_that_unicode_versions_cut_differently_are_left_out(tmp_path: Path) -> None:
+    # Never assigned; letters of Unicode 17 are treated alike.
+    (tmp_path / "x.txt").write_text("a\n\U0003fffd\nb\n", encoding="utf-8")
+    corpus = named_corpus(tmp_path / "x.txt", tmp_path / "cache")
+    assert corpus.path.read_text() == "a\nb\n"
+    assert "less 1 lines" in corpus.source
 
 
 def test_short_texts_are_of_one_length_and_all_different(tmp_path: Path) -> None:

@@ -10,16 +10,19 @@ import hashlib
 import json
 import sys
 import sysconfig
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
 from bench.durable import write_atomically
 from bench.vocabulary import END_OF_TEXT
+from bpe.unicode_classes import class_members
 
-FORMAT, VERSION = "bench-corpus", 1
+FORMAT, VERSION = "bench-corpus", 2
 _SEPARATOR = END_OF_TEXT.encode()
 _SHORTEST_DOCSTRING = 40  # characters
 _SYSTEM_CATALOGUES = Path("/usr/share/locale")
@@ -51,8 +54,8 @@ class _Kind:
     source: str
 
 
-def named_corpus(path: Path) -> Corpus:
-    """Describe a file that the user named.
+def named_corpus(path: Path, cache_dir: Path) -> Corpus:
+    """Take a file that the user named, less the lines that contestants need not agree on.
 
     Raises:
         FileNotFoundError: there is none.
@@ -62,10 +65,20 @@ def named_corpus(path: Path) -> Corpus:
     if not data:
         raise ValueError(f"{path} is empty; name a file with text")
     try:
-        data.decode()
+        text = data.decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no UTF-8 at byte {error.start}; convert it first") from None
-    return _describe(path.stem, path, data, 0, "a named file")
+    source = "a named file"
+    if not _is_settled(text):
+        lines = text.splitlines(keepends=True)
+        kept = [line for line in lines if _is_settled(line)]
+        source += f", less {len(lines) - len(kept)} lines with code points too new for some"
+        data = "".join(kept).encode()
+        if not data:
+            raise ValueError(f"{path} has no line that everyone cuts alike; name another file")
+        path = cache_dir / f"{path.stem}-{hashlib.sha256(data).hexdigest()[:12]}.txt"
+        write_atomically(path, data)
+    return _describe(path.stem, path, data, 0, source)
 
 
 def built_corpus(name: str, cache_dir: Path, *, limit_bytes: int | None = None) -> Corpus:
@@ -113,7 +126,7 @@ def _join(documents: Iterator[tuple[str, bytes]], limit: int) -> bytes:
     chosen, size, seen = [], 0, set()
     for _, text in ordered:
         digest = hashlib.sha256(text).digest()
-        if digest in seen or _SEPARATOR in text or not _is_utf8(text):
+        if digest in seen or _SEPARATOR in text or not _is_usable(text):
             continue
         seen.add(digest)
         chosen.append(text)
@@ -123,12 +136,26 @@ def _join(documents: Iterator[tuple[str, bytes]], limit: int) -> bytes:
     return _SEPARATOR.join(chosen)
 
 
-def _is_utf8(text: bytes) -> bool:
+def _is_usable(document: bytes) -> bool:
     try:
-        text.decode()
+        return _is_settled(document.decode())
     except UnicodeDecodeError:
         return False
-    return True
+
+
+def _is_settled(text: str) -> bool:
+    """Whether no code point is newer than some contestant's tables, which would cut it otherwise.
+
+    Those are left out that this Python does not know, or that `bpe`'s tables do not know as it.
+    """
+    return all(map(_is_known, set(text)))
+
+
+@cache
+def _is_known(character: str) -> bool:
+    category = unicodedata.category(character)
+    is_in = {name: ord(character) in class_members(name) for name in ("L", "N")}
+    return category != "Cn" and is_in == {name: category[0] == name for name in is_in}
 
 
 def _python_files() -> Iterator[tuple[str, bytes]]:

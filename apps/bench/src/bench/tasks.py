@@ -30,7 +30,8 @@ SENTENCE = "Every file answers one question about one stage of the pipeline."
 SHORT_LENGTHS = (10, 20, 50, 100)
 _SHORT_BATCHES, _SHORT_TEXTS = 5, 2000
 _TEXT_BYTES = 1 << 23  # of the corpus, from which short texts are taken
-_WARM_UP_BYTES = 1 << 21  # enough for every contestant to load all it has
+_WARM_UP_BYTES, _WARM_UP_SIZE = 1 << 22, 1000  # enough for everyone to load all it has
+_COMPILED_BYTES, _COMPILED_SIZE = 1 << 25, 32_000  # enough for ours to think it worth compiling
 
 
 def encode(
@@ -135,7 +136,7 @@ def train(
     run = contestant.trainer(num_threads=num_threads, ties=ties)
     if is_warm:
         with tempfile.TemporaryDirectory() as folder:
-            run(_beginning(Path(file), Path(folder, "text.txt")), 300)
+            run(_beginning(Path(file), Path(folder, "text.txt"), _WARM_UP_BYTES), _WARM_UP_SIZE)
     seconds, trained = _timed(lambda: run(Path(file), vocab_size))
     peak = _peak_bytes()
     digests = {}
@@ -173,8 +174,8 @@ def compile_kernels(
     seconds, _ = _timed(lambda: contestant.warm_up(Path(vocabulary)))
     train_once = contestant.trainer(num_threads=num_threads, ties="cs336")
     with tempfile.TemporaryDirectory() as folder:
-        text = _beginning(Path(file), Path(folder, "text.txt"))
-        train_seconds, _ = _timed(lambda: train_once(text, 300))
+        text = _beginning(Path(file), Path(folder, "text.txt"), _COMPILED_BYTES)
+        train_seconds, _ = _timed(lambda: train_once(text, _COMPILED_SIZE))
     metrics = {"tokenizer": seconds, "bpe": train_seconds, "both": seconds + train_seconds}
     return _outcome(metrics, {}, _peak_bytes())
 
@@ -209,10 +210,11 @@ def _load_all(run: Callable[[Path], object]) -> None:
         run(path)
 
 
-def _beginning(source: Path, destination: Path) -> Path:
+def _beginning(source: Path, destination: Path, size_bytes: int) -> Path:
+    """Write so much of a file elsewhere, over and over where it is shorter."""
     with source.open("rb") as file:
-        text = file.read(_WARM_UP_BYTES).decode(errors="ignore")
-    destination.write_text(text, encoding="utf-8", newline="")
+        text = file.read(size_bytes).decode(errors="ignore").encode()
+    destination.write_bytes(text * -(-size_bytes // len(text)))
     return destination
 
 

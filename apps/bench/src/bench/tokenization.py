@@ -103,7 +103,7 @@ def _settings(
         if name in KINDS:
             corpus = built_corpus(name, arguments.cache_dir, limit_bytes=quick)
         else:
-            corpus = named_corpus(Path(name))
+            corpus = named_corpus(Path(name), arguments.cache_dir)
         if vocabulary is None:
             gpt2 = arguments.gpt2_dir and Path(arguments.gpt2_dir)
             vocabulary, words = share_vocabulary(gpt2, arguments.cache_dir, train_on=corpus.path)
