@@ -4,19 +4,19 @@ Stage: files -> *pieces* -> pretoken counts. A border must have the same pretoke
 whether or not the text is cut there. Not here: counting.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import merge
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 PIECE_BYTES = 1 << 20
 """Size that pieces are cut to, as nearly as the borders in the text allow."""
 
-# None of the known patterns has a pretoken in which a visible character is followed by a space,
-# and none looks ahead from a visible character: both sides of that place split independently.
-_SPACE_BORDER = rb"(?<=[!-~])(?= )"
+_FIRST_WINDOW_BYTES, _WINDOW_BYTES = 1 << 10, 1 << 16  # in which a border is looked for
 
 
 @dataclass(frozen=True)
@@ -114,16 +114,14 @@ class _Borders:
 
     def __init__(self, special_tokens: tuple[bytes, ...], *, cut_at_spaces: bool) -> None:
         self._special_tokens = special_tokens
-        candidates = [b"(?=" + re.escape(special) + b")" for special in special_tokens]
-        candidates += [_SPACE_BORDER] if cut_at_spaces else []
-        self._candidates = re.compile(b"|".join(candidates)) if candidates else None
+        self._cut_at_spaces = cut_at_spaces
         self._reach = max(map(len, special_tokens), default=1)
 
     def find(self, file: BinaryIO, *, after: int) -> int | None:
         """Return the first border at or behind an offset; None where the file ends before it."""
-        if self._candidates is None:
+        if not self._special_tokens and not self._cut_at_spaces:
             return None
-        window_bytes = 1 << 16
+        window_bytes = _FIRST_WINDOW_BYTES
         while True:
             # The window begins early enough to see what straddles its first candidate, and
             # candidates count only where the window shows all that may straddle them.
@@ -131,14 +129,22 @@ class _Borders:
             file.seek(begin)
             window = file.read(window_bytes + 2 * self._reach)
             last = len(window) - self._reach
-            for match in self._candidates.finditer(window, after - begin):
-                if match.start() > last:
+            for place in self._candidates(window, after - begin):
+                if place > last:
                     break
-                if not self._is_straddled(window, match.start()):
-                    return begin + match.start()
+                if not self._is_straddled(window, place):
+                    return begin + place
             if len(window) < window_bytes + 2 * self._reach:
                 return None
             after = begin + last + 1
+            window_bytes = _WINDOW_BYTES
+
+    def _candidates(self, window: bytes, start: int) -> Iterator[int]:
+        """Yield the places in front of special tokens and, where that is allowed, of spaces."""
+        wanted = [_occurrences(special, window, start) for special in self._special_tokens]
+        if self._cut_at_spaces:
+            wanted.append(_space_borders(window, start))
+        return merge(*wanted)
 
     def _is_straddled(self, window: bytes, place: int) -> bool:
         """Whether some special token begins before `place` and ends behind it."""
@@ -147,3 +153,22 @@ class _Borders:
             if special in near:
                 return True
         return False
+
+
+def _occurrences(part: bytes, window: bytes, start: int) -> Iterator[int]:
+    place = window.find(part, start)
+    while place >= 0:
+        yield place
+        place = window.find(part, place + 1)
+
+
+def _space_borders(window: bytes, start: int) -> Iterator[int]:
+    """Yield the places between a visible ASCII character and a space.
+
+    None of the known patterns has a pretoken in which the one is followed by the other, and none
+    looks ahead from a visible character: both sides of that place split independently.
+    """
+    text = np.frombuffer(window, np.uint8)[max(start - 1, 0) :]
+    is_visible = (text[:-1] > 0x20) & (text[:-1] < 0x7F)
+    borders = np.flatnonzero(is_visible & (text[1:] == 0x20)) + max(start, 1)
+    yield from borders.tolist()

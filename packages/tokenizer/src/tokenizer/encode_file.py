@@ -128,10 +128,11 @@ class _Encoding:
         out = np.empty(0, self._tokenizer.dtype)
         for piece in pieces:
             if self._kernels is None:
-                yield piece, self._encode_plainly(piece)
-                continue
-            out = _with_room(out, piece)
-            yield piece, _encode_piece(self._kernels, piece, out)
+                ids = self._encode_plainly(piece)
+            else:
+                out = _with_room(out, piece)
+                ids = _encode_piece(self._kernels, piece, out)
+            yield piece, ids
 
     def _encode_in_threads(self, pieces: Iterator[Piece]) -> Iterator[tuple[Piece, np.ndarray]]:
         under_way: deque[tuple[Piece, np.ndarray, Future[np.ndarray]]] = deque()
