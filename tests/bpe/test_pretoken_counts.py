@@ -150,6 +150,7 @@ def test_vocabulary_has_the_settings_of_its_counts() -> None:
     vocabulary = bpe.vocabulary_from_counts(counts, 260)
     assert (vocabulary.special_tokens, vocabulary.pattern) == (("<b>", "<a>"), bpe.CL100K)
     reordered = bpe.vocabulary_from_counts(counts, 260, ["<a>", "<b>"], pattern="cl100k")
+    assert bpe.vocabulary_from_counts(counts, 260, ["<a>", "<pad>", "<b>"]).ids[b"<pad>"] == 1
     assert reordered.special_tokens == ("<a>", "<b>") and reordered.merges == vocabulary.merges
     for options in ({"special_tokens": ["<a>"]}, {"pattern": "gpt2"}, {"special_tokens": []}):
         with pytest.raises(ValueError, match="the counts were made with the pattern"):

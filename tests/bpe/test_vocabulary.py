@@ -24,8 +24,8 @@ END = "<|end of text|>"
 @pytest.fixture(scope="module")
 def vocabulary() -> bpe.Vocabulary:
     text = "low lower\n newest caf\u00e9 \u6e2c\u8a66 #version: 1 " * 5
-    counts = bpe.count_documents([text], [END])
-    return bpe.vocabulary_from_counts(counts, 290, [END, "<pad>"], pattern="cl100k")
+    counts = bpe.count_documents([text], [END], pattern="cl100k")
+    return bpe.vocabulary_from_counts(counts, 290, [END, "<pad>"])
 
 
 @given(st.binary())

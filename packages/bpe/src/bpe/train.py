@@ -113,12 +113,14 @@ def vocabulary_from_counts(
         counts: of the corpus.
         vocab_size: tokens wanted, special ones included.
         special_tokens: in the order of their ids; None for those that the counts were made with.
+            There may be more, as long as the corpus does not contain them.
         pattern: None for the one that the counts were made with.
         tie_breaking: which of equally frequent pairs merges first.
         progress: called with stage, amount done and amount in all.
 
     Raises:
-        ValueError: the counts were made with another pattern or other special tokens.
+        ValueError: the counts were made with another pattern, or with special tokens that are
+            not among these.
 
     >>> counts = PretokenCounts({b"low": 5, b" lower": 2})
     >>> vocabulary_from_counts(counts, 259, ["<|end|>"]).merges
@@ -145,7 +147,7 @@ def vocabulary_from_counts(
 def _settings_for(
     counts: PretokenCounts, special_tokens: Iterable[str] | None, pattern: str | None
 ) -> tuple[tuple[str, ...], str]:
-    """Return special tokens and pattern, which must be those of the counts where these know."""
+    """Return special tokens and pattern, once they are known to suit the counts."""
     known = counts.settings
     if special_tokens is None:
         special_tokens = known.special_tokens if known else ()
@@ -153,11 +155,11 @@ def _settings_for(
     if pattern is None:
         pattern = known.pattern if known else GPT2
     pattern = resolve_pattern(pattern)
-    if known and (pattern, set(special_tokens)) != (known.pattern, set(known.special_tokens)):
+    if known and not (pattern == known.pattern and {*known.special_tokens} <= {*special_tokens}):
         raise ValueError(
             f"the counts were made with the pattern {known.pattern!r} and the special tokens "
             f"{list(known.special_tokens)}, not with {pattern!r} and {list(special_tokens)}; "
-            "pass the same, or leave both out"
+            "pass the same and no fewer, or leave both out"
         )
     return special_tokens, pattern
 
