@@ -471,5 +471,5 @@ def test_quickstart_trains_on_the_interpreters_own_source(tmp_path: Path) -> Non
     assert "\nclass Parser:\n    def __init__(self" in process.stdout
     summary = json.loads((tmp_path / "runs/quickstart-001/summary.json").read_text())
     assert summary["validation_loss"] < np.log(2048)
-    token_file = next((tmp_path / "data").glob("*/tokens/*.npy"))
+    token_file = next((tmp_path / "data").glob("*/tokens/train.npy"))
     assert np.load(token_file, mmap_mode="r").dtype == np.uint16
