@@ -17,7 +17,7 @@ from bpe._kernels.machine import load8, load32, load64, min_signed, store32, sto
 from bpe._kernels.memory import address_of, zeros
 from bpe._kernels.scanning_gpt2 import FARTHEST, scan_gpt2
 from bpe._kernels.scanning_o200k import scan_o200k
-from bpe._kernels.scanning_words import scan_cl100k, scan_qwen2
+from bpe._kernels.scanning_words import scan_words
 from bpe._kernels.special_search import SpecialTable, find_special
 from bpe.patterns import CL100K, GPT2, O200K, QWEN2, resolve_pattern
 
@@ -152,7 +152,7 @@ def cut_by_cl100k(state):
     """As `cut_by_gpt2`, for cl100k and Llama 3."""
     _begin_batch(state)
     while _find_text(state):
-        _take_ends(state, scan_cl100k(*_text(state)))
+        _take_ends(state, scan_words(*_text(state), 3))
     return _finish_batch(state)
 
 
@@ -161,7 +161,7 @@ def cut_by_qwen2(state):
     """As `cut_by_gpt2`, for Qwen 2."""
     _begin_batch(state)
     while _find_text(state):
-        _take_ends(state, scan_qwen2(*_text(state)))
+        _take_ends(state, scan_words(*_text(state), 1))
     return _finish_batch(state)
 
 

@@ -10,7 +10,9 @@ Nothing is carried over a border of pretokens, so a scan may begin wherever a pr
 a full batch, behind a special token, behind what had to be done by single characters.
 """
 
+from bpe._kernels.block_masks import SEEN_BYTES, lowest, whole_characters
 from bpe._kernels.character_classes import LETTER, MARK, NUMBER, OTHER, WHITE, class_and_width
+from bpe._kernels.character_runs import APOSTROPHE, SPACE_BYTE, contraction_length
 from bpe._kernels.compiling import helper, inlined
 from bpe._kernels.machine import (
     load8,
@@ -32,8 +34,6 @@ from bpe._kernels.vectors import (
 FARTHEST = 1 << 30
 """Bytes behind `base` at which a scan gives up, so that every end fits into 32 bits."""
 
-_BYTES_SEEN = BLOCK + 2  # a block, and two bytes for a contraction that begins in its last one
-_SPACE, _APOSTROPHE = 0x20, 0x27
 _D, _E, _L, _M, _R, _S, _T, _V = (ord(letter) for letter in "delmrstv")
 
 
@@ -59,7 +59,7 @@ def scan_gpt2(base, position, end, readable, out, capacity, classes):
     while block < end and count < capacity and block < FARTHEST:
         address = base + block
         letters = numbers = whites = width = 0
-        if block + _BYTES_SEEN <= readable:
+        if block + SEEN_BYTES <= readable:
             letters, numbers, whites, width = _look(address, end - block, classes)
         if width == 0:
             block, count = _scan_characters(
@@ -71,7 +71,7 @@ def scan_gpt2(base, position, end, readable, out, capacity, classes):
             undecided, dropped, added = 0, 1, 0
             continue
         others = ~(letters | numbers | whites)
-        spaces = where_equal(address, _SPACE)
+        spaces = where_equal(address, SPACE_BYTE)
         same = letters & ((letters << 1) | letter_before)
         same |= numbers & ((numbers << 1) | number_before)
         same |= others & ((others << 1) | other_before)
@@ -80,7 +80,7 @@ def scan_gpt2(base, position, end, readable, out, capacity, classes):
         starts = ~(whites | same | (spaces << 1) | space_before)
         starts |= whites & ~((whites << 1) | white_before)
         starts |= whites & ~(shift_right(whites, 1) | (1 << (width - 1)))
-        contracting = starts & where_equal(address, _APOSTROPHE)
+        contracting = starts & where_equal(address, APOSTROPHE)
         starts = (starts & ~dropped) | added
         dropped = added = 0
         if contracting != 0:
@@ -88,7 +88,7 @@ def scan_gpt2(base, position, end, readable, out, capacity, classes):
         # White space that ended with the last block: only now is its last character known.
         store32(out + 4 * count, block - 1)
         count += undecided & ~whites & 1
-        starts &= _lowest(width)
+        starts &= lowest(width)
         last = width - 1
         letter_before = shift_right(letters, last) & 1
         number_before = shift_right(numbers, last) & 1
@@ -105,16 +105,6 @@ def scan_gpt2(base, position, end, readable, out, capacity, classes):
 
 
 @inlined
-def _lowest(num_bits):
-    """Return a mask of the lowest bits; any number of them."""
-    if num_bits >= BLOCK:
-        return -1
-    if num_bits <= 0:
-        return 0
-    return (1 << num_bits) - 1
-
-
-@inlined
 def _look(address, rest, classes):
     """Class the bytes of a block, of which `rest` belong to the text.
 
@@ -126,16 +116,12 @@ def _look(address, rest, classes):
     width = min_signed(rest, BLOCK)
     letters = where_letter(address)
     numbers = where_between(address, 0x30, 0x39)
-    whites = where_equal(address, _SPACE) | where_between(address, 0x9, 0xD)
+    whites = where_equal(address, SPACE_BYTE) | where_between(address, 0x9, 0xD)
     leads = where_between(address, 0xC0, 0xFF)
     if leads == 0:
         return letters, numbers, whites, width
-    crossing = leads & (1 << 63)
-    crossing |= where_between(address, 0xE0, 0xFF) & (1 << 62)
-    crossing |= where_between(address, 0xF0, 0xFF) & (1 << 61)
-    if crossing != 0:
-        width = min_signed(width, trailing_zeros(crossing))
-    leads &= _lowest(width)
+    width = min_signed(width, whole_characters(address, leads))
+    leads &= lowest(width)
     two, three = _letter_leads(address, rest)
     two &= leads
     three &= leads
@@ -164,7 +150,7 @@ def _letter_leads(address, rest):
         Masks of the first bytes of such letters of two bytes (Latin, Cyrillic), and of three
         (ideographs U+5000 to U+9FFF, Hangul U+B000 to U+CFFF).
     """
-    continuations = where_between(address, 0x80, 0xBF) & _lowest(rest)
+    continuations = where_between(address, 0x80, 0xBF) & lowest(rest)
     times_or_division = where_equal(address + 1, 0x97) | where_equal(address + 1, 0xB7)
     two = where_equal(address, 0xC3) & ~times_or_division
     two |= where_between(address, 0xC4, 0xCA) | where_between(address, 0xD0, 0xD1)
@@ -184,8 +170,8 @@ def _contract(address, apostrophes, starts, rest, width):
     short = where_one_of(address + 1, _S, _D, _M, _T)
     long = where_equal(address + 1, _L) & where_equal(address + 2, _L)
     long |= where_one_of(address + 1, _V, _R, _V, _R) & where_equal(address + 2, _E)
-    short &= apostrophes & _lowest(rest - 1) & _lowest(width)
-    long &= apostrophes & _lowest(rest - 2) & _lowest(width)
+    short &= apostrophes & lowest(rest - 1) & lowest(width)
+    long &= apostrophes & lowest(rest - 2) & lowest(width)
     both = short | long
     starts = (starts & ~(both << 1)) | (short << 2) | (long << 3)
     if width < 3:  # the text ends here
@@ -217,12 +203,13 @@ def _scan_characters(base, position, block, end, out, count, capacity, classes):
 def _next_end(address, end, classes):
     """Return where the pretoken ends that begins at `address`; the text ends at `end`."""
     first = load8(address)
-    if first == _APOSTROPHE:
-        num_bytes = _contraction_bytes(address, end)
+    if first == APOSTROPHE and address + 1 < end:
+        third = load8(address + 2) if address + 2 < end else 0
+        num_bytes = contraction_length(load8(address + 1), third)
         if num_bytes:
             return address + num_bytes
     start = address
-    if first == _SPACE and address + 1 < end:
+    if first == SPACE_BYTE and address + 1 < end:
         start += 1
     kind, num_bytes = class_and_width(start, end, classes)
     if kind & WHITE:
@@ -239,24 +226,6 @@ def _next_end(address, end, classes):
             break
         start += num_bytes
     return start
-
-
-@inlined
-def _contraction_bytes(address, end):
-    """Return the length of the contraction at an apostrophe, 0 if there is none."""
-    if address + 1 >= end:
-        return 0
-    second = load8(address + 1)
-    if second in (_S, _D, _M, _T):
-        return 2
-    if address + 2 >= end:
-        return 0
-    third = load8(address + 2)
-    if second == _L and third == _L:
-        return 3
-    if second in (_V, _R) and third == _E:
-        return 3
-    return 0
 
 
 @inlined

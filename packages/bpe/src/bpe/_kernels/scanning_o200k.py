@@ -1,53 +1,58 @@
 r"""Where do the pretokens of o200k end?
 
-Stage: text -> *pretokens*. As in `scanning_words`, but a word also ends where its case rises, keeps
-a contraction behind it, and marks belong to words. Call capitals and letters without case and
-marks U, small letters and letters without case and marks L: the pattern first tries `U*L+`, giving
-back what U took too much, then `U+L*`. So a word is
-
-- a run of U and all of L behind it, if that begins with a small letter;
-- or else the run of U up to its last character that is in L as well;
-- or else, all of it being capitals, the run of U.
-
-What is read and not used is a run of capitals, which is the next word: no byte is read more than
-three times.
+Stage: text -> *pretokens*. As `scanning_words`, and in the same way; but a word also ends where a
+capital follows a small letter, keeps a contraction behind it, and symbols take slashes among the
+newlines behind them. Where masks do not tell, the block is cut in front: at marks, and at capitals
+behind letters without case.
 """
 
+from bpe._kernels.block_masks import (
+    SEEN_BYTES,
+    certain_starts,
+    contractions,
+    first_place,
+    highest_place,
+    lowest,
+    triples,
+    white_masks,
+    white_starts,
+    whole_characters,
+)
 from bpe._kernels.character_classes import (
     BOTH,
-    LETTER,
     LOWER,
     MARK,
-    NEWLINE,
     NUMBER,
     UPPER,
+    WHITE,
     class_and_width,
 )
+from bpe._kernels.character_runs import APOSTROPHE, SLASH
 from bpe._kernels.compiling import helper, inlined
-from bpe._kernels.machine import load8, shift_right, store32, trailing_zeros
+from bpe._kernels.machine import min_signed, store32, trailing_zeros
 from bpe._kernels.scanning_gpt2 import FARTHEST
-from bpe._kernels.scanning_runs import (
-    SLASH,
-    SPACE_BYTE,
-    SYMBOL,
-    contraction_bytes,
-    newlines_end,
-    numbers_end,
-    symbols_end,
-    whites_end,
-)
-from bpe._kernels.vectors import BLOCK, where_between
-
-_EITHER = BOTH | MARK
-_NO_WORD, _ENDS_IN_LOWER, _ALL_UPPER = 0, 1, 2
+from bpe._kernels.stepping_o200k import next_end
+from bpe._kernels.vectors import BLOCK, list_bits, where_between, where_equal
 
 
 @helper
 def scan_o200k(base, position, end, readable, out, capacity, classes):
     """As `scan_gpt2`, for o200k."""
     count = 0
-    while position < end and count < capacity:
-        position = _next_end(base + position, base + end, base + readable, classes) - base
+    while position < end and count < capacity and position < FARTHEST:
+        address, starts, num_known = base + position, 0, 0
+        if position + SEEN_BYTES <= readable:
+            starts, num_known = _starts(address, end - position, classes)
+        if starts != 0:
+            count += list_bits(out + 4 * count, starts, position)
+            if num_known < end - position:
+                position += highest_place(starts)
+                continue
+            position = end
+        elif num_known > 0 and num_known == end - position:
+            position = end
+        else:
+            position = next_end(address, base + end, base + readable, classes) - base
         if position > FARTHEST:
             return count
         store32(out + 4 * count, position)
@@ -56,64 +61,104 @@ def scan_o200k(base, position, end, readable, out, capacity, classes):
 
 
 @inlined
-def _next_end(address, end, limit, classes):
-    """Return where the pretoken ends that begins at `address`; arguments as in `scanning_runs`."""
-    kind, num_bytes = class_and_width(address, end, classes)
-    place = address + num_bytes
-    if kind == NUMBER:
-        return numbers_end(place, end, classes, 2)
-    if kind != NEWLINE:
-        # One character that is no letter may come first; a mark may be that, or the word itself.
-        word_end, shape = _word_end(address if kind & LETTER else place, end, limit, classes)
-        if shape == _ALL_UPPER and kind == MARK:
-            word_end = place
-        if shape == _NO_WORD and kind == MARK:
-            word_end, shape = place, _ENDS_IN_LOWER
-        if shape != _NO_WORD:
-            return word_end + contraction_bytes(word_end, end)
-    if load8(address) == SPACE_BYTE and place < end:
-        second_kind, second_bytes = class_and_width(place, end, classes)
-        if second_kind & SYMBOL:
-            kind, place = second_kind, place + second_bytes
-    if kind & SYMBOL:
-        return newlines_end(symbols_end(place, end, classes), end, SLASH)
-    return whites_end(address, end, limit, classes)
-
-
-@helper
-def _word_end(address, end, limit, classes):
-    """Return where the word at `address` ends, and its shape: none, ending in L, all capitals."""
-    if address + BLOCK <= limit:
-        num_upper = trailing_zeros(~where_between(address, 0x41, 0x5A) | (1 << 63))
-        lowers = shift_right(where_between(address, 0x61, 0x7A), num_upper)
-        num_lower = trailing_zeros(~lowers | (1 << 63))
-        word_end = address + num_upper + num_lower
-        if word_end < end and word_end < address + BLOCK - 1 and load8(word_end) < 0x80:
-            if num_lower:
-                return word_end, _ENDS_IN_LOWER
-            return word_end, _ALL_UPPER if num_upper else _NO_WORD
-    return _long_word_end(address, end, classes)
+def _starts(address, num_rest, classes):
+    """Find where pretokens begin in a block, its first byte left out; as in `scanning_words`."""
+    uppers, lowers, boths, inner, num_known = _letters(address, num_rest, classes)
+    num_known = min_signed(num_known, first_place(uppers & (boths << 1)))
+    if num_known == 0:
+        return 0, 0
+    known = lowest(num_known)
+    letters = (uppers | lowers | boths) & known
+    numbers = where_between(address, 0x30, 0x39) & known
+    whites, newlines, spaces = white_masks(address, known)
+    symbols = known & ~(letters | numbers | whites)
+    first_symbols = symbols & ~((symbols << 1) | (spaces << 1))
+    taken = newlines & (symbols << 1)
+    taken = newlines & ~(newlines + taken)
+    slashes = where_equal(address, SLASH) & symbols
+    if slashes & (taken << 1):
+        taken, first_symbols = _take_slashes(taken, newlines, slashes, symbols, first_symbols)
+    starts = white_starts(whites, newlines, taken, num_known)
+    # A word takes one character in front of it that begins a pretoken and is no newline.
+    in_front = ((whites & ~newlines) << 1) | (((first_symbols << 1) + inner) & ~inner)
+    starts |= first_symbols | (letters & ~((letters << 1) | in_front))
+    starts |= (uppers & (lowers << 1) & known) | triples(numbers)
+    apostrophes = symbols & (letters << 1) & where_equal(address, APOSTROPHE)
+    if apostrophes != 0:
+        starts, limit = _contract(address, apostrophes, starts, num_rest)
+        num_known = min_signed(num_known, limit)
+        starts &= lowest(num_known)
+    if num_known < num_rest:
+        starts = certain_starts(starts, whites, num_known)
+    return starts & ~1, num_known
 
 
 @inlined
-def _long_word_end(address, end, classes):
-    place, behind_either = address, 0
-    kind, num_bytes = 0, 0
-    while place < end:
-        kind, num_bytes = class_and_width(place, end, classes)
-        if not kind & (UPPER | _EITHER):
-            break
-        place += num_bytes
-        if kind & _EITHER:
-            behind_either = place
-    uppers_end = place
-    while place < end:
-        kind, num_bytes = class_and_width(place, end, classes)
-        if not kind & (LOWER | _EITHER):
-            break
-        place += num_bytes
-    if place > uppers_end:
-        return place, _ENDS_IN_LOWER
-    if behind_either:
-        return behind_either, _ENDS_IN_LOWER
-    return uppers_end, _ALL_UPPER if uppers_end > address else _NO_WORD
+def _take_slashes(taken, newlines, slashes, symbols, first_symbols):
+    r"""Go on with `[\r\n/]*` behind symbols, where newlines come first.
+
+    Returns:
+        Masks of the newlines that are taken, and of the first characters of symbols that are not.
+    """
+    taken_slashes = 0
+    behind = slashes & (taken << 1)
+    while behind != 0:
+        taken_slashes |= slashes & ~(slashes + behind)
+        more = newlines & (taken_slashes << 1) & ~taken
+        taken |= newlines & ~(newlines + more)
+        behind = slashes & (taken << 1) & ~taken_slashes
+    first_symbols &= ~taken_slashes
+    return taken, first_symbols | (symbols & ~slashes & (taken_slashes << 1))
+
+
+@inlined
+def _contract(address, apostrophes, starts, num_rest):
+    """Join contractions to the words in front of them, and begin anew behind them.
+
+    Returns:
+        The starts; and how many bytes they are right for, up to an apostrophe behind a contraction,
+        which begins a pretoken rather than another contraction.
+    """
+    short, long = contractions(address, apostrophes, num_rest)
+    both = short | long
+    starts &= ~(both | (both << 1) | (long << 2))
+    starts |= (short << 2) | (long << 3)
+    chained = both & ((short << 2) | (long << 3))
+    if chained != 0:
+        limit = trailing_zeros(chained)
+        return starts | (1 << limit), limit + 1
+    return starts, BLOCK
+
+
+@inlined
+def _letters(address, num_rest, classes):
+    """Find the letters of a block.
+
+    Returns:
+        Masks of capitals, small letters, letters without case, and of bytes in characters but for
+        their first; and how many bytes are known, up to a mark, or to white space or a number that
+        is not ASCII.
+    """
+    num_known = min_signed(num_rest, BLOCK)
+    uppers, lowers = where_between(address, 0x41, 0x5A), where_between(address, 0x61, 0x7A)
+    boths = inner = 0
+    leads = where_between(address, 0xC0, 0xFF)
+    if leads == 0:
+        return uppers, lowers, boths, inner, num_known
+    num_known = min_signed(num_known, whole_characters(address, leads))
+    leads &= lowest(num_known)
+    while leads != 0:
+        place = trailing_zeros(leads)
+        leads &= leads - 1
+        kind, num_bytes = class_and_width(address + place, address + num_rest, classes)
+        if kind & (WHITE | NUMBER | MARK):
+            return uppers, lowers, boths, inner, place
+        covered = ((1 << num_bytes) - 1) << place
+        inner |= covered & ~(1 << place)
+        if kind == UPPER:
+            uppers |= covered
+        elif kind == LOWER:
+            lowers |= covered
+        elif kind == BOTH:
+            boths |= covered
+    return uppers, lowers, boths, inner, num_known

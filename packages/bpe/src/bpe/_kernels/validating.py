@@ -5,8 +5,9 @@ continuations must be, and nowhere else. A block that holds an error is walked c
 character to find the place that Python would name. Not here: what is done about the error.
 """
 
+from bpe._kernels.block_masks import first_place, whole_characters
 from bpe._kernels.compiling import inlined, kernel
-from bpe._kernels.machine import load8, min_signed, trailing_zeros
+from bpe._kernels.machine import load8, min_signed
 from bpe._kernels.vectors import BLOCK, where_between, where_equal
 
 
@@ -28,13 +29,13 @@ def first_malformed(base, num_bytes, readable):
         if high == 0:
             place += BLOCK
             continue
-        width = _whole_characters(place)
+        width = whole_characters(place, where_between(place, 0xC0, 0xFF))
         if _misplaced(place, high, width):
             break
         place += width
     if place + BLOCK <= base + readable and place < end:
         high = where_between(place, 0x80, 0xFF)
-        if place + _zeros_below(high) >= end:
+        if place + first_place(high) >= end:
             return -1
     while place < end:
         num_character_bytes = _character_bytes(place, end)
@@ -42,21 +43,6 @@ def first_malformed(base, num_bytes, readable):
             return place - base
         place += num_character_bytes
     return -1
-
-
-@inlined
-def _zeros_below(mask):
-    """Return how many of the lowest bits are zeros."""
-    return trailing_zeros(mask) if mask else BLOCK
-
-
-@inlined
-def _whole_characters(place):
-    """Return how many of the 64 bytes lie in front of a character that crosses their end."""
-    crossing = where_between(place, 0xC0, 0xFF) & (1 << 63)
-    crossing |= where_between(place, 0xE0, 0xFF) & (1 << 62)
-    crossing |= where_between(place, 0xF0, 0xFF) & (1 << 61)
-    return _zeros_below(crossing)
 
 
 @inlined

@@ -64,11 +64,20 @@ def _where_equal(builder: Any, address: Any, byte: Any) -> Any:
 
 
 def _where_one_of(builder: Any, address: Any, *bytes_: Any) -> Any:
-    block, found = load(builder, address, _BYTES), None
+    return _mask(builder, _equal_to_any(builder, load(builder, address, _BYTES), bytes_))
+
+
+def _equal_to_any(builder: Any, block: Any, bytes_: tuple[Any, ...]) -> Any:
+    found = ir.Constant(ir.VectorType(I1, BLOCK), [0] * BLOCK)
     for byte in bytes_:
         here = builder.icmp_unsigned("==", block, _splat(builder, byte, _BYTES))
-        found = here if found is None else builder.or_(found, here)
-    return _mask(builder, found)
+        found = builder.or_(found, here)
+    return found
+
+
+def _where_letter_of(builder: Any, address: Any, *letters: Any) -> Any:
+    lower = builder.or_(load(builder, address, _BYTES), ir.Constant(_BYTES, [0x20] * BLOCK))
+    return _mask(builder, _equal_to_any(builder, lower, letters))
 
 
 def _where_letter(builder: Any, address: Any) -> Any:
@@ -83,6 +92,8 @@ where_between = instruction(3, _where_between)
 """where_between(address, lowest, highest): which of the 64 bytes lie between the two, inclusive?"""
 where_one_of = instruction(5, _where_one_of)
 """where_one_of(address, a, b, c, d): which of the 64 bytes are one of the four?"""
+where_letter_of = instruction(5, _where_letter_of)
+"""where_letter_of(address, a, b, c, d): which are one of four small letters, or their capitals?"""
 where_letter = instruction(1, _where_letter)
 """where_letter(address): which of the 64 bytes are ASCII letters?"""
 

@@ -19,7 +19,6 @@ from bpe._kernels.compiling import helper, inlined
 from bpe._kernels.machine import (
     leading_zeros,
     load8,
-    load16,
     min_signed,
     shift_right,
     trailing_zeros,
@@ -30,8 +29,9 @@ SYMBOL = OTHER | MARK
 SPACE_BYTE, APOSTROPHE, SLASH = 0x20, 0x27, 0x2F
 
 _CASE = 0x20  # the bit in which a small ASCII letter differs from the capital
-_D, _E, _L, _M, _R, _S, _T, _V = (ord(letter) for letter in "delmrstv")
-_LONG_S = 0xBFC5  # the bytes of U+017F, which is an s where case is ignored
+_SHORT = sum(1 << (byte & 0x1F) for byte in b"stmd")
+_LL, _VE, _RE = (int.from_bytes(pair, "little") for pair in (b"ll", b"ve", b"re"))
+_LONG_S = tuple("\u017f".encode())  # an s where case is ignored
 
 
 @inlined
@@ -128,14 +128,18 @@ def contraction_bytes(address, end):
     rest = end - address
     if rest < 2 or load8(address) != APOSTROPHE:
         return 0
-    second = load8(address + 1) | _CASE
-    if second in (_S, _T, _M, _D):
+    second, third = load8(address + 1), 0
+    if rest > 2:
+        third = load8(address + 2)
+        if second == _LONG_S[0] and third == _LONG_S[1]:
+            return 3
+    return contraction_length(second | _CASE, third | _CASE)
+
+
+@inlined
+def contraction_length(second, third):
+    """Return the length of the contraction that an apostrophe and two small letters make, or 0."""
+    if second & 0xE0 == 0x60 and shift_right(_SHORT, second & 0x1F) & 1:
         return 2
-    if rest < 3:
-        return 0
-    third = load8(address + 2) | _CASE
-    if second == _L and third == _L:
-        return 3
-    if second in (_R, _V) and third == _E:
-        return 3
-    return 3 if load16(address + 1) == _LONG_S else 0
+    pair = second | (third << 8)
+    return 3 * ((pair == _LL) | (pair == _VE) | (pair == _RE))
