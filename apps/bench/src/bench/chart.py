@@ -65,7 +65,7 @@ def _draw_bar(root: Element, row: Row, y: float, one: float, end: float) -> None
     left, right = min(one, end), max(one, end)
     size = {"x": f"{left:.1f}", "y": f"{y}", "width": f"{right - left:.1f}", "height": f"{_BAR}"}
     SubElement(root, "rect", {"class": row.verdict, **size})
-    _text(root, right + 6, y + 11, f"{row.value:.3g}x", "ink")
+    _text(root, _WIDTH - 16, y + 11, f"{row.value:.3g}x", "ink end")
 
 
 def _canvas(height: int) -> Element:
