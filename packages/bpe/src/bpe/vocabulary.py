@@ -148,12 +148,12 @@ class Vocabulary:
         """
         vocab_path, merges_path = Path(vocab_path), Path(merges_path)
         special_tokens = check_special_tokens(special_tokens)
-        tokens = parse_vocab(vocab_path, special_tokens=special_tokens)
+        tokens, by_spelling = parse_vocab(vocab_path, special_tokens=special_tokens)
         present = set(tokens.values())
         for special in special_tokens:
             if special.encode() not in present:
                 tokens[max(tokens, default=-1) + 1] = special.encode()
-        merges = parse_merges(merges_path, known_tokens=present)
+        merges = parse_merges(merges_path, by_spelling=by_spelling)
         try:
             return cls(tokens, merges, special_tokens, pattern)
         except ValueError as error:

@@ -43,42 +43,62 @@ def format_merges(merges: Iterable[tuple[bytes, bytes]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def parse_vocab(path: Path, *, special_tokens: tuple[str, ...]) -> dict[int, bytes]:
-    """Read vocab.json into bytes by id; keys among `special_tokens` are taken as plain text.
+def parse_vocab(
+    path: Path, *, special_tokens: tuple[str, ...]
+) -> tuple[dict[int, bytes], dict[str, bytes]]:
+    """Read vocab.json; keys among `special_tokens` are taken as plain text.
+
+    Returns:
+        Tokens by id, and those that are not special by their spelling.
 
     Raises:
         ValueError: malformed content, named by line.
     """
     text = read_text(path)
     tokens: dict[int, bytes] = {}
+    by_spelling: dict[str, bytes] = {}
     for spelled, token_id in parse_json_object(path, text=text).items():
         try:
-            if _check_id(token_id) in tokens:
+            if type(token_id) is not int or token_id < 0:
+                raise ValueError(f"{token_id!r} is no token id; ids are integers from 0")
+            if token_id in tokens:
                 raise ValueError(f"{spelled!r} has id {token_id}, as a token before it has")
-            tokens[token_id] = spelled.encode() if spelled in special_tokens else unspell(spelled)
+            if spelled in special_tokens:
+                tokens[token_id] = spelled.encode()
+            else:
+                tokens[token_id] = by_spelling[spelled] = unspell(spelled)
         except ValueError as error:
             raise ValueError(f"{path}, line {_line_of_key(text, spelled)}: {error}") from error
-    return tokens
+    return tokens, by_spelling
 
 
-def parse_merges(path: Path, *, known_tokens: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
+def parse_merges(path: Path, *, by_spelling: Mapping[str, bytes]) -> list[tuple[bytes, bytes]]:
     """Read merges.txt, with or without its header line.
+
+    Args:
+        path: the file.
+        by_spelling: the tokens that merges may join and make.
 
     Raises:
         ValueError: malformed content, named by line.
     """
     lines = read_text(path).split("\n")  # splitlines() would also cut at U+0085 and its like
-    by_spelling = {spell(token): token for token in known_tokens}
-    merges: list[tuple[bytes, bytes]] = []
-    for number, line in enumerate(lines, start=1):
-        line = line.removesuffix("\r")
-        if (number == 1 and line.startswith("#version")) or (number == len(lines) and not line):
-            continue
+    lines = [line.removesuffix("\r") for line in lines]
+    first = int(lines[0].startswith("#version"))
+    end = len(lines) - (not lines[-1])
+    try:
+        pairs = [line.split(" ") for line in lines[first:end]]
+        merges = [(by_spelling[left], by_spelling[right]) for left, right in pairs]
+        if all(left + right in by_spelling for left, right in pairs):
+            return merges
+    except (KeyError, ValueError):
+        pass  # the first bad line is found below
+    for number in range(first, end):
         try:
-            merges.append(_parse_merge(line, by_spelling))
+            _check_merge(lines[number], by_spelling)
         except ValueError as error:
-            raise ValueError(f"{path}, line {number}: {error}") from error
-    return merges
+            raise ValueError(f"{path}, line {number + 1}: {error}") from error
+    raise AssertionError("a merge that was refused has nothing wrong")
 
 
 def parse_json_object(path: Path, *, text: str) -> dict[str, object]:
@@ -123,25 +143,14 @@ def read_text(path: Path) -> str:
         ) from error
 
 
-def _check_id(token_id: object) -> int:
-    if not isinstance(token_id, int) or isinstance(token_id, bool) or token_id < 0:
-        raise ValueError(f"{token_id!r} is no token id; ids are integers from 0")
-    return token_id
-
-
-def _parse_merge(line: str, by_spelling: Mapping[str, bytes]) -> tuple[bytes, bytes]:
-    left, _, right = line.partition(" ")
-    if not left or not right or " " in right:
+def _check_merge(line: str, by_spelling: Mapping[str, bytes]) -> None:
+    parts = line.split(" ")
+    if len(parts) != 2 or not all(parts):
         raise ValueError(f"{line!r} is not a merge; two tokens with one space between are needed")
-    try:
-        merge = by_spelling[left], by_spelling[right]
-        by_spelling[left + right]
-    except KeyError as error:
-        unspell(error.args[0])  # raises where that is no spelling at all
-        raise ValueError(
-            f"merge {line!r} needs {error.args[0]!r}, which the vocabulary lacks"
-        ) from None
-    return merge
+    for spelled in (*parts, "".join(parts)):
+        if spelled not in by_spelling:
+            unspell(spelled)  # raises where that is no spelling at all
+            raise ValueError(f"merge {line!r} needs {spelled!r}, which the vocabulary lacks")
 
 
 def _line_of_key(text: str, key: str) -> int:
