@@ -54,6 +54,44 @@ def whole_characters(address, leads):
 
 
 @inlined
+def letter_leads(address, num_rest):
+    """Find characters that their first byte (and a little more) shows to be letters.
+
+    Returns:
+        Masks of the first bytes of such letters of two bytes (Latin, Cyrillic), and of three
+        (kana, ideographs U+4E00 to U+9FFF, Hangul U+B000 to U+CFFF: letters without case).
+    """
+    second, third = address + 1, address + 2
+    continuations = where_between(address, 0x80, 0xBF) & lowest(num_rest)
+    times_or_division = where_equal(second, 0x97) | where_equal(second, 0xB7)
+    two = where_equal(address, 0xC3) & ~times_or_division
+    two |= where_between(address, 0xC4, 0xCA) | where_between(address, 0xD0, 0xD1)
+    kana = where_equal(second, 0x81) & ~where_equal(third, 0x80)
+    kana |= where_equal(second, 0x83) & ~where_equal(third, 0xBB)
+    three = where_equal(address, 0xE3) & kana
+    three |= where_equal(address, 0xE4) & where_between(second, 0xB8, 0xBF)
+    three |= where_between(address, 0xE5, 0xE9) | where_between(address, 0xEB, 0xEC)
+    two &= shift_right(continuations, 1)
+    three &= shift_right(continuations, 1) & shift_right(continuations, 2)
+    return two, three
+
+
+@inlined
+def cased_leads(address):
+    """Find the case of two-byte letters that `letter_leads` has found, of U+00C0 to U+045F.
+
+    Returns:
+        Masks of the first bytes of capitals, and of small letters.
+    """
+    latin, cyrillic = where_equal(address, 0xC3), where_equal(address, 0xD0)
+    capitals = latin & where_between(address + 1, 0x80, 0x9E)
+    capitals |= cyrillic & where_between(address + 1, 0x80, 0xAF)
+    small = latin & where_between(address + 1, 0x9F, 0xBF)
+    small |= cyrillic & where_between(address + 1, 0xB0, 0xBF)
+    return capitals, small | (where_equal(address, 0xD1) & where_between(address + 1, 0x80, 0x9F))
+
+
+@inlined
 def white_masks(address, known):
     """Return masks of white space, of newlines, and of single spaces."""
     spaces = where_equal(address, SPACE_BYTE) & known

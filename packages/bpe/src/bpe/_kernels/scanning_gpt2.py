@@ -10,7 +10,7 @@ Nothing is carried over a border of pretokens, so a scan may begin wherever a pr
 a full batch, behind a special token, behind what had to be done by single characters.
 """
 
-from bpe._kernels.block_masks import SEEN_BYTES, lowest, whole_characters
+from bpe._kernels.block_masks import SEEN_BYTES, letter_leads, lowest, whole_characters
 from bpe._kernels.character_classes import LETTER, MARK, NUMBER, OTHER, WHITE, class_and_width
 from bpe._kernels.character_runs import APOSTROPHE, SPACE_BYTE, contraction_length
 from bpe._kernels.compiling import helper, inlined
@@ -122,7 +122,7 @@ def _look(address, rest, classes):
         return letters, numbers, whites, width
     width = min_signed(width, whole_characters(address, leads))
     leads &= lowest(width)
-    two, three = _letter_leads(address, rest)
+    two, three = letter_leads(address, rest)
     two &= leads
     three &= leads
     letters |= two | (two << 1) | three | (three << 1) | (three << 2)
@@ -140,24 +140,6 @@ def _look(address, rest, classes):
         elif kind & WHITE:
             return letters, numbers, whites, 0
     return letters, numbers, whites, width
-
-
-@inlined
-def _letter_leads(address, rest):
-    """Find characters that their first byte (and a little more) shows to be letters.
-
-    Returns:
-        Masks of the first bytes of such letters of two bytes (Latin, Cyrillic), and of three
-        (ideographs U+5000 to U+9FFF, Hangul U+B000 to U+CFFF).
-    """
-    continuations = where_between(address, 0x80, 0xBF) & lowest(rest)
-    times_or_division = where_equal(address + 1, 0x97) | where_equal(address + 1, 0xB7)
-    two = where_equal(address, 0xC3) & ~times_or_division
-    two |= where_between(address, 0xC4, 0xCA) | where_between(address, 0xD0, 0xD1)
-    three = where_between(address, 0xE5, 0xE9) | where_between(address, 0xEB, 0xEC)
-    two &= shift_right(continuations, 1)
-    three &= shift_right(continuations, 1) & shift_right(continuations, 2)
-    return two, three
 
 
 @inlined

@@ -2,16 +2,18 @@ r"""Where do the pretokens of o200k end?
 
 Stage: text -> *pretokens*. As `scanning_words`, and in the same way; but a word also ends where a
 capital follows a small letter, keeps a contraction behind it, and symbols take slashes among the
-newlines behind them. Where masks do not tell, the block is cut in front: at marks, and at capitals
-behind letters without case.
+newlines behind them. Where masks do not tell, the block is cut in front: at marks behind symbols,
+and at capitals behind letters without case.
 """
 
 from bpe._kernels.block_masks import (
     SEEN_BYTES,
+    cased_leads,
     certain_starts,
     contractions,
     first_place,
     highest_place,
+    letter_leads,
     lowest,
     triples,
     white_masks,
@@ -27,9 +29,9 @@ from bpe._kernels.character_classes import (
     WHITE,
     class_and_width,
 )
-from bpe._kernels.character_runs import APOSTROPHE, SLASH
+from bpe._kernels.character_runs import APOSTROPHE, SLASH, SYMBOL
 from bpe._kernels.compiling import helper, inlined
-from bpe._kernels.machine import min_signed, store32, trailing_zeros
+from bpe._kernels.machine import load8, min_signed, shift_right, store32, trailing_zeros
 from bpe._kernels.scanning_gpt2 import FARTHEST
 from bpe._kernels.stepping_o200k import next_end
 from bpe._kernels.vectors import BLOCK, list_bits, where_between, where_equal
@@ -136,8 +138,8 @@ def _letters(address, num_rest, classes):
 
     Returns:
         Masks of capitals, small letters, letters without case, and of bytes in characters but for
-        their first; and how many bytes are known, up to a mark, or to white space or a number that
-        is not ASCII.
+        their first; and how many bytes are known, up to white space or a number that is not ASCII,
+        or to a mark behind a symbol.
     """
     num_known = min_signed(num_rest, BLOCK)
     uppers, lowers = where_between(address, 0x41, 0x5A), where_between(address, 0x61, 0x7A)
@@ -147,12 +149,27 @@ def _letters(address, num_rest, classes):
         return uppers, lowers, boths, inner, num_known
     num_known = min_signed(num_known, whole_characters(address, leads))
     leads &= lowest(num_known)
+    two, three = letter_leads(address, num_rest)
+    capitals, small = cased_leads(address)
+    capitals &= two & leads
+    small &= two & leads
+    three &= leads
+    uppers |= capitals | (capitals << 1)
+    lowers |= small | (small << 1)
+    boths = three | (three << 1) | (three << 2)
+    inner = ((capitals | small | three) << 1) | (three << 2)
+    leads &= ~(capitals | small | three)
     while leads != 0:
         place = trailing_zeros(leads)
         leads &= leads - 1
         kind, num_bytes = class_and_width(address + place, address + num_rest, classes)
-        if kind & (WHITE | NUMBER | MARK):
+        if kind & (WHITE | NUMBER):
             return uppers, lowers, boths, inner, place
+        if kind == MARK:
+            # Like a letter without case, unless behind symbols, of which it may be one.
+            if _is_behind_symbol(address, place, uppers | lowers | boths, classes):
+                return uppers, lowers, boths, inner, place
+            kind = BOTH
         covered = ((1 << num_bytes) - 1) << place
         inner |= covered & ~(1 << place)
         if kind == UPPER:
@@ -162,3 +179,12 @@ def _letters(address, num_rest, classes):
         elif kind == BOTH:
             boths |= covered
     return uppers, lowers, boths, inner, num_known
+
+
+@inlined
+def _is_behind_symbol(address, place, letters, classes):
+    """Whether the character in front of `place` is a symbol of the same block."""
+    if place == 0 or shift_right(letters, place - 1) & 1:
+        return False
+    byte = load8(address + place - 1)
+    return byte >= 0x80 or load8(classes + byte) & SYMBOL != 0

@@ -12,6 +12,7 @@ from bpe._kernels.block_masks import (
     certain_starts,
     contractions,
     highest_place,
+    letter_leads,
     lowest,
     triples,
     white_masks,
@@ -105,7 +106,12 @@ def _letters(address, num_rest, classes):
         return letters, 0, num_known
     num_known = min_signed(num_known, whole_characters(address, leads))
     leads &= lowest(num_known)
-    inner = 0
+    two, three = letter_leads(address, num_rest)
+    two &= leads
+    three &= leads
+    inner = ((two | three) << 1) | (three << 2)
+    letters |= two | three | inner
+    leads &= ~(two | three)
     while leads != 0:
         place = trailing_zeros(leads)
         leads &= leads - 1
