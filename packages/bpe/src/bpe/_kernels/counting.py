@@ -91,7 +91,8 @@ class Tally:
 
     >>> tally = Tally()
     >>> text = np.frombuffer(b"low" + bytes(READ_AHEAD), np.uint8)
-    >>> tally.count(address_of(text), address_of(np.array([3], np.int32)), 1)
+    >>> ends = np.array([3], np.int32)  # kept, as an address does not keep an array
+    >>> tally.count(address_of(text), address_of(ends), 1)
     >>> tally.packed().counts.tolist()
     [1]
     """
