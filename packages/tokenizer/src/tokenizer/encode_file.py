@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 _INFLATION = 4  # bytes of text a byte of a compressed file, at the least
+_SPARE_IDS = 64  # that a kernel may overwrite behind the last one
 
 
 def encode_file(
@@ -66,12 +67,14 @@ def encode_files_to_array(
     """Do the work of `Tokenizer.encode_files_to_array`."""
     encoding = _Encoding(tokenizer, source, num_threads=num_threads, progress=progress)
     # An id a byte at the most; memory that is never touched is never given.
-    joined = np.empty(encoding.estimated_bytes, tokenizer.dtype)
+    joined = np.empty(encoding.estimated_bytes + _SPARE_IDS, tokenizer.dtype)
     num_tokens = 0
-    for _, ids in encoding.run():
+    for _, ids in encoding.run(target=joined):
         if num_tokens + len(ids) > len(joined):  # compressed better than expected
             joined = np.concatenate([joined, np.empty(len(joined) + len(ids), joined.dtype)])
-        joined[num_tokens : num_tokens + len(ids)] = ids
+        place = joined[num_tokens : num_tokens + len(ids)]
+        if not np.may_share_memory(place, ids):
+            place[:] = ids
         num_tokens += len(ids)
     return joined[:num_tokens]
 
@@ -109,8 +112,12 @@ class _Encoding:
         self._progress = progress
         self._kernels = tokenizer.kernels_for(self.estimated_bytes)
 
-    def run(self) -> Iterator[tuple[Piece, np.ndarray]]:
-        """Yield pieces and their (n,) ids, in order; each array is void after the next one."""
+    def run(self, target: np.ndarray | None = None) -> Iterator[tuple[Piece, np.ndarray]]:
+        """Yield pieces and their (n,) ids, in order; each array is void after the next one.
+
+        Args:
+            target: where the ids of all pieces are to go; they may be there already.
+        """
         vocabulary = self._tokenizer.vocabulary
         pieces = cut_sources(
             self.paths,
@@ -118,19 +125,27 @@ class _Encoding:
             cuts_at_spaces=vocabulary.pattern in PATTERNS.values(),
         )
         runs_alone = self._num_threads == 1 or self._kernels is None
-        encoded = self._encode_alone(pieces) if runs_alone else self._encode_in_threads(pieces)
+        if runs_alone:
+            encoded = self._encode_alone(pieces, target)
+        else:
+            encoded = self._encode_in_threads(pieces)
         for piece, ids in encoded:
             yield piece, ids
             if self._progress is not None:
                 self._progress(piece.num_done, self._num_bytes)
 
-    def _encode_alone(self, pieces: Iterator[Piece]) -> Iterator[tuple[Piece, np.ndarray]]:
+    def _encode_alone(
+        self, pieces: Iterator[Piece], target: np.ndarray | None
+    ) -> Iterator[tuple[Piece, np.ndarray]]:
         out = np.empty(0, self._tokenizer.dtype)
         for piece in pieces:
             if self._kernels is None:
                 ids = self._encode_plainly(piece)
+            elif target is not None and len(target) >= piece.num_bytes + _SPARE_IDS:
+                ids = _encode_piece(self._kernels, piece, target)
+                target = target[len(ids) :]
             else:
-                out = _with_room(out, piece)
+                out, target = _with_room(out, piece), None
                 ids = _encode_piece(self._kernels, piece, out)
             yield piece, ids
 
@@ -171,11 +186,9 @@ def _take_first(
 
 def _with_room(out: np.ndarray, piece: Piece) -> np.ndarray:
     """Return memory for the ids of a piece: `out`, or new memory where that is too small."""
-    from tokenizer._kernels.memo import OVERRUN
-
-    if len(out) >= piece.num_bytes + OVERRUN:
+    if len(out) >= piece.num_bytes + _SPARE_IDS:
         return out
-    return np.empty(piece.num_bytes * 9 // 8 + OVERRUN, out.dtype)
+    return np.empty(piece.num_bytes * 9 // 8 + _SPARE_IDS, out.dtype)
 
 
 def _encode_piece(kernels: "KernelEncoder", piece: Piece, out: np.ndarray) -> np.ndarray:

@@ -31,8 +31,8 @@ from tokenizer._kernels.tables import Tables
 
 FIRST_SHORT, MAX_SHORT_ENTRIES = 1 << 14, 1 << 21  # 512 KB, 64 MB
 FIRST_LONG, MAX_LONG_ENTRIES = 1 << 12, 1 << 18  # 256 KB, 16 MB
-_GROWTH = 4
-_SHORT_LOAD, _LONG_LOAD = 0.4, 0.5
+_GROWTH = 2
+_SHORT_LOAD, _LONG_LOAD = 0.55, 0.5
 _ARENA_BYTES = 1 << 24
 
 
