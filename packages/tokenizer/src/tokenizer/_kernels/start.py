@@ -3,13 +3,17 @@
 Stage: none. Not here: what makes it worth while (`tokenizer.engine`).
 """
 
-from bpe.kernel_parts import announced, are_ready, cut_kernel
-from tokenizer._bpe import Vocabulary
+import logging
+from functools import cache
+
+from bpe.kernel_parts import announced, are_ready, cut_kernel, first_malformed
+from tokenizer._bpe import PATTERNS, Vocabulary
 from tokenizer._kernels import decoding, encoding, memo, pairs
 from tokenizer._kernels.encoder import KernelEncoder
 from tokenizer._kernels.short_texts import short_kernel
 
 _KERNELS = (
+    first_malformed,
     pairs.place_pairs,
     encoding.encode_batch,
     encoding.remember_special,
@@ -18,6 +22,8 @@ _KERNELS = (
     decoding.measure,
     decoding.decode,
 )
+
+_log = logging.getLogger("tokenizer")
 
 
 def start_kernels(vocabulary: Vocabulary, *, must: bool) -> KernelEncoder | None:
@@ -32,7 +38,19 @@ def start_kernels(vocabulary: Vocabulary, *, must: bool) -> KernelEncoder | None
     kernels = _KERNELS if cut is None else (cut, short, *_KERNELS)
     if not must and not are_ready(*kernels):
         return None
+    if cut is None:
+        _say_that_regex_is_slower(vocabulary.pattern)
     with announced("encoding", *kernels):
         encoder = KernelEncoder(vocabulary)
         encoder.compile()
     return encoder
+
+
+@cache
+def _say_that_regex_is_slower(pattern: str) -> None:
+    _log.warning(
+        "cutting with the regex module, some ten times slower than with the patterns %s, because "
+        "it has to find the pretokens of %r",
+        ", ".join(PATTERNS),
+        pattern,
+    )
