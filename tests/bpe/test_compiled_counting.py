@@ -67,6 +67,7 @@ def test_number_of_threads_changes_nothing(tmp_path: Path, num_threads: int) -> 
 
 def test_tables_grow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(counting, "FIRST_ENTRIES", 2 * counting.GROUP)
+    monkeypatch.setattr(counting, "FIRST_LONG_ENTRIES", 2 * counting.GROUP)
     monkeypatch.setattr(counting, "FIRST_CONTENT_BYTES", 64)
     words = [f"{i:x}" * (1 + i % 5) for i in range(1, 9000)]
     text = " ".join([*words, *words[:100], "long" * 5000])

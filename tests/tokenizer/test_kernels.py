@@ -6,7 +6,7 @@ import random
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -113,6 +113,7 @@ def test_bytes_of_any_content_come_back(data: bytes) -> None:
 
 
 WARM = learn()
+BYTE_WISE = Tokenizer(BYTES, [])
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -216,6 +217,19 @@ def test_an_unknown_id_is_named_with_its_position() -> None:
         with pytest.raises(ValueError, match=rf"id {ids[-1]} at position") as plain:
             WARM.decode(ids)
         assert str(compiled.value) == str(plain.value)
+
+
+@pytest.mark.parametrize("ids", [[], (104, 105), range(104, 106), b"hi", iter([104, 105])])
+def test_any_iterable_of_ids_is_decoded(ids: Iterable[int]) -> None:
+    expected = "" if ids == [] else "hi"
+    assert warm(BYTE_WISE).decode(ids) == expected
+
+
+@pytest.mark.parametrize("ids", [[1.5], [None], ["a"], [2**70], np.array([1.5])])
+def test_what_is_no_id_is_refused_alike(ids: list[object]) -> None:
+    for tokenizer in (WARM, twin(WARM)):
+        with pytest.raises(ValueError, match="at position 0 is no token of this vocabulary"):
+            tokenizer.decode(ids)
 
 
 def test_eight_threads_get_the_right_ids() -> None:

@@ -9,6 +9,8 @@ format of the token file (`token_file`).
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,7 @@ from tokenizer.sources import COMPRESSED, Piece, cut_sources
 from tokenizer.token_file import TokenFile, TokenFileWriter
 
 if TYPE_CHECKING:
-    from tokenizer._kernels.encoder import KernelEncoder
+    from tokenizer._kernels.lane import Lane
     from tokenizer.tokenizer import Tokenizer
 
 Progress = Callable[[int, int], None]
@@ -124,8 +126,9 @@ class _Encoding:
             vocabulary.special_tokens,
             cuts_at_spaces=vocabulary.pattern in PATTERNS.values(),
         )
-        runs_alone = self._num_threads == 1 or self._kernels is None
-        if runs_alone:
+        if self._kernels is None:
+            encoded = ((piece, self._encode_plainly(piece)) for piece in pieces)
+        elif self._num_threads == 1:
             encoded = self._encode_alone(pieces, target)
         else:
             encoded = self._encode_in_threads(pieces)
@@ -138,32 +141,38 @@ class _Encoding:
         self, pieces: Iterator[Piece], target: np.ndarray | None
     ) -> Iterator[tuple[Piece, np.ndarray]]:
         out = np.empty(0, self._tokenizer.dtype)
-        for piece in pieces:
-            if self._kernels is None:
-                ids = self._encode_plainly(piece)
-            elif target is not None and len(target) >= piece.num_bytes + _SPARE_IDS:
-                ids = _encode_piece(self._kernels, piece, target)
-                target = target[len(ids) :]
-            else:
-                out, target = _with_room(out, piece), None
-                ids = _encode_piece(self._kernels, piece, out)
-            yield piece, ids
+        with self._kernels.lanes(1) as (lane,):
+            for piece in pieces:
+                if target is not None and len(target) >= piece.num_bytes + _SPARE_IDS:
+                    ids = _encode_piece(lane, piece, target)
+                    target = target[len(ids) :]
+                else:
+                    out, target = _with_room(out, piece), None
+                    ids = _encode_piece(lane, piece, out)
+                yield piece, ids
 
     def _encode_in_threads(self, pieces: Iterator[Piece]) -> Iterator[tuple[Piece, np.ndarray]]:
+        """Have each piece encoded by the thread whose turn it is.
+
+        In turns, not by whichever is free: a lane that encodes the same pieces in the next call
+        has met all their pretokens.
+        """
         under_way: deque[tuple[Piece, np.ndarray, Future[np.ndarray]]] = deque()
         spare = [np.empty(0, self._tokenizer.dtype) for _ in range(self._num_threads + 1)]
-        with ThreadPoolExecutor(self._num_threads) as pool:
+        with self._kernels.lanes(self._num_threads) as lanes, ExitStack() as stack:
+            threads = [stack.enter_context(ThreadPoolExecutor(1)) for _ in lanes]
             try:
-                for piece in pieces:
+                for piece, thread, lane in zip(pieces, cycle(threads), cycle(lanes)):
                     out = _with_room(spare.pop(), piece)
-                    future = pool.submit(_encode_piece, self._kernels, piece, out)
+                    future = thread.submit(_encode_piece, lane, piece, out)
                     under_way.append((piece, out, future))
                     if not spare:
                         yield from _take_first(under_way, spare)
                 while under_way:
                     yield from _take_first(under_way, spare)
             finally:
-                pool.shutdown(cancel_futures=True)
+                for _, _, future in under_way:
+                    future.cancel()
 
     def _encode_plainly(self, piece: Piece) -> np.ndarray:
         buffer = np.empty(piece.num_bytes, np.uint8)
@@ -191,13 +200,12 @@ def _with_room(out: np.ndarray, piece: Piece) -> np.ndarray:
     return np.empty(piece.num_bytes * 9 // 8 + _SPARE_IDS, out.dtype)
 
 
-def _encode_piece(kernels: "KernelEncoder", piece: Piece, out: np.ndarray) -> np.ndarray:
+def _encode_piece(lane: "Lane", piece: Piece, out: np.ndarray) -> np.ndarray:
     """Return the (n,) ids of a piece, written to `out`."""
-    with kernels.lane() as lane:
-        buffer = lane.text_buffer(piece.num_bytes)
-        piece.read_into(buffer)
-        if lane.first_malformed(piece.num_bytes) < 0:
-            return lane.encode_buffer(piece.num_bytes, out)
+    buffer = lane.text_buffer(piece.num_bytes)
+    piece.read_into(buffer)
+    if lane.first_malformed(piece.num_bytes) < 0:
+        return lane.encode_buffer(piece.num_bytes, out)
     try:
         buffer.tobytes().decode()
     except UnicodeDecodeError as error:

@@ -5,6 +5,7 @@ tokenizers for the same vocabulary. Not here: training (`bpe`), other projects' 
 and the parts this module joins (`special_tokens`, `plain`, `engine`, `stream`, `token_file`).
 """
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -304,10 +305,13 @@ class Tokenizer:
         Raises:
             ValueError: an id outside the vocabulary; it and its position are named.
         """
-        if isinstance(ids, np.ndarray) and np.issubdtype(ids.dtype, np.integer):
-            kernels = self._engine.kernels_for(ids.size)
-            if kernels is not None:
-                return self._decode_array(ids.ravel(), kernels)
+        if not hasattr(ids, "__len__"):
+            ids = list(ids)
+        kernels = self._engine.kernels_for(len(ids))
+        if kernels is not None:
+            packed = _pack(ids)
+            if packed is not None:
+                return self._decode_array(packed, kernels)
         return self._bytes_of(ids.tolist() if hasattr(ids, "tolist") else list(ids))
 
     def kernels_for(self, num_bytes: int) -> "KernelEncoder | None":
@@ -369,6 +373,16 @@ class Tokenizer:
         if kernels is not None:
             return kernels.encode_to_list(text.encode())
         return self._plain.encode(text)
+
+
+def _pack(ids: Iterable[int]) -> np.ndarray | None:
+    """Return ids as a (n,) array of integers, or None where not all are integers of 64 bits."""
+    if isinstance(ids, np.ndarray):
+        return ids.ravel() if np.issubdtype(ids.dtype, np.integer) else None
+    try:
+        return np.frombuffer(array("q", ids if isinstance(ids, list) else list(ids)), np.int64)
+    except (TypeError, OverflowError):
+        return None
 
 
 def _append_missing(vocab: Mapping[int, bytes], special_tokens: Iterable[str]) -> dict[int, bytes]:

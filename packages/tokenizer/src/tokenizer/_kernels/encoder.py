@@ -35,22 +35,23 @@ class KernelEncoder:
         self._idle: dict[bool, list[Lane]] = {True: [], False: []}
 
     @contextmanager
-    def lane(self, *, cuts_at_specials: bool = True) -> Iterator[Lane]:
-        """Lend a lane to one thread.
+    def lanes(self, count: int, *, cuts_at_specials: bool = True) -> Iterator[list[Lane]]:
+        """Lend lanes; the same ones in the same order to the next caller, if nobody is between.
 
         Args:
+            count: how many, each for one thread.
             cuts_at_specials: whether the text of special tokens is them, or ordinary text.
         """
         idle = self._idle[cuts_at_specials]
-        lane = self._take(idle, cuts_at_specials=cuts_at_specials)
-        yield lane  # not back where an error leaves it in an unknown state
-        idle.append(lane)
+        lent = [self._take(idle, cuts_at_specials=cuts_at_specials) for _ in range(count)]
+        yield lent  # not back where an error leaves them in an unknown state
+        idle.extend(reversed(lent))
 
     def encode(self, text: bytes, *, cuts_at_specials: bool = True) -> np.ndarray:
         """Return the (n,) ids of a text."""
         source = np.frombuffer(text, np.uint8) if text else np.empty(0, np.uint8)
         out = np.empty(len(source) + OVERRUN, self.dtype)
-        with self.lane(cuts_at_specials=cuts_at_specials) as lane:
+        with self.lanes(1, cuts_at_specials=cuts_at_specials) as (lane,):
             ids = lane.encode(source, out)
         return ids.copy()  # of the size that is needed
 
