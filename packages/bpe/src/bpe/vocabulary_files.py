@@ -6,6 +6,7 @@ Stage: vocabulary <-> *files*. The two files are GPT-2's: tokens in the byte spe
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from bpe.byte_spelling import spell, unspell
@@ -86,13 +87,11 @@ def parse_merges(path: Path, *, by_spelling: Mapping[str, bytes]) -> list[tuple[
     lines = [line.removesuffix("\r") for line in lines]
     first = int(lines[0].startswith("#version"))
     end = len(lines) - (not lines[-1])
-    try:
+    with suppress(KeyError, ValueError):  # of a bad line, which is found below
         pairs = [line.split(" ") for line in lines[first:end]]
         merges = [(by_spelling[left], by_spelling[right]) for left, right in pairs]
         if all(left + right in by_spelling for left, right in pairs):
             return merges
-    except (KeyError, ValueError):
-        pass  # the first bad line is found below
     for number in range(first, end):
         try:
             _check_merge(lines[number], by_spelling)
