@@ -108,6 +108,8 @@ def test_convert_writes_the_other_formats(run: Run, directory: Path) -> None:
         ("encode {d}/tokenizer {d}/text.txt --output {d}/o.bin", "*.npy"),
         ("encode {d}/tokenizer {d}/text.txt --text a", "one or the other"),
         ("encode {d}/tokenizer --output {d}/o.npy", "name at least one"),
+        ("encode {d}/tokenizer {d}/text.txt --output {d}/o.npy --threads 0", "num_threads is 0"),
+        ("encode {d}/tokenizer {d}/text.txt --threads 2", "--threads is for token files"),
         ("encode {d}/tokenizer --nonsense", "--nonsense"),
         ("encode {d}/tokenizer {d}/text.txt --output {d}/no/o.npy", "no/o.npy: No such file"),
         ("decode {d}/tokenizer {d}/o.npy", "o.npy is missing"),

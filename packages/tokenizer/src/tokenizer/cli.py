@@ -98,6 +98,8 @@ def _encode(arguments: argparse.Namespace) -> None:
     if arguments.text is not None and arguments.files:
         raise ValueError(f"got --text and {arguments.files[0]}; encode one or the other")
     if arguments.output is None:
+        if arguments.threads is not None:
+            raise ValueError("--threads is for token files; name one by --output, or leave it out")
         tokenizer = Tokenizer.load(arguments.tokenizer)
         _write_ids(_encode_sources(tokenizer, arguments))
         return
@@ -105,7 +107,9 @@ def _encode(arguments: argparse.Namespace) -> None:
         raise ValueError("--output needs text files to encode; name at least one")
     tokenizer = Tokenizer.load(arguments.tokenizer)
     with closing(Progress("encoding")) as progress:
-        token_file = tokenizer.encode_file(arguments.files, arguments.output, progress=progress)
+        token_file = tokenizer.encode_file(
+            arguments.files, arguments.output, num_threads=arguments.threads, progress=progress
+        )
     info = token_file.info
     print(
         f"{token_file.path}: {info.num_tokens:,} ids of {info.dtype} in {info.num_documents:,} "
