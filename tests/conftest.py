@@ -1,6 +1,12 @@
 """Settings of all tests: no test fails because the machine is busy."""
 
+import os
+
 from hypothesis import settings
 
 settings.register_profile("no deadlines", deadline=None)
 settings.load_profile("no deadlines")
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One process a core: threads of torch on top would only wait for each other. Children inherit.
+    os.environ["OMP_NUM_THREADS"] = "1"

@@ -102,7 +102,7 @@ def test_sessions_show_what_came_out(page: str) -> None:
 
 @pytest.mark.parametrize(("page", "words"), _commands(), ids=lambda value: str(value)[:60])
 def test_commands_exist_with_their_options(page: str, words: list[str]) -> None:
-    if words in (["pip", "install", "uv"], ["uv", "run", "--all-packages", "pytest"]):
+    if words == ["pip", "install", "uv"] or words[:4] == ["uv", "run", "--all-packages", "pytest"]:
         return
     assert words[:3] == ["uv", "run", "--package"], words
     package, command, *arguments = words[3:]
