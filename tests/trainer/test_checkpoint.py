@@ -151,7 +151,7 @@ def test_damaged_checkpoint_is_replaced(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path)[1] == []
 
 
-@pytest.mark.parametrize("name", ["write_bytes_durably", "sync_directory"])
+@pytest.mark.parametrize("name", ["write_durably", "sync_directory"])
 def test_interrupted_write_leaves_the_earlier_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

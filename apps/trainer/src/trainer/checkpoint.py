@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainer.durable import sync_directory, write_bytes_durably
+from trainer.durable import sync_directory, write_durably
 from trainer.packing import pack_model, pack_optimizer, unpack_model, unpack_optimizer
 from trainer.serialization import from_safetensors, require_format, to_safetensors
 
@@ -176,7 +176,7 @@ def _write_files(
     files["state.json"] = (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
     files["config.toml"] = config_toml.encode()
     for name, data in files.items():
-        write_bytes_durably(directory / name, data)
+        write_durably(directory / name, [data])
     sync_directory(directory)
 
 

@@ -1,36 +1,115 @@
-"""Write files that are complete or absent, also after a power cut.
+"""Change the disk so that what is there is complete or absent, also after a power cut.
 
-Stage: beside every stage that leaves a binary file. Mode bits follow the umask.
+Stage: beside every stage that leaves a file. A file is written beside its place, synced, renamed,
+and its directory synced; only then is it acknowledged. Mode bits follow the umask. What is
+temporary ends in `.tmp`. Not promised: drives that acknowledge what is still in their own cache.
 """
 
 import os
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+
+TEMPORARY = ".tmp"
+"""How the name of everything ends that is not finished, or not wanted any more."""
 
 
 def write_bytes_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it is complete or absent, also after a power cut."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Put a file into place, complete; a failure leaves what was there before.
+
+    Raises:
+        OSError: the disk refused; it names `path`.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
-        write_bytes_durably(beside, data)
+        beside.unlink(missing_ok=True)  # of a dead process that had our number
+        write_durably(beside, [data])
         beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # what can't be removed now is removed at the next start
+            beside.unlink()
+        if isinstance(error, OSError):
+            _name_file(error, path)  # the one that the user knows
         raise
     sync_directory(path.parent)
 
 
-def write_bytes_durably(path: Path, data: bytes) -> None:
-    """Write a file and wait until the disk has it."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
+def write_durably(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a new file, and wait until the disk has its bytes; its name needs `sync_directory`.
+
+    Raises:
+        OSError: the disk refused, or the file exists; it names `path`.
+    """
+    with path.open("xb", buffering=0) as file:
+        try:
+            for part in parts:
+                _write_all(file.fileno(), memoryview(part).cast("B"))
+            os.fsync(file.fileno())
+        except OSError as error:
+            _name_file(error, path)
+            raise
+
+
+def append_durably(path: Path, data: bytes) -> None:
+    """Append to a file; not synced, so a power cut may cost the end of it."""
+    with path.open("ab", buffering=0) as file:
+        _write_all(file.fileno(), memoryview(data))
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the disk has the bytes of a file."""
+    with path.open("r+b", buffering=0) as file:
         os.fsync(file.fileno())
 
 
 def sync_directory(path: Path) -> None:
     """Wait until the disk has the directory's names."""
+    if os.name != "posix":
+        return  # other systems cannot open a directory
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_directories(path: Path) -> None:
+    """Make a directory and its parents, and wait until the disk has their names."""
+    if path.is_dir():
+        return
+    make_directories(path.parent)
+    path.mkdir(exist_ok=True)
+    sync_directory(path.parent)
+
+
+def rename_durably(path: Path, target: Path) -> None:
+    """Rename within a directory, and wait until the disk has the new name."""
+    path.rename(target)
+    sync_directory(target.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a directory with all that is in it.
+
+    A directory loses its name first: half a deletion must not look like a damaged one.
+    """
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+        return
+    doomed = path
+    if not path.name.endswith(TEMPORARY):
+        doomed = path.with_name(f"{path.name}.removed{TEMPORARY}")
+        path.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def _name_file(error: OSError, path: Path) -> None:
+    if error.errno is not None:
+        error.filename = str(path)
+
+
+def _write_all(descriptor: int, data: memoryview) -> None:
+    """Write everything: a call may take less than it is given."""
+    while data:
+        data = data[os.write(descriptor, data) :]
