@@ -13,7 +13,7 @@ from bench.chart import write_chart
 from bench.corpora import Corpus
 from bench.figures import FIGURES, Figure
 from bench.harness import Entry, Order, Result, Sample, Summary
-from bench.report import FORMAT, VERSION, Report, write_report
+from bench.report import VERSION, Report, write_report
 from bench.rows import Comparison, Row
 from bench.table import print_table
 
@@ -56,6 +56,7 @@ def report() -> Report:
         "encode-cold", "cold", ["peer"], text_bytes=1000, floor_seconds=0.5
     )
     return Report(
+        subject="tokenization",
         machine={"cpu": "a", "system": "b", "python": "c", "date": "d", "commit": "e"}
         | {"versions": {"bpe": "1"}},
         settings={"vocabulary": "f", "rounds": 3, "quick": False},
@@ -118,10 +119,10 @@ def test_memory_is_told_in_gigabytes() -> None:
 def test_json_holds_machine_rows_and_all_samples(report: Report, tmp_path: Path) -> None:
     write_report(report, tmp_path / "x.json")
     content = json.loads((tmp_path / "x.json").read_text())
-    assert (content["format"], content["version"]) == (FORMAT, VERSION)
+    assert (content["format"], content["version"]) == ("bench-tokenization", VERSION)
     assert set(content) == {
         *("format", "version", "machine", "settings", "memcpy_bytes_per_second"),
-        *("corpora", "rows", "contests", "problems"),
+        *("corpora", "notes", "rows", "contests", "problems"),
     }
     (row,) = content["rows"]
     assert (row["value"], row["verdict"], row["limit_share"]) == (2.5, "aim", 0.25)

@@ -60,8 +60,9 @@ def write_chart(rows: Sequence[Row], path: Path) -> None:
 
 
 def _draw_bar(root: Element, row: Row, y: float, one: float, end: float) -> None:
-    threads = f", {row.num_threads} thr" if row.num_threads else ""
-    _text(root, _LEFT - 8, y + 11, f"{row.figure.what}, {row.corpus}{threads}", "ink end")
+    threads = f"{row.num_threads} thr" if row.num_threads else ""
+    words = filter(None, (row.figure.what, row.detail, row.corpus, threads))
+    _text(root, _LEFT - 8, y + 11, ", ".join(words), "ink end")
     left, right = min(one, end), max(one, end)
     size = {"x": f"{left:.1f}", "y": f"{y}", "width": f"{right - left:.1f}", "height": f"{_BAR}"}
     SubElement(root, "rect", {"class": row.verdict, **size})

@@ -7,10 +7,10 @@ subject.
 import argparse
 import sys
 
-from bench import tokenization
+from bench import tokenization, training
 from bench.harness import SampleError
 
-_SUBJECTS = {"tokenization": tokenization}
+_SUBJECTS = {"tokenization": tokenization, "training": training}
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ class Figure:
 
     what: str
     """What is measured, against whom."""
-    unit: Literal["x", "s", "GB"]
+    unit: Literal["x", "s", "GB", "of peak"]
     """"x" is ours against a peer, or twice the text against once; others are absolute."""
     must: float | None = None
     """What has to be reached; None: reported only."""
@@ -24,6 +24,8 @@ class Figure:
     """What is aimed at beyond that."""
     is_at_least: bool = True
     """Whether larger is better."""
+    shown_as: Literal["time", "tokens/s", "GB", "share"] = "time"
+    """How a person reads what was measured; speeds are kept as seconds a token."""
 
     def judge(self, value: float | None) -> Verdict:
         """Say which target a value reaches.
@@ -42,7 +44,16 @@ class Figure:
 
 
 def _at_most(what: str, unit: Literal["x", "s", "GB"], must: float, aim: float | None) -> Figure:
-    return Figure(what=what, unit=unit, must=must, aim=aim, is_at_least=False)
+    shown_as = "GB" if unit == "GB" else "time"
+    return Figure(what=what, unit=unit, must=must, aim=aim, is_at_least=False, shown_as=shown_as)
+
+
+def _speed(what: str, must: float | None = None, aim: float | None = None) -> Figure:
+    return Figure(what=what, unit="x", must=must, aim=aim, shown_as="tokens/s")
+
+
+def _share(what: str, must: float | None = None, aim: float | None = None) -> Figure:
+    return Figure(what=what, unit="of peak", must=must, aim=aim, shown_as="share")
 
 
 FIGURES = {
@@ -67,5 +78,21 @@ FIGURES = {
     "jit": _at_most("first JIT, both packages", "s", 15, 6),
     "jit-cached": Figure(what="the same, kernels cached", unit="s"),
     "growth": _at_most("twice the text / once", "x", 2.05, None),
+    "train-bfloat16": _speed("CPU, bf16: training / best baseline", 1.2, 1.5),
+    "train-bfloat16-peak": _share("CPU, bf16: training, share of matmul peak", 0.60, 0.72),
+    "train-float32": _speed("CPU, fp32: training / best baseline", 1.05, 1.25),
+    "train-float32-peak": _share("CPU, fp32: training, share of matmul peak"),
+    "model-memory": Figure(
+        what="peak memory, 32 windows at once, bf16 / HF",
+        unit="x",
+        must=0.7,
+        aim=0.5,
+        is_at_least=False,
+        shown_as="GB",
+    ),
+    "cuda": _speed("CUDA, bf16, <= 32,768 tokens a step: training / HF + compile", 1.5, 2),
+    "cuda-peak": _share("CUDA, bf16, <= 32,768 tokens a step: share of matmul peak", 0.30, 0.55),
+    "cuda-large": _speed("CUDA, bf16, 131,072 tokens a step: training / HF + compile"),
+    "cuda-end-to-end": _at_most("CUDA: 327.68M tokens end to end", "s", 160, 85),
 }
 """The targets, by the key that rows and JSON use."""

@@ -30,6 +30,10 @@ class Order:
     arguments: Mapping[str, str | int | None] = field(default_factory=dict)
     num_threads: int = 1
     """Threads to use, and CPUs to be pinned to."""
+    tasks: str = "bench.tasks"
+    """Module of the task."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables that the process gets beside those of this one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,6 +150,7 @@ def run_order(order: Order) -> Sample:
     told = {
         "contestant": order.contestant,
         "task": order.task,
+        "tasks": order.tasks,
         "arguments": dict(order.arguments),
         "num_threads": order.num_threads,
     }
@@ -199,7 +204,7 @@ def agreeing(results: Iterable[Result]) -> dict[str, list[str]]:
 
 def _environment(order: Order) -> dict[str, str]:
     threads = {"RAYON_NUM_THREADS": str(order.num_threads), "PYTHONHASHSEED": "0"}
-    return {**os.environ, **threads}
+    return {**os.environ, **threads, **order.environment}
 
 
 def _foreign(

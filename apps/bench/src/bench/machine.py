@@ -36,6 +36,12 @@ def describe_machine(distributions: Iterable[str]) -> dict[str, object]:
     }
 
 
+def default_cache_dir() -> Path:
+    """Return where things are kept from run to run unless the user says where."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "bench"
+
+
 def num_cpus() -> int:
     """Return how many CPUs this process may use."""
     if hasattr(os, "sched_getaffinity"):

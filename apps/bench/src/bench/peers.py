@@ -5,8 +5,10 @@ Stage: none; asked before the first sample. Not here: how they are used (`contes
 
 import os
 import sys
+from collections.abc import Mapping
 
 from bench.contestants import DISTRIBUTIONS
+from bench.contestants.models import DISTRIBUTIONS as MODELS
 from bench.machine import installed_version
 
 _STARTED_AGAIN = "BENCH_STARTED_AGAIN"
@@ -14,18 +16,19 @@ _STARTED_AGAIN = "BENCH_STARTED_AGAIN"
 
 def why_missing(contestant: str) -> str | None:
     """Say why a contestant cannot take part; None where it can."""
-    if installed_version(DISTRIBUTIONS[contestant]) is not None:
+    if installed_version({**DISTRIBUTIONS, **MODELS}[contestant]) is not None:
         return None
-    return "not installed; it comes with `--extra peers`"
+    extra = "models" if contestant in MODELS and contestant != "models.huggingface" else "peers"
+    return f"not installed; it comes with `--extra {extra}`"
 
 
-def fetch_extras() -> None:
+def fetch_extras(contestants: Mapping[str, str] = DISTRIBUTIONS) -> None:
     """Start again with the extras, where `uv run` has left them out.
 
     A command that measures against peers is of no use without them, and `uv run` has no way to say
     so in a project. It is announced, done once, and by the lock.
     """
-    missing = sorted(name for name in DISTRIBUTIONS if why_missing(name))
+    missing = sorted(name for name in contestants if why_missing(name))
     uv = os.environ.get("UV")
     if not missing or uv is None or _STARTED_AGAIN in os.environ:
         return

@@ -13,16 +13,21 @@ from bench.durable import write_atomically
 from bench.harness import Result, agreeing
 from bench.rows import Row
 
-FORMAT, VERSION = "bench-tokenization", 1
+VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
     """All that a run found."""
 
+    subject: str
     machine: dict[str, object]
     settings: dict[str, object]
-    bandwidth: dict[int, float]
+    bandwidth: dict[int, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """What else a reader has to know."""
+    agreement: str = "all ids, texts and merges that were compared agree"
+    """What is said where there is no problem."""
     corpora: list[Corpus] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     contests: list[tuple[str, str, dict[str, Result]]] = field(default_factory=list)
@@ -39,12 +44,13 @@ def write_report(report: Report, path: Path) -> None:
 def report_json(report: Report) -> dict[str, object]:
     """Return a run as what JSON can say."""
     return {
-        "format": FORMAT,
+        "format": f"bench-{report.subject}",
         "version": VERSION,
         "machine": report.machine,
         "settings": report.settings,
         "memcpy_bytes_per_second": {str(n): speed for n, speed in report.bandwidth.items()},
         "corpora": [corpus.to_json() for corpus in report.corpora],
+        "notes": report.notes,
         "rows": [row.to_json() for row in report.rows],
         "contests": [
             {
@@ -66,7 +72,13 @@ def _entry_json(result: Result) -> dict[str, object]:
         "contestant": order.contestant,
         "task": order.task,
         "threads": order.num_threads,
+        "arguments": {k: v for k, v in order.arguments.items() if not _is_path(v)},
         "is_check": result.entry.is_check,
         "failure": result.failure[0] if result.failure else None,
         "samples": [asdict(sample) for sample in result.samples],
     }
+
+
+def _is_path(argument: object) -> bool:
+    """Whether it says more of this machine than of the sample."""
+    return isinstance(argument, str) and Path(argument).is_absolute()

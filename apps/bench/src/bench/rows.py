@@ -44,10 +44,8 @@ class Row:
         """The figure itself; None where a side of it is missing."""
         if self.ours is None:
             return None
-        if self.figure.unit == "GB":
-            return self.ours.median / 1e9
-        if self.figure.unit == "s":
-            return self.ours.median
+        if self.figure.unit != "x":
+            return self.ours.median / (1e9 if self.figure.unit == "GB" else 1)
         if self.theirs is None:
             return None
         if self.figure.is_at_least:

@@ -20,11 +20,13 @@ _NARROW = {"thr", "ratio", "must", "aim", "memory"}
 def print_table(report: Report, console: Console | None = None) -> None:
     """Print the rows, with what a reader needs to judge them."""
     console = Console(width=None if Console().is_terminal else 180) if console is None else console
-    table = Table(title="tokenization: median (least-most)")
-    for name in _COLUMNS:
+    table = Table(title=f"{report.subject}: median (least-most)")
+    lines = [_cells(row) for row in report.rows]
+    used = [n for n, name in enumerate(_COLUMNS) if not lines or any(line[n] for line in lines)]
+    for name in (_COLUMNS[n] for n in used):
         table.add_column(name, justify="right" if name in _NARROW else "left")
-    for row in report.rows:
-        table.add_row(*_cells(row), style=_COLOURS[row.verdict])
+    for row, line in zip(report.rows, lines, strict=True):
+        table.add_row(*(line[n] for n in used), style=_COLOURS[row.verdict])
     console.print(table)
     for line in _footnotes(report):
         console.print(line, markup=False, highlight=False)
@@ -55,7 +57,12 @@ def _shown(summary: Summary | None, row: Row) -> str:
     if row.text_bytes is not None:
         speeds = [row.text_bytes / seconds / 1e6 for seconds in values]
         return _range([speeds[0], speeds[2], speeds[1]], "MB/s")
-    if row.figure.unit == "GB":
+    shown_as = row.figure.shown_as
+    if shown_as == "tokens/s":
+        return _range([1 / values[0], 1 / values[2], 1 / values[1]], "tok/s")
+    if shown_as == "share":
+        return _range([100 * value for value in values], "%")
+    if shown_as == "GB":
         return _range([value / 1e9 for value in values], "GB")
     scale, unit = next(
         (s, u) for s, u in ((1, "s"), (1e3, "ms"), (1e6, "us")) if values[0] * s >= 0.1 or u == "us"
@@ -76,6 +83,7 @@ def _footnotes(report: Report) -> list[str]:
         ", ".join(f"{name} {version}" for name, version in machine["versions"].items()),
         f"vocabulary: {report.settings['vocabulary']}; rounds: {report.settings['rounds']}"
         + ("; quick: no figures to go by" if report.settings["quick"] else ""),
+        *report.notes,
     ]
     for corpus in report.corpora:
         short = corpus.size_bytes < 0.95 * corpus.wanted_bytes
@@ -84,11 +92,12 @@ def _footnotes(report: Report) -> list[str]:
             f"corpus {corpus.name}: {corpus.size_bytes / 1e6:.1f} MB{less}, {corpus.num_documents} "
             f"documents, sha256 {corpus.sha256[:12]}: {corpus.source}"
         )
-    speeds = ", ".join(f"{v / 1e9:.1f} GB/s on {n} thr" for n, v in report.bandwidth.items())
-    lines.append(
-        f"memory: share of memcpy speed reached ({speeds}, read and written), were text and ids "
-        "only moved"
-    )
+    if report.bandwidth:
+        speeds = ", ".join(f"{v / 1e9:.1f} GB/s on {n} thr" for n, v in report.bandwidth.items())
+        lines.append(
+            f"memory: share of memcpy speed reached ({speeds}, read and written), were text and "
+            "ids only moved"
+        )
     return [*lines, *_disturbances(report), *_failures(report), _agreements(report)]
 
 
@@ -120,4 +129,4 @@ def _failures(report: Report) -> list[str]:
 def _agreements(report: Report) -> str:
     if report.problems:
         return f"{len(report.problems)} PROBLEMS: see stderr"
-    return "all ids, texts and merges that were compared agree"
+    return report.agreement

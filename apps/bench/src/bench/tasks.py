@@ -58,7 +58,7 @@ def encode(
     for name in ("cold", "warm")[:passes]:
         ids = None  # before the next pass, not after it
         metrics[name], ids = _timed(lambda: run(Path(file)))
-    peak = _peak_bytes()
+    peak = peak_bytes()
     ordinary = _ordinary(contestant.flat(ids), vocabulary)
     metrics["num_ids"] = len(ordinary)
     return _outcome(metrics, {digest: _hash(ordinary)}, peak)
@@ -73,7 +73,7 @@ def write(contestant: ModuleType, *, num_threads: int, vocabulary: str, file: st
         destination = Path(folder, "ids.npy")
         _load_all(lambda path: other(path, destination))
         seconds, _ = _timed(lambda: run(Path(file), destination))
-        peak = _peak_bytes()
+        peak = peak_bytes()
         ids = _ordinary(np.load(destination, allow_pickle=False), vocabulary)
     return _outcome({"disk": seconds}, {"ids": _hash(ids)}, peak)
 
@@ -94,7 +94,7 @@ def calls(contestant: ModuleType, *, num_threads: int, vocabulary: str, file: st
             digest.update(repr(lists).encode())
         metrics[str(length)] = statistics.median(times)
     metrics["mean"] = statistics.geometric_mean(metrics.values())
-    return _outcome(metrics, {"ids of short texts": digest.hexdigest()}, _peak_bytes())
+    return _outcome(metrics, {"ids of short texts": digest.hexdigest()}, peak_bytes())
 
 
 def short_texts(path: Path, length: int, number: int) -> list[str]:
@@ -119,7 +119,7 @@ def decode(
         seconds, text = _timed(lambda: run(given))
         times.append(seconds)
     metrics = {"decode": statistics.median(times)}
-    return _outcome(metrics, {"text": hashlib.sha256(text).hexdigest()}, _peak_bytes())
+    return _outcome(metrics, {"text": hashlib.sha256(text).hexdigest()}, peak_bytes())
 
 
 def train(
@@ -138,7 +138,7 @@ def train(
         with tempfile.TemporaryDirectory() as folder:
             run(_beginning(Path(file), Path(folder, "text.txt"), _WARM_UP_BYTES), _WARM_UP_SIZE)
     seconds, trained = _timed(lambda: run(Path(file), vocab_size))
-    peak = _peak_bytes()
+    peak = peak_bytes()
     digests = {}
     if digest is not None:
         lines = (f"{a.hex()} {b.hex()}\n" for a, b in contestant.merges(trained))
@@ -177,7 +177,7 @@ def compile_kernels(
         text = _beginning(Path(file), Path(folder, "text.txt"), _COMPILED_BYTES)
         train_seconds, _ = _timed(lambda: train_once(text, _COMPILED_SIZE))
     metrics = {"tokenizer": seconds, "bpe": train_seconds, "both": seconds + train_seconds}
-    return _outcome(metrics, {}, _peak_bytes())
+    return _outcome(metrics, {}, peak_bytes())
 
 
 def _with_empty_cache(arguments: dict[str, str], num_threads: int) -> Outcome:
@@ -230,7 +230,7 @@ def _hash(ids: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
     """Return the largest resident set of this process, with that of its largest child.
 
     Not from `getrusage` where /proc tells: what it says of a fresh process starts at its parent's.

@@ -20,7 +20,13 @@ from bench.contests import calls, decode, disk, encode, growth, jit, start, trai
 from bench.contests.setting import Setting
 from bench.corpora import KINDS, built_corpus, named_corpus
 from bench.harness import Order, Result, Sample, find_disagreements, run_contest, run_order
-from bench.machine import copy_bandwidth, describe_machine, num_cpus, wait_until_idle
+from bench.machine import (
+    copy_bandwidth,
+    default_cache_dir,
+    describe_machine,
+    num_cpus,
+    wait_until_idle,
+)
 from bench.peers import fetch_extras, why_missing
 from bench.report import Report, write_report
 from bench.table import print_table
@@ -62,7 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("GPT2_DIR"),
         help="folder of GPT-2's vocab.json and merges.txt (GPT2_DIR; else one is trained)",
     )
-    parser.add_argument("--cache-dir", type=Path, default=_cache_dir(), help="for built corpora")
+    parser.add_argument(
+        "--cache-dir", type=Path, default=default_cache_dir(), help="for built corpora"
+    )
     parser.add_argument(
         "--patience", type=float, default=10.0, metavar="SECONDS", help="wait for idle CPUs (10)"
     )
@@ -75,6 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not threads:
         raise ValueError(f"--threads {arguments.threads}: there are {num_cpus()} CPUs")
     report = Report(
+        subject="tokenization",
         machine=describe_machine(["bpe", "numba", "numpy", *DISTRIBUTIONS.values()]),
         settings={"rounds": _num_rounds(arguments), "threads": threads, "quick": arguments.quick},
         bandwidth={n: copy_bandwidth(n) for n in threads},
@@ -169,11 +178,6 @@ def _contests(text: str) -> tuple[str, ...]:
             f"no contest {unknown[0]!r}; there are {', '.join(_CONTESTS)}"
         )
     return names
-
-
-def _cache_dir() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "bench"
 
 
 def _made(folder: Path) -> Path:

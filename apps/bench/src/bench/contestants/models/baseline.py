@@ -1,0 +1,77 @@
+"""The training step that the baselines share, with all that makes it fast in plain torch.
+
+Fused AdamW, weights updated once a batch, gradients of micro-batches summed, clipping and the
+schedule as ours has them. Windows are the same integers as ours, so losses can be compared.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.recipe import Recipe
+from trainer.batches import sample_batch
+from trainer.learning_rate import learning_rate
+
+Step = Callable[[int], tuple[Tensor, Tensor]]
+"""Takes the number of a step, counted from 1; returns loss and gradient norm, on the device."""
+
+
+def build_step(model: nn.Module, forward: Callable[[Tensor], Tensor], recipe: Recipe) -> Step:
+    """Return what takes one optimizer step.
+
+    Args:
+        model: whose parameters are updated.
+        forward: (b, t) ids -> (b, t, v) logits; compiled here where the recipe says so.
+        recipe: what to train.
+    """
+    config = recipe.config
+    batch_size = config.training.batch_size
+    size = config.training.micro_batch_size or batch_size
+    optimizer = _build_optimizer(model, recipe)
+
+    def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(forward(inputs).flatten(0, 1), targets.flatten())
+
+    if recipe.compile != "off":
+        loss_of = torch.compile(loss_of, dynamic=False, mode=recipe.compile)
+
+    def step(number: int) -> tuple[Tensor, Tensor]:
+        total = torch.zeros((), device=recipe.device)
+        for first in range(0, batch_size, size):
+            inputs, targets = sample_batch(
+                recipe.tokens,
+                seed=config.seed,
+                step=number - 1,
+                indices=range(first, first + size),
+                context_length=config.model.context_length,
+                device=recipe.device,
+            )
+            is_narrow = recipe.dtype != torch.float32
+            with torch.autocast(recipe.device.type, dtype=torch.bfloat16, enabled=is_narrow):
+                loss = loss_of(inputs, targets) * (size / batch_size)
+            loss.backward()
+            total += loss.detach()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.max_grad_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, number)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return total, norm
+
+    return step
+
+
+def _build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    section = recipe.config.optimizer
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    vectors = [p for p in model.parameters() if p.dim() < 2]
+    groups = [
+        {"params": matrices, "weight_decay": section.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    betas = (section.beta1, section.beta2)
+    return torch.optim.AdamW(
+        groups, lr=section.learning_rate, betas=betas, eps=section.eps, fused=True
+    )
