@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from trainer.compute_plan import plan_compute
 from trainer.config import RunConfig
 from trainer.model import build_model
 from trainer.presets import load_preset
-from trainer.step import build_optimizer, training_step
+from trainer.step import build_optimizer, build_stepper
 
 CPU = torch.device("cpu")
 
@@ -28,16 +29,15 @@ def _config(micro_batch_size: int | None) -> RunConfig:
 def _step(micro_batch_size: int | None) -> list[torch.Tensor]:
     config = _config(micro_batch_size)
     model = build_model(config, vocab_size=32, device=CPU)
-    result = training_step(
+    stepper = build_stepper(
         model,
         build_optimizer(model, config.optimizer),
         config=config,
         tokens=np.random.default_rng(0).integers(32, size=200).astype(np.uint16),
-        step=1,
-        learning_rate=1e-3,
         device=CPU,
-        dtype=torch.float32,
+        plan=plan_compute(config, device=CPU),
     )
+    result = stepper.step(1, 1e-3)
     return [result.loss, result.grad_norm, *(p.grad for p in model.parameters())]
 
 

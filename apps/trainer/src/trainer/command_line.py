@@ -92,7 +92,7 @@ class _Arguments:
     model: tyro.conf.FlagConversionOff[ModelSection]
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
-    training: TrainingConfig
+    training: tyro.conf.FlagConversionOff[TrainingConfig]
     evaluation: tyro.conf.FlagConversionOff[EvaluationConfig]
     checkpoint: CheckpointConfig
     logging: LoggingConfig
@@ -134,7 +134,7 @@ def parse_train(
     arguments = tyro.cli(
         _Arguments,
         default=_arguments_from(_with_files(base, peeked.train)),
-        args=list(argv),
+        args=list(_with_python_booleans(argv)),
         prog=prog,
         description=description.format(presets=", ".join(preset_names())),
     )
@@ -265,6 +265,20 @@ def _options(cls: type, prefix: str = "") -> Iterator[str]:
             yield f"--{option}"
             if kind is bool:
                 yield f"--{prefix}no-{name.replace('_', '-')}"
+
+
+def _with_python_booleans(argv: Sequence[str]) -> Iterator[str]:
+    """Spell `true` and `false` behind a switch as the parser wants them; TOML's way is ours."""
+    known = set(_options(_Arguments))
+    switches = {name for name in known if _negated(name) in known}
+    for previous, word in zip(("", *argv), argv, strict=False):
+        is_value = previous.replace("_", "-") in switches and word in ("true", "false")
+        yield word.capitalize() if is_value else word
+
+
+def _negated(option: str) -> str:
+    section, _, name = option.rpartition(".")
+    return f"{section}.no-{name}" if section else f"--no-{name.removeprefix('--')}"
 
 
 def _likeness(option: str, known: str) -> float:

@@ -107,8 +107,9 @@ class ModelSection:
     """RMSNorm on queries and keys, a head at a time."""
     tie_embeddings: bool = False
     """One matrix for the token embedding and the output head."""
-    attention: Literal["plain", "fused"] = "fused"
-    """The written-out formula, or torch's fused kernel; the same result."""
+    attention: Literal["auto", "plain", "fused", "matmul", "triton"] = "auto"
+    """How attention is computed, never what: the written-out formula, torch's kernel,
+    batched matrix products or an own GPU kernel; auto: the fastest that is exact."""
 
     def __post_init__(self) -> None:
         """Let the model's own checks speak before any text is read."""
@@ -187,6 +188,14 @@ class TrainingConfig:
     """Windows an optimizer step; tokens a step = batch_size * context_length."""
     micro_batch_size: int | None = None
     """Windows a forward and backward; divides batch_size; None: all at once."""
+    activation_checkpointing: bool = False
+    """Keep only each block's input and compute the rest again in backward: less memory, slower."""
+    loss: Literal["auto", "plain", "chunked", "fused"] = "auto"
+    """How the loss is computed, never what: plain formula; chunked: head and loss together, some
+    rows at a time, so that the logits are never all there; fused: loss and its gradient in one
+    pass; auto: the fastest that is exact."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile; needs a C++ compiler on the CPU; auto: where it is likely to pay."""
     max_steps: int
     """Optimizer steps of the whole run."""
     max_hours: float | None = None

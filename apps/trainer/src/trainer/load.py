@@ -75,6 +75,7 @@ def require_same_model(checkpoint: Checkpoint, config: RunConfig) -> None:
         ValueError: a field of the model differs; the message names all of them.
     """
     saved, ours = asdict(load_config(checkpoint.path / "config.toml").model), asdict(config.model)
+    del saved["attention"], ours["attention"]  # how it is computed, not what
     changed = [f"{key} was {saved[key]}, is {ours[key]}" for key in ours if saved[key] != ours[key]]
     if changed:
         raise ValueError(

@@ -23,7 +23,7 @@ from trainer.prepare import PreparedData
 from trainer.presets import config_to_toml
 from trainer.progress import Reporter, Stage
 from trainer.run_directory import RunDirectory, write_text_atomically
-from trainer.step import StepResult, training_step
+from trainer.step import Stepper, StepResult
 from trainer.throughput import Throughput
 
 
@@ -72,6 +72,7 @@ class Session:
     data: PreparedData
     model: TransformerLM
     optimizer: torch.optim.Optimizer
+    stepper: Stepper
     device: torch.device
     dtype: torch.dtype
     metrics: MetricsLog
@@ -136,16 +137,8 @@ def save(session: Session) -> None:
 def _one_step(session: Session) -> StepResult:
     state, config = session.state, session.config
     step = state.step + 1
-    result = training_step(
-        session.model,
-        session.optimizer,
-        config=config,
-        tokens=session.data.train.tokens,
-        step=step,
-        learning_rate=learning_rate(config, step, training_seconds=state.seconds),
-        device=session.device,
-        dtype=session.dtype,
-    )
+    rate = learning_rate(config, step, training_seconds=state.seconds)
+    result = session.stepper.step(step, rate)
     state.step = step
     state.tokens += config.tokens_per_step
     session.throughput.add(config.tokens_per_step)

@@ -9,11 +9,24 @@ from nn_layers import TransformerLM
 from trainer.config import RunConfig
 
 
-def build_model(config: RunConfig, *, vocab_size: int, device: torch.device) -> TransformerLM:
-    """Return a freshly initialised model; its weights follow from the seed on every device."""
+def build_model(
+    config: RunConfig, *, vocab_size: int, device: torch.device, attention: str | None = None
+) -> TransformerLM:
+    """Return a freshly initialised model; its weights follow from the seed on every device.
+
+    Args:
+        config: the run.
+        vocab_size: of the tokenizer.
+        device: where the model goes.
+        attention: which path computes it; None: as the configuration says.
+    """
+    shape = config.model.build(vocab_size=vocab_size)
+    if attention is not None:
+        shape = dataclasses.replace(shape, attention=attention)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = TransformerLM(config.model.build(vocab_size=vocab_size))
+        model = TransformerLM(shape)
+    model.activation_checkpointing = config.training.activation_checkpointing
     return model.to(device)
 
 

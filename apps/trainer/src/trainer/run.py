@@ -12,8 +12,9 @@ import torch
 from accounting import training_flops
 from tokenizer import Tokenizer
 from trainer.checkpoint import Checkpoint, load_into, newest_checkpoint
+from trainer.compute_plan import ComputePlan, plan_compute
 from trainer.config import RunConfig
-from trainer.devices import device_name, resolve_device, resolve_dtype
+from trainer.devices import device_name, resolve_device
 from trainer.interrupts import StopRequest
 from trainer.load import require_same_model
 from trainer.loop import LoopState, Session, run_steps
@@ -31,7 +32,7 @@ from trainer.run_directory import (
     write_json_atomically,
     write_text_atomically,
 )
-from trainer.step import build_optimizer
+from trainer.step import build_optimizer, build_stepper
 from trainer.summary import Summary, summarize
 from trainer.throughput import Throughput
 
@@ -78,16 +79,16 @@ def train(
     else:
         require_free(run_dir)
     device = resolve_device(config.device)
-    dtype = resolve_dtype(config.dtype, device)
+    plan = plan_compute(config, device=device)
     data = prepare(config, reporter=reporter)
     _require_windows(data, config)
     run = RunDirectory(run_dir) if resume else create_run(run_dir)
     _record_inputs(run, config, data, resume=resume)
     _copy_tokenizer(run, data, reporter)
     session = _build_session(
-        run=run, config=config, data=data, device=device, dtype=dtype, reporter=reporter
+        run=run, config=config, data=data, device=device, plan=plan, reporter=reporter
     )
-    _announce(session)
+    _announce(session, plan)
     if resume:
         _restore(session, checkpoint)
     with StopRequest() as stop:
@@ -147,34 +148,40 @@ def _build_session(
     config: RunConfig,
     data: PreparedData,
     device: torch.device,
-    dtype: torch.dtype,
+    plan: ComputePlan,
     reporter: Reporter,
 ) -> Session:
     vocab_size = data.tokenizer.vocab_size
-    model = build_model(config, vocab_size=vocab_size, device=device)
+    model = build_model(config, vocab_size=vocab_size, device=device, attention=plan.attention)
+    optimizer = build_optimizer(model, config.optimizer)
     per_token = training_flops(model_shape(config, vocab_size=vocab_size), num_tokens=1)
     return Session(
         config=config,
         run=run,
         data=data,
         model=model,
-        optimizer=build_optimizer(model, config.optimizer),
+        optimizer=optimizer,
+        stepper=build_stepper(
+            model, optimizer, config=config, tokens=data.train.tokens, device=device, plan=plan
+        ),
         device=device,
-        dtype=dtype,
+        dtype=plan.dtype,
         metrics=MetricsLog(run.metrics),
-        throughput=Throughput(flops_per_token=per_token, device=device, dtype=dtype),
+        throughput=Throughput(flops_per_token=per_token, device=device, dtype=plan.dtype),
         reporter=reporter,
     )
 
 
-def _announce(session: Session) -> None:
+def _announce(session: Session, plan: ComputePlan) -> None:
     config, say = session.config, session.reporter.say
     parameters = sum(parameter.numel() for parameter in session.model.parameters())
     say(f"run directory: {session.run.path}")
     say(
         f"model: {parameters:,} parameters, vocabulary {session.tokenizer.vocab_size:,}; "
-        f"{device_name(session.device)}, {str(session.dtype).removeprefix('torch.')}"
+        f"{device_name(session.device)}, {plan.describe()}"
     )
+    for note in plan.notes:
+        say(note)
     say(
         f"training: {config.training.max_steps:,} steps of {config.tokens_per_step:,} tokens = "
         f"{config.total_tokens:,} tokens, "

@@ -1,20 +1,31 @@
 """Take one optimizer step: forward, backward, clip, update.
 
-Stage: batches -> *step* -> loss and gradient norm, left on the device so that nobody waits.
+Stage: batches -> *step* -> loss and gradient norm, left on the device so that nobody waits. A
+`Stepper` is built once a run and owns all that a step needs; other ways to step (a captured graph,
+say) are other classes with the same method.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nn_layers import TransformerLM, cross_entropy
+from nn_layers import TransformerLM, cross_entropy, fused_cross_entropy, linear_cross_entropy
 from optim import SGD, AdamW, clip_gradients_, parameter_groups
 from trainer.batches import sample_batch
+from trainer.compute_plan import ComputePlan
 from trainer.config import OptimizerConfig, RunConfig
 from trainer.devices import autocast
+
+Windows = Callable[[int, range], tuple[Tensor, Tensor]]
+"""(step counted from 1, indices of windows) -> inputs and targets, (b, t) int64 on the device."""
+
+LossOf = Callable[[Tensor, Tensor], Tensor]
+"""(inputs, targets) -> () mean loss, with the graph that backward needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +38,14 @@ class StepResult:
     """() float32; global norm before clipping."""
 
 
+class Stepper(Protocol):
+    """Makes one update after another; built once a run."""
+
+    def step(self, step: int, learning_rate: float) -> StepResult:
+        """Update the model on the windows of `step`, counted from 1, without waiting."""
+        ...
+
+
 def build_optimizer(model: TransformerLM, config: OptimizerConfig) -> torch.optim.Optimizer:
     """Return the optimizer of `config` over the model's parameters, norm gains undecayed."""
     groups = parameter_groups(model, weight_decay=config.weight_decay)
@@ -37,36 +56,35 @@ def build_optimizer(model: TransformerLM, config: OptimizerConfig) -> torch.opti
     )
 
 
-def training_step(
+def build_stepper(
     model: TransformerLM,
     optimizer: torch.optim.Optimizer,
     *,
     config: RunConfig,
     tokens: np.ndarray,
-    step: int,
-    learning_rate: float,
     device: torch.device,
-    dtype: torch.dtype,
-) -> StepResult:
-    """Update the model on the windows of `step`, one micro-batch after another.
+    plan: ComputePlan,
+) -> Stepper:
+    """Return what makes the updates of a run.
 
     Args:
-        model: in training mode, on `device`.
+        model: on `device`; its weights may be loaded later, in place.
         optimizer: over the model's parameters.
         config: the run; batch, window and clipping come from it.
         tokens: (n,) token ids to draw windows from.
-        step: decides, with the seed, which windows; counted from 1.
-        learning_rate: of this update.
         device: where to compute.
-        dtype: compute type.
-
-    Returns:
-        Mean loss over the whole batch and the gradient's norm, on the device.
+        plan: how to compute.
     """
-    optimizer.zero_grad(set_to_none=True)
-    total = torch.zeros((), device=device)
-    for indices in _micro_batches(config):
-        inputs, targets = sample_batch(
+    windows = host_windows(tokens, config=config, device=device)
+    loss_of = build_loss(model, plan=plan, device=device)
+    return EagerStepper(model, optimizer, config=config, windows=windows, loss_of=loss_of)
+
+
+def host_windows(tokens: np.ndarray, *, config: RunConfig, device: torch.device) -> Windows:
+    """Return windows cut on the host, micro-batch by micro-batch, and moved to the device."""
+
+    def cut(step: int, indices: range) -> tuple[Tensor, Tensor]:
+        return sample_batch(
             tokens,
             seed=config.seed,
             step=step - 1,
@@ -74,21 +92,75 @@ def training_step(
             context_length=config.model.context_length,
             device=device,
         )
-        with autocast(device, dtype):
-            loss = cross_entropy(model(inputs), targets)
-        # Each micro-batch weighs by its windows: the sum is the mean over the whole batch.
-        share = loss * (len(indices) / config.training.batch_size)
-        share.backward()
-        total += share.detach()
-    max_norm = config.optimizer.max_grad_norm
-    norm = clip_gradients_(model.parameters(), float("inf") if max_norm is None else max_norm)
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-    optimizer.step()
-    return StepResult(total, norm)
+
+    return cut
 
 
-def _micro_batches(config: RunConfig) -> Iterator[range]:
+def build_loss(model: TransformerLM, *, plan: ComputePlan, device: torch.device) -> LossOf:
+    """Return the function from windows to mean loss, in the plan's type and ways."""
+    loss = {"plain": cross_entropy, "fused": fused_cross_entropy}.get(plan.loss)
+    hidden_states = model.hidden_states
+    if plan.compile:
+        hidden_states = torch.compile(hidden_states, fullgraph=True)
+
+    def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
+        with autocast(device, plan.dtype):
+            hidden = hidden_states(inputs)
+            if loss is None:
+                return linear_cross_entropy(hidden, model.head_weight, targets)
+            return loss(torch.nn.functional.linear(hidden, model.head_weight), targets)
+
+    return loss_of
+
+
+class EagerStepper:
+    """Runs micro-batch after micro-batch, then clips, then updates.
+
+    Args:
+        model: in training mode.
+        optimizer: over the model's parameters.
+        config: the run.
+        windows: what to train on.
+        loss_of: what to minimise.
+    """
+
+    def __init__(
+        self,
+        model: TransformerLM,
+        optimizer: torch.optim.Optimizer,
+        *,
+        config: RunConfig,
+        windows: Windows,
+        loss_of: LossOf,
+    ) -> None:
+        self._parameters = list(model.parameters())
+        self._optimizer = optimizer
+        self._windows, self._loss_of = windows, loss_of
+        self._micro_batches = partial(_micro_batches, config)
+        limit = config.optimizer.max_grad_norm
+        self._max_norm = float("inf") if limit is None else limit
+
+    def step(self, step: int, learning_rate: float) -> StepResult:
+        """Update the model on the windows of `step`, counted from 1."""
+        self._optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self._parameters[0].device)
+        batches = list(self._micro_batches(step))
+        num_windows = sum(map(len, batches))
+        for indices in batches:
+            loss = self._loss_of(*self._windows(step, indices))
+            # Each micro-batch weighs by its windows: the sum is the mean over the whole batch.
+            share = loss * (len(indices) / num_windows)
+            share.backward()
+            total += share.detach()
+        norm = clip_gradients_(self._parameters, self._max_norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._optimizer.step()
+        return StepResult(total, norm)
+
+
+def _micro_batches(config: RunConfig, step: int) -> Iterator[range]:
+    """Cut the batch of `step` into ranges of window indices."""
     batch_size = config.training.batch_size
     size = config.training.micro_batch_size or batch_size
     return (range(first, first + size) for first in range(0, batch_size, size))

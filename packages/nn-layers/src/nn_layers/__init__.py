@@ -6,6 +6,7 @@ from nn_layers.block import TransformerBlock
 from nn_layers.config import ModelConfig
 from nn_layers.embedding import Embedding
 from nn_layers.feed_forward import SiLUFeedForward, SwiGLU
+from nn_layers.fused_loss import fused_cross_entropy, linear_cross_entropy
 from nn_layers.kv_cache import KVCache
 from nn_layers.linear import Linear
 from nn_layers.loss import cross_entropy, perplexity
@@ -26,6 +27,8 @@ __all__ = [
     "TransformerBlock",
     "TransformerLM",
     "cross_entropy",
+    "fused_cross_entropy",
+    "linear_cross_entropy",
     "perplexity",
     "scaled_dot_product_attention",
     "silu",

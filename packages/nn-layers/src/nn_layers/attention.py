@@ -5,7 +5,7 @@ to hold torch's fused kernel to account; both give the same result.
 """
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from einops import einsum, rearrange, repeat
@@ -14,11 +14,16 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention as fused_attention
 
 from nn_layers.activations import softmax
+from nn_layers.causal_products import causal_attention_by_products
 from nn_layers.kv_cache import KVCache
 from nn_layers.linear import Linear
 from nn_layers.rms_norm import RMSNorm
 from nn_layers.rope import RotaryPositionalEmbedding
 from nn_layers.state_dict import split_stacked
+
+AttentionPath = Literal["auto", "plain", "fused", "matmul", "triton"]
+"""plain: the written-out formula. fused: torch's kernel. matmul: batched products, a block of rows
+at a time. triton: an own kernel, CUDA only. auto: matmul on the CPU, elsewhere fused."""
 
 
 def scaled_dot_product_attention(
@@ -57,7 +62,7 @@ class MultiHeadSelfAttention(nn.Module):
             as many as query heads.
         rope: rotates queries and keys; None: no positions.
         qk_norm: RMSNorm on queries and keys, before the rotation.
-        attention: "plain", the written-out formula, or "fused", torch's kernel.
+        attention: how to compute it, never what; see `AttentionPath`.
         device: where the weights live.
         dtype: of the weights.
 
@@ -76,7 +81,7 @@ class MultiHeadSelfAttention(nn.Module):
         num_kv_heads: int | None = None,
         rope: RotaryPositionalEmbedding | None = None,
         qk_norm: bool = False,
-        attention: Literal["plain", "fused"] = "fused",
+        attention: AttentionPath = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -89,8 +94,9 @@ class MultiHeadSelfAttention(nn.Module):
                 f"{num_heads} heads over {self.num_kv_heads} key heads do not divide "
                 f"d_model={d_model}; num_heads must divide d_model, num_kv_heads num_heads"
             )
-        if attention not in ("plain", "fused"):
-            raise ValueError(f"attention is {attention!r}, but must be 'plain' or 'fused'")
+        if attention not in get_args(AttentionPath):
+            choices = ", ".join(map(repr, get_args(AttentionPath)))
+            raise ValueError(f"attention is {attention!r}, but must be one of {choices}")
         d_head = d_model // num_heads
         d_kv = self.num_kv_heads * d_head
         self.attention = attention
@@ -156,11 +162,18 @@ class MultiHeadSelfAttention(nn.Module):
         return self.q_norm(q), self.k_norm(k)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, *, past: int) -> Tensor:
-        """Mask the future, then attend; the fused kernel knows the square causal case itself."""
-        if self.attention == "fused" and past == 0:
+        """Attend causally; only the square case, without a past, has fast paths of its own."""
+        path = self.attention
+        if path == "auto":
+            path = "matmul" if q.device.type == "cpu" else "fused"
+        if past == 0 and path == "matmul":
+            return causal_attention_by_products(q, k, v)
+        if past == 0 and path == "triton":
+            raise ValueError("attention 'triton' needs a CUDA device; use 'auto'")
+        if past == 0 and path == "fused":
             return fused_attention(q, k, v, is_causal=True)
         size = k.shape[-2]
         mask = torch.ones(size, size, dtype=torch.bool, device=q.device).tril()[past:]
-        if self.attention == "fused":
-            return fused_attention(q, k, v, attn_mask=mask)
-        return scaled_dot_product_attention(q, k, v, mask)
+        if path == "plain":
+            return scaled_dot_product_attention(q, k, v, mask)
+        return fused_attention(q, k, v, attn_mask=mask)

@@ -47,8 +47,8 @@ class ModelConfig:
     """RMSNorm on queries and keys, a head at a time."""
     tie_embeddings: bool = False
     """One matrix for the token embedding and the output head."""
-    attention: Literal["plain", "fused"] = "fused"
-    """The written-out formula, or torch's fused kernel; the same result."""
+    attention: Literal["auto", "plain", "fused", "matmul", "triton"] = "auto"
+    """How attention is computed, never what: see `nn_layers.attention`; auto: the fastest here."""
 
     def __post_init__(self) -> None:
         """Check sizes, divisibility and switches."""

@@ -3,6 +3,7 @@
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 from nn_layers.initialization import truncated_normal_
 
@@ -41,11 +42,13 @@ class Embedding(nn.Module):
         """Return (..., d).
 
         Raises:
-            IndexError: an id out of range; on CUDA torch reports one above later, none below 0.
+            IndexError: an id out of range; CUDA reports it later.
         """
-        # Indexing counts negative ids from the end; asking a GPU first would wait for it.
-        if token_ids.device.type == "cpu" and (token_ids < 0).any():
+        # Unlike indexing, this counts no negative id from the end, and needs no look at the ids.
+        try:
+            return embedding(token_ids, self.weight)
+        except IndexError as error:
             raise IndexError(
-                f"token id {token_ids.min()} is negative; ids are 0 .. {len(self.weight) - 1}"
-            )
-        return self.weight[token_ids]
+                f"token ids go from {token_ids.min()} to {token_ids.max()}, but must be in "
+                f"0 .. {len(self.weight) - 1}; use the tokenizer that the model was built for"
+            ) from error

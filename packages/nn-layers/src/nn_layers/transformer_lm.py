@@ -5,9 +5,10 @@ once, as token_embeddings.weight.
 """
 
 import torch
-from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import linear
+from torch.utils.checkpoint import checkpoint
 
 from nn_layers.block import TransformerBlock, build_rope
 from nn_layers.config import ModelConfig
@@ -40,6 +41,8 @@ class TransformerLM(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        self.activation_checkpointing = False
+        """Whether to keep only each block's input for backward, and compute the rest again."""
         where = {"device": device, "dtype": dtype}
         self.token_embeddings = Embedding(config.vocab_size, config.d_model, **where)
         rope = build_rope(config, device=device) if config.position == "rope" else None
@@ -79,6 +82,17 @@ class TransformerLM(nn.Module):
             ValueError: more positions than the context holds.
             IndexError: an id outside the vocabulary (CPU).
         """
+        return linear(self.hidden_states(token_ids, cache=cache), self.head_weight)
+
+    @property
+    def head_weight(self) -> Float[Tensor, "v d"]:
+        """The matrix that turns hidden states into logits."""
+        return self.token_embeddings.weight if self.lm_head is None else self.lm_head.weight
+
+    def hidden_states(
+        self, token_ids: Int[Tensor, "... t"], *, cache: KVCache | None = None
+    ) -> Float[Tensor, "... t d"]:
+        """Return what the head reads; see `forward`, which is this and the head."""
         past = 0 if cache is None else cache.length
         length = token_ids.shape[-1]
         if past + length > self.config.context_length:
@@ -88,11 +102,10 @@ class TransformerLM(nn.Module):
             )
         x = self.token_embeddings(token_ids)
         for index, block in enumerate(self.layers):
-            x = block(x, cache=cache, layer=index)
+            if self.activation_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, cache=cache, layer=index, use_reentrant=False)
+            else:
+                x = block(x, cache=cache, layer=index)
         if cache is not None:
             cache.advance(length)
-        if self.ln_final is not None:
-            x = self.ln_final(x)
-        if self.lm_head is None:
-            return einsum(x, self.token_embeddings.weight, "... d, v d -> ... v")
-        return self.lm_head(x)
+        return x if self.ln_final is None else self.ln_final(x)

@@ -1,0 +1,91 @@
+"""Decide how a run computes: which paths, in what type, compiled or not, and say so.
+
+Stage: configuration, device -> *plan* -> model, step. Every path gives the same result up to
+rounding; `auto` takes the fastest that is exact. What was asked for and cannot run is an error;
+what `auto` would have liked and cannot have is said in a note.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from trainer.config import RunConfig
+from trainer.devices import resolve_dtype
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComputePlan:
+    """How a run computes."""
+
+    dtype: torch.dtype
+    """Of activations and products; weights and optimizer state stay float32."""
+    attention: Literal["plain", "fused", "matmul", "triton"]
+    loss: Literal["plain", "chunked", "fused"]
+    compile: bool
+    """Whether torch.compile is used."""
+    notes: tuple[str, ...] = ()
+    """What was wished for and is not there, and what that costs."""
+
+    def describe(self) -> str:
+        """Return the plan in a line, for people.
+
+        >>> plan = ComputePlan(dtype=torch.float32, attention="plain", loss="plain", compile=False)
+        >>> plan.describe()
+        'float32, attention plain, loss plain, not compiled'
+        """
+        dtype = str(self.dtype).removeprefix("torch.")
+        how = "compiled" if self.compile else "not compiled"
+        return f"{dtype}, attention {self.attention}, loss {self.loss}, {how}"
+
+
+def plan_compute(config: RunConfig, *, device: torch.device) -> ComputePlan:
+    """Return how to compute on `device`.
+
+    Raises:
+        ValueError: the configuration names a path that cannot run here; says what can.
+    """
+    wants_compile, notes = _plan_compile(config, device)
+    return ComputePlan(
+        dtype=resolve_dtype(config.dtype, device),
+        attention=_plan_attention(config, device),
+        loss="chunked" if config.training.loss == "auto" else config.training.loss,
+        compile=wants_compile,
+        notes=notes,
+    )
+
+
+def find_cxx_compiler() -> str | None:
+    """Return the C++ compiler that torch.compile would use on the CPU, None where there is none."""
+    names = (os.environ.get("CXX"), "g++", "clang++")
+    return next((name for name in names if name and shutil.which(name)), None)
+
+
+def _plan_attention(
+    config: RunConfig, device: torch.device
+) -> Literal["plain", "fused", "matmul", "triton"]:
+    asked = config.model.attention
+    if asked == "triton" and device.type != "cuda":
+        raise ValueError(
+            f"model.attention is triton, but that kernel needs a CUDA device and this is {device}; "
+            "use auto"
+        )
+    if asked == "auto":
+        return "matmul" if device.type == "cpu" else "fused"
+    return asked
+
+
+def _plan_compile(config: RunConfig, device: torch.device) -> tuple[bool, tuple[str, ...]]:
+    asked = config.training.compile
+    if asked == "off":
+        return False, ()
+    if device.type == "cpu" and find_cxx_compiler() is None:
+        missing = (
+            "torch.compile needs a C++ compiler on the CPU, and there is none (CXX, g++, clang++)"
+        )
+        if asked == "on":
+            raise ValueError(f"training.compile is on, but {missing}; install one, or use auto")
+        return False, (f"{missing}: the steps are not compiled and slower",)
+    return asked == "on", ()

@@ -1,0 +1,129 @@
+"""Score logits in one pass that leaves the gradient behind, or without ever holding all of them.
+
+Stage: hidden states or logits, targets -> *loss*. The plain twin is `loss.cross_entropy`. Both
+functions compute the gradient while they compute the loss, because the logits are at hand then:
+d loss / d logits = (softmax(logits) - onehot(target)) / n.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from nn_layers.loss import check_targets
+from nn_layers.precision import at_least_float32
+
+ROWS_A_CHUNK = 2048
+
+
+def fused_cross_entropy(
+    logits: Float[Tensor, "... v"], targets: Int[Tensor, "..."]
+) -> Float[Tensor, ""]:
+    """Return `cross_entropy(logits, targets)`; the logits are overwritten by their gradient.
+
+    Args:
+        logits: (..., v); unnormalised; not to be used afterwards, so nothing may have kept them.
+        targets: (...) ids in [0, v).
+
+    Returns:
+        () at least float32.
+
+    Raises:
+        ValueError: as `cross_entropy`.
+
+    >>> round(float(fused_cross_entropy(torch.zeros(3, 10), torch.arange(3))), 4)
+    2.3026
+    """
+    check_targets(logits.shape, targets)
+    return _InPlaceLoss.apply(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
+
+
+def linear_cross_entropy(
+    hidden: Float[Tensor, "... d"],
+    weight: Float[Tensor, "v d"],
+    targets: Int[Tensor, "..."],
+    *,
+    rows: int = ROWS_A_CHUNK,
+) -> Float[Tensor, ""]:
+    """Return `cross_entropy(hidden @ weight.T, targets)` with `rows` rows of logits at a time.
+
+    Under autocast the products run in its type; the weight's gradient is summed over the chunks
+    in the weight's own type.
+
+    Args:
+        hidden: (..., d) what the head reads.
+        weight: (v, d) of the head.
+        targets: (...) ids in [0, v).
+        rows: positions whose logits exist at one time.
+
+    Returns:
+        () at least float32.
+
+    Raises:
+        ValueError: as `cross_entropy`.
+    """
+    check_targets((*hidden.shape[:-1], len(weight)), targets)
+    return _ChunkedLoss.apply(
+        hidden.reshape(-1, hidden.shape[-1]), weight, targets.reshape(-1), rows
+    )
+
+
+class _InPlaceLoss(Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, logits: Tensor, targets: Tensor) -> Tensor:
+        values = logits.detach()
+        loss = _replace_by_gradient_(values, targets, count=len(targets))
+        ctx.save_for_backward(values)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad.to(gradient.dtype), None
+
+
+class _ChunkedLoss(Function):
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, hidden: Tensor, weight: Tensor, targets: Tensor, rows: int
+    ) -> Tensor:
+        kind = hidden.device.type
+        narrow = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+        inputs, matrix = hidden.to(narrow), weight.to(narrow)
+        wants_gradient = any(ctx.needs_input_grad)
+        d_hidden = torch.empty_like(inputs)
+        d_weight = torch.zeros_like(weight)
+        loss = at_least_float32(inputs.new_zeros(()))
+        for first in range(0, len(targets), rows):
+            part = inputs[first : first + rows]
+            logits = part @ matrix.T
+            loss = loss + _replace_by_gradient_(
+                logits, targets[first : first + rows], count=len(targets)
+            )
+            if wants_gradient:
+                torch.mm(logits, matrix, out=d_hidden[first : first + rows])
+                d_weight += logits.T @ part
+        ctx.save_for_backward(d_hidden.to(hidden.dtype), d_weight)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        d_hidden, d_weight = ctx.saved_tensors
+        return d_hidden * grad.to(d_hidden.dtype), d_weight * grad.to(d_weight.dtype), None, None
+
+
+def _replace_by_gradient_(
+    logits: Float[Tensor, "n v"], targets: Int[Tensor, "n"], *, count: int
+) -> Float[Tensor, ""]:
+    """Put the gradient in the place of the logits; return their share of a mean over `count`."""
+    wide = at_least_float32(logits)
+    log_total = wide.logsumexp(dim=-1, keepdim=True)
+    index = targets.unsqueeze(-1)
+    loss = (log_total - wide.gather(-1, index)).sum() / count
+    gradient = (wide - log_total).exp_()
+    gradient.scatter_add_(-1, index, gradient.new_full(index.shape, -1.0))
+    logits.copy_(gradient.div_(count))
+    return loss

@@ -1,0 +1,69 @@
+"""The fast ways to compute hold to the plain ones, in values and in gradients."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from nn_layers import (
+    ModelConfig,
+    TransformerLM,
+    cross_entropy,
+    fused_cross_entropy,
+    linear_cross_entropy,
+    scaled_dot_product_attention,
+)
+from nn_layers.causal_products import ROWS_A_BLOCK, causal_attention_by_products
+
+
+def _leaves(*shapes: tuple[int, ...], seed: int = 0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+        for shape in shapes
+    ]
+
+
+def _value_and_gradients(value: Tensor, leaves: list[Tensor]) -> list[Tensor]:
+    return [value.detach(), *torch.autograd.grad(value, leaves)]
+
+
+@pytest.mark.parametrize("length", [1, 5, ROWS_A_BLOCK, 2 * ROWS_A_BLOCK + 3])
+def test_attention_by_products_is_the_formula(length: int) -> None:
+    leaves = _leaves(*[(2, 3, length, 4)] * 3)
+    weights = _leaves((2, 3, length, 4), seed=1)[0].detach()
+    mask = torch.ones(length, length, dtype=torch.bool).tril()
+    fast = (causal_attention_by_products(*leaves) * weights).sum()
+    plain = (scaled_dot_product_attention(*leaves, mask) * weights).sum()
+    torch.testing.assert_close(
+        _value_and_gradients(fast, leaves), _value_and_gradients(plain, leaves)
+    )
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25, 300.0])
+def test_the_loss_in_one_pass_is_the_formula(scale: float) -> None:
+    (x,) = _leaves((2, 3, 11))
+    targets = torch.tensor([[0, 10, 4], [4, 4, 1]])
+    fast = fused_cross_entropy(x * scale, targets) * scale
+    plain = cross_entropy(x * scale, targets) * scale
+    torch.testing.assert_close(_value_and_gradients(fast, [x]), _value_and_gradients(plain, [x]))
+
+
+@pytest.mark.parametrize("rows", [1, 4, 7, 100])
+def test_the_loss_in_chunks_is_the_formula(rows: int) -> None:
+    hidden, weight = _leaves((2, 7, 5), (11, 5))
+    targets = torch.randint(11, (2, 7), generator=torch.Generator().manual_seed(0))
+    fast = linear_cross_entropy(hidden, weight, targets, rows=rows) * 3
+    plain = cross_entropy(hidden @ weight.T, targets) * 3
+    torch.testing.assert_close(
+        _value_and_gradients(fast, [hidden, weight]), _value_and_gradients(plain, [hidden, weight])
+    )
+
+
+def test_checkpointed_blocks_leave_the_gradients_as_they_are() -> None:
+    model = TransformerLM(ModelConfig(31, 12, 16, 2, 4, 24), dtype=torch.float64)
+    ids = torch.randint(31, (2, 13), generator=torch.Generator().manual_seed(0))
+    results = []
+    for model.activation_checkpointing in (False, True):
+        loss = cross_entropy(model(ids[:, :-1]), ids[:, 1:])
+        results.append(_value_and_gradients(loss, list(model.parameters())))
+    torch.testing.assert_close(*results)

@@ -1,0 +1,49 @@
+"""How a run computes: what auto picks, what cannot run, what is said."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from trainer.command_line import parse_train
+from trainer.compute_plan import ComputePlan, plan_compute
+
+CPU = torch.device("cpu")
+
+
+def _plan(*arguments: str) -> ComputePlan:
+    return plan_compute(parse_train(list(arguments)).config, device=CPU)
+
+
+def test_auto_is_exact_on_the_cpu() -> None:
+    plan = _plan()
+    assert (plan.dtype, plan.attention, plan.loss) == (torch.float32, "matmul", "chunked")
+
+
+def test_what_is_named_is_taken() -> None:
+    plan = _plan(
+        *("--model.attention", "fused", "--training.loss", "plain"),
+        *("--training.compile", "off", "--dtype", "bfloat16"),
+    )
+    expected = ComputePlan(dtype=torch.bfloat16, attention="fused", loss="plain", compile=False)
+    assert dataclasses.replace(plan, notes=()) == expected
+
+
+def test_a_kernel_for_another_device_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs a CUDA device"):
+        _plan("--model.attention", "triton")
+
+
+def test_compiling_without_a_compiler_is_refused_or_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.compute_plan.find_cxx_compiler", lambda: None)
+    with pytest.raises(ValueError, match=r"needs a C\+\+ compiler .* install one"):
+        _plan("--training.compile", "on")
+    plan = _plan()
+    assert not plan.compile
+    assert "not compiled" in " ".join(plan.notes)
+    assert _plan("--training.compile", "off").notes == ()
+
+
+def test_activation_checkpointing_is_an_option() -> None:
+    config = parse_train(["--training.activation-checkpointing", "true"]).config
+    assert config.training.activation_checkpointing
