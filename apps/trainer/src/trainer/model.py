@@ -32,6 +32,7 @@ def build_model(
 
 def model_shape(config: RunConfig, *, vocab_size: int) -> ModelShape:
     """Return the model's shape as `accounting` wants it."""
-    names = {spec.name for spec in dataclasses.fields(ModelShape)} - {"vocab_size"}
+    names = {spec.name for spec in dataclasses.fields(ModelShape)}
     section = dataclasses.asdict(config.model)
-    return ModelShape(vocab_size=vocab_size, **{name: section[name] for name in names})
+    shared = {name: value for name, value in section.items() if name in names}
+    return ModelShape(vocab_size=vocab_size, **shared)

@@ -1,18 +1,25 @@
-"""Parameters and FLOPs of a Transformer language model, before it runs."""
+"""What a Transformer language model costs, before it runs: parameters, FLOPs, memory, time."""
 
-from accounting.flops import Flops, forward_flops, training_flops
+from accounting.flops import Flops, backward_flops, forward_flops, training_flops
 from accounting.hardware import model_flops_utilization, peak_flops_per_second
+from accounting.memory import Memory, largest_batch, memory
 from accounting.parameters import Parameters, count_parameters
 from accounting.presets import PRESETS
 from accounting.shape import ModelShape
+from accounting.step import StepSettings
 
 __all__ = [
     "PRESETS",
     "Flops",
+    "Memory",
     "ModelShape",
     "Parameters",
+    "StepSettings",
+    "backward_flops",
     "count_parameters",
     "forward_flops",
+    "largest_batch",
+    "memory",
     "model_flops_utilization",
     "peak_flops_per_second",
     "training_flops",

@@ -1,21 +1,29 @@
 """Count the floating-point operations of the matrix products, convention by convention.
 
-A product of (m, k) by (k, n) is 2 m k n FLOPs. Two conventions, never mixed in one number:
+A product of (m, k) by (k, n) is 2 m k n FLOPs. Three conventions, never mixed in one number:
 
-- counter: what a counter of executed products sees; every score is counted, masked or not.
-- model: causal attention counts the half that is not masked; MFU uses it.
+- counter: what `torch.utils.flop_counter.FlopCounterMode` sees; every score counts, masked or not.
+- model: the work that the model itself asks for: causal attention counts the half that is not
+  masked, and nothing counts twice. Model FLOPs utilization (MFU) uses it.
+- hardware: the counter's, and what is computed once more in order to save memory.
 
 Norms, activations, softmax and the embedding look-up are no matrix products and count 0.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Literal
 
 from accounting.shape import ModelShape
+
+Convention = Literal["counter", "model", "hardware"]
+"""What a FLOP count counts; see the module."""
+AttentionKernel = Literal["math", "fused"]
+"""Whether the scores are kept for the backward pass, or computed once more in it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Flops:
-    """Forward FLOPs of one sequence, by component, over all layers; counter convention."""
+    """FLOPs of one sequence, by component, over all layers."""
 
     qkv: int
     """Query, key and value projections."""
@@ -35,13 +43,20 @@ class Flops:
         """All matrix products."""
         return self.attention + self.feed_forward + self.head
 
+    def __add__(self, other: "Flops") -> "Flops":
+        names = [spec.name for spec in fields(self)]
+        return Flops(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
-def forward_flops(shape: ModelShape, num_tokens: int | None = None) -> Flops:
-    """Count the forward pass of one sequence; counter convention.
+
+def forward_flops(
+    shape: ModelShape, num_tokens: int | None = None, *, convention: Convention = "counter"
+) -> Flops:
+    """Count the forward pass of one sequence.
 
     Args:
         shape: the model.
         num_tokens: length of the sequence; None: the whole context.
+        convention: "hardware" equals "counter" here: nothing is computed twice yet.
 
     Raises:
         ValueError: a length below 1 or beyond the context.
@@ -50,30 +65,87 @@ def forward_flops(shape: ModelShape, num_tokens: int | None = None) -> Flops:
     >>> forward_flops(PRESETS["gpt2-xl"]).total
     4513336524800
     """
-    tokens = shape.context_length if num_tokens is None else num_tokens
-    if not 1 <= tokens <= shape.context_length:
-        raise ValueError(
-            f"num_tokens is {tokens}, but must be in [1, {shape.context_length}], the context"
-        )
+    tokens = _checked_tokens(shape, num_tokens)
     per_layer = 2 * tokens * shape.num_layers
+    scores = shape.scores(tokens, causal=convention == "model")
     return Flops(
-        qkv=per_layer * shape.d_model * (shape.d_model + 2 * shape.d_kv),
-        scores_and_values=per_layer * 2 * tokens * shape.d_model,
-        output_projection=per_layer * shape.d_model**2,
+        qkv=per_layer * shape.d_model * (shape.d_q + 2 * shape.d_kv),
+        scores_and_values=int(4 * scores * shape.d_q * shape.num_layers),
+        output_projection=per_layer * shape.d_model * shape.d_q,
         feed_forward=per_layer * shape.feed_forward_matrices * shape.d_model * shape.d_ff,
         head=2 * tokens * shape.d_model * shape.vocab_size,
     )
 
 
-def training_flops(shape: ModelShape, num_tokens: int) -> int:
-    """Count forward and backward of `num_tokens` tokens in full windows; model convention.
+def backward_flops(
+    shape: ModelShape,
+    num_tokens: int | None = None,
+    *,
+    convention: Convention = "counter",
+    attention: AttentionKernel = "math",
+) -> Flops:
+    """Count the backward pass of one sequence: two products for each one of the forward pass.
 
-    6 N_matmul + 6 L d T a token: N_matmul are the parameters of the matrix products (the head
-    counts, tied or not, the embedding look-up does not), and causal attention counts half.
+    One gives the gradient of the input, one that of the weight (or, in attention, of both inputs).
+    A fused attention kernel has not kept the scores and multiplies queries by keys once more: five
+    products for two. The model convention never counts that.
+
+    Args:
+        shape: the model.
+        num_tokens: length of the sequence; None: the whole context.
+        convention: see the module.
+        attention: "math" counts scores and values 2.0 times the forward pass, as torch does on the
+            meta device, "fused" 2.5 times, as it does for its fused kernels on CPU and CUDA.
+
+    >>> from accounting import PRESETS
+    >>> xl = PRESETS["gpt2-xl"]
+    >>> backward_flops(xl).total == 2 * forward_flops(xl).total
+    True
+    """
+    once = forward_flops(shape, num_tokens, convention=convention)
+    twice = once + once
+    if attention == "fused" and convention != "model":
+        recomputed = once.scores_and_values // 2
+        return twice + Flops(
+            qkv=0, scores_and_values=recomputed, output_projection=0, feed_forward=0, head=0
+        )
+    return twice
+
+
+def recomputed_flops(
+    shape: ModelShape, num_tokens: int | None = None, *, checkpointing: bool
+) -> Flops:
+    """Count what is computed once more in the backward pass of one sequence; hardware convention.
+
+    What a fused attention kernel computes again is in `backward_flops` already. The chunked loss
+    computes nothing twice: it takes its gradients while it has the logits.
+
+    Args:
+        shape: the model.
+        num_tokens: length of the sequence; None: the whole context.
+        checkpointing: every block keeps its input alone and runs its forward pass again.
+    """
+    once = forward_flops(shape, num_tokens)
+    return Flops(
+        qkv=checkpointing * once.qkv,
+        scores_and_values=checkpointing * once.scores_and_values,
+        output_projection=checkpointing * once.output_projection,
+        feed_forward=checkpointing * once.feed_forward,
+        head=0,
+    )
+
+
+def training_flops(shape: ModelShape, num_tokens: int, *, convention: Convention = "model") -> int:
+    """Count forward and backward of `num_tokens` tokens in full windows.
+
+    By the model convention 6 N_matmul + 6 L d T a token: N_matmul are the parameters of the matrix
+    products (the head counts, tied or not, the embedding look-up does not), and causal attention
+    counts half. By the counter convention the second term doubles.
 
     Args:
         shape: the model; windows are its whole context.
         num_tokens: tokens trained on.
+        convention: "hardware" equals "counter": no recomputation.
 
     Source: Chowdhery et al. 2022 (PaLM), arXiv:2204.02311, appendix B. Departure: its attention
     term 12 L H Q T is halved, because half of the scores are masked.
@@ -83,10 +155,15 @@ def training_flops(shape: ModelShape, num_tokens: int) -> int:
     >>> training_flops(reference, 1)
     108576768
     """
-    attention = 2 * shape.d_model**2 + 2 * shape.d_model * shape.d_kv
-    feed_forward = shape.feed_forward_matrices * shape.d_model * shape.d_ff
-    matmul_parameters = (
-        shape.num_layers * (attention + feed_forward) + shape.d_model * shape.vocab_size
-    )
-    causal = 6 * shape.num_layers * shape.d_model * shape.context_length
-    return num_tokens * (6 * matmul_parameters + causal)
+    # A window's FLOPs are a multiple of its tokens, so the division leaves no remainder.
+    window = 3 * forward_flops(shape, convention=convention).total
+    return window * num_tokens // shape.context_length
+
+
+def _checked_tokens(shape: ModelShape, num_tokens: int | None) -> int:
+    tokens = shape.context_length if num_tokens is None else num_tokens
+    if not 1 <= tokens <= shape.context_length:
+        raise ValueError(
+            f"num_tokens is {tokens}, but must be in [1, {shape.context_length}], the context"
+        )
+    return tokens

@@ -1,5 +1,6 @@
-"""Count parameters, exactly, component by component."""
+"""Count parameters, exactly, component by component, or matrix by matrix."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from accounting.shape import ModelShape
@@ -10,11 +11,12 @@ class Parameters:
     """Trainable numbers by component, over all layers."""
 
     embedding: int
+    """Of tokens, and of positions where they are learned."""
     attention: int
     """Query, key, value and output projections."""
     feed_forward: int
     norms: int
-    """Gains, those of queries and keys included."""
+    """Gains and biases, those of queries and keys included."""
     head: int
     """0 where it is tied to the embedding."""
 
@@ -23,27 +25,93 @@ class Parameters:
         """All trainable numbers; a tied matrix counts once."""
         return self.embedding + self.attention + self.feed_forward + self.norms + self.head
 
+    @property
+    def non_embedding(self) -> int:
+        """Without embedding and head, as scaling laws count."""
+        return self.attention + self.feed_forward + self.norms
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """One parameter tensor, under CS336's state-dict name less `.weight`."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """Numbers in it."""
+        rows, columns = self.shape[0], self.shape[1] if len(self.shape) > 1 else 1
+        return rows * columns
+
 
 def count_parameters(shape: ModelShape) -> Parameters:
-    """Count the parameters of `nn_layers.TransformerLM`.
+    """Count the parameters of `nn_layers.TransformerLM`, or of a published model.
 
     >>> from accounting import PRESETS
     >>> count_parameters(PRESETS["gpt2-xl"]).total
     2127057600
     """
+    positions = shape.context_length * shape.d_model if shape.position == "learned" else 0
     matrix = shape.vocab_size * shape.d_model
-    attention = 2 * shape.d_model**2 + 2 * shape.d_model * shape.d_kv
-    norms = 0 if shape.norm == "none" else 2 * shape.d_model
-    norms += 2 * shape.d_head if shape.qk_norm else 0
-    final_norm = shape.d_model if shape.norm == "pre" else 0
+    attention = 2 * shape.d_model * (shape.d_q + shape.d_kv) + _attention_biases(shape)
     feed_forward = shape.feed_forward_matrices * shape.d_model * shape.d_ff
+    if shape.feed_forward_bias:
+        feed_forward += (shape.feed_forward_matrices - 1) * shape.d_ff + shape.d_model
+    one_norm = shape.d_model * (2 if shape.norm_bias else 1)
+    norms = 0 if shape.norm == "none" else 2 * one_norm
+    norms += 2 * shape.d_head if shape.qk_norm else 0
     return Parameters(
-        embedding=matrix,
+        embedding=matrix + positions,
         attention=shape.num_layers * attention,
         feed_forward=shape.num_layers * feed_forward,
-        norms=shape.num_layers * norms + final_norm,
+        norms=shape.num_layers * norms + (one_norm if shape.norm == "pre" else 0),
         head=0 if shape.tie_embeddings else matrix,
     )
+
+
+def list_weights(shape: ModelShape) -> Iterator[Weight]:
+    """Name every parameter tensor of `nn_layers.TransformerLM` with its shape, as it saves them.
+
+    Biases and learned positions, which it does not have, are left out.
+
+    >>> from accounting import PRESETS
+    >>> [weight.name for weight in list_weights(PRESETS["gpt2-small"])][:3]
+    ['token_embeddings', 'layers.0.ln1', 'layers.0.attn.q_proj']
+    """
+    d = shape.d_model
+    yield Weight("token_embeddings", (shape.vocab_size, d))
+    for layer in range(shape.num_layers):
+        for name, dims in _block_weights(shape).items():
+            yield Weight(f"layers.{layer}.{name}", dims)
+    if shape.norm == "pre":
+        yield Weight("ln_final", (d,))
+    if not shape.tie_embeddings:
+        yield Weight("lm_head", (shape.vocab_size, d))
+
+
+def _block_weights(shape: ModelShape) -> dict[str, tuple[int, ...]]:
+    d, f, has_norms = shape.d_model, shape.d_ff, shape.norm != "none"
+    weights: dict[str, tuple[int, ...] | None] = {
+        "ln1": (d,) if has_norms else None,
+        "attn.q_proj": (shape.d_q, d),
+        "attn.k_proj": (shape.d_kv, d),
+        "attn.v_proj": (shape.d_kv, d),
+        "attn.output_proj": (d, shape.d_q),
+        "attn.q_norm": (shape.d_head,) if shape.qk_norm else None,
+        "attn.k_norm": (shape.d_head,) if shape.qk_norm else None,
+        "ln2": (d,) if has_norms else None,
+        "ffn.w1": (f, d),
+        "ffn.w2": (d, f),
+        "ffn.w3": (f, d) if shape.feed_forward == "swiglu" else None,
+    }
+    return {name: dims for name, dims in weights.items() if dims is not None}
+
+
+def _attention_biases(shape: ModelShape) -> int:
+    if shape.attention_bias == "none":
+        return 0
+    return shape.d_q + 2 * shape.d_kv + (shape.d_model if shape.attention_bias == "all" else 0)
 
 
 def openai_gpt2_parameters(
@@ -57,8 +125,18 @@ def openai_gpt2_parameters(
     >>> openai_gpt2_parameters(vocab_size=50257, context_length=1024, d_model=1600, num_layers=48)
     1557611200
     """
-    attention = 4 * d_model**2 + 4 * d_model
-    feed_forward = 8 * d_model**2 + 5 * d_model
-    norms = 4 * d_model
-    embeddings = (vocab_size + context_length) * d_model
-    return embeddings + num_layers * (attention + feed_forward + norms) + 2 * d_model
+    shape = ModelShape(
+        vocab_size=vocab_size,
+        context_length=context_length,
+        d_model=d_model,
+        num_layers=num_layers,
+        num_heads=1,
+        d_ff=4 * d_model,
+        feed_forward="gelu",
+        position="learned",
+        tie_embeddings=True,
+        attention_bias="all",
+        feed_forward_bias=True,
+        norm_bias=True,
+    )
+    return count_parameters(shape).total

@@ -1,12 +1,15 @@
 """Say what a model costs depends on: its sizes and switches, without torch."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Literal, get_args, get_origin
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelShape:
     """The sizes of a decoder-only Transformer language model.
+
+    The defaults are those of `nn_layers.ModelConfig`; what lies below `sliding_window` exists so
+    that published models can be counted, which are built otherwise.
 
     Raises:
         ValueError: a size below 1, heads that do not divide, an unknown switch.
@@ -21,48 +24,76 @@ class ModelShape:
     num_layers: int
     """Transformer blocks."""
     num_heads: int
-    """Query heads; divides d_model."""
+    """Query heads; divides d_model unless head_width is given."""
     d_ff: int
     """Width inside the feed-forward layer."""
     num_kv_heads: int | None = None
     """Key and value heads; None: as many as query heads."""
-    feed_forward: Literal["swiglu", "silu"] = "swiglu"
+    feed_forward: Literal["swiglu", "silu", "gelu"] = "swiglu"
     """Three matrices, or two."""
     norm: Literal["pre", "post", "none"] = "pre"
-    """Where the RMSNorms stand; "post" has no final one, "none" none at all."""
+    """Where the norms stand; "post" has no final one, "none" none at all."""
+    position: Literal["rope", "none", "learned"] = "rope"
+    """Rotations (no parameters), nothing, or a matrix of context_length by d_model."""
+    rope_layout: Literal["adjacent", "half"] = "adjacent"
+    """Which dimensions rotate together; changes memory alone."""
     qk_norm: bool = False
     """RMSNorm on queries and keys, over the head width."""
     tie_embeddings: bool = False
     """One matrix for embedding and head."""
+    sliding_window: int | None = None
+    """Most tokens that a query sees; None: all before it."""
+    head_width: int | None = None
+    """Width of a head where it is not d_model / num_heads."""
+    attention_bias: Literal["none", "qkv", "all"] = "none"
+    """Biases of the projections; "all": of the output as well."""
+    feed_forward_bias: bool = False
+    """Biases of the feed-forward layer."""
+    norm_bias: bool = False
+    """LayerNorm: norms have a bias beside their gain."""
 
     def __post_init__(self) -> None:
         """Refuse impossible shapes."""
-        sizes = ("vocab_size", "context_length", "d_model", "num_layers", "num_heads", "d_ff")
-        for name in sizes:
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name} is {value!r}, but must be a positive integer")
-        if self.d_model % self.num_heads:
+        for spec in fields(self):
+            self._check_field(spec.name, spec.type)
+        if self.head_width is None and self.d_model % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads} must divide d_model={self.d_model}")
-        kv_heads = self.kv_heads
-        if type(kv_heads) is not int or kv_heads < 1 or self.num_heads % kv_heads:
+        if self.num_heads % self.kv_heads:
             raise ValueError(
                 f"num_kv_heads={self.num_kv_heads} must divide num_heads={self.num_heads}"
             )
-        if self.feed_forward not in ("swiglu", "silu"):
-            raise ValueError(f"feed_forward is {self.feed_forward!r}, not 'swiglu' or 'silu'")
-        if self.norm not in ("pre", "post", "none"):
-            raise ValueError(f"norm is {self.norm!r}, not 'pre', 'post' or 'none'")
+        if self.position == "rope" and self.d_head % 2:
+            raise ValueError(
+                f"rotations turn pairs, but a head is {self.d_head} wide; make d_model / num_heads "
+                "even, or position 'none'"
+            )
+
+    def _check_field(self, name: str, kind: object) -> None:
+        value = getattr(self, name)
+        if get_origin(kind) is Literal:
+            if value not in get_args(kind):
+                choices = ", ".join(map(repr, get_args(kind)))
+                raise ValueError(f"{name} is {value!r}, but must be one of {choices}")
+        elif kind is bool:
+            if type(value) is not bool:
+                raise ValueError(f"{name} is {value!r}, but must be True or False")
+        elif not (value is None and kind == int | None) and (type(value) is not int or value < 1):
+            raise ValueError(f"{name} is {value!r}, but must be a positive integer")
 
     @property
     def d_head(self) -> int:
         """Width of one head."""
-        return self.d_model // self.num_heads
+        return self.head_width or self.d_model // self.num_heads
 
     @property
     def kv_heads(self) -> int:
         """Key and value heads."""
         return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
+
+    @property
+    def d_q(self) -> int:
+        """Width of all queries; d_model unless head_width says otherwise."""
+        return self.num_heads * self.d_head
 
     @property
     def d_kv(self) -> int:
@@ -73,3 +104,20 @@ class ModelShape:
     def feed_forward_matrices(self) -> int:
         """Matrices of d_model by d_ff in one feed-forward layer."""
         return 3 if self.feed_forward == "swiglu" else 2
+
+    def scores(self, num_tokens: int, *, causal: bool) -> float:
+        """Return how many pairs of query and key one head scores in a sequence.
+
+        Args:
+            num_tokens: length of the sequence.
+            causal: count the half that is not masked, window included; else every pair.
+
+        >>> shape = ModelShape(vocab_size=9, context_length=8, d_model=4, num_layers=1,
+        ...                    num_heads=1, d_ff=4, sliding_window=2)
+        >>> shape.scores(8, causal=False), shape.scores(8, causal=True)
+        (64, 14.0)
+        """
+        if not causal:
+            return num_tokens**2
+        window = min(self.sliding_window or num_tokens, num_tokens)
+        return window * num_tokens - window**2 / 2

@@ -1,0 +1,101 @@
+"""What does a training step really allocate?
+
+Stage: shape, settings -> a real step -> *bytes*, from the log of torch's own CPU allocator: every
+allocation and every release in order, those inside kernels included. Not here: predictions.
+"""
+
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, fields
+
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from accounting import ModelShape, StepSettings
+from nn_layers import (
+    ModelConfig,
+    TransformerLM,
+    cross_entropy,
+    fused_cross_entropy,
+    linear_cross_entropy,
+)
+from optim import AdamW, clip_gradients_, parameter_groups
+
+_MARK = "the backward pass"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Bytes of a step that were really allocated."""
+
+    persistent: int
+    """Weights, moments and tables, there before the step."""
+    kept: int
+    """By the forward pass for the backward pass, batch and loss included."""
+    peak: int
+    """The most at once."""
+
+
+def measure_step(shape: ModelShape, settings: StepSettings) -> Measured:
+    """Run a step on the CPU and read what its allocator logged.
+
+    The first step, in which the optimizer makes its state, is not the one that is measured.
+    """
+    step = RealStep(shape, settings)
+    step.run()
+    step.optimizer.zero_grad(set_to_none=True)
+    persistent = step.persistent_bytes()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as log:
+        step.run()
+    live = peak = kept = 0
+    for event in sorted(log.profiler.kineto_results.events(), key=lambda event: event.start_ns()):
+        if event.name() == _MARK and not kept:
+            kept = live
+        if event.name() == "[memory]":
+            live += event.nbytes()
+            peak = max(peak, live)
+    return Measured(persistent, kept, persistent + peak)
+
+
+class RealStep:
+    """One optimizer step of `nn_layers` and `optim`, as the trainer takes it."""
+
+    def __init__(self, shape: ModelShape, settings: StepSettings) -> None:
+        names = {spec.name for spec in fields(ModelConfig)}
+        switches = {name: value for name, value in asdict(shape).items() if name in names}
+        torch.manual_seed(0)
+        self.model = TransformerLM(ModelConfig(**switches, attention=settings.attention))
+        self.model.activation_checkpointing = settings.checkpointing
+        self.optimizer = AdamW(parameter_groups(self.model, weight_decay=0.1))
+        self._shape, self._settings = shape, settings
+
+    def run(self) -> None:
+        """Forward and backward of every micro-batch, then clip and update."""
+        self.optimizer.zero_grad(set_to_none=True)
+        for _ in range(self._settings.num_micro_batches):
+            loss = self.forward()
+            with record_function(_MARK):
+                loss.backward()
+        clip_gradients_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+
+    def forward(self) -> Tensor:
+        """Return the loss of a random batch."""
+        settings, context = self._settings, self._shape.context_length
+        size = (settings.batch_size, settings.num_tokens or context)
+        inputs, targets = (torch.randint(self._shape.vocab_size, size) for _ in range(2))
+        narrow = settings.dtype != "float32"
+        with torch.autocast("cpu", dtype=torch.bfloat16) if narrow else nullcontext():
+            if settings.loss == "chunked":
+                hidden = self.model.hidden_states(inputs)
+                return linear_cross_entropy(hidden, self.model.head_weight, targets)
+            loss = cross_entropy if settings.loss == "plain" else fused_cross_entropy
+            return loss(self.model(inputs), targets)
+
+    def persistent_bytes(self) -> int:
+        """Return the bytes of weights, tables and moments."""
+        tensors = {tensor.data_ptr(): tensor for tensor in self.model.state_dict().values()}
+        tensors |= {tensor.data_ptr(): tensor for tensor in self.model.buffers()}
+        for state in self.optimizer.state.values():
+            tensors |= {t.data_ptr(): t for t in state.values() if isinstance(t, Tensor)}
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
