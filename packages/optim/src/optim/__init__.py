@@ -1,17 +1,22 @@
-"""AdamW, SGD, learning-rate schedules and gradient clipping on torch tensors."""
+"""AdamW, Muon, SGD, learning-rate schedules and gradient clipping on torch tensors."""
 
 from optim.adamw import AdamW
 from optim.clipping import clip_gradients_
-from optim.parameter_groups import parameter_groups
+from optim.muon import Muon
+from optim.orthogonalization import orthogonalize
+from optim.parameter_groups import muon_groups, parameter_groups
 from optim.schedules import lr_cosine_schedule, lr_linear_schedule, lr_wsd_schedule
 from optim.sgd import SGD
 
 __all__ = [
     "SGD",
     "AdamW",
+    "Muon",
     "clip_gradients_",
     "lr_cosine_schedule",
     "lr_linear_schedule",
     "lr_wsd_schedule",
+    "muon_groups",
+    "orthogonalize",
     "parameter_groups",
 ]

@@ -67,22 +67,26 @@ class AdamW(torch.optim.Optimizer):
             for parameter in group["params"]:
                 gradient = dense_gradient(parameter)
                 if gradient is not None:
-                    _update(parameter, gradient, self._state_of(parameter), group)
+                    state = self.state[parameter]
+                    if not state:
+                        state.update(new_moments(parameter))
+                    update_moments_(parameter, gradient, state, group)
         return loss
 
-    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
-        state = self.state[parameter]
-        if not state:
-            state["step"] = torch.zeros(())
-            state["exp_avg"] = torch.zeros_like(parameter)
-            state["exp_avg_sq"] = torch.zeros_like(parameter)
-        return state
+
+def new_moments(parameter: Tensor) -> dict[str, Tensor]:
+    """Return the state of a parameter before its first update."""
+    return {
+        "step": torch.zeros(()),
+        "exp_avg": torch.zeros_like(parameter),
+        "exp_avg_sq": torch.zeros_like(parameter),
+    }
 
 
-def _update(
+def update_moments_(
     parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]
 ) -> None:
-    """Update one parameter and its state in place."""
+    """Update one parameter and its state in place; rate, betas, eps and decay are the group's."""
     beta1, beta2 = group["betas"]
     state["step"] += 1
     updates = state["step"].item()

@@ -1,5 +1,6 @@
-"""Sort a model's parameters by whether they decay."""
+"""Sort a model's parameters by whether they decay, and by which rule they move."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -34,3 +35,75 @@ def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str,
         {"params": [one for one in trained if one.dim() < 2], "weight_decay": 0.0},
     )
     return [group for group in groups if group["params"]]
+
+
+def muon_groups(
+    model: nn.Module,
+    *,
+    weight_decay: float,
+    muon_lr: float | None = None,
+    ends: Sequence[str] = ("token_embeddings", "lm_head"),
+    row_blocks: Mapping[str, Sequence[int]] | None = None,
+) -> list[dict[str, Any]]:
+    """Return groups for `Muon`: other matrices and vectors by AdamW, hidden matrices by Muon.
+
+    Rows of the embedding and the head belong to a token each and see few gradients: they have no
+    directions to balance. Matrices decay, vectors do not. A tied matrix is listed once, and empty
+    groups are left out.
+
+    Args:
+        model: any module; frozen parameters are left out.
+        weight_decay: of all matrices.
+        muon_lr: learning rate of the hidden matrices; None: that of the optimizer.
+        ends: modules, or parameters, whose matrices are not hidden; parts of dotted names.
+        row_blocks: by the module's or parameter's name, as in `ends`: rows of the projections that
+            are stacked in its matrix, each to be orthogonalised on its own.
+
+    Raises:
+        ValueError: a negative decay, nothing to train, or a name that no parameter has.
+
+    Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
+
+    >>> model = nn.ModuleDict({"lm_head": nn.Linear(2, 5), "hidden": nn.Linear(2, 2)})
+    >>> groups = muon_groups(model, weight_decay=0.1, ends=["lm_head"])
+    >>> [(group["rule"], len(group["params"]), group["weight_decay"]) for group in groups]
+    [('adamw', 1, 0.1), ('adamw', 2, 0.0), ('muon', 1, 0.1)]
+    """
+    require_at_least_zero(weight_decay=weight_decay, muon_lr=muon_lr or 0.0)
+    trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    if not trained:
+        raise ValueError("the model has no parameters that require gradients; unfreeze some")
+    outer = _named(trained, ends, is_all_needed=False)
+    matrices = {name: one for name, one in trained.items() if one.dim() >= 2}
+    hidden = {name: one for name, one in matrices.items() if name not in outer}
+    blocks = {
+        name: tuple(rows)
+        for part, rows in (row_blocks or {}).items()
+        for name in _named(hidden, [part], is_all_needed=True)
+    }
+    stacked = [blocks.get(name, (len(one),)) for name, one in hidden.items()] if blocks else None
+    others = {
+        "params": [one for name, one in matrices.items() if name in outer],
+        "weight_decay": weight_decay,
+    }
+    vectors = {"params": [one for one in trained.values() if one.dim() < 2], "weight_decay": 0.0}
+    inner = {"params": list(hidden.values()), "weight_decay": weight_decay, "row_blocks": stacked}
+    if muon_lr is not None:
+        inner["lr"] = muon_lr
+    groups = ({**others, "rule": "adamw"}, {**vectors, "rule": "adamw"}, {**inner, "rule": "muon"})
+    return [group for group in groups if group["params"]]
+
+
+def _named(
+    parameters: Mapping[str, nn.Parameter], parts: Sequence[str], *, is_all_needed: bool
+) -> set[str]:
+    """Return the names that have one of `parts` between their dots."""
+    found = {part: {name for name in parameters if part in name.split(".")} for part in parts}
+    missing = [part for part, names in found.items() if not names]
+    if missing and (is_all_needed or len(missing) == len(found)):
+        shown = ", ".join(list(parameters)[:5])
+        raise ValueError(
+            f"no parameter is part of {' or '.join(map(repr, missing))}, which was named to be "
+            f"treated apart; name modules of the model: its parameters are {shown}, ..."
+        )
+    return set().union(*found.values())

@@ -1,12 +1,14 @@
-"""AdamW as the textbook has it, a line of code for a line of the algorithm: read this first.
+"""AdamW and Muon, a line of code for a line of the algorithm: read this first.
 
-Two lines differ from `adamw.py` and torch: the decay comes after the update, and eps is added to
-the root before the bias is corrected.
+AdamW is the textbook's. Two lines differ from `adamw.py` and torch: the decay comes after the
+update, and eps is added to the root before the bias is corrected. Muon is one matrix at a time,
+with a singular value decomposition where `muon.py` has polynomials of whole stacks.
 """
 
 import math
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -38,3 +40,25 @@ def adamw_step(
     alpha_t = alpha * math.sqrt(1 - beta2**moments.t) / (1 - beta1**moments.t)
     theta = theta - alpha_t * moments.m / (moments.v.sqrt() + eps)
     return theta - alpha * decay * theta
+
+
+def polar_factor(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
+    """Return U V^T for U S V^T: all singular values that are not zero become one."""
+    u, s, vt = torch.linalg.svd(matrix, full_matrices=False)
+    return (u * (s > 0)) @ vt
+
+
+def muon_step(
+    theta: Float[Tensor, "m n"],
+    g: Float[Tensor, "m n"],
+    m: Float[Tensor, "m n"],
+    *,
+    alpha: float,
+    mu: float,
+    decay: float,
+) -> tuple[Float[Tensor, "m n"], Float[Tensor, "m n"]]:
+    """Return theta and the momentum m after one step with Nesterov, scaled like AdamW ("rms")."""
+    m = mu * m + g
+    update = polar_factor(g + mu * m)
+    scale = 0.2 * math.sqrt(max(theta.shape))
+    return (1 - alpha * decay) * theta - alpha * scale * update, m

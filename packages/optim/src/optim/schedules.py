@@ -7,12 +7,12 @@ import math
 
 
 def lr_cosine_schedule(
-    step: int, max_lr: float, min_lr: float, warmup_steps: int, cosine_steps: int
+    step: int | float, max_lr: float, min_lr: float, warmup_steps: int, cosine_steps: int
 ) -> float:
     """Return the rate of `step`: warm-up, half a cosine down to `min_lr` at `cosine_steps`, flat.
 
     Args:
-        step: counted from 0.
+        step: counted from 0; parts of steps are possible.
         max_lr: the peak, reached at `warmup_steps`.
         min_lr: from `cosine_steps` on.
         warmup_steps: steps of the rise.
@@ -36,7 +36,7 @@ def lr_cosine_schedule(
 
 
 def lr_linear_schedule(
-    step: int, max_lr: float, min_lr: float, warmup_steps: int, linear_steps: int
+    step: int | float, max_lr: float, min_lr: float, warmup_steps: int, linear_steps: int
 ) -> float:
     """Return the rate of `step`: warm-up, a straight line to `min_lr` at `linear_steps`, flat.
 
@@ -55,7 +55,12 @@ def lr_linear_schedule(
 
 
 def lr_wsd_schedule(
-    step: int, max_lr: float, min_lr: float, warmup_steps: int, stable_steps: int, decay_steps: int
+    step: int | float,
+    max_lr: float,
+    min_lr: float,
+    warmup_steps: int,
+    stable_steps: int,
+    decay_steps: int,
 ) -> float:
     """Return the rate of `step`: warm-up, stable at the peak, a straight decay, flat.
 
@@ -89,7 +94,7 @@ def lr_wsd_schedule(
     return min_lr if step >= end else max_lr + decayed / decay_steps * (min_lr - max_lr)
 
 
-def _check(step: int, warmup_steps: int, last_step: int) -> None:
+def _check(step: int | float, warmup_steps: int, last_step: int) -> None:
     if step < 0:
         raise ValueError(f"step is {step}, but steps count from 0")
     if not 0 <= warmup_steps <= last_step:
