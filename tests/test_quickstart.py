@@ -111,11 +111,16 @@ def test_a_second_run_reuses_the_prepared_data_and_takes_the_next_name(
         assert torch.equal(weight, _weights(second, 8)[name]), name
 
 
-@pytest.mark.parametrize("stop_at", [3, 4])
+RAMPED_MUON = ["--optimizer.name", "muon", "--training.batch-ramp", "128:1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "stop_at", "steps"), [([], 3, (3, 8)), (RAMPED_MUON, 4, (10, 14))]
+)
 def test_a_resumed_run_equals_an_uninterrupted_one_bitwise(
-    run: Run, corpus: Path, stop_at: int
+    run: Run, corpus: Path, options: list[str], stop_at: int, steps: tuple[int, int]
 ) -> None:
-    fixed = [*TINY, "--schedule.total-steps", "8", "--training.micro-batch-size", "2"]
+    fixed = [*TINY, "--schedule.total-steps", "8", "--training.micro-batch-size", "2", *options]
     run("train", "--corpus.train", corpus, *fixed, "--run-dir", "whole")
     code, _, _ = run(
         "train",
@@ -130,9 +135,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bitwise(
     assert code == 0
     code, _, err = run("train", "--resume", "cut", "--training.max-steps", 8)
     assert code == 0, err
-    assert f"resuming at step {stop_at}" in err
-    for name, weight in _weights(Path("whole"), 8).items():
-        assert torch.equal(weight, _weights(Path("cut"), 8)[name]), name
+    assert f"resuming at step {steps[0]}" in err
+    for name, weight in _weights(Path("whole"), steps[1]).items():
+        assert torch.equal(weight, _weights(Path("cut"), steps[1])[name]), name
     train_rows = [
         [row for row in _rows(Path(name)) if row["kind"] == "train"] for name in ("whole", "cut")
     ]

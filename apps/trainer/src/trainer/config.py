@@ -12,6 +12,14 @@ from typing import Literal
 
 from bpe import resolve_pattern
 from nn_layers import ModelConfig
+from trainer.batch_ramp import (
+    Stage,
+    lay_out_ramp,
+    parse_ramp,
+    stage_of_step,
+    steps_until,
+    windows_after,
+)
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -124,10 +132,17 @@ class ModelSection:
 class OptimizerConfig:
     """The parameter update."""
 
-    name: Literal["adamw", "sgd"] = "adamw"
-    """Which optimizer."""
+    name: Literal["adamw", "muon", "sgd"] = "adamw"
+    """Which optimizer; muon: hidden matrices by Muon, embedding, head and gains by AdamW."""
     learning_rate: float
     """Peak learning rate; the schedule scales it."""
+    muon_learning_rate: float | None = None
+    """Muon: peak learning rate of the hidden matrices; None: learning_rate."""
+    muon_momentum: float = 0.95
+    """Muon: decay of the mean of the gradient, with Nesterov's look ahead."""
+    muon_scale: Literal["rms", "spectral"] = "rms"
+    """Muon: rms: entries move as far as AdamW's do, so that its rates fit; spectral: by the shape
+    alone, usually at a muon_learning_rate of 0.02."""
     beta1: float = 0.9
     """AdamW: decay of the mean of the gradient."""
     beta2: float = 0.95
@@ -142,10 +157,11 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         """Refuse values that no update can use."""
         _require_positive("optimizer", self, "learning_rate", "eps")
-        for name in ("beta1", "beta2"):
+        for name in ("beta1", "beta2", "muon_momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(
-                    f"optimizer.{name} is {getattr(self, name)}, but must be in [0, 1)"
+                    f"optimizer.{name.replace('_', '-')} is {getattr(self, name)}, but must be "
+                    "in [0, 1)"
                 )
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(
@@ -153,6 +169,13 @@ class OptimizerConfig:
             )
         if self.max_grad_norm is not None:
             _require_positive("optimizer", self, "max_grad_norm")
+        if self.muon_learning_rate is not None:
+            _require_positive("optimizer", self, "muon_learning_rate")
+        elif self.muon_scale == "spectral":
+            raise ValueError(
+                "optimizer.muon-scale is spectral, where learning-rate does not fit; give "
+                "optimizer.muon-learning-rate, usually 0.02"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,7 +185,7 @@ class ScheduleConfig:
     name: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
     """Shape after the warm-up; wsd: stable, then a linear decay over the last fifth."""
     warmup_steps: int
-    """Steps of linear rise from zero to the peak."""
+    """Steps of linear rise from zero to the peak; of whole batches, like all steps here."""
     final_fraction: float = 0.1
     """Learning rate at the last step, as a share of the peak, in [0, 1]."""
     total_steps: int | None = None
@@ -188,6 +211,9 @@ class TrainingConfig:
     """Windows an optimizer step; tokens a step = batch_size * context_length."""
     micro_batch_size: int | None = None
     """Windows a forward and backward; divides batch_size; None: all at once."""
+    batch_ramp: str | None = None
+    """Smaller batches at first, as TOKENS:WINDOWS,...: until so many training tokens, so many
+    windows a step; the learning rate follows the root of the batch size. None: batch_size."""
     activation_checkpointing: bool = False
     """Keep only each block's input and compute the rest again in backward: less memory, slower."""
     loss: Literal["auto", "plain", "chunked", "fused"] = "auto"
@@ -197,7 +223,7 @@ class TrainingConfig:
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile; needs a C++ compiler on the CPU; auto: where it is likely to pay."""
     max_steps: int
-    """Optimizer steps of the whole run."""
+    """Optimizer steps of the whole run; under a batch ramp as many whole batches, in more steps."""
     max_hours: float | None = None
     """Wall clock of training after which the run stops; the schedule then follows the clock."""
 
@@ -213,6 +239,7 @@ class TrainingConfig:
                     f"training.micro-batch-size {self.micro_batch_size} does not divide "
                     f"training.batch-size {self.batch_size}; choose a divisor"
                 )
+        parse_ramp(self.batch_ramp, batch_size=self.batch_size)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -317,18 +344,39 @@ class RunConfig:
 
     @property
     def schedule_steps(self) -> int:
-        """Step at which the schedule reaches its final value."""
+        """Step at which the schedule reaches its final value; counted in whole batches."""
         return self.schedule.total_steps or self.training.max_steps
 
     @property
     def tokens_per_step(self) -> int:
-        """Training tokens that one optimizer step sees."""
+        """Training tokens that one step with a whole batch sees."""
         return self.training.batch_size * self.model.context_length
 
     @property
     def total_tokens(self) -> int:
-        """Training tokens of the whole run."""
+        """Training tokens of the whole run, with or without a batch ramp."""
         return self.tokens_per_step * self.training.max_steps
+
+    @property
+    def batch_stages(self) -> list[Stage]:
+        """Batch sizes along the run: a stage each, the whole batch last."""
+        training, window = self.training, self.model.context_length
+        return lay_out_ramp(
+            training.batch_ramp, batch_size=training.batch_size, context_length=window
+        )
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps of the whole run, those of a batch ramp included."""
+        return steps_until(self.batch_stages, self.training.max_steps * self.training.batch_size)
+
+    def batch_size_at(self, step: int) -> int:
+        """Return the windows of a step, counted from 1."""
+        return stage_of_step(self.batch_stages, step).batch_size
+
+    def tokens_after(self, step: int) -> int:
+        """Return the training tokens that the first `step` steps see."""
+        return windows_after(self.batch_stages, step) * self.model.context_length
 
 
 def _require_positive(section: str, config: object, *names: str) -> None:

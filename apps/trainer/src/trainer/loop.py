@@ -60,7 +60,7 @@ class LoopState:
         """Whether the steps or the hours are used up."""
         hours = config.training.max_hours
         out_of_time = hours is not None and self.seconds >= 3600 * hours
-        return self.step >= config.training.max_steps or out_of_time
+        return self.step >= config.num_steps or out_of_time
 
 
 @dataclass(slots=True)
@@ -99,7 +99,7 @@ def run_steps(session: Session, stop: StopRequest) -> None:
     state, config = session.state, session.config
     session.model.train()
     clock, saved_step = _Clock(state), state.step
-    total = config.training.max_steps
+    total = config.num_steps
     with session.reporter.stage("train", total=total, unit="steps") as stage:
         while not session.is_finished() and not stop:
             result = _one_step(session)
@@ -140,8 +140,9 @@ def _one_step(session: Session) -> StepResult:
     rate = learning_rate(config, step, training_seconds=state.seconds)
     result = session.stepper.step(step, rate)
     state.step = step
-    state.tokens += config.tokens_per_step
-    session.throughput.add(config.tokens_per_step)
+    tokens = config.batch_size_at(step) * config.model.context_length
+    state.tokens += tokens
+    session.throughput.add(tokens)
     return result
 
 

@@ -183,10 +183,16 @@ def _announce(session: Session, plan: ComputePlan) -> None:
     for note in plan.notes:
         say(note)
     say(
-        f"training: {config.training.max_steps:,} steps of {config.tokens_per_step:,} tokens = "
+        f"training: {config.training.max_steps:,} batches of {config.tokens_per_step:,} tokens = "
         f"{config.total_tokens:,} tokens, "
         f"{config.total_tokens / len(session.data.train.tokens):.2f} times the training text"
     )
+    for stage in config.batch_stages if config.training.batch_ramp else ():
+        tokens = stage.first_window * config.model.context_length
+        say(
+            f"batch ramp: {stage.batch_size} windows a step from step {stage.first_step + 1:,} on, "
+            f"after {tokens:,} tokens"
+        )
     if config.schedule.warmup_steps >= config.schedule_steps:
         say(
             f"the run ends inside its warm-up of {config.schedule.warmup_steps:,} steps: "

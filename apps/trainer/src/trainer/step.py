@@ -8,18 +8,19 @@ say) are other classes with the same method.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from nn_layers import TransformerLM, cross_entropy, fused_cross_entropy, linear_cross_entropy
-from optim import SGD, AdamW, clip_gradients_, parameter_groups
+from optim import SGD, AdamW, Muon, clip_gradients_, muon_groups, parameter_groups
 from trainer.batches import sample_batch
 from trainer.compute_plan import ComputePlan
 from trainer.config import OptimizerConfig, RunConfig
 from trainer.devices import autocast
+from trainer.learning_rate import set_learning_rate
 
 Windows = Callable[[int, range], tuple[Tensor, Tensor]]
 """(step counted from 1, indices of windows) -> inputs and targets, (b, t) int64 on the device."""
@@ -48,12 +49,23 @@ class Stepper(Protocol):
 
 def build_optimizer(model: TransformerLM, config: OptimizerConfig) -> torch.optim.Optimizer:
     """Return the optimizer of `config` over the model's parameters, norm gains undecayed."""
+    adamw = {"betas": (config.beta1, config.beta2), "eps": config.eps}
+    if config.name == "muon":
+        return _build_muon(model, config, **adamw)
     groups = parameter_groups(model, weight_decay=config.weight_decay)
     if config.name == "sgd":
         return SGD(groups, lr=config.learning_rate)
-    return AdamW(
-        groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.eps
-    )
+    return AdamW(groups, lr=config.learning_rate, **adamw)
+
+
+def _build_muon(model: TransformerLM, config: OptimizerConfig, **adamw: Any) -> Muon:
+    """Return Muon over the hidden matrices, AdamW over the rest, each with a peak of its own."""
+    groups = muon_groups(model, weight_decay=config.weight_decay)
+    peak = config.muon_learning_rate or config.learning_rate
+    for group in groups:
+        group["peak_ratio"] = peak / config.learning_rate if group["rule"] == "muon" else 1.0
+    settings = {"momentum": config.muon_momentum, "scale": config.muon_scale}
+    return Muon(groups, lr=config.learning_rate, **settings, **adamw)
 
 
 def build_stepper(
@@ -153,14 +165,13 @@ class EagerStepper:
             share.backward()
             total += share.detach()
         norm = clip_gradients_(self._parameters, self._max_norm)
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+        set_learning_rate(self._optimizer, learning_rate)
         self._optimizer.step()
         return StepResult(total, norm)
 
 
 def _micro_batches(config: RunConfig, step: int) -> Iterator[range]:
     """Cut the batch of `step` into ranges of window indices."""
-    batch_size = config.training.batch_size
-    size = config.training.micro_batch_size or batch_size
-    return (range(first, first + size) for first in range(0, batch_size, size))
+    batch_size = config.batch_size_at(step)
+    size = min(config.training.micro_batch_size or batch_size, batch_size)
+    return (range(first, min(first + size, batch_size)) for first in range(0, batch_size, size))
