@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from nn_layers import ModelConfig, TransformerLM, cross_entropy
 from optim import AdamW
 from trainer import cli
+from trainer.manifest import manifest_bytes
 
 TINY_FIELDS = {
     "tokenizer.vocab-size": 300,
@@ -377,6 +378,9 @@ def test_a_checkpoint_with_an_impossible_state_is_refused(
     run("train", "--corpus.train", corpus, *TINY, "--run-dir", "x")
     path = Path("x/checkpoints/step-8/state.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"state": state}))
+    names = [other.name for other in path.parent.iterdir() if other.name != "manifest.json"]
+    files = {name: [path.with_name(name).read_bytes()] for name in names}
+    path.with_name("manifest.json").write_bytes(manifest_bytes(files))
     code, _, err = run("train", "--resume", "x", "--training.max-steps", 9)
     assert code == 2
     assert "remove x/checkpoints/step-8 to go on from the checkpoint before" in err

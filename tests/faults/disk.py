@@ -272,21 +272,28 @@ def killed_at(
     Raises:
         RuntimeError: the action failed; the child has printed why.
     """
+
+    def act() -> None:
+        with Disk(root, at=number, fault=fault):
+            action()
+
+    status = in_fork(act)
+    if status > 0:
+        raise RuntimeError(f"the action failed in the child, status {status}; see its output")
+    return status == -signal.SIGKILL
+
+
+def in_fork(action: Callable[[], object]) -> int:
+    """Run `action` in a forked child; return its status, minus the signal if one ended it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # forking beside torch's idle threads
         child = os.fork()
     if child == 0:
         try:
-            with Disk(root, at=number, fault=fault):
-                action()
+            action()
             os._exit(0)
         except BaseException:
             traceback.print_exc()
             sys.stderr.flush()
             os._exit(1)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return True
-    if status:
-        raise RuntimeError(f"the action failed in the child, status {status}; see its output")
-    return False
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

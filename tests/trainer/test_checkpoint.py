@@ -16,8 +16,10 @@ from trainer.checkpoint import (
     load_model,
     newest_checkpoint,
     prune_checkpoints,
+    take_snapshot,
     write_checkpoint,
 )
+from trainer.manifest import manifest_bytes
 
 Pair = tuple[nn.Module, torch.optim.Optimizer]
 
@@ -37,9 +39,10 @@ def _step(pair: Pair) -> None:
 
 def _write(run_dir: Path, step: int, pair: Pair | None = None, **state: object) -> Path:
     model, optimizer = pair or _build()
-    return write_checkpoint(
-        run_dir, step=step, model=model, optimizer=optimizer, state=state, config_toml="a = 1\n"
+    snapshot = take_snapshot(
+        step=step, model=model, optimizer=optimizer, state=state, config_toml="a = 1\n"
     )
+    return write_checkpoint(run_dir, snapshot)
 
 
 def test_round_trip_is_bitwise(tmp_path: Path) -> None:
@@ -61,10 +64,11 @@ def test_directory_holds_what_it_promises(tmp_path: Path) -> None:
     pair = _build()
     path = _write(tmp_path, 7, pair, tokens=1)
     names = {"model.safetensors", "optimizer.safetensors", "state.json", "config.toml"}
+    names |= {"manifest.json"}
     assert path == tmp_path / "checkpoints" / "step-7"
     assert {file.name for file in path.iterdir()} == names
     state = json.loads((path / "state.json").read_text())
-    assert (state["format"], state["version"], state["step"]) == ("trainer.checkpoint", 1, 7)
+    assert (state["format"], state["version"], state["step"]) == ("trainer.checkpoint", 2, 7)
     assert (path / "config.toml").read_text() == "a = 1\n"
     assert set(load_file(path / "model.safetensors")) == set(pair[0].state_dict())
 
@@ -110,6 +114,24 @@ def _flip(path: Path) -> None:
 def _rewrite(path: Path, **changes: object) -> None:
     file = path / "state.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    _reseal(path)
+
+
+def _reseal(path: Path) -> None:
+    """Have the manifest vouch for what is there now."""
+    names = ["model.safetensors", "optimizer.safetensors", "state.json", "config.toml"]
+    files = {name: [(path / name).read_bytes()] for name in names if (path / name).exists()}
+    (path / "manifest.json").write_bytes(manifest_bytes(files))
+
+
+def _write_state(path: Path, text: str) -> None:
+    (path / "state.json").write_text(text)
+    _reseal(path)
+
+
+def _unlist_model(path: Path) -> None:
+    (path / "model.safetensors").rename(path / "other")
+    _reseal(path)
 
 
 DAMAGE = {
@@ -117,10 +139,15 @@ DAMAGE = {
     "flipped bit": (_flip, r"optimizer\.safetensors is damaged"),
     "no model": (lambda p: (p / "model.safetensors").unlink(), "No such file"),
     "no state": (lambda p: (p / "state.json").unlink(), "No such file"),
-    "torn state": (lambda p: (p / "state.json").write_text('{"step": '), "Expecting value"),
-    "list as state": (lambda p: (p / "state.json").write_text("[1]"), "state.json is incomplete"),
-    "no hashes": (lambda p: _rewrite(p, files={}), "state.json is incomplete"),
-    "later version": (lambda p: _rewrite(p, version=2), "version 2, but .* version 1 is needed"),
+    "torn state": (lambda p: _write_state(p, '{"step": '), "Expecting value"),
+    "list as state": (lambda p: _write_state(p, "[1]"), "state.json is incomplete"),
+    "no step": (lambda p: _write_state(p, "{}"), "of format None"),
+    "altered state": (lambda p: (p / "state.json").write_text(""), "state.json has 0 bytes"),
+    "later version": (lambda p: _rewrite(p, version=9), "version 9, but .* version 2 is needed"),
+    "no manifest": (lambda p: (p / "manifest.json").unlink(), "No such file"),
+    "torn manifest": (lambda p: (p / "manifest.json").write_text('{"'), "is not valid JSON"),
+    "list as manifest": (lambda p: (p / "manifest.json").write_text("[]"), "not a JSON object"),
+    "unlisted model": (_unlist_model, "does not name model.safetensors"),
     "other step": (lambda p: _rewrite(p, step=3), "state.json is of step 3"),
 }
 

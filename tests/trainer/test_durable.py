@@ -10,7 +10,7 @@ from faults.disk import Disk, every_fault, killed_at, record
 from faults.power import crash_states
 
 from trainer.durable import (
-    append_durably,
+    append,
     make_directories,
     remove,
     write_bytes_atomically,
@@ -45,7 +45,7 @@ def test_an_existing_file_is_never_written_into(tmp_path: Path) -> None:
 def test_a_short_write_is_gone_on_with(tmp_path: Path) -> None:
     with Disk(tmp_path, at=0, fault="short", for_good=True):
         write_bytes_atomically(tmp_path / "f", NEW)
-        append_durably(tmp_path / "f", NEW)
+        append(tmp_path / "f", NEW)
     assert (tmp_path / "f").read_bytes() == NEW * 2
 
 

@@ -2,9 +2,11 @@
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
+from faults.disk import Disk
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -118,3 +120,35 @@ def test_row_that_readers_would_not_understand_is_refused(
     with pytest.raises(ValueError, match="metrics row"):
         MetricsLog(tmp_path / "m").append(_train_row(1) | change)
     assert not (tmp_path / "m").exists()
+
+
+def test_lines_that_are_no_rows_are_dropped_and_counted_when_a_run_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    log = MetricsLog(path)
+    log.append(_train_row(1))
+    path.write_bytes(path.read_bytes() + b"\0" * 50 + b"\n")
+    log.append(_train_row(2))
+    assert log.truncate_after(2) == 1
+    assert [row["step"] for row in read_metrics(path)] == [1, 2]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the fault layer reads /proc")
+def test_a_row_that_the_disk_refuses_leaves_no_half_a_line(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "m")
+    log.append(_train_row(1))
+    with Disk(tmp_path, at=1, fault="torn"), pytest.raises(OSError, match="No space"):
+        log.append(_train_row(2))
+    log.append(_train_row(3))
+    assert [row["step"] for row in read_metrics(tmp_path / "m")] == [1, 3]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the fault layer reads /proc")
+def test_a_patient_log_writes_later_what_the_disk_refused(tmp_path: Path) -> None:
+    said = []
+    log = MetricsLog(tmp_path / "m", is_patient=True, say=said.append)
+    with Disk(tmp_path, at=0, fault="ENOSPC", for_good=True):
+        log.append(_train_row(1))
+        log.append(_train_row(2))
+    log.append(_train_row(3))
+    assert [row["step"] for row in read_metrics(tmp_path / "m")] == [1, 2, 3]
+    assert len(said) == 1

@@ -1,12 +1,19 @@
 """Run directories: the next free one, the one to resume, refusal of the rest."""
 
+import json
+import os
+import signal
+import socket
 from pathlib import Path
 
 import pytest
+from faults.disk import in_fork
 
+from trainer.file_lock import exclusive_lock
 from trainer.run_directory import (
     create_run,
     find_run_to_resume,
+    hold_run,
     next_free_run,
     read_json,
     require_free,
@@ -23,16 +30,64 @@ def _make_run(path: Path) -> Path:
 def test_numbers_count_on_from_the_highest_run_of_the_preset(tmp_path: Path) -> None:
     assert next_free_run("a", runs=tmp_path) == tmp_path / "a-001"
     for name in ("a-001", "a-007", "a-b-100", "b-009", "a-xyz"):
-        (tmp_path / name).mkdir()
+        _make_run(tmp_path / name)
     assert next_free_run("a", runs=tmp_path) == tmp_path / "a-008"
 
 
+def test_a_number_that_never_became_a_run_is_used_again(tmp_path: Path) -> None:
+    _make_run(tmp_path / "a-001")
+    (tmp_path / "a-002").mkdir()
+    (tmp_path / "a-002" / "run.lock").touch()
+    assert next_free_run("a", runs=tmp_path) == tmp_path / "a-002"
+    (tmp_path / "a-002" / "notes.txt").touch()
+    assert next_free_run("a", runs=tmp_path) == tmp_path / "a-003"
+
+
 def test_an_existing_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
     with pytest.raises(ValueError, match=r"exists; name another by --run-dir"):
         create_run(tmp_path)
     (tmp_path / "config.toml").touch()
     with pytest.raises(ValueError, match=r"exists; go on with it by --resume .* --run-dir"):
         create_run(tmp_path)
+
+
+def test_what_a_killed_process_left_before_the_run_began_is_taken_over(tmp_path: Path) -> None:
+    for name in ("run.lock", "data.json", ".config.toml.123.tmp"):
+        (tmp_path / name).touch()
+    run, said = create_run(tmp_path), []
+    with hold_run(run, say=said.append):
+        assert [path.name for path in sorted(tmp_path.iterdir())] == ["data.json", "run.lock"]
+    assert len(said) == 1
+    assert ".config.toml.123.tmp, left by a process" in said[0]
+
+
+def test_a_run_that_is_held_is_refused_with_its_holder(tmp_path: Path) -> None:
+    run = create_run(tmp_path / "run")
+    with hold_run(run, say=pytest.fail):
+        holder = f"in use by process {os.getpid()} on {socket.gethostname()}"
+        with pytest.raises(ValueError, match=holder), hold_run(run, say=pytest.fail):
+            pass
+    with hold_run(run, say=pytest.fail):
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_lock_whose_holder_died_is_recognised(tmp_path: Path) -> None:
+    run, said = create_run(tmp_path / "run"), []
+
+    def die_holding_it() -> None:
+        with exclusive_lock(run.lock, what=""):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_fork(die_holding_it) == -signal.SIGKILL
+    owner = json.loads(run.lock.read_bytes())
+    with hold_run(run, say=said.append):
+        pass
+    assert said == [
+        f"process {owner['pid']} on {socket.gethostname()} held {run.path} and ended without "
+        "leaving it; going on"
+    ]
 
 
 def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

@@ -1,37 +1,52 @@
 """Keep a run's checkpoints: complete or absent, checked by hash, the newest valid one found.
 
 Stage: model, optimizer, progress <-> *runs/R/checkpoints/step-N*. A checkpoint is built beside its
-place and renamed into it, so that a directory named step-N was complete once; length and SHA-256 in
-`state.json` tell whether it still is. Not here: the single-file checkpoint (`serialization.py`).
+place, its manifest last, and renamed into it; every step is brought to the disk before the next
+(`durable.py`). It is never written again. Older ones go only after it was read back and verified.
+Not here: when to save (`saving.py`); the single-file checkpoint (`serialization.py`).
 
     checkpoints/step-N/
         model.safetensors      CS336's state-dict names; any safetensors reader loads it
         optimizer.safetensors  its tensors, and the rest as JSON in the metadata
-        state.json             format, version, step, hashes, the caller's state
+        state.json             format, version, step, the caller's state
         config.toml            the resolved configuration
+        manifest.json          length and SHA-256 of each
 """
 
-import hashlib
 import json
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from trainer.durable import sync_directory, write_durably
+from trainer.durable import (
+    TEMPORARY,
+    make_directories,
+    remove,
+    rename_durably,
+    sync_directory,
+    sync_file,
+    write_durably,
+)
+from trainer.manifest import NAME, manifest_bytes, read_manifest, require_whole
 from trainer.packing import pack_model, pack_optimizer, unpack_model, unpack_optimizer
+from trainer.run_directory import RunDirectory
 from trainer.serialization import from_safetensors, require_format, to_safetensors
 
 FORMAT = "trainer.checkpoint"
 OPTIMIZER_FORMAT = "trainer.optimizer"
-VERSION = 1
+VERSION = 2
+OPTIMIZER_VERSION = 1
 
 _MODEL_FILE, _OPTIMIZER_FILE = "model.safetensors", "optimizer.safetensors"
+_STATE_FILE, _CONFIG_FILE = "state.json", "config.toml"
+_FILES = (_MODEL_FILE, _OPTIMIZER_FILE, _STATE_FILE, _CONFIG_FILE)
 _NAME = re.compile(r"step-(\d+)")
 
 
@@ -42,47 +57,86 @@ class Checkpoint:
     path: Path
     step: int
     state: dict[str, Any]
-    """What the caller gave to `write_checkpoint`."""
+    """What the caller gave to `take_snapshot`."""
 
 
-def write_checkpoint(
-    run_dir: Path,
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that a checkpoint will hold, apart from the model: training may go on."""
+
+    step: int
+    files: dict[str, list[bytes | memoryview]]
+    """By name, in parts."""
+
+
+def take_snapshot(
     *,
     step: int,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     state: Mapping[str, Any],
     config_toml: str,
-) -> Path:
-    """Write `checkpoints/step-N`, unless a valid one is there already.
+) -> Snapshot:
+    """Copy model and optimizer to memory of its own.
 
     Args:
-        run_dir: the run directory; one process at a time writes to it.
         step: optimizer steps taken.
         model: any module.
         optimizer: over the model's parameters.
         state: JSON; whatever else the run needs in order to go on.
         config_toml: the resolved configuration.
+    """
+    tensors, rest = pack_model(model)
+    # "pt" is what readers of other projects look for in a model's metadata.
+    weights = to_safetensors(_copied(tensors), {"format": "pt", "model": json.dumps(rest)})
+    tensors, rest = pack_optimizer(optimizer, model)
+    metadata = {"format": OPTIMIZER_FORMAT, "version": str(OPTIMIZER_VERSION)}
+    moments = to_safetensors(_copied(tensors), {**metadata, "optimizer": json.dumps(rest)})
+    document = {"format": FORMAT, "version": VERSION, "step": step, "state": dict(state)}
+    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    return Snapshot(
+        step,
+        {
+            _MODEL_FILE: weights,
+            _OPTIMIZER_FILE: moments,
+            _STATE_FILE: [text.encode()],
+            _CONFIG_FILE: [config_toml.encode()],
+        },
+    )
+
+
+def write_checkpoint(run_dir: Path, snapshot: Snapshot) -> Path:
+    """Write `checkpoints/step-N`, unless a valid one is there already; verified when this returns.
+
+    Args:
+        run_dir: the run directory; one process at a time writes to it.
+        snapshot: what to write.
 
     Returns:
         The checkpoint's directory.
+
+    Raises:
+        OSError: the disk refused. The earlier checkpoints are as they were.
+        ValueError: what was read back is not what was written.
     """
-    final = run_dir / "checkpoints" / f"step-{step}"
-    if final.exists() and not isinstance(_inspect(final), str):
+    final = run_dir / "checkpoints" / f"step-{snapshot.step}"
+    if final.exists() and isinstance(_inspect(final), Checkpoint):
         return final
-    final.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(final.parent)
-    beside = final.with_name(final.name + ".tmp")
-    beside.mkdir()
+    make_directories(final.parent)
+    _remove_temporary(final.parent)
+    beside = final.with_name(final.name + TEMPORARY)
     try:
-        _write_files(beside, step, model, optimizer, state, config_toml)
+        _write_files(beside, snapshot.files)
+        _sync_metrics(run_dir)
         if final.exists():  # damaged: see above
-            _remove(final)
-        beside.rename(final)
+            remove(final)
+        rename_durably(beside, final)
     except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
+        with suppress(OSError):  # what can't be removed now is removed at the next start
+            if beside.exists():
+                remove(beside)
         raise
-    sync_directory(final.parent)
+    require_whole(final)
     return final
 
 
@@ -93,12 +147,26 @@ def newest_checkpoint(run_dir: Path) -> tuple[Checkpoint | None, list[str]]:
         The checkpoint, None where there is no valid one, and why newer ones were skipped.
     """
     skipped = []
-    for path in _newest_first(run_dir):
+    for path in list_checkpoints(run_dir):
         found = _inspect(path)
         if isinstance(found, Checkpoint):
             return found, skipped
         skipped.append(found)
     return None, skipped
+
+
+def list_checkpoints(run_dir: Path) -> list[Path]:
+    """Return the directories of all checkpoints, damaged ones too, the newest first."""
+    directory = run_dir / "checkpoints"
+    paths = directory.iterdir() if directory.is_dir() else ()
+    numbered = [(int(match[1]), path) for path in paths if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(numbered, reverse=True)]
+
+
+def damage_of(path: Path) -> str | None:
+    """Say what is wrong with the checkpoint at `path`; None: nothing."""
+    found = _inspect(path)
+    return found if isinstance(found, str) else None
 
 
 def load_into(
@@ -107,7 +175,7 @@ def load_into(
     """Fill model and optimizer; neither changes if that fails.
 
     Returns:
-        The state that was given to `write_checkpoint`.
+        The state that was given to `take_snapshot`.
 
     Raises:
         ValueError: it is a checkpoint of another model or optimizer; the message says what differs.
@@ -115,7 +183,7 @@ def load_into(
     model_state = _read_model(checkpoint, model)
     path = checkpoint.path / _OPTIMIZER_FILE
     tensors, metadata = from_safetensors(path.read_bytes(), str(path))
-    require_format(metadata, name=OPTIMIZER_FORMAT, version=VERSION, source=path)
+    require_format(metadata, name=OPTIMIZER_FORMAT, version=OPTIMIZER_VERSION, source=path)
     optimizer_state = unpack_optimizer(
         tensors, json.loads(metadata["optimizer"]), optimizer, model, source=str(path)
     )
@@ -136,77 +204,61 @@ def load_model(checkpoint: Checkpoint, model: nn.Module) -> None:
 def prune_checkpoints(run_dir: Path, keep: int) -> None:
     """Remove all but the newest `keep` valid checkpoints; damaged ones go too.
 
+    The newest of them is verified in full, or nothing goes; the others by manifest and lengths.
+
     Raises:
         ValueError: keep is below 1.
     """
     if keep < 1:
         raise ValueError(f"keep is {keep}, but at least 1 checkpoint must stay")
-    kept = 0
-    for path in _newest_first(run_dir):
-        if kept < keep and isinstance(_inspect(path), Checkpoint):
-            kept += 1
-        else:
-            _remove(path)
+    kept: list[Path] = []
+    paths = list_checkpoints(run_dir)
+    for path in paths:
+        if len(kept) < keep and isinstance(_inspect(path, in_full=not kept), Checkpoint):
+            kept.append(path)
+    for path in paths if kept else ():
+        if path not in kept:
+            remove(path)
 
 
-def _write_files(
-    directory: Path,
-    step: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    state: Mapping[str, Any],
-    config_toml: str,
-) -> None:
-    tensors, rest = pack_model(model)
-    # "pt" is what readers of other projects look for in a model's metadata.
-    model_bytes = to_safetensors(tensors, {"format": "pt", "model": json.dumps(rest)})
-    tensors, rest = pack_optimizer(optimizer, model)
-    metadata = {"format": OPTIMIZER_FORMAT, "version": str(VERSION), "optimizer": json.dumps(rest)}
-    files = {_MODEL_FILE: model_bytes, _OPTIMIZER_FILE: to_safetensors(tensors, metadata)}
-    document = {
-        "format": FORMAT,
-        "version": VERSION,
-        "step": step,
-        "files": {
-            name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            for name, data in files.items()
-        },
-        "state": dict(state),
-    }
-    files["state.json"] = (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
-    files["config.toml"] = config_toml.encode()
-    for name, data in files.items():
-        write_durably(directory / name, [data])
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
+def _write_files(directory: Path, files: Mapping[str, list[bytes | memoryview]]) -> None:
+    directory.mkdir()
+    for name, parts in files.items():
+        write_durably(directory / name, parts)
+    write_durably(directory / NAME, [manifest_bytes(files)])
     sync_directory(directory)
 
 
-def _inspect(path: Path) -> Checkpoint | str:
+def _sync_metrics(run_dir: Path) -> None:
+    """Bring the rows up to the checkpoint to the disk before it, so that no resume finds a gap."""
+    metrics = RunDirectory(run_dir).metrics
+    if metrics.exists():
+        sync_file(metrics)
+        sync_directory(run_dir)
+
+
+def _inspect(path: Path, *, in_full: bool = True) -> Checkpoint | str:
     """Return the checkpoint at `path`, or what is wrong with it."""
-    source = path / "state.json"
+    source = path / _STATE_FILE
     try:
+        require_whole(path, hashes=in_full)
         document = json.loads(source.read_text(encoding="utf-8"))
         require_format(document, name=FORMAT, version=VERSION, source=source)
-        for name in (_MODEL_FILE, _OPTIMIZER_FILE):
-            _require_whole(path / name, document["files"][name])
         checkpoint = Checkpoint(path, document["step"], document["state"])
-    except json.JSONDecodeError as error:
-        return f"{path}: state.json is not valid JSON: {error}"
+        missing = set(_FILES) - set(read_manifest(path))
     except (OSError, ValueError) as error:
         return f"{path}: {error}"
     except (KeyError, TypeError, AttributeError) as error:
-        return f"{path}: state.json is incomplete: {error!r}"
+        return f"{path}: {_STATE_FILE} is incomplete: {error!r}"
+    if missing:
+        return f"{path}: {NAME} does not name {', '.join(sorted(missing))}"
     if path.name != f"step-{checkpoint.step}" or not isinstance(checkpoint.step, int):
-        return f"{path}: state.json is of step {checkpoint.step!r}"
+        return f"{path}: {_STATE_FILE} is of step {checkpoint.step!r}"
     return checkpoint
-
-
-def _require_whole(path: Path, recorded: Mapping[str, Any]) -> None:
-    size = path.stat().st_size
-    if size != recorded["bytes"]:
-        raise ValueError(f"{path.name} has {size} bytes and not {recorded['bytes']}")
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != recorded["sha256"]:
-            raise ValueError(f"{path.name} is damaged: its SHA-256 is not the recorded one")
 
 
 def _read_model(checkpoint: Checkpoint, model: nn.Module) -> dict[str, Any]:
@@ -215,21 +267,7 @@ def _read_model(checkpoint: Checkpoint, model: nn.Module) -> dict[str, Any]:
     return unpack_model(tensors, json.loads(metadata.get("model", "{}")), model, source=str(path))
 
 
-def _newest_first(run_dir: Path) -> list[Path]:
-    directory = run_dir / "checkpoints"
-    paths = directory.iterdir() if directory.is_dir() else ()
-    numbered = [(int(match[1]), path) for path in paths if (match := _NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(numbered, reverse=True)]
-
-
-def _remove(path: Path) -> None:
-    """Take a checkpoint's name away first: half a deletion must not look like a damaged one."""
-    doomed = path.with_name(path.name + ".removed.tmp")
-    path.rename(doomed)
-    shutil.rmtree(doomed)
-
-
-def _remove_leftovers(directory: Path) -> None:
+def _remove_temporary(directory: Path) -> None:
     """Remove what an interrupted write or removal left."""
-    for path in directory.glob("step-*.tmp"):
+    for path in directory.glob(f"*{TEMPORARY}"):
         shutil.rmtree(path)

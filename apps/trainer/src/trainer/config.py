@@ -295,6 +295,8 @@ class CheckpointConfig:
     """Steps between checkpoints; the last step is always saved."""
     keep: int | None = 3
     """Newest checkpoints kept; None: all."""
+    on_failure: Literal["stop", "continue"] = "stop"
+    """When a checkpoint can't be saved: end the run, or say so and try again at the next one."""
 
     def __post_init__(self) -> None:
         """Refuse a run that keeps nothing."""

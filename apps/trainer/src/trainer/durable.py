@@ -16,6 +16,11 @@ TEMPORARY = ".tmp"
 
 
 def write_bytes_atomically(path: Path, data: bytes) -> None:
+    """Put a file into place, complete, as `write_atomically` does."""
+    write_atomically(path, [data])
+
+
+def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     """Put a file into place, complete; a failure leaves what was there before.
 
     Raises:
@@ -24,7 +29,7 @@ def write_bytes_atomically(path: Path, data: bytes) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
         beside.unlink(missing_ok=True)  # of a dead process that had our number
-        write_durably(beside, [data])
+        write_durably(beside, parts)
         beside.replace(path)
     except BaseException as error:
         with suppress(OSError):  # what can't be removed now is removed at the next start
@@ -51,10 +56,16 @@ def write_durably(path: Path, parts: Iterable[bytes | memoryview]) -> None:
             raise
 
 
-def append_durably(path: Path, data: bytes) -> None:
-    """Append to a file; not synced, so a power cut may cost the end of it."""
+def append(path: Path, data: bytes) -> None:
+    """Append to a file, all of `data` or nothing; not synced, so a power cut may cost its end."""
     with path.open("ab", buffering=0) as file:
-        _write_all(file.fileno(), memoryview(data))
+        size = os.fstat(file.fileno()).st_size
+        try:
+            _write_all(file.fileno(), memoryview(data))
+        except OSError as error:
+            _name_file(error, path)
+            os.ftruncate(file.fileno(), size)
+            raise
 
 
 def sync_file(path: Path) -> None:

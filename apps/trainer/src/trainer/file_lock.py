@@ -1,10 +1,13 @@
 """Let one process at a time do a piece of work on a shared folder.
 
-Stage: under downloads and prepared data. The lock belongs to the open file, so it vanishes with its
-process however that ends; no stale locks. Not here: locks between machines.
+Stage: under downloads, prepared data and runs. The lock belongs to the open file, so it vanishes
+with its process however that ends; what the file says is only who holds it. Not here: machines
+whose file system does not share locks.
 """
 
+import json
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,3 +41,39 @@ def file_lock(path: Path, *, on_wait: Callable[[], None]) -> Iterator[None]:
             on_wait()
             _lock(file.fileno(), wait=True)
         yield
+
+
+@contextmanager
+def exclusive_lock(path: Path, *, what: str) -> Iterator[str | None]:
+    """Hold `path` as a lock that says whose it is, or refuse at once; yields a stale owner.
+
+    Args:
+        path: created where it is missing; its folder exists.
+        what: is locked, for the message.
+
+    Raises:
+        ValueError: another process holds the lock; the message names its number and machine.
+    """
+    with path.open("a+b", buffering=0) as file:
+        try:
+            _lock(file.fileno(), wait=False)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"{what} is in use by {_owner(path) or 'another process'}; wait for it or stop it"
+            ) from error
+        stale = _owner(path)
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+        try:
+            yield stale
+        finally:
+            file.truncate(0)
+
+
+def _owner(path: Path) -> str | None:
+    """Read who holds or held a lock; None: nobody, or it can't be read."""
+    try:
+        owner = json.loads(path.read_bytes())
+        return f"process {owner['pid']:d} on {owner['host']}"
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

@@ -1,4 +1,4 @@
-"""Turn Ctrl-C and SIGTERM into a request to stop after the current step.
+"""Turn Ctrl-C, SIGTERM and a closed terminal into a request to stop after the current step.
 
 Stage: signal -> *request* -> the loop saves and ends. A second signal stops at once, as ever.
 """
@@ -7,9 +7,13 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
+_CAUGHT = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
 
 class StopRequest:
-    """While entered, remembers the first of SIGINT and SIGTERM instead of dying of it."""
+    """While entered, remembers the first of SIGINT, SIGTERM and SIGHUP instead of dying of it."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -21,7 +25,9 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is not threading.main_thread():
             return self  # Python delivers signals to the main thread alone: nothing to catch here
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _CAUGHT:
+            if signal.getsignal(number) is signal.SIG_IGN:
+                continue  # nohup, or a shell's background job: whoever started us wants it so
             self._previous[number] = signal.signal(number, self._remember)
         return self
 

@@ -12,17 +12,18 @@ import torch
 
 from nn_layers import TransformerLM
 from tokenizer import Tokenizer
-from trainer.checkpoint import Checkpoint, prune_checkpoints, write_checkpoint
+from trainer.checkpoint import Checkpoint, take_snapshot
 from trainer.config import RunConfig
 from trainer.evaluate import evaluate_windows
 from trainer.generate import generate_text
 from trainer.interrupts import StopRequest
 from trainer.learning_rate import learning_rate
-from trainer.metrics import MetricsLog
+from trainer.metrics import MetricsLog, read_metrics
 from trainer.prepare import PreparedData
 from trainer.presets import config_to_toml
 from trainer.progress import Reporter, Stage
 from trainer.run_directory import RunDirectory, write_text_atomically
+from trainer.saving import CheckpointSaver
 from trainer.step import Stepper, StepResult
 from trainer.throughput import Throughput
 
@@ -95,43 +96,77 @@ def run_steps(session: Session, stop: StopRequest) -> None:
 
     Raises:
         ValueError: the loss or the gradient is no longer finite; nothing is saved from then on.
+        SaveError: a checkpoint could not be saved, and `checkpoint.on-failure` is stop.
     """
-    state, config = session.state, session.config
+    config = session.config
     session.model.train()
-    clock, saved_step = _Clock(state), state.step
     total = config.num_steps
-    with session.reporter.stage("train", total=total, unit="steps") as stage:
-        while not session.is_finished() and not stop:
-            result = _one_step(session)
-            clock.tick()
-            is_last = session.is_finished() or bool(stop)
-            if is_last or state.step % config.logging.every_steps == 0:
-                _log_step(session, result, stage)
-                clock.tick()
-            if is_last or state.step % config.checkpoint.every_steps == 0:
-                _require_finite(result, session)
-                save(session)
-                saved_step = state.step
-            if not stop and (is_last or state.step % config.evaluation.every_steps == 0):
-                _evaluate(session, stage)
-            clock.tick()
-        if saved_step != state.step:
-            save(session)
-
-
-def save(session: Session) -> None:
-    """Write a checkpoint of the session, then drop the oldest beyond `checkpoint.keep`."""
-    with session.throughput.paused():
-        write_checkpoint(
+    with (
+        session.reporter.stage("train", total=total, unit="steps") as stage,
+        CheckpointSaver(
             session.run.path,
-            step=session.state.step,
-            model=session.model,
-            optimizer=session.optimizer,
-            state=asdict(session.state),
-            config_toml=config_to_toml(session.config),
+            keep=config.checkpoint.keep,
+            on_failure=config.checkpoint.on_failure,
+            say=session.reporter.say,
+        ) as saver,
+    ):
+        if _is_evaluation_missing(session) and not stop:
+            _evaluate(session, stage)
+        saved_step = _run_steps(session, stop, stage, saver)
+        if saved_step != session.state.step:
+            _save(session, saver)
+
+
+def _run_steps(session: Session, stop: StopRequest, stage: Stage, saver: CheckpointSaver) -> int:
+    """Return the step of the last checkpoint."""
+    state, config = session.state, session.config
+    clock, saved_step = _Clock(state), state.step
+    while not session.is_finished() and not stop:
+        result = _one_step(session)
+        clock.tick()
+        saver.check()
+        is_last = session.is_finished()
+        if is_last or state.step % config.logging.every_steps == 0:
+            _log_step(session, result, stage)
+            clock.tick()
+        if is_last or stop or state.step % config.checkpoint.every_steps == 0:
+            _require_finite(result, session)
+            _save(session, saver)
+            saved_step = state.step
+        if not stop and _is_evaluation_due(session):
+            with session.throughput.paused():
+                saver.finish()  # an evaluation that dies costs no training
+            _evaluate(session, stage)
+        clock.tick()
+    return saved_step
+
+
+def _is_evaluation_due(session: Session) -> bool:
+    return session.is_finished() or session.state.step % session.config.evaluation.every_steps == 0
+
+
+def _is_evaluation_missing(session: Session) -> bool:
+    """Whether the process that saved the checkpoint died before it evaluated the same step."""
+    step = session.state.step
+    if step == 0 or not _is_evaluation_due(session):
+        return False
+    rows = read_metrics(session.run.metrics) if session.run.metrics.exists() else []
+    return not any(row["kind"] == "evaluation" and row["step"] == step for row in rows)
+
+
+def _save(session: Session, saver: CheckpointSaver) -> None:
+    """Save a copy of the session, which goes on while it is written."""
+    with session.throughput.paused():
+        saver.finish()
+        saver.start(
+            take_snapshot(
+                step=session.state.step,
+                model=session.model,
+                optimizer=session.optimizer,
+                state=asdict(session.state),
+                config_toml=config_to_toml(session.config),
+            )
         )
-        if session.config.checkpoint.keep is not None:
-            prune_checkpoints(session.run.path, session.config.checkpoint.keep)
 
 
 def _one_step(session: Session) -> StepResult:
@@ -180,11 +215,21 @@ def _evaluate(session: Session, stage: Stage) -> None:
             dtype=session.dtype,
         )
         row = {"step": state.step, "seconds": round(state.seconds, 3), "tokens": state.tokens}
+        if config.evaluation.sample_tokens:
+            _write_sample(session)
+        # Last: a row says that the evaluation of its step is complete.
         session.metrics.append({"kind": "evaluation", **row, "loss": loss})
         stage.update(state.step, note=f"validation loss {loss:.4f}")
         session.reporter.say(f"step {state.step:,}: validation loss {loss:.4f} nats a token")
-        if config.evaluation.sample_tokens:
-            write_text_atomically(session.run.sample(state.step), sample_text(session))
+
+
+def _write_sample(session: Session) -> None:
+    try:
+        write_text_atomically(session.run.sample(session.state.step), sample_text(session))
+    except OSError as error:
+        if session.config.checkpoint.on_failure == "stop":
+            raise
+        session.reporter.say(f"a sample could not be written: {error}")
 
 
 def sample_text(session: Session) -> str:

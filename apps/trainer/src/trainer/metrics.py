@@ -7,11 +7,11 @@ that is not finite is the string "nan", "inf" or "-inf", and null means unknown.
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, TypedDict
 
-from trainer.durable import write_bytes_atomically
+from trainer.durable import append, write_bytes_atomically
 from trainer.serialization import require_format
 
 FORMAT = "trainer.metrics"
@@ -46,14 +46,24 @@ _KINDS = ("train", "evaluation")
 
 
 class MetricsLog:
-    """An append-only file of rows; each is on disk when `append` returns, a line at a time.
+    """An append-only file of rows; each is in the file when `append` returns, a line at a time.
 
     Args:
         path: created with the first row; a torn last line of a killed process is dropped.
+        is_patient: when the disk refuses, keep rows and write them with a later one.
+        say: told when that begins.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        is_patient: bool = False,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self._path = path
+        self._is_patient, self._say = is_patient, say
+        self._waiting, self._has_failed = b"", False
         if path.exists():
             _drop_torn_line(path)
 
@@ -62,6 +72,7 @@ class MetricsLog:
 
         Raises:
             ValueError: the row has an unknown key, no step, or no known kind.
+            OSError: the disk refuses, and the log is not patient.
         """
         unknown = sorted(set(row) - set(_KEYS))
         if unknown or not isinstance(row.get("step"), int) or row.get("kind") not in _KINDS:
@@ -69,14 +80,36 @@ class MetricsLog:
                 f"metrics row {dict(row)!r} needs an integer step, a kind among {_KINDS}, and no "
                 f"keys other than {_KEYS}"
             )
-        with self._path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(_to_line(row))
+        self._waiting += _to_line(row).encode()
+        try:
+            append(self._path, self._waiting)
+        except OSError as error:
+            if not self._is_patient:
+                self._waiting = b""
+                raise
+            if not self._has_failed:
+                self._say(f"metrics are kept in memory until the disk takes them: {error}")
+            self._has_failed = True
+        else:
+            self._waiting, self._has_failed = b"", False
 
-    def truncate_after(self, step: int) -> None:
-        """Drop the rows beyond `step`: a resumed run will write them again."""
-        if self._path.exists():
-            rows = [row for row in read_metrics(self._path) if row["step"] <= step]
-            write_bytes_atomically(self._path, "".join(map(_to_line, rows)).encode())
+    def truncate_after(self, step: int) -> int:
+        """Drop the rows beyond `step`, since a resumed run will write them again, and all damage.
+
+        Returns:
+            Lines that were dropped because they are no rows.
+        """
+        if not self._path.exists():
+            return 0
+        rows, damaged = [], 0
+        for line in self._path.read_bytes().splitlines():
+            try:
+                rows.append(_from_line(line.decode(), str(self._path)))
+            except ValueError:
+                damaged += 1
+        kept = "".join(_to_line(row) for row in rows if row["step"] <= step)
+        write_bytes_atomically(self._path, kept.encode())
+        return damaged
 
 
 def read_metrics(path: Path) -> list[MetricsRow]:

@@ -3,11 +3,8 @@
 Stage: all of them, in order. Not here: argv (`cli.py`), the steps themselves (`loop.py`).
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from accounting import training_flops
 from tokenizer import Tokenizer
@@ -15,6 +12,7 @@ from trainer.checkpoint import Checkpoint, load_into, newest_checkpoint
 from trainer.compute_plan import ComputePlan, plan_compute
 from trainer.config import RunConfig
 from trainer.devices import device_name, resolve_device
+from trainer.durable import TEMPORARY, remove, rename_durably
 from trainer.interrupts import StopRequest
 from trainer.load import require_same_model
 from trainer.loop import LoopState, Session, run_steps
@@ -26,6 +24,7 @@ from trainer.progress import Reporter
 from trainer.run_directory import (
     RunDirectory,
     create_run,
+    hold_run,
     require_free,
     require_run,
     require_same_data,
@@ -69,33 +68,49 @@ def train(
             another model, text that changed since the run began, or a loss that diverged.
     """
     reporter = reporter or Reporter()
-    checkpoint = None
     if resume:
-        checkpoint = _newest_checkpoint(require_run(run_dir), reporter)
-        summary = _finished_summary(RunDirectory(run_dir), config, checkpoint, reporter)
-        if summary is not None:
-            reporter.say(f"{run_dir} is finished: {summary.step:,} steps; nothing to do")
-            return RunResult(RunDirectory(run_dir), summary.step, summary)
-    else:
-        require_free(run_dir)
-    device = resolve_device(config.device)
-    plan = plan_compute(config, device=device)
-    data = prepare(config, reporter=reporter)
-    _require_windows(data, config)
-    run = RunDirectory(run_dir) if resume else create_run(run_dir)
-    _record_inputs(run, config, data, resume=resume)
-    _copy_tokenizer(run, data, reporter)
-    session = _build_session(
-        run=run, config=config, data=data, device=device, plan=plan, reporter=reporter
-    )
+        run = require_run(run_dir)
+        with hold_run(run, say=reporter.say):
+            return _resume(run, config, reporter)
+    require_free(run_dir)
+    plan, data = _prepare(config, reporter)
+    run = create_run(run_dir)
+    with hold_run(run, say=reporter.say):
+        require_free(run_dir)  # another process may have been faster
+        return _sit(_build_session(run, config, data, plan, reporter), plan)
+
+
+def _resume(run: RunDirectory, config: RunConfig, reporter: Reporter) -> RunResult:
+    checkpoint = _newest_checkpoint(run, reporter)
+    summary = _finished_summary(run, config, checkpoint, reporter)
+    if summary is not None:
+        reporter.say(f"{run.path} is finished: {summary.step:,} steps; nothing to do")
+        return RunResult(run, summary.step, summary)
+    plan, data = _prepare(config, reporter)
+    if run.data.exists():
+        require_same_data(run, data.hashes())
+    session = _build_session(run, config, data, plan, reporter)
+    _restore(session, checkpoint)
+    return _sit(session, plan)
+
+
+def _sit(session: Session, plan: ComputePlan) -> RunResult:
+    """Train from where the run is to its end, or until it is interrupted."""
+    run = session.run
+    _record_inputs(session)
     _announce(session, plan)
-    if resume:
-        _restore(session, checkpoint)
     with StopRequest() as stop:
         run_steps(session, stop)
     if stop.signal is not None and not session.is_finished():
         return RunResult(run, session.state.step, None, int(stop.signal))
     return RunResult(run, session.state.step, summarize(session))
+
+
+def _prepare(config: RunConfig, reporter: Reporter) -> tuple[ComputePlan, PreparedData]:
+    plan = plan_compute(config, device=resolve_device(config.device))  # says what can't be used
+    data = prepare(config, reporter=reporter)
+    _require_windows(data, config)
+    return plan, data
 
 
 def _require_windows(data: PreparedData, config: RunConfig) -> None:
@@ -115,14 +130,12 @@ def _require_windows(data: PreparedData, config: RunConfig) -> None:
         )
 
 
-def _record_inputs(
-    run: RunDirectory, config: RunConfig, data: PreparedData, *, resume: bool
-) -> None:
-    """Save configuration, tokenizer and hashes; on resume, insist on the same data."""
-    if resume and run.data.exists():
-        require_same_data(run, data.hashes())
-    write_text_atomically(run.config, config_to_toml(config))
-    write_json_atomically(run.data, {"format": "run-data", "version": 1, **data.hashes()})
+def _record_inputs(session: Session) -> None:
+    """Save tokenizer, hashes and, last since it makes the directory a run, the configuration."""
+    run = session.run
+    _copy_tokenizer(run, session.data, session.reporter)
+    write_json_atomically(run.data, {"format": "run-data", "version": 1, **session.data.hashes()})
+    write_text_atomically(run.config, config_to_toml(session.config))
 
 
 def _copy_tokenizer(run: RunDirectory, data: PreparedData, reporter: Reporter) -> None:
@@ -135,22 +148,20 @@ def _copy_tokenizer(run: RunDirectory, data: PreparedData, reporter: Reporter) -
         except (ValueError, OSError) as error:
             reason = str(error)
         reporter.say(f"{run.tokenizer} is damaged and is copied again: {reason}")
-        shutil.rmtree(run.tokenizer)
-    beside = run.path / "tokenizer.tmp"
-    shutil.rmtree(beside, ignore_errors=True)
+        remove(run.tokenizer)
+    beside = run.path / f"tokenizer{TEMPORARY}"
     data.tokenizer.save(beside)
-    beside.rename(run.tokenizer)
+    rename_durably(beside, run.tokenizer)
 
 
 def _build_session(
-    *,
     run: RunDirectory,
     config: RunConfig,
     data: PreparedData,
-    device: torch.device,
     plan: ComputePlan,
     reporter: Reporter,
 ) -> Session:
+    device = resolve_device(config.device)
     vocab_size = data.tokenizer.vocab_size
     model = build_model(config, vocab_size=vocab_size, device=device, attention=plan.attention)
     optimizer = build_optimizer(model, config.optimizer)
@@ -166,7 +177,11 @@ def _build_session(
         ),
         device=device,
         dtype=plan.dtype,
-        metrics=MetricsLog(run.metrics),
+        metrics=MetricsLog(
+            run.metrics,
+            is_patient=config.checkpoint.on_failure == "continue",
+            say=reporter.say,
+        ),
         throughput=Throughput(flops_per_token=per_token, device=device, dtype=plan.dtype),
         reporter=reporter,
     )
@@ -210,13 +225,21 @@ def _newest_checkpoint(run: RunDirectory, reporter: Reporter) -> Checkpoint | No
 def _restore(session: Session, checkpoint: Checkpoint | None) -> None:
     if checkpoint is None:
         session.reporter.say(f"{session.run.path} has no valid checkpoint: starting at step 0")
-        session.metrics.truncate_after(0)
+        _cut_metrics(session, 0)
         return
     session.state = LoopState.from_checkpoint(checkpoint)
     require_same_model(checkpoint, session.config)
     load_into(checkpoint, session.model, session.optimizer)
-    session.metrics.truncate_after(session.state.step)
+    _cut_metrics(session, session.state.step)
     session.reporter.say(f"resuming at step {session.state.step:,} from {checkpoint.path}")
+
+
+def _cut_metrics(session: Session, step: int) -> None:
+    damaged = session.metrics.truncate_after(step)
+    if damaged:
+        session.reporter.say(
+            f"dropped {damaged} lines of {session.run.metrics} that are no metrics"
+        )
 
 
 def _finished_summary(

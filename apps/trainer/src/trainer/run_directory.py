@@ -4,18 +4,21 @@ Stage: every stage writes here. Not here: the content of checkpoints (`checkpoin
 metrics (`metrics.py`).
 
     runs/quickstart-001/
-        config.toml  data.json  metrics.jsonl  loss.svg  summary.json
+        config.toml  data.json  metrics.jsonl  loss.svg  summary.json  run.lock
         tokenizer/  samples/step-N.txt  checkpoints/step-N/
 """
 
 import json
 import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.durable import write_bytes_atomically
+from trainer.durable import TEMPORARY, make_directories, remove, write_bytes_atomically
+from trainer.file_lock import exclusive_lock
 
 RUNS = Path("runs")
 _AUTO = "auto"
@@ -57,30 +60,65 @@ class RunDirectory:
         """A copy of the tokenizer, so that the directory is complete by itself."""
         return self.path / "tokenizer"
 
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains here, and says which that is."""
+        return self.path / "run.lock"
+
+    @property
+    def samples(self) -> Path:
+        """Texts sampled along the way."""
+        return self.path / "samples"
+
     def sample(self, step: int) -> Path:
         """The text sampled at `step`."""
-        return self.path / "samples" / f"step-{step}.txt"
+        return self.samples / f"step-{step}.txt"
 
 
 def next_free_run(preset: str, *, runs: Path = RUNS) -> Path:
-    """Return `runs/<preset>-NNN` with the smallest number above all that exist."""
-    return runs / f"{preset}-{max(_numbered_runs(preset, runs), default=0) + 1:03d}"
+    """Return `runs/<preset>-NNN` with the smallest number above all runs that exist."""
+    numbers = [n for n, path in _numbered_runs(preset, runs).items() if not _is_unborn(path)]
+    return runs / f"{preset}-{max(numbers, default=0) + 1:03d}"
 
 
 def create_run(path: Path) -> RunDirectory:
-    """Make an empty run directory.
+    """Make a run directory; it is a run once it has its `config.toml`, which comes last.
+
+    What a process left that was killed before that is taken over.
 
     Raises:
         ValueError: the path exists, or cannot be made.
     """
     require_free(path)
     try:
-        path.mkdir(parents=True)
+        make_directories(path)
     except OSError as error:
         raise ValueError(
             f"cannot make the run directory {path}: {error.strerror}; name another by --run-dir"
         ) from error
     return RunDirectory(path)
+
+
+@contextmanager
+def hold_run(run: RunDirectory, *, say: Callable[[str], None]) -> Iterator[None]:
+    """Keep other processes from training in a run directory, and clear what a killed one left.
+
+    Raises:
+        ValueError: another process trains there; the message names it.
+    """
+    with exclusive_lock(run.lock, what=f"run directory {run.path}") as stale:
+        if stale is not None:
+            say(f"{stale} held {run.path} and ended without leaving it; going on")
+        for path in temporary_files(run):
+            say(f"removing {path}, left by a process that was stopped")
+            remove(path)
+        yield
+
+
+def temporary_files(run: RunDirectory) -> list[Path]:
+    """Return what interrupted processes left in a run directory."""
+    folders = [run.path, run.samples, run.path / "checkpoints", run.tokenizer]
+    return sorted(path for folder in folders for path in folder.glob(f"*{TEMPORARY}"))
 
 
 def require_free(path: Path) -> None:
@@ -89,11 +127,12 @@ def require_free(path: Path) -> None:
     Raises:
         ValueError: the path exists, or its parent is no place to make a directory in.
     """
-    if os.path.lexists(path):
+    if os.path.lexists(path) and not _is_unborn(path):
         is_run = RunDirectory(path).config.exists()
         way_on = f"go on with it by --resume {path}, or name" if is_run else "name"
         raise ValueError(f"run directory {path} exists; {way_on} another by --run-dir")
-    parent = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+    above = (path.absolute(), *path.absolute().parents)
+    parent = next(parent for parent in above if os.path.lexists(parent))
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         kind = "may not be written" if parent.is_dir() else "is no folder"
         raise ValueError(
@@ -167,13 +206,23 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Write a small UTF-8 file so that it is complete or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directories(path.parent)
     write_bytes_atomically(path, text.encode("utf-8"))
 
 
 def write_json_atomically(path: Path, document: object) -> None:
     """Write a JSON document so that it is complete or absent."""
     write_text_atomically(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def _is_unborn(path: Path) -> bool:
+    """Whether a directory holds no more than `create_run` and a kill before config.toml leave."""
+    if path.is_symlink() or not path.is_dir():
+        return False
+    born_with = {"run.lock", "data.json", "tokenizer"}
+    return all(
+        child.name in born_with or child.name.endswith(TEMPORARY) for child in path.iterdir()
+    )
 
 
 def _newest_run(preset: str, runs: Path = RUNS) -> Path | None:

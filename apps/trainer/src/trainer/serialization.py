@@ -16,13 +16,19 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors_torch
 from torch import Tensor, nn
 
-from trainer.durable import write_bytes_atomically
+from trainer.durable import write_atomically
 from trainer.packing import pack_model, pack_optimizer, unpack_model, unpack_optimizer
 
 FORMAT = "trainer.single-file-checkpoint"
 VERSION = 1
 
 _MODEL, _OPTIMIZER = "model.", "optimizer."
+_DTYPES = {
+    **{torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"},
+    **{torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2", torch.bool: "BOOL"},
+    **{torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8"},
+    **{torch.uint64: "U64", torch.uint32: "U32", torch.uint16: "U16", torch.uint8: "U8"},
+}
 
 
 def save_checkpoint(
@@ -46,7 +52,7 @@ def save_checkpoint(
     optimizer_tensors, optimizer_rest = pack_optimizer(optimizer, model)
     tensors = {_MODEL + name: tensor for name, tensor in model_tensors.items()}
     tensors |= {_OPTIMIZER + name: tensor for name, tensor in optimizer_tensors.items()}
-    data = to_safetensors(
+    parts = to_safetensors(
         tensors,
         {
             "format": FORMAT,
@@ -57,9 +63,10 @@ def save_checkpoint(
         },
     )
     if isinstance(out, str | os.PathLike):
-        write_bytes_atomically(Path(out), data)
+        write_atomically(Path(out), parts)
     else:
-        out.write(data)
+        for part in parts:
+            out.write(part)
 
 
 def load_checkpoint(
@@ -97,23 +104,35 @@ def load_checkpoint(
     return int(metadata["iteration"])
 
 
-def to_safetensors(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:
-    """Serialise tensors of any layout; views of one storage become independent tensors."""
-    own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    storages: set[int] = set()
+def to_safetensors(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> list[bytes | memoryview]:
+    """Return a safetensors file in parts: the header, then the tensors' own memory.
+
+    Written by hand and not by the library, because its `save` copies everything twice and orders
+    metadata at random; here equal state gives equal bytes. Views of one storage are written apart.
+
+    Raises:
+        ValueError: a tensor of a type that safetensors does not know.
+    """
+    # The widest first, so that every tensor starts at a multiple of its width.
+    own = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in sorted(tensors.items(), key=lambda one: (-one[1].itemsize, one[0]))
+    }
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    end = 0
     for name, tensor in own.items():
-        # safetensors refuses two tensors of one storage; equal ones were dropped before.
-        storage = tensor.untyped_storage().data_ptr()
-        if storage in storages:
-            own[name] = tensor.clone()
-        storages.add(storage)
-    data = safetensors_torch.save(own, metadata)
-    size, header = _read_header(data)
-    # The writer orders metadata by a random hash; sorted, equal state gives equal bytes.
-    header["__metadata__"] = dict(sorted(metadata.items()))
+        start, end = end, end + tensor.nbytes
+        header[name] = {
+            "dtype": _dtype_name(name, tensor),
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return b"".join([len(text).to_bytes(8, "little"), text, memoryview(data)[size:]])
+    parts = [memoryview(tensor.flatten().view(torch.uint8).numpy()) for tensor in own.values()]
+    return [len(text).to_bytes(8, "little") + text, *parts]
 
 
 def from_safetensors(data: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -145,6 +164,15 @@ def require_format(
             f"{source} is of format {said[0]!r} version {said[1]}, but {name!r} version {version} "
             "is needed; read it with the release that wrote it"
         )
+
+
+def _dtype_name(name: str, tensor: Tensor) -> str:
+    if tensor.dtype not in _DTYPES:
+        raise ValueError(
+            f"{name} is {tensor.dtype}, but a checkpoint holds only "
+            f"{', '.join(str(dtype).removeprefix('torch.') for dtype in _DTYPES)}; convert it"
+        )
+    return _DTYPES[tensor.dtype]
 
 
 def _read_header(data: bytes) -> tuple[int, dict[str, Any]]:
