@@ -7,10 +7,10 @@ subject.
 import argparse
 import sys
 
-from bench import tokenization, training
+from bench import learning, tokenization, training
 from bench.harness import SampleError
 
-_SUBJECTS = {"tokenization": tokenization, "training": training}
+_SUBJECTS = {"learning": learning, "tokenization": tokenization, "training": training}
 
 
 def main() -> None:
