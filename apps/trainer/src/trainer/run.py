@@ -164,7 +164,7 @@ def _build_session(
     device = resolve_device(config.device)
     vocab_size = data.tokenizer.vocab_size
     model = build_model(config, vocab_size=vocab_size, device=device, attention=plan.attention)
-    optimizer = build_optimizer(model, config.optimizer)
+    optimizer = build_optimizer(model, config.optimizer, dtype=plan.dtype)
     per_token = training_flops(model_shape(config, vocab_size=vocab_size), num_tokens=1)
     return Session(
         config=config,

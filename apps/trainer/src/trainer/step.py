@@ -47,25 +47,33 @@ class Stepper(Protocol):
         ...
 
 
-def build_optimizer(model: TransformerLM, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Return the optimizer of `config` over the model's parameters, norm gains undecayed."""
+def build_optimizer(
+    model: TransformerLM, config: OptimizerConfig, *, dtype: torch.dtype = torch.float32
+) -> torch.optim.Optimizer:
+    """Return the optimizer of `config` over the model's parameters, norm gains undecayed.
+
+    Args:
+        model: what is trained.
+        config: which optimizer, with which rates.
+        dtype: of the products that Muon orthogonalises by; all state stays in the weights' type.
+    """
     adamw = {"betas": (config.beta1, config.beta2), "eps": config.eps}
     if config.name == "muon":
-        return _build_muon(model, config, **adamw)
+        return _build_muon(model, config, compute_dtype=dtype, **adamw)
     groups = parameter_groups(model, weight_decay=config.weight_decay)
     if config.name == "sgd":
         return SGD(groups, lr=config.learning_rate)
     return AdamW(groups, lr=config.learning_rate, **adamw)
 
 
-def _build_muon(model: TransformerLM, config: OptimizerConfig, **adamw: Any) -> Muon:
+def _build_muon(model: TransformerLM, config: OptimizerConfig, **others: Any) -> Muon:
     """Return Muon over the hidden matrices, AdamW over the rest, each with a peak of its own."""
     groups = muon_groups(model, weight_decay=config.weight_decay)
     peak = config.muon_learning_rate or config.learning_rate
     for group in groups:
         group["peak_ratio"] = peak / config.learning_rate if group["rule"] == "muon" else 1.0
     settings = {"momentum": config.muon_momentum, "scale": config.muon_scale}
-    return Muon(groups, lr=config.learning_rate, **settings, **adamw)
+    return Muon(groups, lr=config.learning_rate, **settings, **others)
 
 
 def build_stepper(
