@@ -6,9 +6,10 @@ import torch
 
 from trainer.compute_plan import plan_compute
 from trainer.config import RunConfig
+from trainer.learning_rate import set_learning_rate
 from trainer.model import build_model
 from trainer.presets import load_preset
-from trainer.step import build_optimizer, build_stepper
+from trainer.step import EagerStepper, build_loss, build_optimizer, build_stepper
 
 CPU = torch.device("cpu")
 
@@ -45,3 +46,41 @@ def _step(micro_batch_size: int | None) -> list[torch.Tensor]:
 def test_micro_batches_add_up_to_the_whole_batch(micro_batch_size: int) -> None:
     for whole, added in zip(_step(None), _step(micro_batch_size), strict=True):
         torch.testing.assert_close(added, whole, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("muon_rate", "ratio"), [(None, 1.0), (0.04, 10.0)])
+def test_hidden_matrices_have_the_learning_rate_of_muon(
+    muon_rate: float | None, ratio: float
+) -> None:
+    config = _config(None)
+    settings = dataclasses.replace(
+        config.optimizer, name="muon", learning_rate=0.004, muon_learning_rate=muon_rate
+    )
+    optimizer = build_optimizer(build_model(config, vocab_size=32, device=CPU), settings)
+    set_learning_rate(optimizer, 0.001)  # a quarter of the peak
+    rates = {group["rule"]: group["lr"] for group in optimizer.param_groups}
+    assert rates == pytest.approx({"adamw": 0.001, "muon": 0.001 * ratio})
+
+
+def test_a_ramp_takes_its_fewer_windows_in_micro_batches_that_fit() -> None:
+    config = _config(4)
+    training = dataclasses.replace(config.training, batch_ramp="32:2")
+    config = dataclasses.replace(config, training=training)
+    model, seen = build_model(config, vocab_size=32, device=CPU), []
+
+    def windows(step: int, indices: range) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append((step, len(indices)))
+        return torch.zeros(len(indices), 8, dtype=torch.int64), torch.ones(
+            len(indices), 8, dtype=torch.int64
+        )
+
+    stepper = EagerStepper(
+        model,
+        build_optimizer(model, config.optimizer),
+        config=config,
+        windows=windows,
+        loss_of=build_loss(model, plan=plan_compute(config, device=CPU), device=CPU),
+    )
+    for step in (1, 2, 3):
+        stepper.step(step, 1e-3)
+    assert seen == [(1, 2), (2, 2), (3, 4)]
