@@ -1,4 +1,4 @@
-"""The trainer's commands: train, prepare, generate, evaluate.
+"""The trainer's commands: train, prepare, generate, evaluate, report, compare, watch.
 
 Progress goes to stderr, results to stdout. A user's mistake ends with one clear line and exit
 code 2; an interrupted command ends with 128 plus the signal's number, as shells expect.
@@ -35,6 +35,21 @@ def generate() -> None:
 def evaluate() -> None:
     """Score every validation token of a run once."""
     sys.exit(_guarded(_evaluate))
+
+
+def report() -> None:
+    """Write one HTML page about a run."""
+    sys.exit(_guarded(_report))
+
+
+def compare() -> None:
+    """Write one HTML page about several runs, and print their table."""
+    sys.exit(_guarded(_compare))
+
+
+def watch() -> None:
+    """Serve the page of a run while it goes on."""
+    sys.exit(_guarded(_watch))
 
 
 def _train(argv: list[str]) -> int:
@@ -144,6 +159,59 @@ def _evaluate(argv: list[str]) -> int:
     else:
         for name, value in report.items():
             print(f"{name.replace('_', ' ')}: {value:,}")
+    return 0
+
+
+def _report(argv: list[str]) -> int:
+    from trainer.report import read_history, render_page, write_exports
+    from trainer.report.command_line import parse_report
+    from trainer.run_directory import write_text_atomically
+
+    request = parse_report(argv)
+    history = read_history(request.run)
+    output = request.output or request.run / "report.html"
+    write_text_atomically(output, render_page([history]))
+    print(f"report: {output}")
+    if request.export is not None:
+        for path in write_exports([history], request.export, png=request.png):
+            print(f"written: {path}")
+    return 0
+
+
+def _compare(argv: list[str]) -> int:
+    from rich.console import Console
+
+    from trainer.report import describe_runs, print_table, read_history, render_page, write_exports
+    from trainer.report.command_line import parse_compare
+    from trainer.run_directory import write_text_atomically
+
+    request = parse_compare(argv)
+    histories = [read_history(path) for path in request.runs]
+    for sentence in describe_runs(histories):
+        print(sentence)
+    print_table(histories, Console())
+    write_text_atomically(request.output, render_page(histories))
+    print(f"report: {request.output}")
+    if request.export is not None:
+        for path in write_exports(histories, request.export, png=request.png):
+            print(f"written: {path}")
+    return 0
+
+
+def _watch(argv: list[str]) -> int:
+    from trainer.report import build_server, read_history, render_page
+    from trainer.report.command_line import parse_watch
+
+    request = parse_watch(argv)
+
+    def render() -> str:
+        return render_page([read_history(request.run)], refresh_seconds=request.every_seconds)
+
+    render()  # a mistake is told before anything is served
+    with build_server(render, host=request.host, port=request.port) as server:
+        host, port = server.server_address[:2]
+        print(f"watching {request.run} at http://{host}:{port}/ until Ctrl-C", flush=True)
+        server.serve_forever()
     return 0
 
 

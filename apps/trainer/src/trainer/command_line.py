@@ -1,7 +1,8 @@
 """Turn the arguments of `train` and `prepare` into a run configuration.
 
-Stage: argv -> *preset or saved run, plus overrides* -> RunConfig. The only module that knows tyro.
-Not here: what the commands do (`cli.py`), where run directories live (`run_directory.py`).
+Stage: argv -> *preset or saved run, plus overrides* -> RunConfig. Only this module and
+`report/command_line.py` know tyro. Not here: what the commands do (`cli.py`), where run directories
+live (`run_directory.py`).
 """
 
 import argparse
@@ -123,7 +124,7 @@ def parse_train(
             override that a resumed run does not admit.
         SystemExit: an unknown option or an unreadable value (2), or `--help` (0).
     """
-    _refuse_unknown_options(argv, _Arguments)
+    refuse_unknown_options(argv, _Arguments)
     peeked = _peek(argv)
     saved_run = None
     if peeked.resume is not None:
@@ -200,7 +201,7 @@ def parse_generate(argv: Sequence[str]) -> GenerateRequest:
     Raises:
         ValueError: an unknown option, or a seed out of range.
     """
-    _refuse_unknown_options(argv, GenerateRequest)
+    refuse_unknown_options(argv, GenerateRequest)
     request = tyro.cli(GenerateRequest, args=list(argv), prog="generate")
     if not 0 <= request.seed < 2**63:
         raise ValueError(f"--seed is {request.seed}, but must be in [0, 2^63)")
@@ -213,7 +214,7 @@ def parse_evaluate(argv: Sequence[str]) -> EvaluateRequest:
     Raises:
         ValueError: an empty batch.
     """
-    _refuse_unknown_options(argv, EvaluateRequest)
+    refuse_unknown_options(argv, EvaluateRequest)
     request = tyro.cli(EvaluateRequest, args=list(argv), prog="evaluate")
     if request.batch_size < 1:
         raise ValueError(f"--batch-size is {request.batch_size}, but must be at least 1")
@@ -244,7 +245,7 @@ def _peek(argv: Sequence[str]) -> argparse.Namespace:
     return peeked
 
 
-def _refuse_unknown_options(argv: Sequence[str], cls: type) -> None:
+def refuse_unknown_options(argv: Sequence[str], cls: type) -> None:
     """Name the nearest option for one that does not exist, however far; tyro does for some only."""
     known = ["--help", *_options(cls)]
     for word in argv:

@@ -7,13 +7,13 @@ as points; colours follow the reader's light or dark scheme. Not here: compariso
 import math
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from trainer.axes import Axis, linear_axis, log_axis, with_margin
 from trainer.durable import write_bytes_atomically
 from trainer.metrics import MetricsRow
 
@@ -73,8 +73,12 @@ def write_loss_curve(
         losses = [loss for _, loss in (*train, *validation)]
         losses += [] if target_loss is None else [target_loss]
         last_step = max(step for step, _ in (*train, *validation))
-        x = _linear_axis(0, max(last_step, 1), _LEFT, _RIGHT, max_ticks=9)
-        y = (_log_axis if is_log_loss else _loss_axis)(min(losses), max(losses))
+        x = linear_axis(0, max(last_step, 1), start=_LEFT, end=_RIGHT, max_ticks=9)
+        low, high = with_margin(min(losses), max(losses), is_log=is_log_loss)
+        if is_log_loss:
+            y = log_axis(low, high, start=_BOTTOM, end=_TOP)
+        else:
+            y = linear_axis(low, high, start=_BOTTOM, end=_TOP, max_ticks=8)
         _draw_frame(root, x, y)
         _draw_series(root, x, y, train, validation, target_loss)
     else:
@@ -82,63 +86,6 @@ def write_loss_curve(
     _draw_legend(root, train, validation, target_loss)
     ElementTree.indent(root)
     write_bytes_atomically(path, ElementTree.tostring(root, encoding="utf-8") + b"\n")
-
-
-@dataclass(frozen=True, slots=True)
-class _Axis:
-    """Where values lie on the page, and which of them are marked."""
-
-    place: Callable[[float], float]
-    ticks: list[float]
-
-
-def _linear_axis(low: float, high: float, start: float, end: float, *, max_ticks: int) -> _Axis:
-    scale = (end - start) / (high - low)
-    ticks = round_ticks(low, high, max_ticks=max_ticks)
-    return _Axis(lambda value: start + (value - low) * scale, ticks)
-
-
-def _loss_axis(low: float, high: float) -> _Axis:
-    margin = 0.04 * (high - low) or 0.5
-    return _linear_axis(low - margin, high + margin, _BOTTOM, _TOP, max_ticks=8)
-
-
-def _log_axis(low: float, high: float) -> _Axis:
-    margin = (high / low) ** 0.04 if high > low else 1.1
-    low, high = low / margin, high * margin
-    scale = (_TOP - _BOTTOM) / math.log(high / low)
-    ticks = round_log_ticks(low, high)
-    return _Axis(lambda value: _BOTTOM + math.log(value / low) * scale, ticks)
-
-
-def round_ticks(low: float, high: float, *, max_ticks: int) -> list[float]:
-    """Return the multiples of 1, 2 or 5 times a power of ten in [low, high]: as many as allowed.
-
-    >>> round_ticks(0, 430, max_ticks=5)
-    [0.0, 100.0, 200.0, 300.0, 400.0]
-    """
-    exponent = math.floor(math.log10((high - low) / max_ticks))
-    for digit in (1, 2, 5, 10, 20, 50):
-        unit = digit * 10.0**exponent
-        first, last = math.ceil(low / unit - 1e-9), math.floor(high / unit + 1e-9)
-        if last - first < max_ticks:
-            return [round(n * unit, 12) for n in range(first, last + 1)]
-    raise AssertionError((low, high, max_ticks))
-
-
-def round_log_ticks(low: float, high: float) -> list[float]:
-    """Return round values in [low, high], sparser where the range is wide.
-
-    >>> round_log_ticks(1.2, 11)
-    [1.5, 2.0, 3.0, 5.0, 7.0, 10.0]
-    """
-    powers = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
-    for digits in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
-        ticks = [round(digit * 10.0**power, 12) for power in powers for digit in digits]
-        ticks = [tick for tick in ticks if low <= tick <= high]
-        if len(ticks) >= 4:
-            return ticks
-    return round_ticks(low, high, max_ticks=7)
 
 
 def smooth(points: Sequence[Point]) -> list[Point]:
@@ -189,11 +136,11 @@ def _canvas(title: str) -> Element:
     return root
 
 
-def _draw_frame(root: Element, x: _Axis, y: _Axis) -> None:
-    for tick, label in zip(y.ticks, _labels(y.ticks), strict=True):
+def _draw_frame(root: Element, x: Axis, y: Axis) -> None:
+    for tick, label in zip(y.ticks, y.labels, strict=True):
         _line(root, _LEFT, y.place(tick), _RIGHT, y.place(tick), "grid")
         _text(root, _LEFT - 10, y.place(tick) + 4, label, "soft end")
-    for tick, label in zip(x.ticks, _labels(x.ticks), strict=True):
+    for tick, label in zip(x.ticks, x.labels, strict=True):
         _line(root, x.place(tick), _BOTTOM, x.place(tick), _BOTTOM + 5, "axis")
         _text(root, x.place(tick), _BOTTOM + 21, label, "soft middle")
     _line(root, _LEFT, _BOTTOM, _RIGHT, _BOTTOM, "axis")
@@ -202,16 +149,10 @@ def _draw_frame(root: Element, x: _Axis, y: _Axis) -> None:
     loss.set("transform", f"translate(18 {(_TOP + _BOTTOM) / 2:g}) rotate(-90)")
 
 
-def _labels(ticks: Sequence[float]) -> list[str]:
-    """Write all ticks with as many decimals as the one that needs the most."""
-    decimals = max((len(f"{tick:.10f}".rstrip("0").split(".")[1]) for tick in ticks), default=0)
-    return [f"{tick:,.{decimals}f}" for tick in ticks]
-
-
 def _draw_series(
     root: Element,
-    x: _Axis,
-    y: _Axis,
+    x: Axis,
+    y: Axis,
     train: Sequence[Point],
     validation: Sequence[Point],
     target_loss: float | None,

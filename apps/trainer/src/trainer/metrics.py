@@ -125,6 +125,30 @@ def read_metrics(path: Path) -> list[MetricsRow]:
     return [_from_line(line, f"{path}, line {i}") for i, line in enumerate(lines, start=1)]
 
 
+def read_readable_metrics(path: Path) -> tuple[list[MetricsRow], list[str]]:
+    """Read what can be read, for people to look at: damaged lines are left out and named.
+
+    Returns:
+        The rows in order, and one complaint for each line left out. No file: no rows.
+    """
+    if not path.exists():
+        return [], []
+    rows, problems = [], []
+    *lines, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    for number, line in enumerate(lines, start=1):
+        source = f"{path.name}, line {number}"
+        try:
+            row = _from_line(line, source)
+        except ValueError as error:
+            problems.append(f"left out: {error}")
+            continue
+        if isinstance(row["step"], int) and row["kind"] in _KINDS:
+            rows.append(row)
+        else:
+            problems.append(f"left out: {source} has no step, or no kind that is known")
+    return rows, problems
+
+
 def _to_line(row: MetricsRow) -> str:
     document = {key: _to_json(row.get(key)) for key in _KEYS}
     document |= {"format": FORMAT, "version": VERSION}

@@ -1,0 +1,20 @@
+"""Show what runs did: one page, complete by itself, that opens with what was found."""
+
+from trainer.report.export import write_exports
+from trainer.report.findings import describe_run, describe_runs
+from trainer.report.history import RunHistory, read_history
+from trainer.report.page import render_page
+from trainer.report.serve import build_server
+from trainer.report.table import print_table, table_rows
+
+__all__ = [
+    "RunHistory",
+    "build_server",
+    "describe_run",
+    "describe_runs",
+    "print_table",
+    "read_history",
+    "render_page",
+    "table_rows",
+    "write_exports",
+]

@@ -1,0 +1,104 @@
+"""Turn the arguments of `report`, `compare` and `watch` into what they ask for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from trainer.command_line import refuse_unknown_options
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportRequest:
+    """Write one HTML page about a run: what was found, curves, samples, settings.
+
+    The page is a single file that loads nothing; open it in any browser.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Run directory, as `train` leaves it; it may still be going on."""
+    output: Path | None = None
+    """Where the page goes. Default: report.html in the run directory."""
+    export: Path | None = None
+    """Also write plots (SVG) and table (CSV, Markdown, LaTeX) to this folder."""
+    png: bool = False
+    """With --export: plots as PNG too; needs the extra `png`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareRequest:
+    """Write one HTML page that holds runs beside each other, and print their table."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run directories, at least two."""
+    output: Path = Path("compare.html")
+    """Where the page goes."""
+    export: Path | None = None
+    """Also write plots (SVG) and table (CSV, Markdown, LaTeX) to this folder."""
+    png: bool = False
+    """With --export: plots as PNG too; needs the extra `png`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchRequest:
+    """Serve the page of a run while the run goes on; Ctrl-C ends it, not the run."""
+
+    run: tyro.conf.Positional[Path]
+    """Run directory, as `train` leaves it."""
+    host: str = "127.0.0.1"
+    """IP address to listen at; the default is reachable from this machine only."""
+    port: int = 8336
+    """Port to listen at; 0: any that is free."""
+    every_seconds: int = 5
+    """How often the page looks for news."""
+
+
+def parse_report(argv: Sequence[str]) -> ReportRequest:
+    """Parse the command line of `report`.
+
+    Raises:
+        ValueError: an unknown option, or --png without --export.
+    """
+    refuse_unknown_options(argv, ReportRequest)
+    request = tyro.cli(ReportRequest, args=list(argv), prog="report")
+    _require_folder_for_png(request)
+    return request
+
+
+def parse_compare(argv: Sequence[str]) -> CompareRequest:
+    """Parse the command line of `compare`.
+
+    Raises:
+        ValueError: fewer than two runs, the same one twice, or as `parse_report`.
+    """
+    refuse_unknown_options(argv, CompareRequest)
+    request = tyro.cli(CompareRequest, args=list(argv), prog="compare")
+    _require_folder_for_png(request)
+    distinct = {path.resolve() for path in request.runs}
+    if len(distinct) < 2 or len(distinct) < len(request.runs):
+        raise ValueError(
+            f"compare is given {len(request.runs)} runs, {len(distinct)} of them different; name "
+            "two or more different run directories, or use report for one"
+        )
+    return request
+
+
+def parse_watch(argv: Sequence[str]) -> WatchRequest:
+    """Parse the command line of `watch`.
+
+    Raises:
+        ValueError: an unknown option, a port or interval out of range.
+    """
+    refuse_unknown_options(argv, WatchRequest)
+    request = tyro.cli(WatchRequest, args=list(argv), prog="watch")
+    if not 0 <= request.port < 65536:
+        raise ValueError(f"--port is {request.port}, but must be in [0, 65536); 0: any free one")
+    if request.every_seconds < 1:
+        raise ValueError(f"--every-seconds is {request.every_seconds}, but must be at least 1")
+    return request
+
+
+def _require_folder_for_png(request: ReportRequest | CompareRequest) -> None:
+    if request.png and request.export is None:
+        raise ValueError("--png belongs to --export FOLDER; name a folder, or leave --png out")

@@ -1,0 +1,115 @@
+"""Write plots and tables for papers: SVG, PNG, CSV, Markdown, LaTeX.
+
+Stage: RunHistory -> *a folder of files*. PNG needs the extra `png`. Not here: the page (`page.py`).
+"""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import SubElement
+
+from trainer.durable import write_bytes_atomically
+from trainer.report.drawing import HEIGHT, WIDTH, draw_plot
+from trainer.report.history import RunHistory
+from trainer.report.series import Plot, build_plots
+from trainer.report.table import NUMBERS, table_rows
+from trainer.run_directory import write_text_atomically
+
+_TITLE = 24  # pixels above the drawing
+_PNG_WIDTH = 2 * WIDTH  # pixels; sharp at a column's width in print
+
+
+def write_exports(
+    histories: Sequence[RunHistory], folder: Path, *, png: bool = False
+) -> list[Path]:
+    """Write every plot as SVG (and PNG) and the table of runs as CSV, Markdown and LaTeX.
+
+    Args:
+        histories: at least one run.
+        folder: made where it is missing; files of the same names are replaced.
+        png: whether to write PNG too.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ValueError: PNG is asked for without the package that draws it.
+    """
+    render = _png_renderer() if png else None
+    names = [history.name for history in histories]
+    written = []
+    for plot in build_plots(histories):
+        svg = standalone_svg(plot, names=names if len(names) > 1 else ())
+        written.append(folder / f"{plot.key}.svg")
+        write_text_atomically(written[-1], svg)
+        if render is not None:
+            written.append(folder / f"{plot.key}.png")
+            write_bytes_atomically(written[-1], render(svg))
+    rows = table_rows(histories)
+    for suffix, text in (("csv", _csv(rows)), ("md", _markdown(rows)), ("tex", _latex(rows))):
+        written.append(folder / f"runs.{suffix}")
+        write_text_atomically(written[-1], text)
+    return written
+
+
+def standalone_svg(plot: Plot, *, names: Sequence[str] = ()) -> str:
+    """Return a plot that needs no page around it: light, with its own style and key."""
+    root = draw_plot(plot, names=names)
+    root.set("xmlns", "http://www.w3.org/2000/svg")
+    height = HEIGHT + 22 * len(names) + _TITLE
+    root.set("viewBox", f"0 {-_TITLE} {WIDTH} {height}")
+    root.set("width", str(WIDTH))
+    root.set("height", str(height))
+    for hidden in [group for group in root.iter("g") if group.get("visibility") == "hidden"]:
+        for parent in root.iter():
+            if hidden in list(parent):
+                parent.remove(hidden)
+    style = SubElement(root, "style")
+    style.text = files("trainer.report").joinpath("paper.css").read_text(encoding="utf-8")
+    title = SubElement(root, "text", {"x": "10", "y": "-6"})
+    title.text = f"{plot.title}, {plot.unit}"
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _png_renderer() -> Callable[[str], bytes]:
+    try:
+        from resvg_py import svg_to_bytes
+    except ImportError as error:
+        raise ValueError(
+            'PNG needs the extra "png": uv sync --package trainer --extra png, or leave --png out'
+        ) from error
+    return lambda svg: bytes(svg_to_bytes(svg_string=svg, width=_PNG_WIDTH, background="white"))
+
+
+def _csv(rows: list[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+    head, *body = rows
+    return line(head) + line(["---"] * len(head)) + "".join(map(line, body))
+
+
+_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}"}
+_LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+
+
+def _latex(rows: list[list[str]]) -> str:
+    def line(cells: list[str]) -> str:
+        return " & ".join("".join(_LATEX.get(c, c) for c in cell) for cell in cells) + r" \\" + "\n"
+
+    head, *body = rows
+    columns = "l" + "r" * len(NUMBERS) + "l" * (len(head) - 1 - len(NUMBERS))
+    return (
+        f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{line(head)}\\midrule\n"
+        f"{''.join(map(line, body))}\\bottomrule\n\\end{{tabular}}\n"
+    )

@@ -1,0 +1,229 @@
+"""Write the page: what was found, the figures, the plots, the samples, the settings.
+
+Stage: RunHistory -> *one HTML file* that loads nothing. It is whole without its script, which adds
+other axes, values under the pointer and switches for runs.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from html import escape
+from importlib.resources import files
+from xml.etree import ElementTree
+
+from trainer.report.drawing import NUM_COLOURS, axis_ends, draw_plot, x_axes, y_axes
+from trainer.report.findings import describe_run, describe_runs, format_seconds
+from trainer.report.history import RunHistory
+from trainer.report.series import Plot, build_plots
+from trainer.report.table import NUMBERS, ranked_indices, table_rows
+
+_NONE = "&#8211;"
+
+
+def render_page(
+    histories: Sequence[RunHistory], *, title: str | None = None, refresh_seconds: int | None = None
+) -> str:
+    """Return the page about one run, or about several beside each other.
+
+    Args:
+        histories: at least one; the first ones get the most distinct colours.
+        title: above the page; None: the names of the runs.
+        refresh_seconds: how often the page fetches itself anew where it is served; None: never.
+
+    Raises:
+        ValueError: there is no run.
+    """
+    if not histories:
+        raise ValueError("a report needs at least one run; name a run directory")
+    several = len(histories) > 1
+    title = title or (f"{len(histories)} runs compared" if several else histories[0].name)
+    flags = ' data-several="1"' if several else ""
+    flags += f' data-refresh="{refresh_seconds}"' if refresh_seconds else ""
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en">',
+            '<head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(title)}</title>",
+            f"<style>\n{_asset('page.css')}</style></head>",
+            f"<body{flags}>",
+            f"<header><h1>{escape(title)}</h1>{_subtitle(histories)}</header>",
+            "<main>",
+            f"<section data-live>{''.join(_opening(histories))}</section>",
+            *_plots(histories),
+            f"<section data-live>{''.join(_closing(histories))}</section>",
+            "</main>",
+            "<footer>Loss: mean cross entropy in nats a token. Smoothed lines: a moving mean over "
+            "1/25 of the run, narrower at its ends.</footer>",
+            f"<script>\n{_asset('page.js')}</script>",
+            "</body></html>",
+            "",
+        ]
+    )
+
+
+def _asset(name: str) -> str:
+    return files("trainer.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _subtitle(histories: Sequence[RunHistory]) -> str:
+    if len(histories) > 1:
+        return f'<p class="soft">{escape(", ".join(history.name for history in histories))}</p>'
+    config = histories[0].config
+    return (
+        f'<p class="soft">preset {escape(config.preset)}, seed {config.seed}, '
+        f"{config.model.num_layers} layers, width {config.model.d_model}, context "
+        f"{config.model.context_length}, {config.tokens_per_step:,} tokens a step</p>"
+    )
+
+
+def _opening(histories: Sequence[RunHistory]) -> Iterator[str]:
+    found = describe_runs(histories) if len(histories) > 1 else describe_run(histories[0])
+    if found:
+        yield '<h2>What was found</h2><ul class="findings">'
+        yield from (f"<li>{escape(sentence)}</li>" for sentence in found)
+        yield "</ul>"
+    problems = [f"{history.name}: {line}" for history in histories for line in history.problems]
+    if problems:
+        yield f'<h2>Could not be read ({len(problems)})</h2><ul class="findings problems">'
+        yield from (f"<li>{escape(line)}</li>" for line in problems[:20])
+        yield f"<li>and {len(problems) - 20} more</li>" if len(problems) > 20 else ""
+        yield "</ul>"
+    yield _runs_table(histories) if len(histories) > 1 else _figures(histories[0])
+
+
+def _figures(history: RunHistory) -> str:
+    rows = history.train or history.evaluations
+    last = rows[-1] if rows else {}
+    factor, loss = history.bits_per_nat_token, history.validation_loss
+    speed = None if history.summary is None else history.summary.tokens_per_second
+    shown = {
+        "validation loss": None if loss is None else f"{loss:.4f}",
+        "bits per byte": None if factor is None or loss is None else f"{loss * factor:.4f}",
+        "steps": f"{history.last_step:,}",
+        "training tokens": f"{last['tokens']:,}" if last.get("tokens") else None,
+        "training time": format_seconds(last["seconds"]) if last.get("seconds") else None,
+        "tokens a second": f"{speed:,.0f}" if speed else None,
+    }
+    cells = [
+        f"<div><b>{value}</b><span>{name}</span></div>" for name, value in shown.items() if value
+    ]
+    return f'<div class="figures">{"".join(cells)}</div>' if rows else "<p>No numbers yet.</p>"
+
+
+def _runs_table(histories: Sequence[RunHistory]) -> str:
+    head, *body = table_rows(histories)
+    styles = ["name", *["number"] * len(NUMBERS), *["name"] * (len(head) - 1 - len(NUMBERS))]
+    cells = (f'<th class="{s}">{escape(t)}</th>' for s, t in zip(styles, head, strict=True))
+    lines = [f"<tr>{''.join(cells)}</tr>"]
+    for index, row in zip(ranked_indices(histories), body, strict=True):
+        chips = [_chip(index), *[""] * (len(row) - 1)]
+        cells = (
+            f'<td class="{style}">{chip}{escape(text) or _NONE}</td>'
+            for style, chip, text in zip(styles, chips, row, strict=True)
+        )
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    return f'<h2>The runs</h2><div class="scroll"><table>{"".join(lines)}</table></div>'
+
+
+def _plots(histories: Sequence[RunHistory]) -> Iterator[str]:
+    plots = build_plots(histories)
+    yield "<h2>Over time</h2>"
+    if len(histories) > 1:
+        items = (f"<li>{_chip(i)}{escape(one.name)}</li>" for i, one in enumerate(histories))
+        yield f'<ul class="legend">{"".join(items)}</ul>'
+    yield _controls(histories)
+    figures = "".join(_figure(plot) for plot in plots) or "<p>No numbers yet.</p>"
+    yield f'<div class="plots" data-live>{figures}</div>'
+
+
+def _controls(histories: Sequence[RunHistory]) -> str:
+    def choice(name: str, value: str, label: str, checked: bool = False) -> str:
+        mark = " checked" if checked else ""
+        return f'<label><input type="radio" name="{name}" value="{value}"{mark}>{label}</label>'
+
+    parts = [
+        "<fieldset><legend>against</legend>",
+        choice("x", "steps", "steps", True) + choice("x", "tokens", "tokens"),
+        choice("x", "seconds", "time") + "</fieldset>",
+        "<fieldset><legend>scale</legend>",
+        choice("y", "auto", "as it suits", True) + choice("y", "linear", "linear"),
+        choice("y", "log", "logarithmic") + "</fieldset>",
+        '<label><input type="checkbox" name="raw">every measurement</label>',
+    ]
+    if len(histories) > 1:
+        parts.append("<fieldset><legend>runs</legend>")
+        for index, history in enumerate(histories):
+            box = f'<input type="checkbox" name="run" value="{index}" checked>'
+            parts.append(f"<label>{box}{_chip(index)}{escape(history.name)}</label>")
+        parts.append("</fieldset>")
+    return f'<form class="controls">{"".join(parts)}</form>'
+
+
+def _figure(plot: Plot) -> str:
+    drawing = ElementTree.tostring(draw_plot(plot), encoding="unicode")
+    return (
+        f'<figure data-plot="{plot.key}"><figcaption><h3>{escape(plot.title)}</h3>'
+        f'<span class="soft">{escape(plot.unit)}</span></figcaption>{drawing}'
+        f'<div class="tip" hidden></div><script type="application/json">{_data(plot)}</script>'
+        "</figure>"
+    )
+
+
+def _data(plot: Plot) -> str:
+    """Return what the script needs; `<` is spelled out, so that no text can end the element."""
+    document = {
+        "scale": "log" if plot.is_log else "linear",
+        "target": plot.target,
+        "x": {name: axis_ends(axis) for name, axis in x_axes(plot).items()},
+        "y": {name: axis_ends(axis) for name, axis in y_axes(plot).items()},
+        "series": [
+            {
+                "run": series.run,
+                "colour": series.colour % NUM_COLOURS,
+                "label": series.label,
+                "style": series.style,
+                "steps": [sample.step for sample in series.samples],
+                "tokens": [sample.tokens for sample in series.samples],
+                "seconds": [round(sample.seconds, 2) for sample in series.samples],
+                "values": [float(f"{sample.value:.6g}") for sample in series.samples],
+            }
+            for series in plot.series
+        ],
+    }
+    text = json.dumps(document, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")
+
+
+def _closing(histories: Sequence[RunHistory]) -> Iterator[str]:
+    if any(history.samples for history in histories):
+        yield "<h2>What the models wrote</h2>"
+        for index, history in enumerate(histories):
+            yield from _samples(history, index, is_named=len(histories) > 1)
+    yield "<h2>Settings</h2>"
+    for index, history in enumerate(histories):
+        name = f"{_chip(index)}{escape(history.name)}" if len(histories) > 1 else "all fields"
+        rows = "".join(
+            f"<tr><td>{escape(key)}</td><td class='name'>{escape(value)}</td></tr>"
+            for key, value in history.settings.items()
+        )
+        yield (
+            f'<details><summary>{name}</summary><div class="scroll"><table>{rows}</table></div>'
+            "</details>"
+        )
+
+
+def _samples(history: RunHistory, index: int, *, is_named: bool) -> Iterator[str]:
+    shown = history.samples[-1:] if is_named else history.samples
+    for step, text in reversed(shown):
+        is_last = step == history.samples[-1][0]
+        name = f"{_chip(index)}{escape(history.name)}, " if is_named else ""
+        opened = " open" if is_last and not is_named else ""
+        yield (
+            f"<details{opened}><summary>{name}step {step:,}</summary>"
+            f"<pre>{escape(text) or '(no text)'}</pre></details>"
+        )
+
+
+def _chip(index: int) -> str:
+    return f'<span class="chip run-{index % NUM_COLOURS}"></span>'

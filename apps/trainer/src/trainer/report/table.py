@@ -1,0 +1,60 @@
+"""Put runs in a table, best first: what each reached, at what cost, and where its settings differ.
+
+Stage: RunHistory -> *rows of text* -> page, exports, terminal.
+"""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from trainer.report.findings import final_training_loss, format_seconds, rank
+from trainer.report.history import RunHistory, differing_settings
+
+NUMBERS = ("validation loss", "bits per byte", "training loss", "steps", "tokens", "time")
+
+
+def table_rows(histories: Sequence[RunHistory]) -> list[list[str]]:
+    """Return the head and one row a run, best first; an unknown value is an empty text."""
+    changed = differing_settings(list(histories))
+    rows = [["run", *NUMBERS, *changed]]
+    for index in ranked_indices(histories):
+        history = histories[index]
+        given = [values[index] or "" for values in changed.values()]
+        rows.append([history.name, *_numbers(history), *given])
+    return rows
+
+
+def print_table(histories: Sequence[RunHistory], console: Console) -> None:
+    """Show the table on a terminal."""
+    head, *body = table_rows(histories)
+    table = Table()
+    for index, name in enumerate(head):
+        is_number = 1 <= index <= len(NUMBERS)
+        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
+    for row in body:
+        table.add_row(*row)
+    console.print(table)
+
+
+def ranked_indices(histories: Sequence[RunHistory]) -> list[int]:
+    """Return the places of the runs, best first; those without a score last, in order."""
+    place = {id(history): place for place, (_, history) in enumerate(rank(histories)[0])}
+    return sorted(
+        range(len(histories)), key=lambda index: place.get(id(histories[index]), len(histories))
+    )
+
+
+def _numbers(history: RunHistory) -> list[str]:
+    factor, loss = history.bits_per_nat_token, history.validation_loss
+    rows = history.train or history.evaluations
+    last = rows[-1] if rows else {}
+    training = final_training_loss(history)
+    return [
+        "" if loss is None else f"{loss:.4f}",
+        "" if factor is None or loss is None else f"{loss * factor:.4f}",
+        "" if training is None else f"{training:.4f}",
+        f"{history.last_step:,}",
+        f"{last['tokens']:,}" if last.get("tokens") else "",
+        format_seconds(last["seconds"]) if last.get("seconds") else "",
+    ]
