@@ -4,10 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-from accounting import PRESETS, ModelShape, count_parameters, forward_flops, training_flops
+from accounting import PRESETS, ModelShape, cli, count_parameters, forward_flops, training_flops
+from accounting import measure_peak as measuring
 from accounting.cli import flops as flops_command
 from accounting.parameters import openai_gpt2_parameters
 
@@ -145,3 +148,115 @@ def test_nonsense_exits_with_2(
         flops_command(arguments)
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def _output(capsys: pytest.CaptureFixture[str], command: str, *arguments: str) -> str:
+    getattr(cli, command)(arguments)
+    return capsys.readouterr().out
+
+
+def test_memory_prints_gpt2_xls_line_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    out = _output(capsys, "memory", "gpt2-xl", "--memory-gb", "80", "--json")
+    report = json.loads(out)
+    listed = report["a * batch + b, with the activations that CS336 lists (float32, AdamW)"]
+    assert listed == {
+        "a, a window": 15_517_753_344,
+        "b": 16 * 2_127_057_600,
+        "largest batch in 80.00 GB": 2,
+    }
+    kept = report["a * batch + b, with all that this project's model keeps"]
+    assert kept["largest batch in 80.00 GB"] == 5
+    assert report["a checkpoint on disk"]["model.safetensors"] > 4 * 2_127_057_600
+
+
+def test_memory_explains_every_tensor(capsys: pytest.CaptureFixture[str]) -> None:
+    out = _output(capsys, "memory", "tinystories", "--loss", "plain", "--explain")
+    for words in ("4 N = 4 * 22,696,448", "loss: shifted logits", "b t v * 4 bytes", "4 * b t f"):
+        assert words in out
+
+
+def test_plan_prints_the_worked_example(capsys: pytest.CaptureFixture[str]) -> None:
+    run = "gpt2-xl --steps 400000 --batch-size 1024 --device A100 --dtype float32 --mfu 0.5"
+    out = _output(capsys, "plan", *run.split(), "--price", "2")
+    assert "6,583.6" in out.split("model convention")[0]
+    assert "6,348.6" in out.split("model convention")[1]
+    assert "316,0" in out
+
+
+def test_plan_writes_what_it_proposes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    run = "--hours 0.1 --peak-tflops 0.3 --memory-gb 4 --unique-tokens 1e5 --corpus stdlib --write"
+    out = _output(capsys, "plan", *run.split(), str(path))
+    assert path.read_text().strip() in out
+    assert "more than 4 epochs" in out
+    assert all(name in out for name in ("training-curves", "isoflop", "parametric"))
+
+
+def test_plan_times_a_run_by_its_own_metrics(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "config.toml").write_text(
+        "[model]\nvocab_size = 10\ncontext_length = 10\nd_model = 4\nnum_layers = 1\n"
+        "num_heads = 1\nd_ff = 4\n[training]\nbatch_size = 1\nmax_steps = 100"
+    )
+    rows = [
+        {"kind": "train", "tokens": 10 * n, "seconds": 7.2 * n, "tokens_per_second": 2}
+        for n in (1, 50)
+    ]
+    text = "".join(f"{json.dumps(row)}\n" for row in rows)
+    (tmp_path / "metrics.jsonl").write_text(text)
+    out = _output(capsys, "plan", str(tmp_path), "--json")
+    (section,) = json.loads(out).values()
+    assert section["hours"] == pytest.approx(0.1)
+
+
+def test_inference_and_params_print_their_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "314,572,800 bytes" in _output(capsys, "inference", "gpt2-xl", "--device", "H200")
+    assert "unknown: give --device" in _output(capsys, "inference", "gpt2-xl")
+    assert "2,127,057,600" in _output(capsys, "params")
+
+
+def test_charts_are_svg_with_every_part(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for command, part in (("flops", "scores and values"), ("memory", "optimizer")):
+        path = tmp_path / f"{command}.svg"
+        _output(capsys, command, "gpt2-small", "--chart", str(path))
+        root = ElementTree.parse(path).getroot()
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert part in path.read_text()
+
+
+def test_measure_peak_multiplies(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "_SIZES", {"cpu": (64, 128)})
+    monkeypatch.setattr(measuring, "_SECONDS_A_SIZE", 0.0)
+    report = json.loads(_output(capsys, "measure_peak", "--json"))
+    assert report["flops_per_second"] > 0
+    assert report["size"] in (64, 128)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        ("memory", ["gpt2-xl", "--batch-size", "0"], "batch_size is 0"),
+        ("memory", ["no-such-file.toml"], "no preset and no file"),
+        ("memory", ["gpt2-xl", "--device", "H2000"], "did you mean 'H200'"),
+        ("memory", ["gpt2-xl", "--memory-gb", "-1"], "must be positive"),
+        ("plan", [], "give --hours"),
+        ("plan", ["--hours", "2"], "give --device"),
+        ("plan", ["--hours", "2", "--device", "T4"], "no bfloat16"),
+        ("plan", ["--hours", "2", "--device", "nonesuch"], "known are A100"),
+        ("plan", ["gpt2-xl"], "give --steps and --batch-size"),
+        ("inference", ["gpt2-xl", "--prompt-tokens", "2000"], "num_tokens is 2000"),
+        ("measure_peak", ["--device", "tpu"], "tpu"),
+    ],
+)
+def test_mistakes_end_with_one_line_and_2(
+    command: str, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        getattr(cli, command)(arguments)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1

@@ -1,84 +1,314 @@
-"""The command `flops`: what a model costs, before it runs."""
+"""The commands: flops, params, memory, inference, plan, measure-peak.
+
+Results go to stdout and charts to files; a mistake ends with one line and exit code 2.
+"""
 
 import argparse
-import difflib
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from accounting.presets import PRESETS
-from accounting.report import describe, render
-from accounting.shape import ModelShape
+from accounting import arguments as options
+from accounting.chart import stacked_bars
+from accounting.inference import inference as infer
+from accounting.inputs import Model
+from accounting.measure_peak import measure_peak as measure
+from accounting.memory_report import memory_sections
+from accounting.parameters import count_parameters
+from accounting.plan import Budget, plan_to_toml, propose
+from accounting.presets import GPT2_PRESETS
+from accounting.report import describe, flops_bars, render
+from accounting.run_report import (
+    allocation_section,
+    duration_section,
+    inference_sections,
+    parameter_section,
+    plan_section,
+)
+from accounting.scaling import APPROACHES
+from accounting.sections import Section, render_sections, sections_json
+from accounting.time import read_metrics, remaining_time, training_time
 
-_SIZES = ("vocab_size", "context_length", "d_model", "num_layers", "num_heads", "d_ff")
+_XL = "gpt2-xl"
 
 
 def flops(argv: Sequence[str] | None = None) -> None:
-    """Print parameters and forward FLOPs of presets, or of a shape given by its sizes."""
-    arguments = _parser().parse_args(argv)
-    try:
-        shapes = _shapes(arguments)
-    except ValueError as error:
-        print(f"flops: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    """Print parameters and FLOPs of models, component by component."""
+    parser = options.new_parser(
+        "flops",
+        "Parameters and FLOPs of a Transformer language model, component by component. FLOPs are\n"
+        "of matrix products. Conventions: counter counts every score, as torch's FlopCounterMode\n"
+        "does; model halves causal attention (MFU uses it); hardware adds what is computed twice.",
+        epilog="A shape of your own needs all six sizes, e.g. flops --vocab-size 10000 "
+        "--context-length 256\n--d-model 512 --num-layers 4 --num-heads 16 --d-ff 1344",
+    )
+    options.add_models(parser, default="the GPT-2 sizes")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw shares as SVG")
+    _run(parser, argv, _flops)
+
+
+def params(argv: Sequence[str] | None = None) -> None:
+    """Print parameters of models."""
+    parser = options.new_parser(
+        "params",
+        "Parameters of a Transformer language model, component by component; exact.",
+        epilog="params tinystories\nparams path/to/config.json\nparams model.safetensors",
+    )
+    options.add_models(parser, default=_XL)
+    _run(parser, argv, _params)
+
+
+def memory(argv: Sequence[str] | None = None) -> None:
+    """Print the memory of a training step, tensor by tensor, and the largest batch."""
+    parser = options.new_parser(
+        "memory",
+        "Memory of a training step in eager mode: weights, gradients, optimizer state, what is\n"
+        "kept for the backward pass tensor by tensor, and the peak over the step. Then a * batch\n"
+        "+ b and the largest batch that fits, once with the activations that CS336 lists and once\n"
+        "with all that this project's model keeps. Dimensions: b batch, t position, d width, h\n"
+        "query head, g key head, k head width, f feed-forward width, v vocabulary.",
+        epilog="memory gpt2-xl --memory-gb 80\nmemory tinystories --batch-size 128 --device H200 "
+        "--dtype bfloat16\nmemory runs/quickstart-001 --explain",
+    )
+    options.add_models(parser, default=_XL)
+    options.add_step(parser)
+    options.add_device(parser)
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the peak as SVG")
+    _run(parser, argv, _memory)
+
+
+def inference(argv: Sequence[str] | None = None) -> None:
+    """Print what generating text costs."""
+    parser = options.new_parser(
+        "inference",
+        "Generating with a cache: its bytes, FLOPs of prefill and decode, and the tokens/s that\n"
+        "the memory's bandwidth allows.",
+        epilog="inference gpt2-xl --device H200 --prompt-tokens 512 --new-tokens 128",
+    )
+    options.add_models(parser, default=_XL)
+    options.add_device(parser)
+    group = parser.add_argument_group("what is generated")
+    group.add_argument("--prompt-tokens", type=int, metavar="N", help="a sequence (the context)")
+    group.add_argument("--new-tokens", type=int, default=0, metavar="N", help="after it (0)")
+    group.add_argument("--batch-size", type=int, default=1, metavar="N", help="sequences (1)")
+    group.add_argument("--weight-bytes", type=float, default=2, metavar="N", help="a weight (2)")
+    group.add_argument("--cache-bytes", type=float, default=2, metavar="N", help="a number (2)")
+    _run(parser, argv, _inference)
+
+
+def plan(argv: Sequence[str] | None = None) -> None:
+    """Propose a model for a budget, or say how long a given one takes."""
+    parser = options.new_parser(
+        "plan",
+        "Without a model: the best one for the hours and the device, by Chinchilla's fits, with a\n"
+        "configuration that the trainer takes. With a model: how long it trains, what that draws\n"
+        "and costs. With a run's folder: what is left, by its own metrics.",
+        epilog="plan --hours 2 --device H200 --write plan.toml\n"
+        "plan gpt2-xl --steps 400000 --batch-size 1024 --device A100 --dtype float32 --mfu 0.5\n"
+        "plan runs/quickstart-001",
+    )
+    options.add_models(parser, default="a proposal")
+    options.add_device(parser)
+    group = parser.add_argument_group("the budget, or the run")
+    group.add_argument("--hours", type=float, metavar="N", help="wall clock there is")
+    group.add_argument("--mfu", type=float, default=0.4, help="share of the peak reached (0.4)")
+    group.add_argument("--dtype", choices=("bfloat16", "tf32", "float32"), help="(bfloat16)")
+    group.add_argument("--approach", choices=APPROACHES, default="parametric", help="which fit")
+    group.add_argument("--unique-tokens", type=float, metavar="N", help="tokens of the corpus")
+    group.add_argument("--corpus", choices=("stdlib", "tinystories", "owt"), default="owt")
+    group.add_argument("--write", type=Path, metavar="FILE", help="write the configuration")
+    group.add_argument("--steps", type=int, metavar="N", help="optimizer steps of the run")
+    group.add_argument("--batch-size", type=int, metavar="N", help="windows a step")
+    group.add_argument("--evaluation-tokens", type=int, default=0, metavar="N", help="in all (0)")
+    group.add_argument("--warm-up-seconds", type=float, default=0.0, metavar="N", help="(0)")
+    group.add_argument("--price", type=float, metavar="N", help="of an hour, in any currency")
+    _run(parser, argv, _plan)
+
+
+def measure_peak(argv: Sequence[str] | None = None) -> None:
+    """Measure the FLOP/s of matrix products; needs torch."""
+    parser = options.new_parser(
+        "measure-peak",
+        "The FLOP/s that matrix products reach on this machine, for --peak-tflops. The one\n"
+        "command that needs torch: it comes with the extra `measure`.",
+        epilog="measure-peak --device cuda --dtype bfloat16",
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (cpu)")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    _run(parser, argv, _measure_peak)
+
+
+def _flops(arguments: argparse.Namespace) -> str:
+    models = options.read_models(arguments, default=GPT2_PRESETS)
+    shapes = {name: model.require("context_length") for name, model in models.items()}
+    if arguments.chart:
+        title = "Forward FLOPs of one sequence, shares (counter convention)"
+        chart = stacked_bars(title, flops_bars(shapes), unit="TFLOP", share=True)
+        options.write_chart(arguments.chart, chart)
     if arguments.json:
-        text = json.dumps({name: describe(shape) for name, shape in shapes.items()}, indent=2)
-    else:
-        text = render(shapes)
+        return json.dumps({name: describe(shape) for name, shape in shapes.items()}, indent=2)
+    return render(shapes, explain=arguments.explain)
+
+
+def _params(arguments: argparse.Namespace) -> str:
+    models = options.read_models(arguments, default=[_XL])
+    return _shown(
+        arguments,
+        [parameter_section(name, count_parameters(model.shape)) for name, model in models.items()],
+    )
+
+
+def _memory(arguments: argparse.Namespace) -> str:
+    models = options.read_models(arguments, default=[_XL])
+    memory_bytes = options.memory_of(arguments, default_gb=80)
+    sections, bars = [], {}
+    for name, model in models.items():
+        shape = model.require("context_length", "num_heads")
+        found = memory_sections(
+            shape, options.read_settings(arguments, model), memory_bytes=memory_bytes
+        )
+        bars[name] = _bar(found[2])
+        prefix = f"{name}: " if len(models) > 1 else ""
+        sections += [Section(prefix + one.title, one.rows, one.note) for one in found]
+    if arguments.chart:
+        title = "Memory at the peak of a training step"
+        options.write_chart(arguments.chart, stacked_bars(title, bars, unit="GB"))
+    return _shown(arguments, sections)
+
+
+def _bar(section: Section) -> dict[str, float]:
+    """Sum what lives at the peak by its kind, which the label says before the colon."""
+    bar: dict[str, float] = {}
+    for row in section.rows:
+        kind = row.name.partition(":")[0]
+        assert isinstance(row.value, int)
+        bar[kind] = bar.get(kind, 0.0) + row.value / 1e9
+    largest = sorted(bar, key=lambda kind: -bar[kind])[:6]
+    rest = sum(value for kind, value in bar.items() if kind not in largest)
+    return {kind: bar[kind] for kind in largest} | {"other": rest}
+
+
+def _inference(arguments: argparse.Namespace) -> str:
+    sections = []
+    device = options.read_device(arguments)
+    for name, model in options.read_models(arguments, default=[_XL]).items():
+        shape = model.require("context_length")
+        prompt = arguments.prompt_tokens or shape.context_length - arguments.new_tokens
+        found = infer(
+            shape,
+            prompt_tokens=prompt,
+            new_tokens=arguments.new_tokens,
+            batch_size=arguments.batch_size,
+            weight_bytes=arguments.weight_bytes,
+            cache_bytes=arguments.cache_bytes,
+            bytes_per_second=device.bytes_per_second if device else None,
+        )
+        how = f"{arguments.batch_size} sequences of {prompt} + {arguments.new_tokens} tokens"
+        sections += inference_sections(name, found, how=how)
+    return _shown(arguments, sections)
+
+
+def _plan(arguments: argparse.Namespace) -> str:
+    models = options.read_models(arguments, default=[])
+    if not models:
+        return _proposal(arguments)
+    return _shown(
+        arguments,
+        [one for name, model in models.items() for one in _durations(arguments, name, model)],
+    )
+
+
+def _proposal(arguments: argparse.Namespace) -> str:
+    if arguments.hours is None:
+        raise ValueError("give --hours and --device for a proposal, or a model to time")
+    dtype = arguments.dtype or "bfloat16"
+    budget = Budget(
+        hours=arguments.hours,
+        peak_flops_per_second=options.peak_of(arguments, dtype),
+        memory_bytes=options.memory_of(arguments, default_gb=16),
+        utilization=arguments.mfu,
+    )
+    proposed = propose(
+        budget,
+        approach=arguments.approach,
+        unique_tokens=arguments.unique_tokens,
+        settings=options.StepSettings(
+            dtype="bfloat16" if dtype == "bfloat16" else "float32", loss="chunked"
+        ),
+    )
+    toml = plan_to_toml(proposed, source=arguments.corpus, hours=arguments.hours)
+    if arguments.write:
+        arguments.write.write_text(toml, encoding="utf-8")
+    sections = [allocation_section(budget.flops), plan_section(proposed, budget)]
+    if arguments.json:
+        content = sections_json(sections, explain=arguments.explain)
+        return json.dumps({**content, "toml": toml}, indent=2)
+    return f"{render_sections(sections, explain=arguments.explain)}\n\n{toml}".rstrip()
+
+
+def _durations(arguments: argparse.Namespace, name: str, model: Model) -> list[Section]:
+    metrics, price = Path(name) / "metrics.jsonl", arguments.price
+    shape = model.require("context_length")
+    device = options.read_device(arguments)
+    training = model.run.get("training", {})
+    steps = arguments.steps or training.get("max_steps")
+    batch_size = arguments.batch_size or training.get("batch_size")
+    if steps is None or batch_size is None:
+        raise ValueError(f"{name} does not say how long it trains; give --steps and --batch-size")
+    tokens = steps * batch_size * shape.context_length
+    if metrics.is_file():
+        left = remaining_time(read_metrics(metrics), total_tokens=tokens)
+        title = f"{name}: what is left, by its own metrics"
+        return [duration_section(title, left, device=device, price=price)]
+    peak = options.peak_of(arguments, arguments.dtype or "bfloat16")
+    return [
+        duration_section(
+            f"{name}: {tokens:,} tokens at {arguments.mfu:.0%} of {peak / 1e12:g} TFLOP/s, "
+            f"FLOPs by the {convention} convention",
+            training_time(
+                shape,
+                tokens,
+                flops_per_second=peak * arguments.mfu,
+                convention=convention,
+                evaluation_tokens=arguments.evaluation_tokens,
+                warm_up_seconds=arguments.warm_up_seconds,
+            ),
+            device=device,
+            price=price,
+        )
+        for convention in ("counter", "model")
+    ]
+
+
+def _measure_peak(arguments: argparse.Namespace) -> str:
+    speed, size = measure(arguments.device, arguments.dtype)
+    if arguments.json:
+        return json.dumps({"flops_per_second": speed, "size": size})
+    why = f"  best of matrix products, at {size} x {size}" if arguments.explain else ""
+    return f"{arguments.device}, {arguments.dtype}: {speed / 1e12:.3f} TFLOP/s{why}"
+
+
+def _shown(arguments: argparse.Namespace, sections: Sequence[Section]) -> str:
+    if arguments.json:
+        return json.dumps(sections_json(sections, explain=arguments.explain), indent=2)
+    return render_sections(sections, explain=arguments.explain)
+
+
+def _run(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    command: Callable[[argparse.Namespace], str],
+) -> None:
+    try:
+        text = command(parser.parse_args(argv))
+    except (ValueError, OSError) as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        sys.exit(2)
     try:
         print(text, flush=True)
     except BrokenPipeError:
         # The reader has gone, as `head` does. Nothing is left to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="flops",
-        description="Parameters and forward FLOPs of a Transformer language model, component by "
-        "component. FLOPs count matrix products by the counter convention: attention not halved.",
-        epilog="A shape of your own needs all six sizes, e.g. flops --vocab-size 10000 "
-        "--context-length 256 --d-model 512 --num-layers 4 --num-heads 16 --d-ff 1344",
-    )
-    parser.add_argument(
-        "presets", nargs="*", metavar="PRESET", help=f"{', '.join(PRESETS)}; default: all"
-    )
-    parser.add_argument("--json", action="store_true", help="print a JSON object")
-    # What is not given does not appear, so that `ModelShape` alone has the defaults.
-    shape = parser.add_argument_group("a shape of your own", argument_default=argparse.SUPPRESS)
-    for name in _SIZES:
-        shape.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
-    shape.add_argument("--num-kv-heads", type=int, metavar="N", help="grouped-query attention")
-    shape.add_argument("--feed-forward", choices=("swiglu", "silu"), help="default: swiglu")
-    shape.add_argument("--tie-embeddings", action="store_true", help="head = embedding")
-    return parser
-
-
-def _shapes(arguments: argparse.Namespace) -> dict[str, ModelShape]:
-    given = {k: v for k, v in vars(arguments).items() if k not in ("presets", "json")}
-    if not given:
-        return {name: _preset(name) for name in arguments.presets or PRESETS}
-    if arguments.presets:
-        raise ValueError(
-            f"give presets ({', '.join(arguments.presets)}) or a shape ({_options(given)}), "
-            "not both"
-        )
-    missing = [name for name in _SIZES if name not in given]
-    if missing:
-        raise ValueError(f"a shape needs all six sizes; missing: {_options(missing)}")
-    return {"custom": ModelShape(**given)}
-
-
-def _options(names: Iterable[str]) -> str:
-    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
-
-
-def _preset(name: str) -> ModelShape:
-    if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0.0)[0]
-        raise ValueError(
-            f"unknown preset {name!r}; did you mean {near!r}? presets are {', '.join(PRESETS)}"
-        )
-    return PRESETS[name]

@@ -5,16 +5,17 @@ eager mode. Not here: the context of a GPU driver, fragmentation, workspaces of 
 `torch.compile`, which keeps less.
 """
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from accounting.layers import FLOAT32, TracedModel, legend
 from accounting.losses import traced_loss
 from accounting.parameters import count_parameters
 from accounting.shape import ModelShape
-from accounting.step import Optimizer, StepSettings
-from accounting.tape import Line, Tape
+from accounting.step import StepSettings
+from accounting.tape import Line, Storage, Tape, Value
 
-_MOMENTS: dict[Optimizer, int] = {"adamw": 2, "muon": 1, "sgd": 0}
+_WORKSPACE = "optimizer: workspace"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,25 +101,58 @@ class _Step:
                 self.kept_lines = _difference(tape.lines(), persistent)
             tape.backward(loss)
             del loss
-        tape.enter("update", direction="")
-        for weight in self._model.weights:
-            self._update(weight.dims)
+        self._update()
 
-    def _moments(self) -> list[object]:
+    def _moments(self) -> list[Storage]:
+        return [
+            self.tape.allocate("optimizer: moments", weight.dims, FLOAT32)
+            for weight in self._model.weights
+            for _ in range(self._num_moments(weight))
+        ]
+
+    def _num_moments(self, weight: Value) -> int:
+        if self._settings.optimizer == "muon":
+            return 1 if self._is_hidden(weight) else 2
+        return 2 if self._settings.optimizer == "adamw" else 0
+
+    def _is_hidden(self, weight: Value) -> bool:
+        """Whether Muon orthogonalises it: a matrix that is not at the ends."""
+        return len(weight.dims.split()) > 1 and weight.dims not in ("v d", "c d")
+
+    def _update(self) -> None:
         tape, optimizer = self.tape, self._settings.optimizer
-        state: list[object] = []
-        for weight in self._model.weights:
-            count = _MOMENTS[optimizer]
-            state += [
-                tape.allocate("optimizer: moments", weight.dims, FLOAT32) for _ in range(count)
-            ]
-        return state
+        tape.enter("update", direction="")
+        hidden = [one for one in self._model.weights if self._is_hidden(one)]
+        others = self._model.weights
+        if optimizer == "muon":
+            others = [one for one in others if not self._is_hidden(one)]
+            self._orthogonalize(hidden)
+        if optimizer != "sgd":
+            for weight in others:  # the root of the second moment, and its quotient
+                passing = [tape.allocate(_WORKSPACE, weight.dims, FLOAT32) for _ in range(2)]
+                del passing
 
-    def _update(self, dims: str) -> None:
-        """The root of the second moment, and its quotient."""
-        if self._settings.optimizer == "adamw":
-            passing = [self.tape.allocate("optimizer: workspace", dims, FLOAT32) for _ in range(2)]
+    def _orthogonalize(self, hidden: list[Value]) -> None:
+        """Directions of all matrices, then those of one shape at a time, stacked."""
+        tape = self.tape
+        directions = [tape.allocate("optimizer: directions", one.dims, FLOAT32) for one in hidden]
+        alike = Counter(_matrix(tape, one.dims) for one in hidden)
+        updates = None  # those of one shape outlive the products of the next
+        for (rows, columns), count in alike.items():
+            m = min(rows, columns)
+            stack, square = f"{count} {rows} {columns}", f"{count} {m} {m}"
+            passing = [tape.allocate(_WORKSPACE, stack, FLOAT32) for _ in range(3)]
+            passing += [tape.allocate(_WORKSPACE, square, FLOAT32) for _ in range(2)]
+            updates = passing[0]
             del passing
+        del directions, updates
+
+
+def _matrix(tape: Tape, dims: str) -> tuple[int, int]:
+    """Return rows and columns; d alone stands for one side of every hidden matrix."""
+    width = tape.size("d")
+    other = tape.size(dims) // width
+    return (width, other) if dims.startswith("d") else (other, width)
 
 
 def _difference(lines: list[Line], earlier: list[Line]) -> list[Line]:
@@ -147,3 +181,32 @@ def largest_batch(shape: ModelShape, settings: StepSettings, *, memory_bytes: in
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
+
+
+@dataclass(frozen=True, slots=True)
+class LinearInBatch:
+    """The peak as a * batch + b bytes, from a batch on."""
+
+    bytes_per_window: int
+    constant_bytes: int
+    from_batch: int
+    """Below it another moment of the step is the peak."""
+
+
+def linear_in_batch(shape: ModelShape, settings: StepSettings) -> LinearInBatch:
+    """Return a and b of the peak for large batches.
+
+    Every tensor either grows with the batch or does not, so that each moment of a step is a
+    straight line, and for large batches the steepest of them is the peak.
+    """
+
+    def peak(batch_size: int) -> int:
+        return peak_bytes(shape, replace(settings, batch_size=batch_size))
+
+    far = 1 << 20
+    slope = peak(far + 1) - peak(far)
+    constant = peak(far) - slope * far
+    first = 1
+    while peak(first) != slope * first + constant:
+        first *= 2
+    return LinearInBatch(slope, constant, first)

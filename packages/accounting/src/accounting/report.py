@@ -2,15 +2,24 @@
 
 from collections.abc import Mapping
 
-from accounting.flops import forward_flops
+from accounting.flops import backward_flops, forward_flops, recomputed_flops, training_flops
+from accounting.optimizer import ADAMW_FLOPS, CLIPPING_FLOPS, optimizer_cost
 from accounting.parameters import count_parameters, openai_gpt2_parameters
+from accounting.sections import align
 from accounting.shape import ModelShape
 
 _BYTES_PER_FLOAT32 = 4
+_FORMULAS = {
+    "qkv": "2 t d (h k + 2 g k)",
+    "scores_and_values": "4 t t h k",
+    "output_projection": "2 t d h k",
+    "feed_forward": "6 t d f (SwiGLU) or 4 t d f",
+    "head": "2 t d v",
+}
 
 
 def describe(shape: ModelShape) -> dict[str, object]:
-    """Return every figure of one model; FLOPs by the counter convention."""
+    """Return every figure of one model; FLOPs by the counter convention unless they say another."""
     parameters, flops = count_parameters(shape), forward_flops(shape)
     num_bytes = _BYTES_PER_FLOAT32 * parameters.total
     return {
@@ -28,17 +37,17 @@ def describe(shape: ModelShape) -> dict[str, object]:
             "feed_forward": flops.feed_forward // shape.num_layers,
         },
         "head": flops.head,
+        **{key: value for key, (_, value) in _training(shape).items()},
     }
 
 
-def render(shapes: Mapping[str, ModelShape]) -> str:
+def render(shapes: Mapping[str, ModelShape], *, explain: bool = False) -> str:
     """Return the report of several models as text."""
     lines = ["Forward FLOPs of one sequence (counter convention: attention not halved)", ""]
     header = ("model", "tokens", "FLOPs", "attention", "feed-forward", "output")
-    rows = [_share_row(name, shape) for name, shape in shapes.items()]
-    lines += _table([header, *rows])
+    lines += _table([header, *(_share_row(name, shape) for name, shape in shapes.items())])
     for name, shape in shapes.items():
-        lines += ["", *_details(name, shape)]
+        lines += ["", *_details(name, shape, explain=explain)]
     lines += [
         "",
         "The feed-forward share grows with the size of the model, because it and the projections",
@@ -50,24 +59,89 @@ def render(shapes: Mapping[str, ModelShape]) -> str:
     return "\n".join(lines)
 
 
-def _details(name: str, shape: ModelShape) -> list[str]:
+def flops_bars(shapes: Mapping[str, ModelShape]) -> dict[str, dict[str, float]]:
+    """Return the parts of forward FLOPs by model, for a chart."""
+    bars = {}
+    for name, shape in shapes.items():
+        flops = forward_flops(shape)
+        bars[name] = {
+            "feed-forward": flops.feed_forward / 1e12,
+            "projections": (flops.qkv + flops.output_projection) / 1e12,
+            "scores and values": flops.scores_and_values / 1e12,
+            "output head": flops.head / 1e12,
+        }
+    return bars
+
+
+def _training(shape: ModelShape) -> dict[str, tuple[str, int]]:
+    """Return what a training step of one sequence costs, each with its convention."""
+    tokens = shape.context_length
+    forward = forward_flops(shape).total
+    fused = backward_flops(shape, attention="fused").total
+    again = recomputed_flops(shape, checkpointing=True).total
+    adamw, muon = optimizer_cost(shape, "adamw"), optimizer_cost(shape, "muon")
+    return {
+        "backward_flops_math": ("backward (counter, attention math)", backward_flops(shape).total),
+        "backward_flops_fused": ("backward (counter, attention fused)", fused),
+        "training_flops_model": ("forward and backward (model)", training_flops(shape, tokens)),
+        "training_flops_counter": (
+            "forward and backward (counter, math)",
+            training_flops(shape, tokens, convention="counter"),
+        ),
+        "training_flops_hardware": (
+            "forward and backward (hardware, fused, checkpointing)",
+            forward + fused + again,
+        ),
+        "adamw_flops": ("AdamW and clipping, elementwise, an update", adamw.elementwise_flops),
+        "muon_elementwise_flops": ("Muon, elementwise, an update", muon.elementwise_flops),
+        "muon_matrix_flops": ("Muon, Newton-Schulz (counter), an update", muon.matrix_flops),
+    }
+
+
+def _details(name: str, shape: ModelShape, *, explain: bool) -> list[str]:
     parameters, flops = count_parameters(shape), forward_flops(shape)
     num_bytes = _BYTES_PER_FLOAT32 * parameters.total
     blocks = shape.num_layers
     rows = [
-        ("qkv projections, a block", f"{flops.qkv // blocks:,}"),
-        ("scores and values, a block", f"{flops.scores_and_values // blocks:,}"),
-        ("output projection, a block", f"{flops.output_projection // blocks:,}"),
-        ("feed-forward, a block", f"{flops.feed_forward // blocks:,}"),
-        (f"all {blocks} blocks", f"{flops.total - flops.head:,}"),
-        ("head", f"{flops.head:,}"),
-        ("total", f"{flops.total:,}"),
+        ("qkv projections, a block", f"{flops.qkv // blocks:,}", _FORMULAS["qkv"]),
+        (
+            "scores and values, a block",
+            f"{flops.scores_and_values // blocks:,}",
+            _FORMULAS["scores_and_values"],
+        ),
+        (
+            "output projection, a block",
+            f"{flops.output_projection // blocks:,}",
+            _FORMULAS["output_projection"],
+        ),
+        ("feed-forward, a block", f"{flops.feed_forward // blocks:,}", _FORMULAS["feed_forward"]),
+        (f"all {blocks} blocks", f"{flops.total - flops.head:,}", "L times the four"),
+        ("head", f"{flops.head:,}", _FORMULAS["head"]),
+        ("total", f"{flops.total:,}", "blocks and head"),
     ]
-    return [
+    training = [
+        (label, f"{value:,}", _WHY.get(key, "")) for key, (label, value) in _training(shape).items()
+    ]
+    text = [
         f"{name}: {parameters.total:,} parameters = {num_bytes:,} bytes in float32 = "
-        f"{num_bytes / 1e9:.2f} GB = {num_bytes / 2**30:.2f} GiB",
-        *(f"  {line}" for line in _table([("forward FLOPs (counter)", ""), *rows])),
+        f"{num_bytes / 1e9:.2f} GB = {num_bytes / 2**30:.2f} GiB"
     ]
+    for table in ([("forward FLOPs (counter)", "", ""), *rows], [("training", "", ""), *training]):
+        kept = [row if explain else row[:2] for row in table]
+        text += [f"  {line}" for line in align(kept)]
+    return text
+
+
+_WHY = {
+    "backward_flops_math": "2 * forward: one product for each input",
+    "backward_flops_fused": "2 * forward + 2 L t t h k: the kernel multiplies q by k again",
+    "training_flops_model": "t (6 N_matmul + 6 L t h k): half of the scores are masked",
+    "training_flops_counter": "3 * forward",
+    "training_flops_hardware": "forward + backward + all blocks forward once more",
+    "adamw_flops": f"({ADAMW_FLOPS} + {CLIPPING_FLOPS}) N; a counter of products sees 0",
+    "muon_elementwise_flops": "12 for hidden matrices, 17 for the rest, a parameter",
+    "muon_matrix_flops": "5 (4 m m n + 2 m^3) a hidden matrix, m <= n",
+}
 
 
 def _openai_remark() -> list[str]:

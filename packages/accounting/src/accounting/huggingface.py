@@ -1,0 +1,97 @@
+"""Read the shape out of a Hugging Face config.json, for the architectures that are known.
+
+Each of them is a dialect: the same sizes under other names, other defaults, and biases here and
+there. An architecture that is not known is refused: its parameters would be wrong.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from accounting.shape import ModelShape
+
+
+def shape_from_huggingface(config: Mapping[str, Any], *, origin: str) -> ModelShape:
+    """Return the shape that a config.json describes.
+
+    Args:
+        config: the document.
+        origin: what error messages call it.
+
+    Raises:
+        ValueError: an unknown architecture, or a size that is missing; says what is accepted.
+    """
+    kind = config.get("model_type")
+    if kind not in _DIALECTS:
+        raise ValueError(
+            f"{origin} is of model_type {kind!r}, but accepted are {', '.join(MODEL_TYPES)}"
+        )
+    try:
+        return ModelShape(**_DIALECTS[kind](config))
+    except KeyError as error:
+        raise ValueError(f"{origin} lacks {error}, which a {kind} needs; add it") from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{origin}: {error}") from None
+
+
+def _llama(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what Llama, Mistral and Qwen have in common."""
+    return {
+        "vocab_size": config["vocab_size"],
+        "context_length": config["max_position_embeddings"],
+        "d_model": config["hidden_size"],
+        "num_layers": config["num_hidden_layers"],
+        "num_heads": config["num_attention_heads"],
+        "num_kv_heads": config.get("num_key_value_heads"),
+        "head_width": config.get("head_dim"),
+        "d_ff": config["intermediate_size"],
+        "rope_layout": "half",
+        "tie_embeddings": config.get("tie_word_embeddings", False),
+        "attention_bias": "all" if config.get("attention_bias", False) else "none",
+        "feed_forward_bias": config.get("mlp_bias", False),
+    }
+
+
+def _mistral(config: Mapping[str, Any]) -> dict[str, Any]:
+    return _llama(config) | {"sliding_window": config.get("sliding_window")}
+
+
+def _qwen2(config: Mapping[str, Any]) -> dict[str, Any]:
+    _refuse_mixed_windows(config)
+    return _llama(config) | {"attention_bias": "qkv"}
+
+
+def _qwen3(config: Mapping[str, Any]) -> dict[str, Any]:
+    _refuse_mixed_windows(config)
+    return _llama(config) | {"qk_norm": True, "head_width": config.get("head_dim", 128)}
+
+
+def _gpt2(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "vocab_size": config["vocab_size"],
+        "context_length": config["n_positions"],
+        "d_model": config["n_embd"],
+        "num_layers": config["n_layer"],
+        "num_heads": config["n_head"],
+        "d_ff": config.get("n_inner") or 4 * config["n_embd"],
+        "feed_forward": "gelu",
+        "position": "learned",
+        "tie_embeddings": config.get("tie_word_embeddings", True),
+        "attention_bias": "all",
+        "feed_forward_bias": True,
+        "norm_bias": True,
+    }
+
+
+def _refuse_mixed_windows(config: Mapping[str, Any]) -> None:
+    if config.get("use_sliding_window", False):
+        raise ValueError("use_sliding_window has layers of two kinds, but only one is counted here")
+
+
+_DIALECTS: dict[object, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "gpt2": _gpt2,
+    "llama": _llama,
+    "mistral": _mistral,
+    "qwen2": _qwen2,
+    "qwen3": _qwen3,
+}
+MODEL_TYPES = tuple(str(kind) for kind in _DIALECTS)

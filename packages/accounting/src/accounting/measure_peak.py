@@ -1,0 +1,49 @@
+"""Measure what a device that is in no table reaches: the fastest of several matrix products.
+
+The only module that imports torch, and only when it runs; it comes with the extra `measure`.
+"""
+
+import time
+from importlib.util import find_spec
+
+_SIZES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192, 16384)}
+_SECONDS_A_SIZE = 1.0
+
+
+def measure_peak(device: str, dtype: str) -> tuple[float, int]:
+    """Multiply square matrices and return the best FLOP/s, and the size that reached it.
+
+    Args:
+        device: cpu, cuda, cuda:1, ...
+        dtype: float32 or bfloat16.
+
+    Raises:
+        ValueError: torch is not installed, or has no such device.
+    """
+    if find_spec("torch") is None:
+        raise ValueError("measure-peak needs torch; install accounting[measure]")
+    import torch
+
+    kind = device.partition(":")[0]
+    if kind not in _SIZES or (kind == "cuda" and not torch.cuda.is_available()):
+        raise ValueError(f"device {device!r} cannot be used here; cpu or an available cuda can")
+    best = (0.0, 0)
+    for size in _SIZES[kind]:
+        left = torch.ones(size, size, device=device, dtype=getattr(torch, dtype))
+        right = torch.ones_like(left)
+        best = max(best, (2 * size**3 / _fastest_product(left, right), size))
+    return best
+
+
+def _fastest_product(left, right) -> float:  # torch is not imported here, so there is no type
+    """Return the least seconds of one product among as many as a second allows, at least three."""
+    import torch
+
+    out, seconds, end = torch.empty_like(left), [], time.perf_counter() + _SECONDS_A_SIZE
+    while len(seconds) < 4 or time.perf_counter() < end:
+        start = time.perf_counter()
+        torch.mm(left, right, out=out)
+        if left.is_cuda:
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])

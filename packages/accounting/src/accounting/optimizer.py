@@ -1,0 +1,79 @@
+"""Count what an optimizer's update costs: arithmetic and state.
+
+AdamW and SGD multiply no matrices, so a counter of matrix products sees 0; what is counted for them
+are additions, multiplications, divisions and roots, number by number. Muon's Newton-Schulz steps
+are matrix products, which a counter sees.
+"""
+
+from dataclasses import dataclass
+
+from accounting.parameters import Weight, list_weights
+from accounting.shape import ModelShape
+from accounting.step import Optimizer
+
+ADAMW_FLOPS, SGD_FLOPS, MUON_FLOPS, CLIPPING_FLOPS = 14, 3, 9, 3
+"""Elementwise, a parameter: AdamW decays 1, averages the gradient 3, its square 4, and steps 6; SGD
+decays 1 and steps 2; Muon averages 3, looks ahead 3, decays 1, and steps 2; clipping squares, adds
+and scales."""
+NEWTON_SCHULZ_STEPS = 5
+_FLOAT32 = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimizerCost:
+    """One update of all parameters."""
+
+    elementwise_flops: int
+    """Clipping included; no counter of matrix products sees them."""
+    matrix_flops: int
+    """By the counter convention."""
+    state_bytes: int
+    """Moments in float32; step counters left out."""
+
+    @property
+    def total_flops(self) -> int:
+        """Both kinds."""
+        return self.elementwise_flops + self.matrix_flops
+
+
+def optimizer_cost(shape: ModelShape, optimizer: Optimizer) -> OptimizerCost:
+    """Count one update.
+
+    Under Muon the matrices between embedding and head are orthogonalised, everything else is
+    updated by AdamW.
+
+    Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
+
+    >>> from accounting import PRESETS
+    >>> optimizer_cost(PRESETS["gpt2-xl"], "adamw").state_bytes == 8 * 2_127_057_600
+    True
+    """
+    weights = list(list_weights(shape))
+    hidden = [one for one in weights if optimizer == "muon" and is_hidden_matrix(one)]
+    num_hidden = sum(one.count for one in hidden)
+    num_others = sum(one.count for one in weights) - num_hidden
+    others, moments = (SGD_FLOPS, 0) if optimizer == "sgd" else (ADAMW_FLOPS, 2)
+    elementwise = num_others * (others + CLIPPING_FLOPS)
+    elementwise += num_hidden * (MUON_FLOPS + CLIPPING_FLOPS)
+    return OptimizerCost(
+        elementwise_flops=elementwise,
+        matrix_flops=sum(newton_schulz_flops(*one.shape) for one in hidden),
+        state_bytes=_FLOAT32 * (num_others * moments + num_hidden),
+    )
+
+
+def newton_schulz_flops(rows: int, columns: int, *, steps: int = NEWTON_SCHULZ_STEPS) -> int:
+    """Count the products that orthogonalise one matrix, the smaller side m squared.
+
+    X X^T and its product with X take 2 m m n each, the square of X X^T 2 m^3.
+
+    >>> newton_schulz_flops(2, 3, steps=1)
+    64
+    """
+    m, n = sorted((rows, columns))
+    return steps * (4 * m * m * n + 2 * m**3)
+
+
+def is_hidden_matrix(weight: Weight) -> bool:
+    """Whether Muon orthogonalises it."""
+    return len(weight.shape) == 2 and weight.name.startswith("layers.")

@@ -1,0 +1,129 @@
+"""Say how long a run takes, what it draws and what it costs.
+
+Stage: FLOPs, device -> *seconds, kilowatt hours, money*; or a run's own metrics -> seconds left.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from accounting.flops import Convention, forward_flops, training_flops
+from accounting.shape import ModelShape
+
+_SECONDS_A_DAY, _SECONDS_AN_HOUR = 86_400, 3_600
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Duration:
+    """What a run takes."""
+
+    seconds: float
+    tokens_per_second: float
+    """Over training alone."""
+
+    @property
+    def days(self) -> float:
+        """The same in days."""
+        return self.seconds / _SECONDS_A_DAY
+
+    def kilowatt_hours(self, watts: float) -> float:
+        """Return the energy at a constant draw."""
+        return watts * self.seconds / _SECONDS_AN_HOUR / 1000
+
+    def cost(self, price_per_hour: float) -> float:
+        """Return the price, in the currency of `price_per_hour`."""
+        return price_per_hour * self.seconds / _SECONDS_AN_HOUR
+
+
+def training_time(
+    shape: ModelShape,
+    num_tokens: int,
+    *,
+    flops_per_second: float,
+    convention: Convention = "model",
+    evaluation_tokens: int = 0,
+    warm_up_seconds: float = 0.0,
+) -> Duration:
+    """Predict a run from the FLOP/s that it reaches.
+
+    Args:
+        shape: the model; windows are its whole context.
+        num_tokens: trained on.
+        flops_per_second: peak times utilization, of the same convention.
+        convention: how training's FLOPs are counted.
+        evaluation_tokens: scored over the whole run: forward passes alone, at the same FLOP/s.
+        warm_up_seconds: before the first step at full speed: loading, compiling.
+
+    Raises:
+        ValueError: a speed that is not positive.
+
+    >>> from accounting import PRESETS
+    >>> tokens = 400_000 * 1024 * 1024
+    >>> for convention in ("counter", "model"):
+    ...     days = training_time(PRESETS["gpt2-xl"], tokens, flops_per_second=19.5e12 * 0.5,
+    ...                          convention=convention).days
+    ...     print(f"{days:,.1f} days")
+    6,583.6 days
+    6,348.6 days
+    """
+    if not flops_per_second > 0:
+        raise ValueError(f"flops_per_second is {flops_per_second}, but must be positive")
+    training = training_flops(shape, num_tokens, convention=convention) / flops_per_second
+    window = forward_flops(shape, convention=convention).total
+    evaluation = evaluation_tokens * window / shape.context_length / flops_per_second
+    return Duration(
+        seconds=warm_up_seconds + training + evaluation,
+        tokens_per_second=num_tokens / training if training else 0.0,
+    )
+
+
+def remaining_time(rows: Sequence[dict[str, object]], *, total_tokens: int) -> Duration:
+    """Predict from a run's own metrics what is left of it.
+
+    The first row is where measuring starts, so that loading and compiling do not count again;
+    evaluations and checkpoints in between do, because they go on.
+
+    Args:
+        rows: of `metrics.jsonl`, in order.
+        total_tokens: of the whole run.
+
+    Raises:
+        ValueError: fewer than two rows of training.
+
+    >>> rows = [{"kind": "train", "tokens": n, "seconds": 9.0 + n / 10, "tokens_per_second": 12.0}
+    ...         for n in (100, 200, 300)]
+    >>> remaining_time(rows, total_tokens=500)
+    Duration(seconds=20.0, tokens_per_second=12.0)
+    """
+    training = [row for row in rows if row.get("kind") == "train"]
+    if len(training) < 2 or training[0]["tokens"] == training[-1]["tokens"]:
+        raise ValueError(
+            f"{len(training)} rows of training are too few to tell a speed by; wait for two"
+        )
+    first, last = training[0], training[-1]
+    slope = (last["seconds"] - first["seconds"]) / (last["tokens"] - first["tokens"])
+    speeds = sorted(row["tokens_per_second"] for row in training[1:])
+    return Duration(
+        seconds=slope * max(total_tokens - last["tokens"], 0),
+        tokens_per_second=speeds[len(speeds) // 2],
+    )
+
+
+def read_metrics(path: Path) -> list[dict[str, object]]:
+    """Read the whole rows of a run's `metrics.jsonl`.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
+        try:
+            row = json.loads(line)
+            rows.append({**row, "tokens": int(row["tokens"]), "seconds": float(row["seconds"])})
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path}, line {number} is no row of metrics ({error}); "
+                "give the metrics.jsonl of a run"
+            ) from None
+    return rows

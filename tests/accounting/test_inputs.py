@@ -1,0 +1,204 @@
+"""What a model can be read from, and what is refused."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+
+from accounting import PRESETS, ModelShape, count_parameters
+from accounting.inputs import _WITHOUT_ACCOUNT, read_model
+from accounting.presets import TRAINER_PRESETS
+from accounting.safetensors_header import count_header_parameters
+from nn_layers import ModelConfig, TransformerLM
+from trainer.config import ModelSection
+from trainer.model import model_shape
+from trainer.packing import pack_model
+from trainer.presets import config_to_toml, load_preset, preset_names
+from trainer.serialization import to_safetensors
+
+LLAMA = {
+    "model_type": "llama",
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+    "hidden_size": 2048,
+    "num_hidden_layers": 16,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 64,
+    "intermediate_size": 8192,
+    "tie_word_embeddings": True,
+}
+# What the published files hold, by the index of their tensors.
+PUBLISHED = {
+    "gpt2": (
+        {
+            "model_type": "gpt2",
+            "vocab_size": 50257,
+            "n_positions": 1024,
+            "n_embd": 768,
+            "n_layer": 12,
+            "n_head": 12,
+        },
+        124_439_808,
+    ),
+    "llama 3.2 1B": (LLAMA, 1_235_814_400),
+    "llama 2 7B": (
+        {
+            "model_type": "llama",
+            "vocab_size": 32000,
+            "max_position_embeddings": 4096,
+            "hidden_size": 4096,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "intermediate_size": 11008,
+        },
+        6_738_415_616,
+    ),
+    "mistral 7B": (
+        {
+            "model_type": "mistral",
+            "vocab_size": 32000,
+            "max_position_embeddings": 32768,
+            "hidden_size": 4096,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "intermediate_size": 14336,
+            "sliding_window": 4096,
+        },
+        7_241_732_096,
+    ),
+    "qwen 2.5 0.5B": (
+        {
+            "model_type": "qwen2",
+            "vocab_size": 151936,
+            "max_position_embeddings": 32768,
+            "hidden_size": 896,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 14,
+            "num_key_value_heads": 2,
+            "intermediate_size": 4864,
+            "tie_word_embeddings": True,
+            "use_sliding_window": False,
+        },
+        494_032_768,
+    ),
+    "qwen 3 0.6B": (
+        {
+            "model_type": "qwen3",
+            "vocab_size": 151936,
+            "max_position_embeddings": 40960,
+            "hidden_size": 1024,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "intermediate_size": 3072,
+            "tie_word_embeddings": True,
+        },
+        596_049_920,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_models_have_their_parameters(name: str, tmp_path: Path) -> None:
+    config, total = PUBLISHED[name]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert count_parameters(read_model(str(tmp_path)).shape).total == total
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_the_trainers_presets_are_known_by_name_and_by_file(name: str, tmp_path: Path) -> None:
+    config = load_preset(name)
+    shape = model_shape(config, vocab_size=config.tokenizer.vocab_size)
+    assert PRESETS[name] == shape
+    (tmp_path / "config.toml").write_text(config_to_toml(config))
+    model = read_model(str(tmp_path))
+    assert model.shape == shape
+    assert model.run["training"]["batch_size"] == config.training.batch_size
+
+
+def test_no_preset_is_left_over() -> None:
+    assert set(TRAINER_PRESETS) == set(preset_names())
+
+
+def test_every_field_of_the_trainers_model_is_accounted_for_or_costs_nothing() -> None:
+    section = {spec.name for spec in fields(ModelSection)}
+    assert section - {spec.name for spec in fields(ModelShape)} == _WITHOUT_ACCOUNT
+
+
+SIZES = {"context_length": 8, "d_model": 12, "num_layers": 2, "num_heads": 3, "d_ff": 20}
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"qk_norm": True, "num_kv_heads": 1},
+        {"tie_embeddings": True},
+        {"norm": "post"},
+        {"norm": "none", "feed_forward": "silu"},
+    ],
+)
+def test_a_safetensors_header_says_the_shape(switches: dict[str, object], tmp_path: Path) -> None:
+    model = TransformerLM(ModelConfig(vocab_size=50, **SIZES, **switches))
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"".join(to_safetensors(pack_model(model)[0], {})))
+    read = read_model(str(path))
+    assert count_parameters(read.shape).total == model.num_parameters
+    assert count_header_parameters(path) == model.num_parameters
+    with pytest.raises(ValueError, match="give --context-length"):
+        read.require("context_length")
+    whole = read_model(str(path), context_length=8, num_heads=3, head_width=None, **switches)
+    assert whole.require("context_length", "num_heads") == ModelShape(
+        vocab_size=50, **SIZES, **{"num_kv_heads": whole.shape.num_kv_heads} | switches
+    )
+
+
+def test_a_configuration_beside_a_safetensors_file_completes_it(tmp_path: Path) -> None:
+    config = load_preset("quickstart")
+    shape = model_shape(config, vocab_size=300)
+    with torch.device("cpu"):
+        model = TransformerLM(config.model.build(vocab_size=300))
+    (tmp_path / "model.safetensors").write_bytes(b"".join(to_safetensors(pack_model(model)[0], {})))
+    (tmp_path / "config.toml").write_text(config_to_toml(config))
+    assert read_model(str(tmp_path / "model.safetensors")).shape == shape
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", json.dumps({**LLAMA, "model_type": "mamba"}), "accepted are gpt2, llama"),
+        ("config.json", json.dumps({"model_type": "llama"}), "lacks 'vocab_size'"),
+        ("config.json", json.dumps({**LLAMA, "hidden_size": "x"}), "d_model is 'x'"),
+        (
+            "config.json",
+            json.dumps({**PUBLISHED["qwen 3 0.6B"][0], "use_sliding_window": True}),
+            "layers of two kinds",
+        ),
+        ("config.json", json.dumps({"d_modle": 8}), "did you mean 'd_model'"),
+        ("config.json", "[]", "holds no JSON object"),
+        ("config.json", "{", "not valid JSON"),
+        ("config.json", "[" * 100_000, "not valid JSON"),
+        ("config.toml", "x = [", "not valid TOML"),
+        ("config.toml", "x = 1", "no section"),
+        ("config.toml", "[model]\nd_modle = 8", "did you mean 'd_model'"),
+        ("x.safetensors", "12345", "no safetensors file"),
+        ("x.safetensors", "\x02\0\0\0\0\0\0\0{}", "known names"),
+        ("x.safetensors", '\x08\0\0\0\0\0\0\0{"a":[]}', "no safetensors file"),
+        ("x.bin", "", "of no known kind"),
+        ("empty", None, "holds neither"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(
+    name: str, content: str | None, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read_model(str(path))
