@@ -9,7 +9,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 if os.name == "nt":
@@ -63,7 +63,8 @@ def exclusive_lock(path: Path, *, what: str) -> Iterator[str | None]:
             ) from error
         stale = _owner(path)
         file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+        with suppress(OSError):  # a full disk: the lock holds without its holder's name
+            file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
         try:
             yield stale
         finally:
