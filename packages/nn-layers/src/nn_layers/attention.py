@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention as fused_attention
 
 from nn_layers.activations import softmax
+from nn_layers.attention_kernel import rotary_attention
 from nn_layers.causal_products import causal_attention_by_products
 from nn_layers.kv_cache import KVCache
 from nn_layers.linear import Linear
@@ -23,7 +24,8 @@ from nn_layers.state_dict import split_stacked
 
 AttentionPath = Literal["auto", "plain", "fused", "matmul", "triton"]
 """plain: the written-out formula. fused: torch's kernel. matmul: batched products, a block of rows
-at a time. triton: an own kernel, CUDA only. auto: matmul on the CPU, elsewhere fused."""
+at a time. triton: an own kernel, CUDA only, rotation inside; torch's where a cache is extended.
+auto: matmul on the CPU, elsewhere fused."""
 
 
 def scaled_dot_product_attention(
@@ -129,6 +131,8 @@ class MultiHeadSelfAttention(nn.Module):
         Returns:
             (..., t, d).
         """
+        if self.attention == "triton" and cache is None and token_positions is None:
+            return self.output_proj(self._heads_by_kernel(x))
         past = 0 if cache is None else cache.length
         q = rearrange(self.q_proj(x), "... t (h k) -> ... h t k", h=self.num_heads)
         k = rearrange(self.k_proj(x), "... t (h k) -> ... h t k", h=self.num_kv_heads)
@@ -161,6 +165,23 @@ class MultiHeadSelfAttention(nn.Module):
             return q, k
         return self.q_norm(q), self.k_norm(k)
 
+    def _heads_by_kernel(self, x: Float[Tensor, "... t d"]) -> Float[Tensor, "... t c"]:
+        """Project with one product, then rotate and attend in one kernel."""
+        projections = (self.q_proj.weight, self.k_proj.weight, self.v_proj.weight)
+        qkv = x @ torch.cat(projections).T
+        if self.q_norm is not None:
+            heads = rearrange(qkv, "... (h k) -> ... h k", k=len(self.q_norm.weight))
+            counts = [self.num_heads, self.num_kv_heads, self.num_kv_heads]
+            q, k, v = heads.split(counts, dim=-2)
+            qkv = torch.cat((*self._normalise(q, k), v), dim=-2).flatten(-2)
+        return rotary_attention(
+            qkv,
+            num_heads=self.num_heads,
+            num_kv_heads=self.num_kv_heads,
+            tables=None if self.rope is None else self.rope.float32_tables(),
+            layout="adjacent" if self.rope is None else self.rope.layout,
+        )
+
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, *, past: int) -> Tensor:
         """Attend causally; only the square case, without a past, has fast paths of its own."""
         path = self.attention
@@ -168,9 +189,7 @@ class MultiHeadSelfAttention(nn.Module):
             path = "matmul" if q.device.type == "cpu" else "fused"
         if past == 0 and path == "matmul":
             return causal_attention_by_products(q, k, v)
-        if past == 0 and path == "triton":
-            raise ValueError("attention 'triton' needs a CUDA device; use 'auto'")
-        if past == 0 and path == "fused":
+        if past == 0 and path in ("fused", "triton"):
             return fused_attention(q, k, v, is_causal=True)
         size = k.shape[-2]
         mask = torch.ones(size, size, dtype=torch.bool, device=q.device).tril()[past:]

@@ -87,6 +87,10 @@ class RotaryPositionalEmbedding(nn.Module):
         back = "... j r -> ... (j r)" if self.layout == "adjacent" else "... j r -> ... (r j)"
         return rearrange(turned, back).to(x.dtype)
 
+    def float32_tables(self) -> tuple[Float[Tensor, "t j"], Float[Tensor, "t j"]]:
+        """Return cosines and sines as a kernel takes them."""
+        return self.cos.float(), self.sin.float()
+
     def _apply(
         self, fn: Callable[[Tensor], Tensor], recurse: bool = True
     ) -> "RotaryPositionalEmbedding":

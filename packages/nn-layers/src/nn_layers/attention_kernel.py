@@ -1,0 +1,164 @@
+"""Attend causally from fused projections in GPU kernels, rotation included.
+
+Stage: queries, keys and values in one tensor -> *heads*. The kernels (`_kernels`) are Triton's;
+here they are registered with torch, so that autograd and torch.compile know them. The plain twin is
+`attention.scaled_dot_product_attention` after `rope`. Not here: masks, caches, dropout.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nn_layers.kernels_here import require_kernels, why_no_kernels
+
+Rotation = Literal["none", "adjacent", "half"]
+WIDTHS = (16, 32, 64, 128)
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_ROTATIONS: dict[str, int] = {"none": 0, "adjacent": 1, "half": 2}
+
+
+def why_no_rotary_attention(device: torch.device, *, width: int, dtype: torch.dtype) -> str | None:
+    """Return why `rotary_attention` cannot run, or None if it can.
+
+    Args:
+        device: where.
+        width: of a head.
+        dtype: of the activations.
+    """
+    if width not in WIDTHS:
+        return f"the attention kernel knows head widths {WIDTHS}, and this is {width}"
+    if dtype not in DTYPES:
+        return f"the attention kernel knows {DTYPES}, and this is {dtype}"
+    return why_no_kernels(device)
+
+
+def rotary_attention(
+    qkv: Float[Tensor, "... t d"],
+    *,
+    num_heads: int,
+    num_kv_heads: int,
+    tables: tuple[Float[Tensor, "s j"], Float[Tensor, "s j"]] | None,
+    layout: Literal["adjacent", "half"] = "adjacent",
+) -> Float[Tensor, "... t c"]:
+    """Return causal attention of queries and keys turned by their positions 0 .. t - 1.
+
+    Rotation, scores and softmax are float32 inside; products take their factors in the type of
+    `qkv`, as the plain path does under autocast.
+
+    Args:
+        qkv: (..., t, (h + 2 g) k); queries, keys and values side by side, heads in order.
+        num_heads: query heads h.
+        num_kv_heads: key heads g; divides h.
+        tables: cosines and sines, (s, k / 2) float32 with s >= t; None: no rotation.
+        layout: which dimensions pair up; see `RotaryPositionalEmbedding`.
+
+    Returns:
+        (..., t, h k) in the type of `qkv`.
+
+    Raises:
+        ValueError: heads that do not divide the width, a width without a kernel, short tables.
+    """
+    width, rest = divmod(qkv.shape[-1], num_heads + 2 * num_kv_heads)
+    if rest or num_heads % num_kv_heads or width not in WIDTHS:
+        raise ValueError(
+            f"{qkv.shape[-1]} columns are not {num_heads} query and 2 x {num_kv_heads} key and "
+            f"value heads of one of the widths {WIDTHS}; use another attention path"
+        )
+    if tables is None:
+        cos = sin = qkv.new_empty(0, dtype=torch.float32)
+    else:
+        cos, sin = tables
+        if len(cos) < qkv.shape[-2] or cos.shape[1] != width // 2:
+            raise ValueError(
+                f"rotary tables of shape {tuple(cos.shape)} do not fit {qkv.shape[-2]} positions "
+                f"of heads {width} wide; build them for this model"
+            )
+    rotation = _ROTATIONS["none" if tables is None else layout]
+    flat = qkv.reshape(-1, *qkv.shape[-2:])
+    heads, _ = _attend(flat, cos, sin, num_heads, num_kv_heads, rotation)
+    return heads.view(*qkv.shape[:-1], num_heads * width)
+
+
+@torch.library.custom_op("nn_layers::rotary_attention", mutates_args=())
+def _attend(
+    qkv: Tensor, cos: Tensor, sin: Tensor, heads: int, key_heads: int, rotation: int
+) -> tuple[Tensor, Tensor]:
+    require_kernels(qkv.device)
+    from nn_layers._kernels.attention_launch import Geometry, run_forward
+
+    geometry = Geometry(heads, key_heads, _width(qkv, heads, key_heads), rotation)
+    return run_forward(_rows(qkv), cos.contiguous(), sin.contiguous(), geometry)
+
+
+@_attend.register_fake
+def _(
+    qkv: Tensor, cos: Tensor, sin: Tensor, heads: int, key_heads: int, rotation: int
+) -> tuple[Tensor, Tensor]:
+    batch, length, _ = qkv.shape
+    out = qkv.new_empty(batch, length, heads * _width(qkv, heads, key_heads))
+    return out, qkv.new_empty(batch, heads, length, dtype=torch.float32)
+
+
+@torch.library.custom_op("nn_layers::rotary_attention_backward", mutates_args=())
+def _attend_backward(
+    d_out: Tensor,
+    qkv: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    out: Tensor,
+    log_totals: Tensor,
+    heads: int,
+    key_heads: int,
+    rotation: int,
+) -> Tensor:
+    from nn_layers._kernels.attention_launch import Geometry, run_backward
+
+    geometry = Geometry(heads, key_heads, _width(qkv, heads, key_heads), rotation)
+    tables = cos.contiguous(), sin.contiguous()
+    saved = out.contiguous(), log_totals.contiguous()
+    return run_backward(_rows(d_out), _rows(qkv), *tables, *saved, geometry)
+
+
+@_attend_backward.register_fake
+def _(
+    d_out: Tensor,
+    qkv: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    out: Tensor,
+    log_totals: Tensor,
+    heads: int,
+    key_heads: int,
+    rotation: int,
+) -> Tensor:
+    return qkv.new_empty(qkv.shape)
+
+
+def _save(
+    ctx: torch.autograd.function.FunctionCtx,
+    inputs: tuple[Tensor, Tensor, Tensor, int, int, int],
+    output: tuple[Tensor, Tensor],
+) -> None:
+    qkv, cos, sin, *ctx.rest = inputs
+    ctx.save_for_backward(qkv, cos, sin, *output)
+
+
+def _differentiate(
+    ctx: torch.autograd.function.FunctionCtx, d_out: Tensor, _: Tensor
+) -> tuple[Tensor | None, ...]:
+    d_qkv = _attend_backward(d_out, *ctx.saved_tensors, *ctx.rest)
+    return d_qkv, None, None, None, None, None
+
+
+_attend.register_autograd(_differentiate, setup_context=_save)
+
+
+def _width(qkv: Tensor, heads: int, key_heads: int) -> int:
+    return qkv.shape[-1] // (heads + 2 * key_heads)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """Return `x` with its last axis contiguous; the kernels take any other strides."""
+    return x if x.stride(-1) == 1 else x.contiguous()

@@ -1,0 +1,120 @@
+"""Score hidden states by head and loss together, with gradients from the same pass, on a GPU.
+
+Stage: hidden states, targets -> *loss*. Some rows of logits exist at a time, in the type of the
+hidden states, and turn into their gradient where they lie: float32 logits never exist, and a chunk
+fits into the GPU's L2 cache. The plain twin is `loss.cross_entropy` of the logits.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from nn_layers.kernels_here import require_kernels
+
+CHUNK_BYTES = 40 * 2**20
+"""Of logits at one time: most of the L2 cache of an H100 (50 MB) or H200 (60 MB)."""
+CHUNKS_HELD = 4
+"""Chunks of gradients kept until they go into the weight's gradient at once: each of its sums
+reads and writes all of it, in float32."""
+
+
+def head_loss(
+    hidden: Float[Tensor, "... d"], weight: Float[Tensor, "v d"], targets: Int[Tensor, "..."]
+) -> Float[Tensor, ""]:
+    """Return the mean of -log softmax(hidden @ weight.T)[target], in nats.
+
+    Gradients are computed on the way, in any case; for a loss alone use `loss.cross_entropy`. That
+    of the weight is summed over the chunks in float32.
+
+    Args:
+        hidden: (..., d) what the head reads.
+        weight: (v, d) of the head, in the type of `hidden`.
+        targets: (...) ids in [0, v).
+
+    Returns:
+        () float32.
+
+    Raises:
+        ValueError: shapes or types that do not belong together, or nothing to average.
+    """
+    fits = targets.shape == hidden.shape[:-1] and weight.shape[1:] == hidden.shape[-1:]
+    if not fits or weight.dtype != hidden.dtype or targets.numel() == 0:
+        raise ValueError(
+            f"hidden states {tuple(hidden.shape)} {hidden.dtype}, head {tuple(weight.shape)} "
+            f"{weight.dtype} and targets {tuple(targets.shape)} do not fit; give (..., d), (v, d) "
+            "of one type, and (...) with at least one target"
+        )
+    return _score(hidden.flatten(0, -2), weight, targets.flatten())[0]
+
+
+@torch.library.custom_op("nn_layers::head_loss", mutates_args=())
+def _score(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the loss and the gradients of hidden states and weight."""
+    require_kernels(hidden.device)
+    from nn_layers._kernels.cross_entropy_launch import replace_by_gradient_
+
+    count, vocabulary = len(targets), len(weight)
+    hidden, targets = hidden.contiguous(), targets.contiguous()
+    losses = hidden.new_empty(count, dtype=torch.float32)
+    d_hidden = torch.empty_like(hidden)
+    d_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
+    rows = rows_a_chunk(vocabulary, element_bytes=hidden.element_size())
+    held_rows = rows * CHUNKS_HELD
+    buffer = hidden.new_empty(min(held_rows, count), vocabulary)
+    for start in range(0, count, held_rows):
+        held = hidden[start : start + held_rows]
+        for first in range(0, len(held), rows):
+            chunk = slice(start + first, min(start + first + rows, start + len(held)))
+            logits = buffer[first : first + chunk.stop - chunk.start]
+            torch.mm(hidden[chunk], weight.T, out=logits)
+            replace_by_gradient_(logits, targets[chunk], losses[chunk], gradient_scale=1 / count)
+            torch.mm(logits, weight, out=d_hidden[chunk])
+        _add_product_(d_weight, buffer[: len(held)].T, held)
+    return losses.mean(), d_hidden, d_weight
+
+
+def rows_a_chunk(vocabulary: int, *, element_bytes: int) -> int:
+    """Return how many rows of logits fit `CHUNK_BYTES`, a multiple of 256, at least that.
+
+    >>> rows_a_chunk(10_000, element_bytes=2)
+    2048
+    """
+    return max(CHUNK_BYTES // (vocabulary * element_bytes) // 256, 1) * 256
+
+
+def _add_product_(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add a @ b, never rounded to a narrow type, to a float32 matrix."""
+    if a.dtype != torch.float32 and a.device.type == "cuda":
+        total += torch.mm(a, b, out_dtype=torch.float32)
+    else:
+        total.addmm_(a.float(), b.float())
+
+
+@_score.register_fake
+def _(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    wide = {"dtype": torch.float32}
+    return (
+        hidden.new_empty((), **wide),
+        hidden.new_empty(hidden.shape),
+        hidden.new_empty(weight.shape, **wide),
+    )
+
+
+def _save(
+    ctx: torch.autograd.function.FunctionCtx,
+    inputs: tuple[Tensor, Tensor, Tensor],
+    output: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    ctx.save_for_backward(*output[1:])
+    ctx.weight_dtype = inputs[1].dtype
+
+
+def _differentiate(
+    ctx: torch.autograd.function.FunctionCtx, d_loss: Tensor, _: Tensor, __: Tensor
+) -> tuple[Tensor | None, ...]:
+    d_hidden, d_weight = ctx.saved_tensors
+    scaled = (d_hidden * d_loss).to(d_hidden.dtype)
+    return scaled, (d_weight * d_loss).to(ctx.weight_dtype), None
+
+
+_score.register_autograd(_differentiate, setup_context=_save)
