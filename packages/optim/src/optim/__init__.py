@@ -2,6 +2,7 @@
 
 from optim.adamw import AdamW
 from optim.clipping import clip_gradients_
+from optim.flat_adamw import FlatAdamW
 from optim.muon import Muon
 from optim.orthogonalization import orthogonalize
 from optim.parameter_groups import muon_groups, parameter_groups
@@ -11,6 +12,7 @@ from optim.sgd import SGD
 __all__ = [
     "SGD",
     "AdamW",
+    "FlatAdamW",
     "Muon",
     "clip_gradients_",
     "lr_cosine_schedule",

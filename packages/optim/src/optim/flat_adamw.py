@@ -1,0 +1,247 @@
+"""Lay AdamW's parameters and state out in a few flat buffers, and update each in one pass.
+
+Stage: gradients -> *update* -> weights, where launching a kernel a parameter would cost more than
+the arithmetic. Nothing here waits for the device: the rate, the count of updates, the clipping and
+the decision to stop at a gradient that is not finite all stay there, so that a step can be captured
+as a CUDA graph. The plain twin is `clip_gradients_` and `AdamW.step`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from optim.adamw import AdamW
+from optim.clipping import EPS
+
+ALIGNMENT = 64
+"""Elements at whose multiples parameters begin: 16-byte loads, also of a 16-bit copy."""
+
+
+class FlatAdamW:
+    """Updates the parameters of an `AdamW` in flat buffers that the parameters are views of.
+
+    The parameters and the optimizer's state become views, with the names, shapes and values they
+    had: `state_dict` of model and optimizer say what they said before. Loading into either later
+    must copy in place or be followed by a new `FlatAdamW` (`is_current` tells).
+
+    A gradient that is not finite ends all updates, from its own on: the weights stay those of
+    before, and `is_sound` is false.
+
+    Args:
+        optimizer: its parameters are float32, on one device, and have all been updated equally
+            often; their `.grad` is not used.
+        copy_dtype: keep a copy of all parameters in this type, renewed by each update; None: none.
+        compiled: whether torch.compile fuses each update into one kernel a group.
+
+    Raises:
+        ValueError: parameters of another type or on several devices, or of different age.
+    """
+
+    def __init__(
+        self,
+        optimizer: AdamW,
+        *,
+        copy_dtype: torch.dtype | None = None,
+        compiled: bool = False,
+    ) -> None:
+        groups = [group["params"] for group in optimizer.param_groups]
+        self.parameters: list[torch.nn.Parameter] = [one for group in groups for one in group]
+        age = _common_age(optimizer, self.parameters)
+        self._optimizer = optimizer
+        self._places, self._slices = _lay_out(groups)
+        size = self._slices[-1].stop
+        where = {"dtype": torch.float32, "device": self.parameters[0].device}
+        self.values, self.gradient, self._means, self._squares = (
+            torch.zeros(size, **where) for _ in range(4)
+        )
+        self.copy = None if copy_dtype is None else torch.zeros_like(self.values, dtype=copy_dtype)
+        self.learning_rate = torch.zeros((), dtype=torch.float64, device=where["device"])
+        """Of the next update; fill it."""
+        self.is_sound = torch.ones((), dtype=torch.bool, device=where["device"])
+        """Whether every gradient so far was finite."""
+        self._ages = torch.full((len(self.parameters),), age, **where)
+        self._gradients = [self._view(self.gradient, i) for i in range(len(self.parameters))]
+        self._adopt()
+        self._addresses = [parameter.data_ptr() for parameter in self.parameters]
+        self._measure, self._advance = _measure, _advance
+        if compiled:
+            self._measure = torch.compile(_measure, fullgraph=True, dynamic=False)
+            self._advance = torch.compile(_advance, fullgraph=True, dynamic=False)
+
+    def is_current(self) -> bool:
+        """Return whether parameters and state are still the views that updates reach."""
+        state = self._optimizer.state
+        return all(
+            parameter.data_ptr() == address and state[parameter].get("exp_avg") is mean
+            for parameter, address, mean in zip(
+                self.parameters, self._addresses, self._mean_views, strict=True
+            )
+        )
+
+    def copy_of(self, parameter: torch.nn.Parameter) -> Float[Tensor, "..."]:
+        """Return the view of the copy that belongs to a parameter."""
+        assert self.copy is not None
+        index = next(i for i, one in enumerate(self.parameters) if one is parameter)
+        return self._view(self.copy, index)
+
+    @torch.no_grad()
+    def collect(self, gradients: Sequence[Tensor], *, add: bool = False) -> None:
+        """Take the gradients of all `parameters`, in their order, or add to those taken."""
+        # Lists of one type take a few launches, mixed ones a launch a parameter.
+        for dtype in {one.dtype for one in gradients}:
+            pairs = zip(self._gradients, gradients, strict=True)
+            own, new = zip(*((a, b) for a, b in pairs if b.dtype == dtype), strict=True)
+            if add:
+                torch._foreach_add_(own, [one.float() for one in new])
+            else:
+                torch._foreach_copy_(own, new)
+
+    @torch.no_grad()
+    def update(self, max_norm: float) -> Float[Tensor, ""]:
+        """Clip the collected gradient to `max_norm`, infinity for never, and update.
+
+        Returns:
+            () float32; the norm before clipping.
+        """
+        groups = self._optimizer.param_groups
+        decays = [group["weight_decay"] for group in groups]
+        betas = [group["betas"] for group in groups]
+        norm, factor, scalars = self._measure(
+            self.gradient, self.is_sound, self._ages, self.learning_rate, max_norm, betas, decays
+        )
+        for group, part, own in zip(groups, self._slices, scalars, strict=True):
+            beta1, beta2 = group["betas"]
+            self._advance(
+                *(flat[part] for flat in (self.values, self.gradient, self._means, self._squares)),
+                None if self.copy is None else self.copy[part],
+                torch.cat((factor[None], own)),
+                self.is_sound,
+                beta1=beta1,
+                beta2=beta2,
+                eps=group["eps"],
+            )
+        return norm
+
+    def _adopt(self) -> None:
+        """Move values and state into the buffers and put views in their place."""
+        self._mean_views = [self._view(self._means, i) for i in range(len(self.parameters))]
+        for i, parameter in enumerate(self.parameters):
+            state: dict[str, Any] = self._optimizer.state[parameter]
+            views = {"exp_avg": self._mean_views[i], "exp_avg_sq": self._view(self._squares, i)}
+            for name, view in views.items():
+                if name in state:
+                    view.copy_(state[name])
+            # One tensor a parameter: loaded into an AdamW, each is counted on by itself.
+            state.update({"step": self._ages[i], **views})
+            value = self._view(self.values, i)
+            value.copy_(parameter.detach())
+            parameter.data = value
+        if self.copy is not None:
+            self.copy.copy_(self.values)
+
+    def _view(self, flat: Tensor, index: int) -> Tensor:
+        parameter, start = self.parameters[index], self._places[index]
+        return flat[start : start + parameter.numel()].view(parameter.shape)
+
+
+def _common_age(optimizer: AdamW, parameters: Sequence[torch.nn.Parameter]) -> float:
+    """Return how often all were updated, having checked that one buffer can hold them."""
+    kinds = {(one.dtype, one.device) for one in parameters}
+    if len(kinds) > 1 or parameters[0].dtype != torch.float32:
+        raise ValueError(
+            f"parameters are of {sorted(map(str, kinds))}, but one float32 buffer holds all; "
+            "convert them, or use AdamW"
+        )
+    ages = {float(optimizer.state[one].get("step", 0.0)) for one in parameters}
+    if len(ages) > 1:
+        raise ValueError(
+            f"parameters were updated {sorted(ages)} times, but flat buffers count once for all; "
+            "use AdamW"
+        )
+    return ages.pop()
+
+
+def _lay_out(groups: Sequence[Sequence[Tensor]]) -> tuple[list[int], list[slice]]:
+    """Return where each parameter begins, and the slice of each group."""
+    places, slices, end = [], [], 0
+    for group in groups:
+        start = end
+        for parameter in group:
+            places.append(end)
+            end += -(-parameter.numel() // ALIGNMENT) * ALIGNMENT
+        slices.append(slice(start, end))
+    return places, slices
+
+
+def _measure(
+    gradient: Tensor,
+    is_sound: Tensor,
+    ages: Tensor,
+    learning_rate: Tensor,
+    max_norm: float,
+    betas: Sequence[tuple[float, float]],
+    decays: Sequence[float],
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Return norm, clipping factor and each group's scalars, having counted the update.
+
+    The scalars are what `_advance` multiplies by: of the value, of the step, of the root. They are
+    computed in float64, apart from the update: 1 - beta^t has few digits left in float32, and no
+    element needs to compute it again.
+    """
+    norm = torch.linalg.vector_norm(gradient)
+    is_sound.logical_and_(torch.isfinite(norm))
+    ages.add_(is_sound.to(ages.dtype))
+    factor = (max_norm / (norm + EPS)).clamp(max=1.0)
+    age = ages[0].double()
+    scalars = []
+    for (beta1, beta2), decay in zip(betas, decays, strict=True):
+        own = (
+            1 - learning_rate * decay,
+            learning_rate / (1 - beta1**age),
+            (1 - beta2**age).rsqrt(),
+        )
+        scalars.append(torch.stack(own).float())
+    return norm, factor, scalars
+
+
+def _advance(
+    value: Tensor,
+    gradient: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    copy: Tensor | None,
+    scalars: Tensor,
+    is_sound: Tensor,
+    *,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> None:
+    """Update one group in place; all of it elementwise, so that a compiler makes one kernel of it.
+
+    Args:
+        value: (n,) parameters; updated, like mean and square.
+        gradient: (n,) before clipping.
+        mean: (n,) average of the gradient.
+        square: (n,) average of its square.
+        copy: (n,) narrow copy of the parameters, renewed; None: there is none.
+        scalars: (4,) factors of the gradient, the value, the step and the root.
+        is_sound: () whether to update at all.
+        beta1: decay of the mean.
+        beta2: decay of the square.
+        eps: added to the root.
+    """
+    clip, keep, rate, correction = scalars.unbind()
+    clipped = gradient * clip
+    new_mean = torch.lerp(mean, clipped, 1 - beta1)
+    new_square = square * beta2 + clipped * clipped * (1 - beta2)
+    moved = value * keep - rate * (new_mean / (new_square.sqrt() * correction + eps))
+    new_value = torch.where(is_sound, moved, value)
+    mean.copy_(torch.where(is_sound, new_mean, mean))
+    square.copy_(torch.where(is_sound, new_square, square))
+    value.copy_(new_value)
+    if copy is not None:
+        copy.copy_(new_value)
