@@ -71,7 +71,7 @@ def sample_batch(
     >>> tuple(x.shape), bool((y == x + 1).all())
     ((2, 4), True)
     """
-    num_starts = _count_starts(tokens, context_length=context_length)
+    num_starts = count_starts(tokens, context_length=context_length)
     starts = window_starts(seed=seed, step=step, indices=indices, num_starts=num_starts)
     return read_windows(tokens, starts=starts, context_length=context_length, device=device)
 
@@ -105,7 +105,7 @@ def get_batch(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, but a batch needs at least 1 window")
-    num_starts = _count_starts(dataset, context_length=context_length)
+    num_starts = count_starts(dataset, context_length=context_length)
     starts = (np.random.default_rng() if rng is None else rng).integers(num_starts, size=batch_size)
     return read_windows(dataset, starts=starts, context_length=context_length, device=device)
 
@@ -134,7 +134,12 @@ def read_windows(
     return windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
 
 
-def _count_starts(tokens: np.ndarray, *, context_length: int) -> int:
+def count_starts(tokens: np.ndarray, *, context_length: int) -> int:
+    """Return at how many places a window and its last target can begin.
+
+    Raises:
+        ValueError: at none.
+    """
     if context_length < 1:
         raise ValueError(f"context_length is {context_length}, but a window needs at least 1 token")
     num_starts = len(tokens) - context_length

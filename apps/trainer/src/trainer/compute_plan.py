@@ -7,12 +7,14 @@ what `auto` would have liked and cannot have is said in a note.
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import torch
 
+from nn_layers import why_no_kernels, why_no_rotary_attention
 from trainer.config import RunConfig
+from trainer.cuda_plan import choose_on_cuda
 from trainer.devices import resolve_dtype
 
 
@@ -47,6 +49,8 @@ def plan_compute(config: RunConfig, *, device: torch.device) -> ComputePlan:
     Raises:
         ValueError: the configuration names a path that cannot run here; says what can.
     """
+    if device.type == "cuda":
+        return _plan_cuda(config, device)
     wants_compile, notes = _plan_compile(config, device)
     return ComputePlan(
         dtype=resolve_dtype(config.dtype, device),
@@ -55,6 +59,18 @@ def plan_compute(config: RunConfig, *, device: torch.device) -> ComputePlan:
         compile=wants_compile,
         notes=notes,
     )
+
+
+def _plan_cuda(config: RunConfig, device: torch.device) -> ComputePlan:
+    dtype = resolve_dtype(config.dtype, device)
+    width = config.model.d_model // config.model.num_heads
+    choices = choose_on_cuda(
+        config,
+        dtype=dtype,
+        why_no_kernels=why_no_kernels(device),
+        why_no_attention=why_no_rotary_attention(device, width=width, dtype=dtype),
+    )
+    return ComputePlan(dtype=dtype, **asdict(choices))
 
 
 def find_cxx_compiler() -> str | None:

@@ -6,7 +6,6 @@ say) are other classes with the same method.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -19,24 +18,17 @@ from optim import SGD, AdamW, Muon, clip_gradients_, muon_groups, parameter_grou
 from trainer.batches import sample_batch
 from trainer.compute_plan import ComputePlan
 from trainer.config import OptimizerConfig, RunConfig
+from trainer.device_step import DeviceStepper
+from trainer.device_windows import choose_windows
 from trainer.devices import autocast
 from trainer.learning_rate import set_learning_rate
+from trainer.step_result import StepResult
 
 Windows = Callable[[int, range], tuple[Tensor, Tensor]]
 """(step counted from 1, indices of windows) -> inputs and targets, (b, t) int64 on the device."""
 
 LossOf = Callable[[Tensor, Tensor], Tensor]
 """(inputs, targets) -> () mean loss, with the graph that backward needs."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """What a step leaves on the device; reading a value waits for the step to end."""
-
-    loss: Tensor
-    """() float32; mean nats a token over the whole batch, before the update."""
-    grad_norm: Tensor
-    """() float32; global norm before clipping."""
 
 
 class Stepper(Protocol):
@@ -95,9 +87,40 @@ def build_stepper(
         device: where to compute.
         plan: how to compute.
     """
+    if device.type == "cuda" and isinstance(optimizer, AdamW):
+        return _device_stepper(
+            model, optimizer, config=config, tokens=tokens, device=device, plan=plan
+        )
     windows = host_windows(tokens, config=config, device=device)
     loss_of = build_loss(model, plan=plan, device=device)
     return EagerStepper(model, optimizer, config=config, windows=windows, loss_of=loss_of)
+
+
+def _device_stepper(
+    model: TransformerLM,
+    optimizer: AdamW,
+    *,
+    config: RunConfig,
+    tokens: np.ndarray,
+    device: torch.device,
+    plan: ComputePlan,
+) -> DeviceStepper:
+    windows = choose_windows(
+        tokens,
+        seed=config.seed,
+        context_length=config.model.context_length,
+        max_windows=config.training.batch_size,
+        device=device,
+    )
+    limit = config.optimizer.max_grad_norm
+    return DeviceStepper(
+        model,
+        optimizer,
+        windows=windows,
+        micro_batches=lambda step: list(_micro_batches(config, step)),
+        plan=plan,
+        max_norm=float("inf") if limit is None else limit,
+    )
 
 
 def host_windows(tokens: np.ndarray, *, config: RunConfig, device: torch.device) -> Windows:

@@ -1,0 +1,206 @@
+import copy
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trainer.compute_plan import ComputePlan
+from trainer.config import RunConfig
+from trainer.cuda_plan import choose_on_cuda
+from trainer.device_step import DeviceStepper
+from trainer.device_windows import DeviceWindows
+from trainer.model import build_model
+from trainer.packing import pack_model, pack_optimizer, unpack_optimizer
+from trainer.presets import load_preset
+from trainer.step import EagerStepper, build_loss, build_optimizer, host_windows
+
+CPU = torch.device("cpu")
+TOKENS = np.random.default_rng(0).integers(300, size=2000).astype(np.uint16)
+
+
+def _config(**model: Any) -> RunConfig:
+    preset = load_preset("quickstart")
+    small = {"context_length": 8, "d_model": 32, "num_layers": 2, "num_heads": 2, "d_ff": 32}
+    return dataclasses.replace(
+        preset,
+        model=dataclasses.replace(preset.model, **small | model),
+        training=dataclasses.replace(preset.training, batch_size=4, micro_batch_size=2),
+    )
+
+
+def _micro_batches(step: int) -> Sequence[range]:
+    return [range(2), range(2, 4)]
+
+
+class _Run:
+    """A model, its optimizer and a stepper of one of the two kinds."""
+
+    def __init__(self, config: RunConfig, *, is_plain: bool = False, **plan: Any) -> None:
+        choices = {"dtype": torch.float32, "loss": "plain", "compile": False} | plan
+        plan = ComputePlan(attention="fused", **choices)
+        self.model = build_model(config, vocab_size=300, device=CPU, attention="fused")
+        self.optimizer = build_optimizer(self.model, config.optimizer)
+        if is_plain:
+            self.stepper = EagerStepper(
+                self.model,
+                self.optimizer,
+                config=config,
+                windows=host_windows(TOKENS, config=config, device=CPU),
+                loss_of=build_loss(self.model, plan=plan, device=CPU),
+            )
+        else:
+            self.stepper = DeviceStepper(
+                self.model,
+                self.optimizer,
+                windows=DeviceWindows(TOKENS, seed=config.seed, context_length=8, device=CPU),
+                micro_batches=_micro_batches,
+                plan=plan,
+                max_norm=config.optimizer.max_grad_norm,
+            )
+
+    def steps(self, first: int, last: int) -> list[list[float]]:
+        results = [self.stepper.step(step, 1e-3 * step) for step in range(first, last + 1)]
+        return [[float(result.loss), float(result.grad_norm)] for result in results]
+
+
+@pytest.mark.parametrize("model", [{}, {"tie_embeddings": True, "qk_norm": True}])
+def test_device_steps_are_the_plain_steps(model: dict[str, Any]) -> None:
+    config = _config(**model)
+    plain, ours = _Run(config, is_plain=True), _Run(config)
+    assert ours.steps(1, 6) == pytest.approx(np.array(plain.steps(1, 6)), rel=1e-4)
+    for one, other in zip(ours.model.parameters(), plain.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["plain", "chunked"])
+def test_narrow_device_steps_stay_as_close_as_plain_narrow_steps(loss: str) -> None:
+    config = _config()
+    losses = {
+        name: np.array(run.steps(1, 8))[:, 0]
+        for name, run in {
+            "wide": _Run(config, is_plain=True),
+            "plain": _Run(config, is_plain=True, dtype=torch.bfloat16),
+            "ours": _Run(config, dtype=torch.bfloat16, loss=loss),
+        }.items()
+    }
+    drift = np.abs(losses["plain"] - losses["wide"]).max()
+    assert np.abs(losses["ours"] - losses["wide"]).max() <= 2 * drift + 1e-3
+
+
+def test_state_names_and_shapes_are_those_of_a_plain_run() -> None:
+    config = _config()
+    plain, ours = _Run(config, is_plain=True), _Run(config)
+    plain.steps(1, 1), ours.steps(1, 1)
+    packers = (
+        lambda run: pack_model(run.model),
+        lambda run: pack_optimizer(run.optimizer, run.model),
+    )
+    for pack in packers:
+        (tensors, rest), (expected, expected_rest) = pack(ours), pack(plain)
+        assert rest == expected_rest
+        assert {n: t.shape for n, t in tensors.items()} == {n: t.shape for n, t in expected.items()}
+
+
+def test_a_resumed_run_takes_the_same_steps_bit_for_bit() -> None:
+    config = _config()
+    whole, first, second = _Run(config), _Run(config), _Run(config)
+    expected = whole.steps(1, 6)
+    first.steps(1, 3)
+    tensors, rest = pack_optimizer(first.optimizer, first.model)
+    second.model.load_state_dict(first.model.state_dict())
+    second.optimizer.load_state_dict(
+        unpack_optimizer(tensors, rest, second.optimizer, second.model, source="test")
+    )
+    assert second.steps(4, 6) == expected[3:]
+
+
+def test_a_checkpoint_loaded_after_the_first_step_is_refused() -> None:
+    run = _Run(_config())
+    run.steps(1, 1)
+    run.optimizer.load_state_dict(copy.deepcopy(run.optimizer.state_dict()))
+    with pytest.raises(ValueError, match="replaced after the first step"):
+        run.steps(2, 2)
+
+
+def test_a_loss_that_is_not_finite_keeps_the_weights_and_is_told() -> None:
+    run = _Run(_config())
+    run.steps(1, 2)
+    run.model.ln_final.weight.data[0] = float("nan")
+    before = run.model.token_embeddings.weight.clone()
+    results = run.steps(3, 5)
+    assert np.isnan(results).all()
+    assert torch.equal(run.model.token_embeddings.weight, before)
+
+
+def test_results_stay_readable_while_steps_go_on() -> None:
+    run, other = _Run(_config()), _Run(_config())
+    kept = [run.stepper.step(step, 1e-3 * step) for step in (1, 2, 3)]
+    assert [float(result.loss) for result in kept] == [row[0] for row in other.steps(1, 3)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activation_checkpointing", [False, True])
+def test_compiled_device_steps_are_the_plain_steps(activation_checkpointing: bool) -> None:
+    config = _config()
+    plain, ours = _Run(config, is_plain=True), _Run(config, compile=True)
+    ours.model.activation_checkpointing = activation_checkpointing
+    assert ours.steps(1, 6) == pytest.approx(np.array(plain.steps(1, 6)), rel=1e-4)
+
+
+def _choose(dtype: torch.dtype = torch.bfloat16, **reasons: str | None) -> Any:
+    reasons = {"why_no_kernels": None, "why_no_attention": None} | reasons
+    return choose_on_cuda(load_preset("quickstart"), dtype=dtype, **reasons)
+
+
+def test_auto_on_cuda_takes_kernels_and_a_graph() -> None:
+    choices = _choose()
+    assert (choices.attention, choices.loss, choices.compile) == ("triton", "fused", True)
+    assert choices.notes == ()
+
+
+def test_auto_on_cuda_says_what_it_has_to_do_without() -> None:
+    choices = _choose(why_no_kernels="no triton", why_no_attention="no triton")
+    assert (choices.attention, choices.loss, choices.compile) == ("fused", "plain", False)
+    assert len(choices.notes) == 2
+    assert all("slower: no triton" in note for note in choices.notes)
+
+
+def test_an_optimizer_that_no_graph_takes_is_said() -> None:
+    preset = load_preset("quickstart")
+    sgd = dataclasses.replace(preset.optimizer, name="sgd")
+    choices = choose_on_cuda(
+        dataclasses.replace(preset, optimizer=sgd),
+        dtype=torch.bfloat16,
+        why_no_kernels=None,
+        why_no_attention=None,
+    )
+    assert "only those of adamw can be" in choices.notes[0]
+
+
+def test_float32_on_cuda_has_torchs_attention() -> None:
+    assert _choose(torch.float32).attention == "fused"
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value"),
+    [
+        ("model", "attention", "triton"),
+        ("training", "loss", "fused"),
+        ("training", "compile", "on"),
+    ],
+)
+def test_what_was_asked_for_and_cannot_run_on_cuda_is_an_error(
+    section: str, field: str, value: str
+) -> None:
+    preset = load_preset("quickstart")
+    changed = dataclasses.replace(getattr(preset, section), **{field: value})
+    with pytest.raises(ValueError, match=f"{section}.{field} is {value}, but no triton; use auto"):
+        choose_on_cuda(
+            dataclasses.replace(preset, **{section: changed}),
+            dtype=torch.bfloat16,
+            why_no_kernels="no triton",
+            why_no_attention="no triton",
+        )
