@@ -47,7 +47,7 @@ def test_an_unknown_contest_is_refused_with_those_there_are() -> None:
 
 def test_a_missing_corpus_is_one_line(tmp_path: Path) -> None:
     done = _bench("tokenization", tmp_path / "no.txt", "--cache-dir", tmp_path, "--quick")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("bench: error: ")
 
 

@@ -147,9 +147,19 @@ DAMAGE = {
     "no manifest": (lambda p: (p / "manifest.json").unlink(), "No such file"),
     "torn manifest": (lambda p: (p / "manifest.json").write_text('{"'), "is not valid JSON"),
     "list as manifest": (lambda p: (p / "manifest.json").write_text("[]"), "not a JSON object"),
+    "link": (lambda p: _link(p / "model.safetensors"), "model.safetensors is a link"),
+    "foreign name": (lambda p: _list(p, "../../x"), "'../../x', which is no file beside it"),
     "unlisted model": (_unlist_model, "does not name model.safetensors"),
     "other step": (lambda p: _rewrite(p, step=3), "state.json is of step 3"),
 }
+
+
+def _link(path: Path) -> None:
+    path.symlink_to(path.rename(path.parents[2] / "elsewhere"))
+
+
+def _list(path: Path, name: str) -> None:
+    (path / "manifest.json").write_bytes(manifest_bytes({name: [b"x"]}))
 
 
 @pytest.mark.parametrize("kind", DAMAGE)

@@ -7,10 +7,15 @@ subject.
 import argparse
 import sys
 
-from bench import learning, tokenization, training
+from bench import fuzz, learning, tokenization, training
 from bench.harness import SampleError
 
-_SUBJECTS = {"learning": learning, "tokenization": tokenization, "training": training}
+_SUBJECTS = {
+    "learning": learning,
+    "tokenization": tokenization,
+    "training": training,
+    "fuzz": fuzz,
+}
 
 
 def main() -> None:
@@ -30,7 +35,10 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         sys.exit(_SUBJECTS[arguments.subject].run(arguments))
-    except (OSError, ValueError, SampleError) as error:
+    except (OSError, ValueError) as error:  # a user's mistake, as an option that is unknown
+        print(f"bench: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except SampleError as error:
         sys.exit(f"bench: error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

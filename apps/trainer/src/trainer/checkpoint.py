@@ -35,7 +35,7 @@ from trainer.durable import (
     write_durably,
 )
 from trainer.manifest import NAME, manifest_bytes, read_manifest, require_whole
-from trainer.packing import pack_model, pack_optimizer, unpack_model, unpack_optimizer
+from trainer.packing import pack_model, pack_optimizer, reading, unpack_model, unpack_optimizer
 from trainer.run_directory import RunDirectory
 from trainer.serialization import from_safetensors, require_format, to_safetensors
 
@@ -184,11 +184,12 @@ def load_into(
     path = checkpoint.path / _OPTIMIZER_FILE
     tensors, metadata = from_safetensors(path.read_bytes(), str(path))
     require_format(metadata, name=OPTIMIZER_FORMAT, version=OPTIMIZER_VERSION, source=path)
-    optimizer_state = unpack_optimizer(
-        tensors, json.loads(metadata["optimizer"]), optimizer, model, source=str(path)
-    )
+    with reading(str(path)):
+        optimizer_state = unpack_optimizer(
+            tensors, json.loads(metadata["optimizer"]), optimizer, model, source=str(path)
+        )
+        optimizer.load_state_dict(optimizer_state)  # first: the model's is known to fit
     model.load_state_dict(model_state)
-    optimizer.load_state_dict(optimizer_state)
     return checkpoint.state
 
 
@@ -246,16 +247,15 @@ def _inspect(path: Path, *, in_full: bool = True) -> Checkpoint | str:
     source = path / _STATE_FILE
     try:
         require_whole(path, hashes=in_full)
+        if missing := set(_FILES) - set(read_manifest(path)):
+            return f"{path}: {NAME} does not name {', '.join(sorted(missing))}"
         document = json.loads(source.read_text(encoding="utf-8"))
         require_format(document, name=FORMAT, version=VERSION, source=source)
         checkpoint = Checkpoint(path, document["step"], document["state"])
-        missing = set(_FILES) - set(read_manifest(path))
     except (OSError, ValueError) as error:
         return f"{path}: {error}"
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"{path}: {_STATE_FILE} is incomplete: {error!r}"
-    if missing:
-        return f"{path}: {NAME} does not name {', '.join(sorted(missing))}"
     if path.name != f"step-{checkpoint.step}" or not isinstance(checkpoint.step, int):
         return f"{path}: {_STATE_FILE} is of step {checkpoint.step!r}"
     return checkpoint
@@ -264,7 +264,9 @@ def _inspect(path: Path, *, in_full: bool = True) -> Checkpoint | str:
 def _read_model(checkpoint: Checkpoint, model: nn.Module) -> dict[str, Any]:
     path = checkpoint.path / _MODEL_FILE
     tensors, metadata = from_safetensors(path.read_bytes(), str(path))
-    return unpack_model(tensors, json.loads(metadata.get("model", "{}")), model, source=str(path))
+    with reading(str(path)):
+        rest = json.loads(metadata.get("model", "{}"))
+        return unpack_model(tensors, rest, model, source=str(path))
 
 
 def _remove_temporary(directory: Path) -> None:

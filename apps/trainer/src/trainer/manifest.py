@@ -40,6 +40,8 @@ def require_whole(directory: Path, *, hashes: bool = True) -> None:
     """
     for name, recorded in read_manifest(directory).items():
         path = directory / name
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise ValueError(f"{name} is a link, or no regular file; put the file itself there")
         size = path.stat().st_size
         if size != recorded["bytes"]:
             raise ValueError(f"{name} has {size} bytes and not {recorded['bytes']}")
@@ -65,10 +67,16 @@ def read_manifest(directory: Path) -> dict[str, dict[str, Any]]:
     files = document.get("files")
     try:
         is_genuine = isinstance(files, dict) and _spell(files) == data
-    except ValueError:  # numbers and strings that no manifest holds
+    except (ValueError, RecursionError):  # numbers and strings that no manifest holds
         is_genuine = False
     if not is_genuine:
         raise ValueError(f"{NAME} is damaged: its SHA-256 is not the recorded one")
+    # Its seal says that it is whole, not that it is from a friend.
+    for name, recorded in files.items():
+        if Path(name).name != name or not isinstance(recorded, dict):
+            raise ValueError(f"{NAME} names {name!r}, which is no file beside it")
+        if recorded.keys() != {"bytes", "sha256"}:
+            raise ValueError(f"{NAME} does not say length and SHA-256 of {name}")
     return files
 
 

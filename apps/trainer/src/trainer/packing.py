@@ -5,7 +5,8 @@ fits the objects at hand is decided here, before either is touched. Not here: by
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -99,6 +100,19 @@ def unpack_optimizer(
     return _decode(rest["state"], tensors)
 
 
+@contextmanager
+def reading(source: str) -> Iterator[None]:
+    """Let whatever damaged state raises be a ValueError that names its file."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        raise ValueError(f"{source} is damaged: {error!r:.300}; save it again") from error
+    except (ValueError, RuntimeError) as error:  # torch's own is a RuntimeError
+        if source in str(error):
+            raise
+        raise ValueError(f"{source} is damaged: {error}; save it again") from error
+
+
 def _encode(value: Any, *, where: str, tensors: dict[str, Tensor], seen: dict[tuple, str]) -> Any:
     """Return `value` as strict JSON; its tensors go into `tensors` under a dotted path.
 
@@ -141,7 +155,8 @@ def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         return float(content)
     if kind == _TUPLE:
         return tuple(_decode(item, tensors) for item in content)
-    assert kind == _MAP, kind
+    if kind != _MAP:
+        raise ValueError(f"{kind!r} is no kind of value")
     return {key: _decode(item, tensors) for key, item in content}
 
 

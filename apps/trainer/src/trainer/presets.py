@@ -74,11 +74,18 @@ def config_from_toml(text: str, *, origin: str, preset: str | None = None) -> Ru
     """
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise ValueError(f"{origin} is not valid TOML: nested too deeply to be read") from error
+    except ValueError as error:  # also a number of thousands of digits
         raise ValueError(f"{origin} is not valid TOML: {error}") from error
     if preset is not None:
         document = {"preset": preset, **document}
-    return _build(RunConfig, document, origin=origin, prefix="")
+    try:
+        return _build(RunConfig, document, origin=origin, prefix="")
+    except ValueError as error:  # a section that checked itself does not know its file
+        if str(error).startswith(origin):
+            raise
+        raise ValueError(f"{origin}: {error}") from error
 
 
 def config_to_toml(config: RunConfig) -> str:
@@ -139,7 +146,7 @@ def _convert_scalar(value: object, kind: typing.Any) -> object:
     if kind is Path:
         return Path(value) if isinstance(value, str) else _INVALID
     if kind is float and type(value) is int:
-        return float(value)
+        return float(value) if abs(value) < 1 << 1000 else _INVALID
     return value if type(value) is kind else _INVALID
 
 

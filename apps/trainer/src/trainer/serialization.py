@@ -17,7 +17,7 @@ from safetensors import torch as safetensors_torch
 from torch import Tensor, nn
 
 from trainer.durable import write_atomically
-from trainer.packing import pack_model, pack_optimizer, unpack_model, unpack_optimizer
+from trainer.packing import pack_model, pack_optimizer, reading, unpack_model, unpack_optimizer
 
 FORMAT = "trainer.single-file-checkpoint"
 VERSION = 1
@@ -89,19 +89,21 @@ def load_checkpoint(
     source = str(src) if is_path else "checkpoint"
     tensors, metadata = from_safetensors(Path(src).read_bytes() if is_path else src.read(), source)
     require_format(metadata, name=FORMAT, version=VERSION, source=source)
-    model_state = unpack_model(
-        _strip(tensors, _MODEL), json.loads(metadata["model"]), model, source=source
-    )
-    optimizer_state = unpack_optimizer(
-        _strip(tensors, _OPTIMIZER),
-        json.loads(metadata["optimizer"]),
-        optimizer,
-        model,
-        source=source,
-    )
+    with reading(source):
+        iteration = int(metadata["iteration"])
+        model_state = unpack_model(
+            _strip(tensors, _MODEL), json.loads(metadata["model"]), model, source=source
+        )
+        optimizer_state = unpack_optimizer(
+            _strip(tensors, _OPTIMIZER),
+            json.loads(metadata["optimizer"]),
+            optimizer,
+            model,
+            source=source,
+        )
+        optimizer.load_state_dict(optimizer_state)  # first: the model's is known to fit
     model.load_state_dict(model_state)
-    optimizer.load_state_dict(optimizer_state)
-    return int(metadata["iteration"])
+    return iteration
 
 
 def to_safetensors(
@@ -143,11 +145,12 @@ def from_safetensors(data: bytes, source: str) -> tuple[dict[str, Tensor], dict[
     """
     try:
         tensors = dict(sorted(safetensors_torch.load(data).items()))
-    except SafetensorError as error:
+        metadata = _read_header(data)[1].get("__metadata__", {})
+    except (SafetensorError, KeyError, ValueError, RecursionError) as error:  # or an unknown dtype
         raise ValueError(
             f"{source} is not a complete safetensors file ({error}); save it again"
         ) from error
-    return tensors, _read_header(data)[1].get("__metadata__", {})
+    return tensors, metadata
 
 
 def require_format(

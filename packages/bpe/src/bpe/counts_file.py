@@ -19,6 +19,7 @@ from bpe.pretoken_counts import CountSettings, Dropped, Packed, PretokenCounts
 FORMAT, FORMAT_VERSION = "bpe-pretoken-counts", 1
 _DTYPES = {"U8": np.dtype("u1"), "I64": np.dtype("<i8")}
 _ARRAYS = {"counts": "I64", "lengths": "I64", "bytes": "U8"}  # wide ones first: all aligned
+_BLOCK = 1 << 16
 _MAX_HEADER_BYTES = 100_000_000  # as in the safetensors library
 
 
@@ -57,7 +58,7 @@ def load_counts(path: Path) -> PretokenCounts:
         header, body = _split(content)
         metadata = {key: json.loads(text) for key, text in header["__metadata__"].items()}
         named = {key: metadata.get(key) for key in ("format", "version")}
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: no file of pretoken counts; make one with `count`") from error
     if named != {"format": FORMAT, "version": FORMAT_VERSION}:
         raise ValueError(
@@ -121,7 +122,10 @@ def _parse(header: dict, metadata: dict, body: memoryview) -> PretokenCounts:
 
 def _check(packed: Packed) -> None:
     content, lengths, counts = packed
-    if len(lengths) != len(counts) or sum(lengths.tolist()) != len(content):
-        raise ValueError("the arrays do not fit together")
     if len(lengths) and (lengths.min() < 1 or counts.min() < 1):
         raise ValueError("a length or a count is below 1")
+    is_fitting = len(lengths) == len(counts) and lengths.max(initial=0) <= len(content)
+    # Sums of a block cannot overflow, now that no length is above that of the file.
+    blocks = range(0, len(lengths), _BLOCK)
+    if not is_fitting or sum(int(lengths[i : i + _BLOCK].sum()) for i in blocks) != len(content):
+        raise ValueError("the arrays do not fit together")

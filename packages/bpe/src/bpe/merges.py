@@ -72,7 +72,7 @@ def _merge(
 
         if seconds > _COMPILING_SECONDS or are_ready(*merging.KERNELS):
             with announced("merging", *merging.KERNELS):
-                return merging.merge_compiled(counts.packed, num_merges, **options)
+                return merge_compiled(counts, num_merges, **options)
     return merge_plainly(counts.by_pretoken, num_merges, **options)
 
 
@@ -80,6 +80,23 @@ def _plain_seconds(counts: PretokenCounts, num_merges: int) -> float:
     """Estimate how long merging takes in plain Python."""
     num_bytes = len(counts.packed.content)
     return _SECONDS_A_BYTE * num_bytes + _SECONDS_A_MERGE * num_merges
+
+
+def merge_compiled(
+    counts: PretokenCounts,
+    num_merges: int,
+    *,
+    progress: Progress,
+    tie_breaking: str = CS336,
+) -> list[Pair]:
+    """Learn merges by the kernels, whatever the work; `learn_merges` chooses them where they pay.
+
+    >>> merge_compiled(PretokenCounts({b"low": 5}), 1, progress=lambda done, total: None)
+    [(b'o', b'w')]
+    """
+    from bpe._kernels.merging import merge_compiled as merge
+
+    return merge(counts.packed, num_merges, progress=progress, tie_breaking=tie_breaking)
 
 
 def merge_plainly(

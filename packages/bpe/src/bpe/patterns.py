@@ -81,7 +81,7 @@ def resolve_pattern(pattern: str) -> str:
     try:
         pattern.encode()
         is_reversed = regex.compile(pattern).flags & regex.REVERSE
-    except (regex.error, UnicodeEncodeError) as error:
+    except (regex.error, UnicodeEncodeError, RecursionError, OverflowError) as error:
         raise ValueError(
             f"split pattern {pattern!r} is not a valid regular expression ({error}); "
             f"use one of {', '.join(PATTERNS)} or a pattern of the regex module"

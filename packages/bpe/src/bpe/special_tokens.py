@@ -21,11 +21,13 @@ def check_special_tokens(special_tokens: Iterable[str]) -> tuple[str, ...]:
     if isinstance(special_tokens, str):
         raise ValueError(f"special_tokens is the string {special_tokens!r}; pass a list of strings")
     checked = tuple(special_tokens)
-    for index, special in enumerate(checked):
+    seen: set[str] = set()
+    for special in checked:
         if not isinstance(special, str) or not special:
             raise ValueError(f"special token {special!r} is no text; pass non-empty strings")
-        if special in checked[:index]:
+        if special in seen:
             raise ValueError(f"special token {special!r} is listed twice; list it once")
+        seen.add(special)
         if special.isascii() and len(special) == 1:
             raise ValueError(f"special token {special!r} is a single byte; choose a longer one")
         if any(0xD800 <= ord(character) < 0xE000 for character in special):

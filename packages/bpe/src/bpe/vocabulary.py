@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from bpe.files import write_atomically
+from bpe.files import Staging, make_directory, require_inside
 from bpe.huggingface import tokenizer_json
 from bpe.patterns import GPT2, resolve_pattern
 from bpe.special_tokens import check_special_tokens
@@ -83,8 +83,8 @@ class Vocabulary:
     def save(self, directory: str | Path) -> None:
         """Write vocab.json, merges.txt, tokenizer.json and bpe.json into a directory.
 
-        An older bpe.json is removed first and the new one comes last: a directory that `load`
-        accepts holds the files of one vocabulary.
+        A failure leaves what was there before. An older bpe.json goes first and the new one comes
+        last: a directory that `load` accepts holds the files of one vocabulary.
 
         `tokenizer.json` is for HF tokenizers; a custom pattern is copied into it as it is, and
         HF's regex engine may read it differently.
@@ -99,10 +99,11 @@ class Vocabulary:
             "tokenizer.json": tokenizer_json(self),
             "bpe.json": self._header(),
         }
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / "bpe.json").unlink(missing_ok=True)
-        for name, text in files.items():
-            write_atomically(directory / name, text.encode())
+        make_directory(directory)
+        with Staging() as staging:
+            for name, text in files.items():
+                staging.open(directory / name).write(text.encode())
+            staging.commit()
 
     @classmethod
     def load(cls, directory: str | Path) -> "Vocabulary":
@@ -121,13 +122,13 @@ class Vocabulary:
                 "merges.txt without it",
                 str(path),
             )
+        vocab_path, merges_path = directory / "vocab.json", directory / "merges.txt"
+        for file in (path, vocab_path, merges_path):
+            require_inside(file, directory)
         header = parse_json_object(path, text=read_text(path))
-        _check_header(header, path)
+        special_tokens, pattern = _check_header(header, path)
         return cls.from_files(
-            directory / "vocab.json",
-            directory / "merges.txt",
-            special_tokens=header["special_tokens"],
-            pattern=header["pattern"],
+            vocab_path, merges_path, special_tokens=special_tokens, pattern=pattern
         )
 
     @classmethod
@@ -149,10 +150,9 @@ class Vocabulary:
         vocab_path, merges_path = Path(vocab_path), Path(merges_path)
         special_tokens = check_special_tokens(special_tokens)
         tokens, by_spelling = parse_vocab(vocab_path, special_tokens=special_tokens)
-        present = set(tokens.values())
-        for special in special_tokens:
-            if special.encode() not in present:
-                tokens[max(tokens, default=-1) + 1] = special.encode()
+        present, next_id = set(tokens.values()), max(tokens, default=-1) + 1
+        missing = [token for token in map(str.encode, special_tokens) if token not in present]
+        tokens |= dict(enumerate(missing, start=next_id))
         merges = parse_merges(merges_path, by_spelling=by_spelling)
         try:
             return cls(tokens, merges, special_tokens, pattern)
@@ -173,7 +173,7 @@ class Vocabulary:
         if not self.tokens:
             raise ValueError("the vocabulary is empty; pass at least one token")
         for token_id in self.tokens:
-            if not isinstance(token_id, int) or not 0 <= token_id < 1 << 32:
+            if type(token_id) is not int or not 0 <= token_id < 1 << 32:
                 raise ValueError(
                     f"{token_id!r} is no token id; ids are whole numbers from 0 to 2**32 - 1"
                 )
@@ -204,7 +204,8 @@ class Vocabulary:
                     )
 
 
-def _check_header(header: dict[str, object], path: Path) -> None:
+def _check_header(header: dict[str, object], path: Path) -> tuple[tuple[str, ...], str]:
+    """Return the special tokens and the pattern."""
     expected = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -221,3 +222,7 @@ def _check_header(header: dict[str, object], path: Path) -> None:
         raise ValueError(f"{path}: needs a list 'special_tokens' and a string 'pattern'")
     if not all(isinstance(special, str) for special in special_tokens):
         raise ValueError(f"{path}: special_tokens must all be strings, not {special_tokens!r}")
+    try:
+        return check_special_tokens(special_tokens), resolve_pattern(header["pattern"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

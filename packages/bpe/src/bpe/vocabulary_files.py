@@ -5,6 +5,7 @@ Stage: vocabulary <-> *files*. The two files are GPT-2's: tokens in the byte spe
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -100,8 +101,17 @@ def parse_merges(path: Path, *, by_spelling: Mapping[str, bytes]) -> list[tuple[
     raise AssertionError("a merge that was refused has nothing wrong")
 
 
+def read_json_object(path: Path) -> dict[str, object]:
+    """Read a JSON file that must hold one object without repeated keys.
+
+    Raises:
+        ValueError: malformed content, named by line.
+    """
+    return parse_json_object(path, text=read_text(path))
+
+
 def parse_json_object(path: Path, *, text: str) -> dict[str, object]:
-    """Parse the text of a JSON file that must hold one object without repeated keys.
+    """Parse the text of such a file.
 
     Raises:
         ValueError: malformed content, named by line.
@@ -109,8 +119,8 @@ def parse_json_object(path: Path, *, text: str) -> dict[str, object]:
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         if len(found := dict(pairs)) < len(pairs):
-            keys = [key for key, _ in pairs]
-            repeated = next(key for key in found if keys.count(key) > 1)
+            counts = Counter(key for key, _ in pairs)
+            repeated = next(key for key in found if counts[key] > 1)
             line = _line_of_key(text, repeated)
             raise ValueError(f"{path}, line {line}: key {repeated!r} appears more than once")
         return found
@@ -121,6 +131,11 @@ def parse_json_object(path: Path, *, text: str) -> dict[str, object]:
         raise ValueError(
             f"{path}, line {error.lineno}: not valid JSON ({error.msg}, column {error.colno})"
         ) from error
+    except RecursionError as error:
+        raise ValueError(f"{path}: JSON nested too deeply to be read") from error
+    except ValueError as error:  # a number of thousands of digits, which Python will not convert
+        named = str(path) in str(error)
+        raise error if named else ValueError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a JSON {type(content).__name__}; an object is needed")
     return content

@@ -28,11 +28,12 @@ def _explain(error: ImportError) -> str:
 try:
     from bpe import PATTERNS, Pretokenizer, Vocabulary
     from bpe.byte_spelling import unspell
-    from bpe.files import sync_directory, write_atomically
+    from bpe.files import Staging, require_inside, write_atomically
     from bpe.huggingface import tokenizer_json
     from bpe.pieces import cut_files, cut_stream
     from bpe.special_tokens import check_special_tokens
     from bpe.streams import repair_streams
+    from bpe.vocabulary_files import read_json_object
 except ImportError as error:
     if error.name is not None and error.name.partition(".")[0] != "bpe":
         raise  # something that bpe needs is missing, which its own message says best
@@ -41,12 +42,14 @@ except ImportError as error:
 __all__ = [
     "PATTERNS",
     "Pretokenizer",
+    "Staging",
     "Vocabulary",
     "check_special_tokens",
     "cut_files",
     "cut_stream",
+    "read_json_object",
     "repair_streams",
-    "sync_directory",
+    "require_inside",
     "tokenizer_json",
     "unspell",
     "write_atomically",

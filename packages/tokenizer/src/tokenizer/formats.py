@@ -5,14 +5,19 @@ tokenizer.json and tiktoken's list of ranks. A file that means something which `
 do is refused, never approximated. Not here: SentencePiece and WordPiece.
 """
 
-import json
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
-from tokenizer._bpe import Vocabulary, tokenizer_json, unspell, write_atomically
+from tokenizer._bpe import (
+    Vocabulary,
+    read_json_object,
+    tokenizer_json,
+    unspell,
+    write_atomically,
+)
 
 
 def load_vocabulary(path: str | Path, *, pattern: str | None = None) -> Vocabulary:
@@ -85,7 +90,10 @@ def load_tiktoken(
     if taken or len(tokens) < len(ranks):
         raise ValueError(f"{path}: an id stands for two tokens {taken or ''}; give each its own")
     tokens |= {token_id: token.encode() for token, token_id in specials.items()}
-    return Vocabulary(tokens, merges, tuple(specials), pattern)
+    try:
+        return Vocabulary(tokens, merges, tuple(specials), pattern)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used: {error}") from error
 
 
 def save_tiktoken(vocabulary: Vocabulary, path: str | Path) -> None:
@@ -123,8 +131,8 @@ def load_tokenizer_json(path: str | Path) -> Vocabulary:
         ValueError: malformed, or it asks for something that changes ids and is not supported.
     """
     path = Path(path)
+    content = read_json_object(path)
     try:
-        content = json.loads(path.read_text("utf-8"))
         _require_plain_bpe(content)
         pattern = _pattern_of(content["pre_tokenizer"])
         added = {token["content"]: token["id"] for token in content["added_tokens"]}

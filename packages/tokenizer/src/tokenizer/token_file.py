@@ -8,21 +8,23 @@ Not here: encoding.
 import errno
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
-from types import TracebackType
+from types import TracebackType, UnionType
+from typing import get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from tokenizer._bpe import write_atomically
+from tokenizer._bpe import Staging, read_json_object, require_inside
+from tokenizer.npy import map_array
 
 FORMAT, FORMAT_VERSION = "token-file", 2
 
 _BLOCK_TOKENS = 1 << 22  # ids looked at together
 _DTYPES = ("uint16", "uint32")
+_MAX_SIDECAR_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,13 +81,10 @@ class TokenFile:
                     f"{part} is missing; a token file is {path.name}, {documents_path(path).name} "
                     f"and {sidecar.name} side by side, write them again with encode"
                 )
+            # All parts may be links to another disk, but to one place on it.
+            require_inside(part, path.parent, path.resolve().parent)
         info = _parse_sidecar(sidecar)
-        try:
-            tokens = np.lib.format.open_memmap(path, mode="r")
-        except ValueError as error:
-            raise ValueError(
-                f"{path} is no complete .npy file ({error}); encode it again"
-            ) from None
+        tokens = map_array(path)
         if tokens.dtype != _stored(info.dtype) or tokens.shape != (info.num_tokens,):
             raise ValueError(
                 f"{path} holds {tokens.dtype} of shape {tokens.shape}, but {sidecar.name} says "
@@ -151,10 +150,7 @@ class TokenFile:
             ValueError: malformed, or another number of them than the sidecar says.
         """
         path = documents_path(self.path)
-        try:
-            starts = np.lib.format.open_memmap(path, mode="r")
-        except ValueError as error:
-            raise ValueError(f"{path} is no complete .npy file ({error}); encode again") from None
+        starts = map_array(path)
         if starts.dtype != np.int64 or starts.shape != (self.info.num_documents,):
             raise ValueError(
                 f"{path} holds {starts.dtype} of shape {starts.shape}, but "
@@ -186,16 +182,12 @@ class TokenFileWriter:
         _require_replaceable(sidecar_path(self.path))
         self.num_tokens = 0
         self._dtype = _stored(dtype.name)
-        self._part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        self._staging = Staging()
 
     def __enter__(self) -> "TokenFileWriter":
         if self.path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "is a directory", str(self.path))
-        try:
-            self._file = self._part.open("wb")
-        except OSError as error:
-            error.filename = str(self.path)  # the name that the user knows
-            raise
+        self._array = self._staging.open(self.path)
         self._header_bytes = self._write_header()
         return self
 
@@ -205,12 +197,11 @@ class TokenFileWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
-        self._part.unlink(missing_ok=True)
+        self._staging.__exit__(kind, error, trace)
 
     def append(self, ids: np.ndarray) -> None:
         """Write some more ids."""
-        self._file.write(ids.astype(self._dtype, copy=False).data)
+        self._array.write(ids.astype(self._dtype, copy=False).data)
         self.num_tokens += len(ids)
 
     def commit(
@@ -233,7 +224,9 @@ class TokenFileWriter:
             num_bytes: of the source text.
             sources: names of the source files.
         """
-        self._finish_array()
+        header_bytes = self._write_header()
+        assert header_bytes == self._header_bytes, "numpy pads headers so that they can grow"
+        self._array.finish()
         documents = BytesIO()
         np.lib.format.write_array(documents, document_starts.astype("<i8"), allow_pickle=False)
         info = TokenFileInfo(
@@ -244,36 +237,32 @@ class TokenFileWriter:
             end_of_text_id=end_of_text_id,
             num_documents=len(document_starts),
             num_bytes=num_bytes,
-            sha256=_sha256(self._part),
+            sha256=_sha256(self._array.beside),
             documents_sha256=hashlib.sha256(documents.getvalue()).hexdigest(),
             sources=sources,
         )
         content = {"format": FORMAT, "version": FORMAT_VERSION, **asdict(info)}
-        sidecar = sidecar_path(self.path)
-        # An old sidecar must never stand beside a new array, nor the other way round.
-        sidecar.unlink(missing_ok=True)
-        self._part.replace(self.path)
-        write_atomically(documents_path(self.path), documents.getvalue())
-        write_atomically(sidecar, (json.dumps(content, indent=2) + "\n").encode())
+        self._staging.open(documents_path(self.path)).write(documents.getvalue())
+        # Last: a sidecar never stands beside parts of another array.
+        sidecar = self._staging.open(sidecar_path(self.path))
+        sidecar.write((json.dumps(content, indent=2) + "\n").encode())
+        self._staging.commit()
         return TokenFile.open(self.path)
-
-    def _finish_array(self) -> None:
-        self._file.seek(0)
-        header_bytes = self._write_header()
-        assert header_bytes == self._header_bytes, "numpy pads headers so that they can grow"
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
 
     def _write_header(self) -> int:
         """Write the header for the ids so far at the start of the file; return its length."""
-        header = {
-            "descr": np.lib.format.dtype_to_descr(self._dtype),
-            "fortran_order": False,
-            "shape": (self.num_tokens,),
-        }
-        np.lib.format.write_array_header_1_0(self._file, header)
-        return self._file.tell()
+        header = BytesIO()
+        np.lib.format.write_array_header_1_0(
+            header,
+            {
+                "descr": np.lib.format.dtype_to_descr(self._dtype),
+                "fortran_order": False,
+                "shape": (self.num_tokens,),
+            },
+        )
+        self._array.rewind()
+        self._array.write(header.getvalue())
+        return len(header.getvalue())
 
 
 def smallest_dtype(vocab_size: int) -> np.dtype:
@@ -312,11 +301,11 @@ def _require_npy(path: str | Path) -> Path:
 
 def _require_replaceable(sidecar: Path) -> None:
     """Refuse to put a sidecar in the place of another file: a tokenizer.json, or the source."""
-    try:
-        is_sidecar = json.loads(sidecar.read_text("utf-8"))["format"] == FORMAT
-    except FileNotFoundError:
+    if not sidecar.exists():
         return
-    except (ValueError, KeyError, TypeError):
+    try:
+        is_sidecar = read_json_object(sidecar).get("format") == FORMAT
+    except ValueError:
         is_sidecar = False
     if not is_sidecar:
         raise ValueError(
@@ -336,20 +325,39 @@ def _sha256(path: Path) -> str:
 
 
 def _parse_sidecar(path: Path) -> TokenFileInfo:
+    size = path.stat().st_size
+    if size > _MAX_SIDECAR_BYTES:
+        raise ValueError(f"{path} has {size:,} bytes, too many for a sidecar; encode again")
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = read_json_object(path)
         found = content.pop("format"), content.pop("version")
-        if found == (FORMAT, FORMAT_VERSION):
-            info = TokenFileInfo(**content | {"sources": tuple(content["sources"])})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is no sidecar of a token file ({error!r}); encode again"
-        ) from None
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{path} is no sidecar of a token file ({error}); encode again") from None
     if found != (FORMAT, FORMAT_VERSION):
         raise ValueError(
             f"{path} says format {found[0]!r}, version {found[1]!r}, but this version of tokenizer "
             f"reads {FORMAT!r}, version {FORMAT_VERSION}; encode the text again"
         )
+    if isinstance(content.get("sources"), list):
+        content["sources"] = tuple(content["sources"])
+    kinds = get_type_hints(TokenFileInfo)
+    wrong = [n for n, kind in kinds.items() if n not in content or not _is_of(content[n], kind)]
+    wrong += content.keys() - kinds
+    if wrong:
+        raise ValueError(
+            f"{path} is no sidecar of a token file: {', '.join(sorted(wrong))} missing, unknown or "
+            "of the wrong kind; encode again"
+        )
+    info = TokenFileInfo(**content)
     if info.dtype not in _DTYPES:
         raise ValueError(f"{path} says dtype {info.dtype!r}, but ids are {' or '.join(_DTYPES)}")
     return info
+
+
+def _is_of(value: object, kind: type | UnionType) -> bool:
+    """Whether a value from JSON is what a field wants; no whole number here is negative."""
+    if isinstance(kind, UnionType):
+        return any(_is_of(value, one) for one in get_args(kind))
+    if get_origin(kind) is tuple:
+        return type(value) is tuple and all(type(item) is str for item in value)
+    return type(value) is kind and (kind is not int or value >= 0)

@@ -118,7 +118,11 @@ class Tokenizer:
             FileNotFoundError: a file is missing.
             ValueError: malformed content, another format or version, or one without our meaning.
         """
-        return cls.from_vocabulary(load_vocabulary(path))
+        vocabulary = load_vocabulary(path)
+        try:
+            return cls.from_vocabulary(vocabulary)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
     def save(self, path: str | Path) -> None:
         """Write vocab.json, merges.txt, tokenizer.json and bpe.json into the directory `path`."""

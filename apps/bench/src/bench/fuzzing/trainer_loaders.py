@@ -1,0 +1,100 @@
+"""Do the loaders of checkpoints and configurations refuse what they cannot use?
+
+Stage: valid files -> damaged files -> *load, watched* -> findings. Needs the trainer, so torch. Not
+here: the other loaders (`loaders`).
+"""
+
+import random
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from bench.fuzzing.loaders import BINARY_BYTES_A_BYTE, TEXT_BYTES_A_BYTE, Loader
+from bench.fuzzing.mutations import mutate_json, mutate_safetensors, mutate_toml
+from optim import AdamW
+from trainer import load_checkpoint, save_checkpoint
+from trainer.checkpoint import load_into, newest_checkpoint, take_snapshot, write_checkpoint
+from trainer.manifest import NAME as MANIFEST
+from trainer.manifest import manifest_bytes
+from trainer.presets import config_to_toml, load_config, load_preset
+
+
+def single_file(folder: Path) -> Loader:
+    """Return the target for checkpoints in one file."""
+    model, optimizer = _trained()
+    save_checkpoint(model, optimizer, 7, folder / "a.safetensors")
+
+    def load(folder: Path) -> object:
+        return load_checkpoint(folder / "a.safetensors", *_fresh())
+
+    return Loader(
+        folder,
+        {"a.safetensors": mutate_safetensors},
+        load,
+        bytes_a_byte=BINARY_BYTES_A_BYTE,
+    )
+
+
+def run_checkpoint(folder: Path) -> Loader:
+    """Return the target for the checkpoints of a run directory."""
+    model, optimizer = _trained()
+    snapshot = take_snapshot(
+        step=3, model=model, optimizer=optimizer, state={"a": 1}, config_toml="a = 1\n"
+    )
+    path = write_checkpoint(folder, snapshot)
+    kinds = {
+        str(file.relative_to(folder)): (
+            mutate_safetensors if file.suffix == ".safetensors" else mutate_json
+        )
+        for file in sorted(path.iterdir())
+        if file.suffix in (".safetensors", ".json")
+    }
+
+    def load(folder: Path) -> None:
+        checkpoint, skipped = newest_checkpoint(folder)
+        if checkpoint is None:
+            raise ValueError(" ".join(skipped))
+        load_into(checkpoint, *_fresh())
+
+    return Loader(
+        folder, kinds, load, bytes_a_byte=BINARY_BYTES_A_BYTE, seal=partial(_seal, path.name)
+    )
+
+
+def _seal(name: str, files: dict[str, bytes], rng: random.Random) -> None:
+    """Write a manifest for damaged files, as their forger would; some name other files."""
+    parts = {
+        Path(path).name: [content]
+        for path, content in files.items()
+        if not path.endswith(MANIFEST) and f"/{name}/" in f"/{path}"
+    }
+    if rng.random() < 0.1:
+        parts[rng.choice(("../../x", "/etc/hostname", "", ".", "a\0b", "\ud800"))] = [b"x"]
+    with suppress(UnicodeEncodeError):
+        files[f"checkpoints/{name}/{MANIFEST}"] = manifest_bytes(parts)
+
+
+def config_toml(folder: Path) -> Loader:
+    """Return the target for run configurations."""
+    (folder / "config.toml").write_text(config_to_toml(load_preset("quickstart")))
+    return Loader(
+        folder,
+        {"config.toml": mutate_toml},
+        lambda path: config_to_toml(load_config(path / "config.toml")),
+        bytes_a_byte=TEXT_BYTES_A_BYTE,
+    )
+
+
+def _fresh() -> tuple[nn.Module, AdamW]:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    return model, AdamW(model.parameters(), lr=1e-3)
+
+
+def _trained() -> tuple[nn.Module, AdamW]:
+    model, optimizer = _fresh()
+    model(torch.ones(2, 3)).sum().backward()
+    optimizer.step()
+    return model, optimizer
