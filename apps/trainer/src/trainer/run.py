@@ -11,6 +11,7 @@ from tokenizer import Tokenizer
 from trainer.checkpoint import Checkpoint, load_into, newest_checkpoint
 from trainer.compute_plan import ComputePlan, plan_compute
 from trainer.config import RunConfig
+from trainer.cpu_settings import cpu_settings
 from trainer.devices import device_name, resolve_device
 from trainer.durable import TEMPORARY, remove, rename_durably
 from trainer.interrupts import StopRequest
@@ -99,11 +100,12 @@ def _sit(session: Session, plan: ComputePlan) -> RunResult:
     run = session.run
     _record_inputs(session)
     _announce(session, plan)
-    with StopRequest() as stop:
-        run_steps(session, stop)
-    if stop.signal is not None and not session.is_finished():
-        return RunResult(run, session.state.step, None, int(stop.signal))
-    return RunResult(run, session.state.step, summarize(session))
+    with cpu_settings(session.device, reporter=session.reporter):
+        with StopRequest() as stop:
+            run_steps(session, stop)
+        if stop.signal is not None and not session.is_finished():
+            return RunResult(run, session.state.step, None, int(stop.signal))
+        return RunResult(run, session.state.step, summarize(session))
 
 
 def _prepare(config: RunConfig, reporter: Reporter) -> tuple[ComputePlan, PreparedData]:

@@ -144,13 +144,15 @@ def build_loss(model: TransformerLM, *, plan: ComputePlan, device: torch.device)
     loss = {"plain": cross_entropy, "fused": fused_cross_entropy}.get(plan.loss)
     hidden_states = model.hidden_states
     if plan.compile:
-        hidden_states = torch.compile(hidden_states, fullgraph=True)
+        hidden_states = torch.compile(hidden_states, fullgraph=True, dynamic=False)
 
     def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
         with autocast(device, plan.dtype):
             hidden = hidden_states(inputs)
             if loss is None:
-                return linear_cross_entropy(hidden, model.head_weight, targets)
+                return linear_cross_entropy(
+                    hidden, model.head_weight, targets, compiled=plan.compile
+                )
             return loss(torch.nn.functional.linear(hidden, model.head_weight), targets)
 
     return loss_of

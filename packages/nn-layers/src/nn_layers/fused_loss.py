@@ -5,6 +5,9 @@ functions compute the gradient while they compute the loss, because the logits a
 d loss / d logits = (softmax(logits) - onehot(target)) / n.
 """
 
+from collections.abc import Callable
+from functools import cache
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -45,6 +48,7 @@ def linear_cross_entropy(
     targets: Int[Tensor, "..."],
     *,
     rows: int = ROWS_A_CHUNK,
+    compiled: bool = False,
 ) -> Float[Tensor, ""]:
     """Return `cross_entropy(hidden @ weight.T, targets)` with `rows` rows of logits at a time.
 
@@ -56,6 +60,7 @@ def linear_cross_entropy(
         weight: (v, d) of the head.
         targets: (...) ids in [0, v).
         rows: positions whose logits exist at one time.
+        compiled: whether torch.compile makes one kernel of loss and gradient.
 
     Returns:
         () at least float32.
@@ -65,7 +70,7 @@ def linear_cross_entropy(
     """
     check_targets((*hidden.shape[:-1], len(weight)), targets)
     return _ChunkedLoss.apply(
-        hidden.reshape(-1, hidden.shape[-1]), weight, targets.reshape(-1), rows
+        hidden.reshape(-1, hidden.shape[-1]), weight, targets.reshape(-1), rows, compiled
     )
 
 
@@ -87,11 +92,12 @@ class _InPlaceLoss(Function):
 class _ChunkedLoss(Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx, hidden: Tensor, weight: Tensor, targets: Tensor, rows: int
+        ctx: FunctionCtx, hidden: Tensor, weight: Tensor, targets: Tensor, rows: int, compiled: bool
     ) -> Tensor:
         kind = hidden.device.type
         narrow = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
         inputs, matrix = hidden.to(narrow), weight.to(narrow)
+        replace = _compiled_replacement() if compiled else _replace_by_gradient_
         wants_gradient = any(ctx.needs_input_grad)
         d_hidden = torch.empty_like(inputs)
         d_weight = torch.zeros_like(weight)
@@ -99,9 +105,7 @@ class _ChunkedLoss(Function):
         for first in range(0, len(targets), rows):
             part = inputs[first : first + rows]
             logits = part @ matrix.T
-            loss = loss + _replace_by_gradient_(
-                logits, targets[first : first + rows], count=len(targets)
-            )
+            loss += replace(logits, targets[first : first + rows], count=len(targets))
             if wants_gradient:
                 torch.mm(logits, matrix, out=d_hidden[first : first + rows])
                 d_weight += logits.T @ part
@@ -111,8 +115,8 @@ class _ChunkedLoss(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        d_hidden, d_weight = ctx.saved_tensors
-        return d_hidden * grad.to(d_hidden.dtype), d_weight * grad.to(d_weight.dtype), None, None
+        d_hidden, d_weight = (one * grad.to(one.dtype) for one in ctx.saved_tensors)
+        return d_hidden, d_weight, None, None, None
 
 
 def _replace_by_gradient_(
@@ -123,7 +127,24 @@ def _replace_by_gradient_(
     log_total = wide.logsumexp(dim=-1, keepdim=True)
     index = targets.unsqueeze(-1)
     loss = (log_total - wide.gather(-1, index)).sum() / count
-    gradient = (wide - log_total).exp_()
-    gradient.scatter_add_(-1, index, gradient.new_full(index.shape, -1.0))
-    logits.copy_(gradient.div_(count))
+    gradient = (wide - log_total).exp() / count
+    gradient = gradient.scatter_add(-1, index, gradient.new_full(index.shape, -1.0 / count))
+    logits.copy_(gradient)
     return loss
+
+
+def _replace_by_gradient_in_one_kernel_(
+    logits: Float[Tensor, "n v"], targets: Int[Tensor, "n"], *, count: int
+) -> Float[Tensor, ""]:
+    """Do the same by comparisons instead of indices: more work, but a compiler fuses all of it."""
+    wide = at_least_float32(logits)
+    log_total = wide.logsumexp(dim=-1, keepdim=True)
+    is_target = torch.arange(wide.shape[-1], device=wide.device) == targets.unsqueeze(-1)
+    loss = (log_total - wide.gather(-1, targets.unsqueeze(-1))).sum() / count
+    logits.copy_(((wide - log_total).exp() - is_target.to(wide.dtype)) / count)
+    return loss
+
+
+@cache
+def _compiled_replacement() -> Callable[..., Tensor]:
+    return torch.compile(_replace_by_gradient_in_one_kernel_, fullgraph=True, dynamic=False)

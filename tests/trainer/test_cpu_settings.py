@@ -1,0 +1,70 @@
+"""The settings of a run on the CPU: float32 stays float32, and nothing is left behind."""
+
+import io
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from trainer import cpu_settings
+from trainer.cpu_settings import MAX_RELATIVE_ERROR, onednn_products, product_error
+from trainer.progress import Reporter
+
+matmul = torch.backends.mkldnn.matmul
+
+
+def _reporter() -> tuple[Reporter, io.StringIO]:
+    stream = io.StringIO()
+    return Reporter(mode="lines", stream=stream), stream
+
+
+def test_float32_products_stay_float32_during_a_run() -> None:
+    before = matmul.fp32_precision
+    with cpu_settings.cpu_settings(torch.device("cpu"), reporter=_reporter()[0]):
+        assert product_error() < MAX_RELATIVE_ERROR
+    assert matmul.fp32_precision == before
+
+
+def test_a_route_that_rounds_is_refused_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, (reporter, stream) = matmul.fp32_precision, _reporter()
+    monkeypatch.setattr(cpu_settings, "product_error", lambda: 3e-3)
+    with onednn_products(reporter=reporter):
+        assert matmul.fp32_precision == before
+    assert "relative error here is 3.0e-03" in stream.getvalue()
+
+
+def test_bfloat16_products_would_be_found_out() -> None:
+    x, w = torch.randn(64, 512), torch.randn(512, 64)
+    exact = x.double() @ w.double()
+    rounded = (x.bfloat16() @ w.bfloat16()).double()
+    assert (rounded - exact).norm() / exact.norm() > 100 * MAX_RELATIVE_ERROR
+
+
+def test_settings_are_taken_back_when_a_run_fails() -> None:
+    before = matmul.fp32_precision
+    with pytest.raises(RuntimeError), onednn_products(reporter=_reporter()[0]):
+        raise RuntimeError
+    assert matmul.fp32_precision == before
+
+
+def test_variables_of_the_user_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
+    reporter, stream = _reporter()
+    with cpu_settings.kept_memory(reporter=reporter):
+        assert "memory stays as it is set up" in stream.getvalue()
+
+
+def test_importing_the_layers_changes_no_global_state() -> None:
+    script = """
+import torch
+def state():
+    return (torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled(),
+            torch.get_float32_matmul_precision(), torch.backends.mkldnn.matmul.fp32_precision,
+            torch.are_deterministic_algorithms_enabled(), torch.initial_seed(),
+            torch.get_rng_state().sum().item())
+before = state()
+import nn_layers
+assert state() == before, (before, state())
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
