@@ -12,7 +12,12 @@ from nn_layers import (
     linear_cross_entropy,
     scaled_dot_product_attention,
 )
+from nn_layers.block import TransformerBlock
 from nn_layers.causal_products import ROWS_A_BLOCK, causal_attention_by_products
+from nn_layers.fused_loss import (
+    _replace_by_gradient_,
+    _replace_by_gradient_in_one_kernel_,
+)
 
 
 def _leaves(*shapes: tuple[int, ...], seed: int = 0) -> list[Tensor]:
@@ -57,6 +62,38 @@ def test_the_loss_in_chunks_is_the_formula(rows: int) -> None:
     torch.testing.assert_close(
         _value_and_gradients(fast, [hidden, weight]), _value_and_gradients(plain, [hidden, weight])
     )
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {},
+        {"num_kv_heads": 2},
+        {"qk_norm": True},
+        {"rope_layout": "half"},
+        {"position": "none", "num_kv_heads": 1},
+    ],
+    ids=str,
+)
+def test_stacked_projections_give_the_same_block(switches: dict[str, object]) -> None:
+    block = TransformerBlock(ModelConfig(31, 12, 16, 1, 4, 24, **switches), dtype=torch.float64)
+    leaves = [*_leaves((2, 12, 16)), *block.parameters()]
+    plain = block(leaves[0]).square().sum()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.compiler, "is_compiling", lambda: True)
+        stacked = block(leaves[0]).square().sum()
+    torch.testing.assert_close(
+        _value_and_gradients(stacked, leaves), _value_and_gradients(plain, leaves)
+    )
+
+
+def test_the_kernel_for_a_compiler_is_the_one_for_none() -> None:
+    targets = torch.tensor([0, 10, 4])
+    results = []
+    for replace in (_replace_by_gradient_, _replace_by_gradient_in_one_kernel_):
+        logits = _leaves((3, 11))[0].detach().clone()
+        results.append((replace(logits, targets, count=7), logits))
+    torch.testing.assert_close(*results)
 
 
 def test_checkpointed_blocks_leave_the_gradients_as_they_are() -> None:

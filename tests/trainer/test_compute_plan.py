@@ -41,7 +41,7 @@ def test_compiling_without_a_compiler_is_refused_or_said(monkeypatch: pytest.Mon
     plan = _plan()
     assert not plan.compile
     assert "not compiled" in " ".join(plan.notes)
-    assert _plan("--training.compile", "off").notes == ()
+    assert "compiler" not in " ".join(_plan("--training.compile", "off").notes)
 
 
 def test_activation_checkpointing_is_an_option() -> None:

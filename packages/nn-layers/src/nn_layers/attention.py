@@ -138,7 +138,8 @@ class MultiHeadSelfAttention(nn.Module):
         past = 0 if cache is None else cache.length
         if token_positions is None:
             token_positions = torch.arange(past, past + x.shape[-2], device=x.device)
-        is_stacked = torch.is_grad_enabled() and cache is None
+        # Without a compiler the copies that stacking makes cost what it saves.
+        is_stacked = torch.compiler.is_compiling() and cache is None
         project = self._project_at_once if is_stacked else self._project
         q, k, v = project(x, token_positions.unsqueeze(-2))  # the same for every head
         if cache is not None:
@@ -169,7 +170,7 @@ class MultiHeadSelfAttention(nn.Module):
         return q, k, v
 
     def _project_at_once(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Do what `_project` does with one product, for training.
+        """Do what `_project` does with one product, for compiled training.
 
         Scores don't depend on the order of a head's dimensions, so weights of adjacent pairs are
         brought into halves, which vector units turn faster than neighbours.

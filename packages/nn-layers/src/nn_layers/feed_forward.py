@@ -36,9 +36,12 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """Return (..., d)."""
-        if not torch.is_grad_enabled():
-            return self.w2(silu(self.w1(x)) * self.w3(x))
-        # One product for both in training: `x` is read once, and its gradient written once.
+        if torch.compiler.is_compiling():
+            return self._forward_at_once(x)
+        return self.w2(silu(self.w1(x)) * self.w3(x))
+
+    def _forward_at_once(self, x: Tensor) -> Tensor:
+        """Do the same with one product for gate and up: `x` is read once, its gradient summed."""
         stacked = linear(x, torch.cat((self.w1.weight, self.w3.weight)))
         gate, up = stacked.chunk(2, dim=-1)
         return self.w2(silu(gate) * up)

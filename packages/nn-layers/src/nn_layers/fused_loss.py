@@ -127,9 +127,9 @@ def _replace_by_gradient_(
     log_total = wide.logsumexp(dim=-1, keepdim=True)
     index = targets.unsqueeze(-1)
     loss = (log_total - wide.gather(-1, index)).sum() / count
-    gradient = (wide - log_total).exp() / count
-    gradient = gradient.scatter_add(-1, index, gradient.new_full(index.shape, -1.0 / count))
-    logits.copy_(gradient)
+    gradient = (wide - log_total).exp_()
+    gradient.scatter_add_(-1, index, gradient.new_full(index.shape, -1.0))
+    logits.copy_(gradient.div_(count))
     return loss
 
 

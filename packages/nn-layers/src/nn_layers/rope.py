@@ -79,14 +79,18 @@ class RotaryPositionalEmbedding(nn.Module):
             raise ValueError(
                 f"x is {x.shape[-1]} wide, but the tables are for d_k={2 * self.cos.shape[-1]}"
             )
-        if self.layout == "half":
-            return self.rotate_halves(x, token_positions)
-        return halves_to_pairs(self.rotate_halves(pairs_to_halves(x), token_positions))
+        wide = at_least_float32(x)
+        cos, sin = (table[token_positions].to(wide.dtype) for table in (self.cos, self.sin))
+        pattern = "... (j r) -> r ... j" if self.layout == "adjacent" else "... (r j) -> r ... j"
+        first, second = rearrange(wide, pattern, r=2)
+        turned = torch.stack((first * cos - second * sin, first * sin + second * cos), dim=-1)
+        back = "... j r -> ... (j r)" if self.layout == "adjacent" else "... j r -> ... (r j)"
+        return rearrange(turned, back).to(x.dtype)
 
     def rotate_halves(
         self, x: Float[Tensor, "... t k"], token_positions: Int[Tensor, "... t"]
     ) -> Float[Tensor, "... t k"]:
-        """Rotate `x`, whose dimensions pair up as (j, j + d_k / 2), whatever the layout."""
+        """Rotate `x`, whose dimensions pair up as (j, j + d_k / 2) whatever the layout says."""
         wide = at_least_float32(x)
         cos, sin = (table[token_positions].to(wide.dtype) for table in (self.cos, self.sin))
         first, second = wide.chunk(2, dim=-1)
@@ -106,16 +110,6 @@ class RotaryPositionalEmbedding(nn.Module):
         self.cos = cos.to(self.cos.device)
         self.sin = sin.to(self.sin.device)
         return self
-
-
-def pairs_to_halves(x: Float[Tensor, "... k"]) -> Float[Tensor, "... k"]:
-    """Bring dimensions that pair up as (2j, 2j + 1) into the order (j, j + d_k / 2)."""
-    return rearrange(x, "... (j r) -> ... (r j)", r=2)
-
-
-def halves_to_pairs(x: Float[Tensor, "... k"]) -> Float[Tensor, "... k"]:
-    """Undo `pairs_to_halves`."""
-    return rearrange(x, "... (r j) -> ... (j r)", r=2)
 
 
 def _angles(
