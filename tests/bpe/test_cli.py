@@ -242,7 +242,7 @@ def test_ties_and_memory_are_options(
         (count, ["text", "--output", "a/b"], "count: error: a does not exist; make it"),
         (count, ["text", "--max-pretokens", "0"], "count: error: max_pretokens is 0"),
         (merge, ["text"], "merge: error: text: no file of pretoken counts; make one with `count`"),
-        (merge, ["one", "other"], "merge: error: counts made with CountSettings(pattern="),
+        (merge, ["one", "other"], "merge: error: counts made with "),
         (merge, ["nowhere"], "merge: error: nowhere: No such file or directory"),
         (
             main,

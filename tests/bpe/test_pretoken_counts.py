@@ -125,7 +125,16 @@ def test_counts_of_texts_cut_differently_do_not_merge(change: dict[str, object])
     other = bpe.count_documents(["low"], **({"special_tokens": ["<a>"]} | change))
     with pytest.raises(ValueError, match=r"cannot be added up") as error:
         one + other
-    assert str(one.settings) in str(error.value) and str(other.settings) in str(error.value)
+    (name,) = change
+    assert name in str(error.value)
+    assert "unicode_version" not in str(error.value)
+    assert ("pattern" in str(error.value)) == (name == "pattern")
+
+
+def test_known_patterns_are_told_apart_by_name() -> None:
+    one, other = (bpe.count_documents(["low"], pattern=name) for name in ("gpt2", "o200k"))
+    with pytest.raises(ValueError, match="made with pattern 'gpt2' and with pattern 'o200k'"):
+        one + other
 
 
 def test_counts_of_unknown_origin_merge_with_any() -> None:

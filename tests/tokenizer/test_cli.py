@@ -95,6 +95,19 @@ def test_convert_writes_the_other_formats(run: Run, directory: Path) -> None:
     assert run("encode", directory / "y.json", "--text", "the th")[1] == "257 32 256\n"
 
 
+@pytest.mark.parametrize("name", ["x.tiktoken", "y.json", "other"])
+@pytest.mark.parametrize("option", ["--overwrite", "--force"])
+def test_convert_replaces_nothing_unasked(
+    run: Run, directory: Path, name: str, option: str
+) -> None:
+    source, destination = directory / "tokenizer", directory / name
+    assert run("convert", source, destination)[0] == 0
+    status, _, message = run("convert", source, destination)
+    assert status == 2
+    assert f"{name} exists; pass --overwrite" in message
+    assert run("convert", source, destination, option)[0] == 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -286,6 +286,16 @@ def test_special_text_is_what_the_caller_says() -> None:
             tokenizer.encode("a\ud800")
 
 
+@pytest.mark.parametrize(
+    ("text", "index"), [(f"a{END}", 1), (f"a\xff\xe9{END}", 3), ("\xff" + END, 1)]
+)
+def test_an_index_is_that_in_the_whole_text(text: str, index: int) -> None:
+    data = text.encode().replace("\xff".encode(), b"\xff")
+    for tokenizer in (WARM, twin(WARM)):
+        with pytest.raises(ValueError, match=rf"at index {index};"):
+            tokenizer.encode_array(data, special="forbid")
+
+
 def test_batches_report_their_progress() -> None:
     seen: list[tuple[int, int]] = []
     texts = ["some text " * 30_000] * 5

@@ -82,6 +82,8 @@ def test_an_unreadable_value_exits_with_2(capsys: pytest.CaptureFixture[str]) ->
         ("--max-steps", "--training.max-steps"),
         ("--training.warmup_steps=3", "--schedule.warmup-steps"),
         ("--reusme", "--resume"),
+        ("--lr", "--optimizer.learning-rate"),
+        ("--bs", "--training.batch-size or --evaluation.batch-size"),
     ],
 )
 def test_an_unknown_option_names_the_nearest(given: str, nearest: str) -> None:

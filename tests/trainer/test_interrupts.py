@@ -2,10 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 
 from trainer.interrupts import StopRequest
+from trainer.quiet_start import COMMANDS
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -25,3 +30,21 @@ def test_a_second_ctrl_c_interrupts_at_once() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert stop.signal is signal.SIGINT
+
+
+@pytest.mark.parametrize(("program", "status"), [("train", 130), ("python", 1)])
+def test_ctrl_c_while_torch_is_imported_is_quiet_in_a_command(
+    tmp_path: Path, program: str, status: int
+) -> None:
+    """A library leaves the interrupt to whoever imports it."""
+    torch = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nwhile True: pass\n"
+    (tmp_path / "torch.py").write_text(torch)
+    code = f"import sys\nsys.argv[0] = '/bin/{program}'\nsys.path.insert(0, {str(tmp_path)!r})\n"
+    code += "try:\n    from trainer.cli import train\nexcept KeyboardInterrupt:\n    sys.exit(1)\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (status, "")
+
+
+def test_every_command_starts_quietly() -> None:
+    scripts = entry_points(group="console_scripts")
+    assert {script.name for script in scripts if script.module == "trainer.cli"} == COMMANDS

@@ -1,11 +1,14 @@
 """From raw text to a trained language model: the application that uses all five packages."""
 
-from trainer.batches import get_batch
-from trainer.config import RunConfig
-from trainer.generate import generate
-from trainer.presets import load_preset
-from trainer.run import RunResult, train
-from trainer.serialization import load_checkpoint, save_checkpoint
+from trainer.quiet_start import quiet_start
+
+with quiet_start():  # torch takes its time
+    from trainer.batches import get_batch
+    from trainer.config import RunConfig
+    from trainer.generate import generate
+    from trainer.presets import load_preset
+    from trainer.run import RunResult, train
+    from trainer.serialization import load_checkpoint, save_checkpoint
 
 __all__ = [
     "RunConfig",

@@ -11,7 +11,6 @@ import difflib
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -252,8 +251,14 @@ def refuse_unknown_options(argv: Sequence[str], cls: type) -> None:
         given = word.split("=")[0]
         option = given.replace("_", "-")
         if option.startswith("--") and option not in known:
-            near = max(known, key=partial(_likeness, option))
-            raise ValueError(f"unknown option {given}; did you mean {near}? see --help")
+            scores = {name: _likeness(option, name) for name in known}
+            near = [name for name, score in scores.items() if score == max(scores.values())]
+            raise ValueError(
+                f"unknown option {given}; did you mean {' or '.join(near[:_MAX_SHOWN])}? see --help"
+            )
+
+
+_MAX_SHOWN = 4
 
 
 def _options(cls: type, prefix: str = "") -> Iterator[str]:
@@ -283,9 +288,15 @@ def _negated(option: str) -> str:
 
 
 def _likeness(option: str, known: str) -> float:
-    """Return how alike two options are, with or without their sections, in [0, 1]."""
+    """Return how alike two options are, with or without their sections or by initials, in [0, 1].
+
+    >>> _likeness("--lr", "--optimizer.learning-rate")
+    1.0
+    """
     whole = (option.removeprefix("--"), known.removeprefix("--"))
     fields = tuple(name.split(".")[-1] for name in whole)
+    if fields[0] == "".join(word[:1] for word in fields[1].split("-")):
+        return 1.0
     return max(difflib.SequenceMatcher(None, *pair).ratio() for pair in (whole, fields))
 
 

@@ -8,13 +8,14 @@ has millions of kinds of pretokens. Not here: counting (`counts`) and files of c
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from bpe.patterns import PATTERNS
 from bpe.unicode_classes import UNICODE_VERSION
 
 MAX_COUNT = 2**63 - 1
@@ -205,11 +206,25 @@ def _common_settings(parts: list[PretokenCounts]) -> CountSettings | None:
     for settings in known[1:]:
         if settings != known[0]:
             raise ValueError(
-                f"counts made with {known[0]} and with {settings} cannot be added up; count all "
+                f"counts made with {_difference(known[0], settings)} cannot be added up; count all "
                 "texts with the same settings"
             )
     unknown = [part for part in parts if part.settings is None and len(part)]
     return known[0] if known and not unknown else None
+
+
+def _difference(one: CountSettings, other: CountSettings) -> str:
+    """Say in what two settings differ, and in nothing else; known patterns by their names."""
+    names = {pattern: name for name, pattern in reversed(PATTERNS.items())}
+    different = [
+        [
+            f"{item.name} {names.get(value, value)!r}"
+            for item in fields(settings)
+            if (value := getattr(settings, item.name)) != getattr(reference, item.name)
+        ]
+        for settings, reference in ((one, other), (other, one))
+    ]
+    return " and with ".join(map(", ".join, different))
 
 
 def _add_up(parts: list[Packed]) -> Packed:

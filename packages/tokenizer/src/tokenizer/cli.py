@@ -56,6 +56,9 @@ def convert() -> None:
     parser = _parser("convert", "Convert between a directory, tokenizer.json and *.tiktoken.")
     parser.add_argument("destination", type=Path, help="what to write, told by its name")
     parser.add_argument("--pattern", help="split pattern of a .tiktoken file: a name, or a regex")
+    parser.add_argument(
+        "--overwrite", "--force", action="store_true", help="replace the destination"
+    )
     _run(parser, _convert)
 
 
@@ -195,9 +198,13 @@ def _print_measurement(measured: Measurement, path: Path, *, bytes_per_id: int) 
 
 
 def _convert(arguments: argparse.Namespace) -> None:
+    destination = arguments.destination
+    is_free = not destination.exists() or (destination.is_dir() and not any(destination.iterdir()))
+    if not is_free and not arguments.overwrite:
+        raise ValueError(f"{destination} exists; pass --overwrite or another destination")
     vocabulary = load_vocabulary(arguments.tokenizer, pattern=arguments.pattern)
-    save_vocabulary(vocabulary, arguments.destination)
-    print(f"{arguments.destination}: {len(vocabulary):,} tokens")
+    save_vocabulary(vocabulary, destination)
+    print(f"{destination}: {len(vocabulary):,} tokens")
 
 
 def _batches(ids: Iterator[int]) -> Iterator[list[int]]:

@@ -42,15 +42,20 @@ class SpecialTokens:
         """Return the first special token at or behind `start`, if there is one."""
         return None if self._pattern is None else self._pattern.search(text, start)
 
-    def require_none(self, text: str) -> None:
+    def require_none(self, text: str, *, offset: int = 0) -> None:
         """Refuse text that holds a special token.
+
+        Args:
+            text: what to check.
+            offset: index of its first character in the whole text.
 
         Raises:
             ValueError: it does; the first one and its index are named.
         """
         if match := self.search(text, start=0):
             raise ValueError(
-                f"the text holds the special token {match.group()!r} at index {match.start()}; "
+                f"the text holds the special token {match.group()!r} at index "
+                f"{offset + match.start()}; "
                 'remove it, or pass special="split" or special="text" to say what it means'
             )
 

@@ -206,7 +206,7 @@ class Tokenizer:
 
         Args:
             text: a `str`, or `bytes` of any content.
-            special: see `encode`.
+            special: see `encode`; an index that an error names counts a malformed byte as one.
 
         Returns:
             (n,) of `dtype`.
@@ -217,9 +217,10 @@ class Tokenizer:
             return self._encode_to_array(text, kernels, special=special)
         if kernels is not None and special == "split" and kernels.first_malformed(text) < 0:
             return kernels.encode(text)
-        parts = []
+        parts, num_before = [], 0
         for stretch, malformed in cut_at_escaped_bytes(text.decode(errors="surrogateescape")):
-            self._check_text(stretch, special=special)
+            self._check_text(stretch, special=special, offset=num_before)
+            num_before += len(stretch) + len(malformed)
             parts.append(self._encode_to_array(stretch, kernels, special=special))
             parts.append(np.array(self._plain.encode_bytes_singly(malformed), self.dtype))
         return np.concatenate(parts)
@@ -356,13 +357,13 @@ class Tokenizer:
             return found
         return self._bytes_of(ids[found : found + 1].tolist(), found)  # raises
 
-    def _check_text(self, text: str, *, special: SpecialText) -> None:
+    def _check_text(self, text: str, *, special: SpecialText, offset: int = 0) -> None:
         require_no_surrogates(text)
         if special not in get_args(SpecialText):
             names = ", ".join(map(repr, get_args(SpecialText)))
             raise ValueError(f"special is {special!r}, but must be one of {names}")
         if special == "forbid":
-            self._specials.require_none(text)
+            self._specials.require_none(text, offset=offset)
 
     def _encode_to_array(
         self, text: str, kernels: "KernelEncoder | None", *, special: SpecialText

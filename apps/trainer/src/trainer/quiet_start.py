@@ -1,0 +1,35 @@
+"""Let Ctrl-C end a command quietly while Python still imports torch.
+
+Stage: before every command. The import takes seconds, and comes before any code of a command that
+could catch the interrupt. Whoever imports the package as a library keeps their own handling.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+COMMANDS = frozenset({"train", "prepare", "generate", "evaluate", "report", "compare", "watch"})
+
+
+@contextmanager
+def quiet_start() -> Iterator[None]:
+    """Exit with 130 on Ctrl-C inside of the block, if this process is one of our commands."""
+    is_command = Path(sys.argv[0] if sys.argv else "").stem in COMMANDS
+    # A command started with `nohup` or in the background goes on ignoring the signal.
+    if not is_command or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, _exit_at_once)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _exit_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    os._exit(128 + number)  # an exception could be caught, or printed, by what is being imported
