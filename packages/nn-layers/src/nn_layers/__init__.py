@@ -13,6 +13,8 @@ from nn_layers.kv_cache import KVCache
 from nn_layers.linear import Linear
 from nn_layers.loss import cross_entropy, perplexity
 from nn_layers.loss_kernel import head_loss
+from nn_layers.narrow_weights import round_weights
+from nn_layers.native import NativeDecoder, NativeError
 from nn_layers.rms_norm import RMSNorm
 from nn_layers.rope import RotaryPositionalEmbedding
 from nn_layers.transformer_lm import TransformerLM
@@ -23,6 +25,8 @@ __all__ = [
     "Linear",
     "ModelConfig",
     "MultiHeadSelfAttention",
+    "NativeDecoder",
+    "NativeError",
     "RMSNorm",
     "RotaryPositionalEmbedding",
     "SiLUFeedForward",
@@ -35,6 +39,7 @@ __all__ = [
     "linear_cross_entropy",
     "perplexity",
     "rotary_attention",
+    "round_weights",
     "scaled_dot_product_attention",
     "silu",
     "softmax",

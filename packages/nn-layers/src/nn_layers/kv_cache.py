@@ -57,6 +57,17 @@ class KVCache:
             buffer[:, :, self.length : end] = new
         return self._keys[layer][:, :, :end], self._values[layer][:, :, :end]
 
+    def buffers(self, layer: int) -> tuple[Float[Tensor, "b h c k"], Float[Tensor, "b h c k"]]:
+        """Return one layer's whole room for keys and for values, for who writes there itself.
+
+        Raises:
+            ValueError: nothing is stored yet, so there is no room.
+        """
+        keys, values = self._keys[layer], self._values[layer]
+        if keys is None or values is None:
+            raise ValueError(f"layer {layer} has no keys yet; let the model see a token first")
+        return keys, values
+
     def advance(self, num_tokens: int) -> None:
         """Count tokens that every layer has stored."""
         self.length += num_tokens
