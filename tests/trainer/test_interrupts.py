@@ -13,7 +13,7 @@ from trainer.interrupts import StopRequest
 from trainer.quiet_start import COMMANDS
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_remembered_and_handlers_are_restored(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with StopRequest() as stop:

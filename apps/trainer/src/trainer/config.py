@@ -224,12 +224,19 @@ class TrainingConfig:
     """torch.compile; needs a C++ compiler on the CPU; auto: where it is likely to pay."""
     max_steps: int
     """Optimizer steps of the whole run; under a batch ramp as many whole batches, in more steps."""
+    max_skipped_steps: int = 10
+    """Steps in a row that a loss or gradient that is not finite may cost; no update is made in
+    them. One more, and the run stops."""
     max_hours: float | None = None
     """Wall clock of training after which the run stops; the schedule then follows the clock."""
 
     def __post_init__(self) -> None:
         """Refuse empty batches and micro-batches that do not divide."""
         _require_positive("training", self, "batch_size", "max_steps")
+        if self.max_skipped_steps < 0:
+            raise ValueError(
+                f"training.max-skipped-steps is {self.max_skipped_steps}, but must be >= 0"
+            )
         if self.max_hours is not None:
             _require_positive("training", self, "max_hours")
         if self.micro_batch_size is not None:

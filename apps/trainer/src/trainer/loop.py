@@ -4,16 +4,17 @@ Stage: prepared data, model -> *training loop* -> checkpoints, metrics, samples.
 saved before the evaluation of the same step, so an evaluation that dies costs no training.
 """
 
-import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 
 from nn_layers import TransformerLM
 from tokenizer import Tokenizer
 from trainer.checkpoint import Checkpoint, take_snapshot
+from trainer.compute_plan import plan_compute
 from trainer.config import RunConfig
+from trainer.divergence import LossSpikes, SkippedSteps, find_not_finite
 from trainer.evaluate import evaluate_windows
 from trainer.generate import generate_text
 from trainer.interrupts import StopRequest
@@ -24,7 +25,7 @@ from trainer.presets import config_to_toml
 from trainer.progress import Reporter, Stage
 from trainer.run_directory import RunDirectory, write_text_atomically
 from trainer.saving import CheckpointSaver
-from trainer.step import Stepper, StepResult
+from trainer.step import Stepper, StepResult, build_loss, host_windows, micro_batches
 from trainer.throughput import Throughput
 
 
@@ -38,6 +39,8 @@ class LoopState:
     """Training tokens seen."""
     seconds: float = 0.0
     """Wall clock in the loop, over all sittings."""
+    skipped: int = 0
+    """Steps that made no update, since loss or gradient were not finite."""
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> "LoopState":
@@ -47,7 +50,7 @@ class LoopState:
             ValueError: it is not what `save` writes.
         """
         saved = checkpoint.state
-        kinds = {"step": int, "tokens": int, "seconds": float}
+        kinds = {"step": int, "tokens": int, "seconds": float, "skipped": int}
         is_whole = isinstance(saved, dict) and {k: type(v) for k, v in saved.items()} == kinds
         if not is_whole or saved["step"] != checkpoint.step:
             raise ValueError(
@@ -95,7 +98,8 @@ def run_steps(session: Session, stop: StopRequest) -> None:
     """Train until the run is finished or `stop` is requested; leaves a checkpoint either way.
 
     Raises:
-        ValueError: the loss or the gradient is no longer finite; nothing is saved from then on.
+        ValueError: loss or gradient were not finite more than `training.max_skipped_steps` times in
+            a row, or when the run ended.
         SaveError: a checkpoint could not be saved, and `checkpoint.on-failure` is stop.
     """
     config = session.config
@@ -120,19 +124,23 @@ def run_steps(session: Session, stop: StopRequest) -> None:
 def _run_steps(session: Session, stop: StopRequest, stage: Stage, saver: CheckpointSaver) -> int:
     """Return the step of the last checkpoint."""
     state, config = session.state, session.config
-    clock, saved_step = _Clock(state), state.step
+    clock, saved_step, is_save_due = _Clock(state), state.step, False
+    health = _Health(session)
     while not session.is_finished() and not stop:
         result = _one_step(session)
         clock.tick()
         saver.check()
         is_last = session.is_finished()
-        if is_last or state.step % config.logging.every_steps == 0:
+        is_log_due = is_last or state.step % config.logging.every_steps == 0
+        is_save_due |= is_last or bool(stop) or state.step % config.checkpoint.every_steps == 0
+        is_sound = health.check(result, now=is_log_due or is_save_due, is_last=is_last)
+        if is_log_due:
             _log_step(session, result, stage)
+            health.log(float(result.loss))
             clock.tick()
-        if is_last or stop or state.step % config.checkpoint.every_steps == 0:
-            _require_finite(result, session)
+        if is_save_due and (is_sound or is_last or stop):
             _save(session, saver)
-            saved_step = state.step
+            saved_step, is_save_due = state.step, False
         if not stop and _is_evaluation_due(session):
             with session.throughput.paused():
                 saver.finish()  # an evaluation that dies costs no training
@@ -182,7 +190,7 @@ def _one_step(session: Session) -> StepResult:
 
 
 def _log_step(session: Session, result: StepResult, stage: Stage) -> None:
-    loss = _require_finite(result, session)  # waits for the device
+    loss = float(result.loss)  # waits for the device
     state = session.state
     speed = session.throughput.measure()
     session.metrics.append(
@@ -247,15 +255,76 @@ def sample_text(session: Session) -> str:
     return settings.sample_prompt + "".join(pieces)
 
 
-def _require_finite(result: StepResult, session: Session) -> float:
-    loss, norm = float(result.loss), float(result.grad_norm)
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise ValueError(
-            f"training diverged: at step {session.state.step} the loss is {loss} and the gradient "
-            f"norm {norm}; the checkpoints in {session.run.path} are from before; start again with "
-            "a lower optimizer.learning-rate or a longer schedule.warmup-steps"
+class _Health:
+    """Watches a sitting for steps without an update and for losses that leap."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._skipped = SkippedSteps(session.device)
+        self._spikes = LossSpikes()
+        self._skipped_before = session.state.skipped
+
+    def check(self, result: StepResult, *, now: bool, is_last: bool) -> bool:
+        """Note a step, and where asked look at it; return whether it made an update.
+
+        Raises:
+            ValueError: there are too many without one.
+        """
+        session, config = self._session, self._session.config
+        self._skipped.note(result.loss, result.grad_norm)
+        if not now and session.device.type != "cpu":
+            return True  # not known, and not worth waiting for
+        in_row, in_all = self._skipped.read()
+        session.state.skipped, before = self._skipped_before + in_all, session.state.skipped
+        if in_row > config.training.max_skipped_steps or (in_row and is_last):
+            raise ValueError(self._describe(result, in_row))
+        if session.state.skipped > before:
+            session.reporter.say(
+                f"step {session.state.step:,}: loss {float(result.loss)}, gradient norm "
+                f"{float(result.grad_norm)}: {session.state.skipped - before} steps made no "
+                f"update, {in_row} of them in a row; the run stops after more than "
+                f"{config.training.max_skipped_steps}"
+            )
+        return in_row == 0
+
+    def log(self, loss: float) -> None:
+        """Say it where a logged loss leaps out of those before."""
+        height = self._spikes.height(loss)
+        if height is not None:
+            self._session.reporter.say(
+                f"step {self._session.state.step:,}: loss {loss:.3f} is a spike, {height:.3f} "
+                "above the mean of those logged before"
+            )
+
+    def _describe(self, result: StepResult, in_row: int) -> str:
+        session, step = self._session, self._session.state.step
+        return (
+            f"training diverged: at step {step} the loss is {float(result.loss)} and the gradient "
+            f"norm {float(result.grad_norm)}, {in_row} steps in a row; the first tensor that is "
+            f"not finite is {_find_not_finite(session)}; the checkpoints in {session.run.path} are "
+            f"from before; start again with {_advise(session)}"
         )
-    return loss
+
+
+def _find_not_finite(session: Session) -> str:
+    config, step = session.config, session.state.step
+    windows = host_windows(session.data.train.tokens, config=config, device=session.device)
+    # Without compilation: what is fused is not seen by the hooks.
+    plan = replace(plan_compute(config, device=session.device), compile=False)
+    return find_not_finite(
+        session.model,
+        (windows(step, indices) for indices in micro_batches(config, step)),
+        build_loss(session.model, plan=plan, device=session.device),
+    )
+
+
+def _advise(session: Session) -> str:
+    advice = ["a lower optimizer.learning-rate", "a longer schedule.warmup-steps"]
+    if session.config.optimizer.max_grad_norm is None:
+        advice.append("optimizer.max-grad-norm 1.0")
+    if session.dtype != torch.float32:
+        advice.append("dtype float32")
+    return f"{', '.join(advice[:-1])} or {advice[-1]}"
 
 
 class _Clock:

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from trainer.unread_stream import UnreadStream
+
 Unit = Literal["bytes", "tokens", "steps", "documents", "files", "merges"]
 
 _LINE_SECONDS = 10.0  # plain lines: at most one in this time between the first and the last
@@ -50,7 +52,7 @@ class Reporter:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._stream = sys.stderr if stream is None else stream
+        self._stream = UnreadStream(sys.stderr if stream is None else stream)
         self._mode = _choose_mode(self._stream) if mode == "auto" else mode
         self._clock = clock
         self._console = Console(file=self._stream, force_terminal=True, highlight=False)

@@ -21,6 +21,7 @@ from trainer.config import OptimizerConfig, RunConfig
 from trainer.device_step import DeviceStepper
 from trainer.device_windows import choose_windows
 from trainer.devices import autocast
+from trainer.divergence import is_sound
 from trainer.learning_rate import set_learning_rate
 from trainer.step_result import StepResult
 
@@ -35,7 +36,10 @@ class Stepper(Protocol):
     """Makes one update after another; built once a run."""
 
     def step(self, step: int, learning_rate: float) -> StepResult:
-        """Update the model on the windows of `step`, counted from 1, without waiting."""
+        """Update the model on the windows of `step`, counted from 1.
+
+        Where the loss or the gradient is not finite, weights and optimizer stay as they are.
+        """
         ...
 
 
@@ -181,12 +185,12 @@ class EagerStepper:
         self._parameters = list(model.parameters())
         self._optimizer = optimizer
         self._windows, self._loss_of = windows, loss_of
-        self._micro_batches = partial(_micro_batches, config)
+        self._micro_batches = partial(micro_batches, config)
         limit = config.optimizer.max_grad_norm
         self._max_norm = float("inf") if limit is None else limit
 
     def step(self, step: int, learning_rate: float) -> StepResult:
-        """Update the model on the windows of `step`, counted from 1."""
+        """Update the model on the windows of `step`, counted from 1, if all is finite."""
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self._parameters[0].device)
         batches = list(self._micro_batches(step))
@@ -199,11 +203,12 @@ class EagerStepper:
             total += share.detach()
         norm = clip_gradients_(self._parameters, self._max_norm)
         set_learning_rate(self._optimizer, learning_rate)
-        self._optimizer.step()
+        if is_sound(total, norm):  # waits for the device, where there is one
+            self._optimizer.step()
         return StepResult(total, norm)
 
 
-def _micro_batches(config: RunConfig, step: int) -> Iterator[range]:
+def micro_batches(config: RunConfig, step: int) -> Iterator[range]:
     """Cut the batch of `step` into ranges of window indices."""
     batch_size = config.batch_size_at(step)
     size = min(config.training.micro_batch_size or batch_size, batch_size)
