@@ -1,14 +1,21 @@
+import contextlib
 import hashlib
 import json
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
+from urllib.request import Request
 
 import pytest
+from faults.disk import Disk, every_fault, killed_at, record
 
 from trainer.download import ATTEMPTS, DownloadRecord, download
+from trainer.http_source import _Redirects
 from trainer.progress import Reporter
 
 BODY = bytes(range(256)) * 20_000  # five chunks
@@ -22,6 +29,9 @@ class Host:
         self.body = BODY
         self.etag: str | None = f'"{SHA256}"'
         self.linked_etag: str | None = None
+        self.location = "/file.txt"  # where /redirect leads
+        self.extra = b""  # behind what a range asks for
+        self.headers: dict[str, str] = {}  # in place of Content-Length
         self.ranges = True
         self.statuses: list[int] = []  # answered first, one a request
         self.cuts: list[int] = []  # bytes given before the connection closes, one a request
@@ -40,7 +50,7 @@ def host() -> Iterator[Host]:
         def do_GET(self) -> None:
             if self.path == "/redirect":
                 self.send_response(302)
-                self.send_header("Location", "/file.txt")
+                self.send_header("Location", host.location)
                 self.send_header("X-Linked-Etag", str(host.linked_etag))
                 self.end_headers()
                 return
@@ -61,11 +71,12 @@ def host() -> Iterator[Host]:
 
 
 def answer_file(handler: BaseHTTPRequestHandler, host: Host) -> None:
-    start = 0
+    start, extra = 0, b""
     wanted = handler.headers.get("Range")
     same = handler.headers.get("If-Range") == host.etag
     if host.ranges and wanted and same:
         start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        extra = host.extra
         handler.send_response(206)
         total = len(host.body)
         handler.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
@@ -73,8 +84,9 @@ def answer_file(handler: BaseHTTPRequestHandler, host: Host) -> None:
         handler.send_response(200)
     if host.etag:
         handler.send_header("ETag", host.etag)
-    rest = host.body[start:]
-    handler.send_header("Content-Length", str(len(rest)))
+    rest = host.body[start:] + extra
+    for name, value in (host.headers or {"Content-Length": str(len(rest))}).items():
+        handler.send_header(name, value)
     handler.end_headers()
     handler.wfile.write(rest[: host.cuts.pop(0)] if host.cuts else rest)
 
@@ -204,6 +216,140 @@ def test_hash_on_the_redirect_outranks_the_final_etag(host: Host, tmp_path: Path
     host.linked_etag = f'"{"0" * 64}"'
     with pytest.raises(ValueError, match="the host says 0000"):
         fetch(url, tmp_path / "again.txt")
+
+
+@pytest.mark.parametrize("location", ["ftp://127.0.0.1/x", "file:///etc/hostname", "data:,x"])
+def test_a_redirect_to_another_scheme_is_refused(host: Host, tmp_path: Path, location: str) -> None:
+    host.location = location
+    with pytest.raises(ValueError, match="from there only http or https is followed|is not allowed"):
+        fetch(host.url.replace("file.txt", "redirect"), tmp_path / "file.txt")
+    assert host.requests == []
+    assert [path.name for path in tmp_path.iterdir()] == ["file.txt.lock"]
+
+
+def test_a_redirect_from_https_to_http_is_refused() -> None:
+    request = Request("https://example.org/file.txt")
+    with pytest.raises(ValueError, match="from there only https is followed"):
+        _Redirects().redirect_request(
+            request, BytesIO(), 302, "Found", Message(), "http://example.org/file.txt"
+        )
+
+
+def test_a_redirect_to_itself_is_given_up_at_once(host: Host, tmp_path: Path) -> None:
+    host.location = "/redirect"
+    with pytest.raises(ValueError, match="infinite loop"):
+        fetch(host.url.replace("file.txt", "redirect"), tmp_path / "file.txt")
+
+
+def test_an_answer_of_unknown_length_needs_a_hash(host: Host, tmp_path: Path) -> None:
+    host.headers = {"Connection": "close"}
+    assert fetch(host.url, tmp_path / "file.txt").checked
+    host.etag = None
+    with pytest.raises(ValueError, match="neither its length nor its SHA-256"):
+        fetch(host.url, tmp_path / "other.txt")
+    assert not (tmp_path / "other.txt").exists()
+
+
+def test_an_answer_of_unknown_length_that_is_cut_is_refused(host: Host, tmp_path: Path) -> None:
+    host.headers, host.cuts = {"Connection": "close"}, [1000]
+    with pytest.raises(ValueError, match="but the host says"):
+        fetch(host.url, tmp_path / "file.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["file.txt.lock"]
+
+
+def test_a_length_that_is_no_number_is_refused(host: Host, tmp_path: Path) -> None:
+    host.headers = {"Content-Length": "many"}
+    with pytest.raises(ValueError, match="Content-Length is 'many'"):
+        fetch(host.url, tmp_path / "file.txt")
+
+
+def test_an_answer_that_goes_on_behind_its_end_is_refused(host: Host, tmp_path: Path) -> None:
+    host.cuts, host.extra = [2_000_000], bytes(100)
+    reporter = Listener()
+    fetch(host.url, tmp_path / "file.txt", reporter=reporter)
+    assert any("the answer went on behind 5.1 MB" in line for line in reporter.lines)
+    assert [request.get("Range") for request in host.requests] == [None, "bytes=2000000-", None]
+    assert (tmp_path / "file.txt").read_bytes() == BODY
+
+
+@pytest.mark.parametrize("content", ["[]", "[" * 100_000, '{"format": "trainer-download"}', ""])
+def test_a_damaged_record_is_refused(host: Host, tmp_path: Path, content: str) -> None:
+    fetch(host.url, tmp_path / "file.txt")
+    (tmp_path / "file.txt.json").write_text(content)
+    with pytest.raises(ValueError, match=r"file\.txt\.json"):
+        fetch(host.url, tmp_path / "file.txt")
+
+
+@pytest.mark.parametrize("content", ["[]", "[" * 100_000, '{"url": 1}', "", '{"size_bytes": "x"}'])
+def test_a_part_with_a_damaged_record_is_fetched_anew(
+    host: Host, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "file.txt.part").write_bytes(b"wrong")
+    (tmp_path / "file.txt.part.json").write_text(content)
+    fetch(host.url, tmp_path / "file.txt")
+    assert (tmp_path / "file.txt").read_bytes() == BODY
+
+
+FINAL = {"file.txt", "file.txt.json", "file.txt.lock"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the layer reads /proc")
+def test_a_kill_at_any_operation_leaves_no_half_file_and_nothing_behind(
+    host: Host, tmp_path: Path
+) -> None:
+    host.body = BODY[:2_500_000]
+    host.etag = f'"{hashlib.sha256(host.body).hexdigest()}"'
+    place = tmp_path / "in"
+    place.mkdir()
+    operations = record(place, lambda: fetch(host.url, place / "file.txt"))
+    assert {"write", "fsync", "rename"} <= {operation.name for operation in operations}
+    for number in range(len(operations)):
+        shutil.rmtree(place)
+        place.mkdir()
+        assert killed_at(number, place, lambda: fetch(host.url, place / "file.txt"))
+        assert not (place / "file.txt").exists() or ((place / "file.txt").read_bytes() == host.body)
+        fetch(host.url, place / "file.txt")
+        assert (place / "file.txt").read_bytes() == host.body
+        left = {path.name for path in place.iterdir()}
+        assert left - FINAL == set(), operations[number]
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
+def test_a_failing_disk_leaves_no_half_file_and_the_next_start_completes_it(
+    host: Host, tmp_path: Path, for_good: bool
+) -> None:
+    host.body = BODY[:2_500_000]
+    host.etag = f'"{hashlib.sha256(host.body).hexdigest()}"'
+    place = tmp_path / "in"
+    place.mkdir()
+    for number, fault in every_fault(record(place, lambda: fetch(host.url, place / "file.txt"))):
+        shutil.rmtree(place)
+        place.mkdir()
+        with (
+            Disk(place, at=number, fault=fault, for_good=for_good),
+            contextlib.suppress(OSError, ValueError),
+        ):
+            fetch(host.url, place / "file.txt")
+        if (place / "file.txt").exists():
+            assert (place / "file.txt").read_bytes() == host.body
+        fetch(host.url, place / "file.txt")
+        assert (place / "file.txt").read_bytes() == host.body
+        assert {path.name for path in place.iterdir()} - FINAL == set(), (number, fault)
+
+
+def test_a_disk_that_is_full_meanwhile_keeps_the_part(host: Host, tmp_path: Path) -> None:
+    with (
+        Disk(tmp_path, at=9, fault="ENOSPC", for_good=True) as disk,
+        pytest.raises(ValueError, match=r"no space for .*file\.txt"),
+    ):
+        fetch(host.url, tmp_path / "file.txt")
+    kept = (tmp_path / "file.txt.part").stat().st_size
+    assert 0 < kept < len(BODY), disk.operations
+    host.requests.clear()
+    fetch(host.url, tmp_path / "file.txt")
+    assert host.requests[0]["Range"] == f"bytes={kept}-"
+    assert (tmp_path / "file.txt").read_bytes() == BODY
 
 
 def test_busy_host_is_tried_again(host: Host, tmp_path: Path):

@@ -11,14 +11,16 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from http.client import HTTPException
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.request import Request
 
+from trainer.durable import TEMPORARY, rename_durably
 from trainer.file_lock import file_lock
 from trainer.http_source import HttpAnswer, Validator, open_url
 from trainer.progress import Reporter, Stage, format_amount
@@ -41,6 +43,9 @@ class DownloadRecord:
     sha256: str
     checked: bool
     """The host named the same SHA-256 (in its ETag); False: it named none."""
+
+
+_RECORDED = {"url": str, "size_bytes": int, "sha256": str, "checked": bool}
 
 
 class _InterruptedError(Exception):
@@ -75,8 +80,10 @@ def download(
         reporter.say(f"another process is downloading {destination.name}; waiting for it")
 
     with file_lock(_beside(destination, ".lock"), on_wait=on_wait):
+        _remove_leftovers(destination)
         record = find_download(url, destination)
         if record is not None:
+            _beside(destination, ".part.json").unlink(missing_ok=True)
             reporter.say(f"reusing {destination} ({_size(record.size_bytes)}, {record.url})")
             return record
         return _Download(url, destination, reporter, sleep, timeout_seconds).run()
@@ -100,6 +107,8 @@ def find_download(url: str, destination: Path) -> DownloadRecord | None:
     document = read_json(path)
     if (document.pop("format", None), document.pop("version", None)) != (FORMAT, VERSION):
         raise ValueError(f"{path} is not a {FORMAT} record of version {VERSION}; remove both files")
+    if {key: type(value) for key, value in document.items()} != _RECORDED:
+        raise ValueError(f"{path} is no complete {FORMAT} record; remove both files")
     record = DownloadRecord(**document)
     if destination.stat().st_size != record.size_bytes:
         raise ValueError(
@@ -192,40 +201,56 @@ class _Download:
         if not resumed and answer.starts_at != 0:
             self._drop_part()
             raise _InterruptedError(f"the host continued at byte {answer.starts_at}, not {have}")
+        if not answer.tells_its_end and validator.sha256 is None:
+            raise ValueError(
+                f"{self.url} comes with neither its length nor its SHA-256, so half of it would "
+                "look like all of it; use another --corpus.mirror"
+            )
         start = have if resumed else 0
         self._announce(validator, start)
         self._require_space(validator, start)
-        write_json_atomically(self.part_record, {"url": self.url, **asdict(validator)})
+        with self._writing():
+            write_json_atomically(self.part_record, {"url": self.url, **asdict(validator)})
         total = validator.size_bytes
         with self.reporter.stage(
             f"download {self.destination.name}", total=total, unit="bytes"
         ) as s:
             received = self._copy(answer, start, s)
+            if total is not None and received > total:
+                self._drop_part()
+                raise _InterruptedError(f"the answer went on behind {_size(total)}")
             if total is not None and received < total:
                 raise _InterruptedError(f"the answer ended at {_size(received)} of {_size(total)}")
         return validator
 
     def _copy(self, answer: HttpAnswer, start: int, stage: Stage) -> int:
         done = start
-        with self.part.open("r+b" if start else "wb") as file:
-            file.seek(start)
-            file.truncate()
+        with self._writing():
+            file = self.part.open("r+b" if start else "wb", buffering=0)
+        with file:
+            with self._writing():
+                file.seek(start)
+                file.truncate()
             stage.update(done)
             while chunk := answer.read(_CHUNK_BYTES):
-                self._write(file, chunk)
+                with self._writing():
+                    _write_all(file, chunk)
                 done += len(chunk)
                 stage.update(done)
-            os.fsync(file.fileno())
+            with self._writing():
+                os.fsync(file.fileno())
         return done
 
-    def _write(self, file: BinaryIO, chunk: bytes) -> None:
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Tell errors of the disk from those of the connection, and name the file in them."""
         try:
-            file.write(chunk)
-            file.flush()
+            yield
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise self._no_space(0) from error
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise self._no_space(0) from error
+            error.filename = str(self.destination)
+            raise
 
     def _announce(self, validator: Validator, start: int) -> None:
         size = "of unknown size" if validator.size_bytes is None else _size(validator.size_bytes)
@@ -255,9 +280,10 @@ class _Download:
         checked = validator.sha256 is not None
         record = DownloadRecord(url=self.url, size_bytes=size, sha256=sha256, checked=checked)
         document = {"format": FORMAT, "version": VERSION, **asdict(record)}
-        write_json_atomically(_beside(self.destination, ".json"), document)
-        self.part.replace(self.destination)
-        self.part_record.unlink(missing_ok=True)
+        with self._writing():
+            write_json_atomically(_beside(self.destination, ".json"), document)
+            rename_durably(self.part, self.destination)
+            self.part_record.unlink(missing_ok=True)
         against = "as the host says" if checked else "the host names none to compare with"
         self.reporter.say(f"{self.destination.name}: {_size(size)}, SHA-256 {sha256} ({against})")
         return record
@@ -277,9 +303,11 @@ class _Download:
         """Return what is known of the part, or drop one that cannot be continued safely."""
         try:
             document = json.loads(self.part_record.read_text(encoding="utf-8"))
-            if document.pop("url") == self.url:
+            is_text = all(isinstance(document[key], str | None) for key in ("sha256", "if_range"))
+            is_usable = is_text and isinstance(document["size_bytes"], int | None)
+            if document.pop("url") == self.url and is_usable:
                 return Validator(**document), self._part_bytes()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             pass  # killed before anything was known: the same as no part
         self._drop_part()
         return None, 0
@@ -290,6 +318,20 @@ class _Download:
 
     def _part_bytes(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    """Write without a buffer that would try again, and fail again, when the file is closed."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def _remove_leftovers(destination: Path) -> None:
+    """Remove what a process that was stopped left beside; whoever calls this holds the lock."""
+    for path in list(destination.parent.iterdir()):
+        if path.name.startswith(f".{destination.name}.") and path.name.endswith(TEMPORARY):
+            path.unlink()
 
 
 def _beside(path: Path, suffix: str) -> Path:

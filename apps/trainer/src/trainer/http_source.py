@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from email.message import Message
 from http.client import HTTPResponse
 from typing import IO, Self
+from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request
 
 _SHA256 = re.compile(r'"?([0-9a-f]{64})"?')
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_NUMBER = re.compile("[0-9]{1,18}")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,12 +37,19 @@ class Validator:
 
 
 class HttpAnswer:
-    """An open answer; `starts_at` is the position of its first byte in the whole file."""
+    """An open answer.
+
+    Attributes:
+        starts_at: position of its first byte in the whole file.
+        tells_its_end: a connection that is cut before shows as such.
+        validator: what it says about the file.
+    """
 
     def __init__(self, response: HTTPResponse, *, linked_etag: str | None) -> None:
         self._response = response
         headers = response.headers
         self.starts_at, size = _extent(response)
+        self.tells_its_end = size is not None or response.chunked
         etag = headers.get("ETag")
         self.validator = Validator(
             size_bytes=size,
@@ -64,7 +73,8 @@ def open_url(request: Request, *, timeout_seconds: float) -> HttpAnswer:
 
     Raises:
         urllib.error.URLError: no connection, or (HTTPError) a status that is not success.
-        ValueError: the address is not http(s), or the body is compressed for transport.
+        ValueError: the address, or one that it redirects to, is not http(s), or is http where the
+            first was https; or the body is compressed for transport.
     """
     if request.type not in ("http", "https"):
         raise ValueError(f"cannot download {request.full_url}: need an http or https address")
@@ -88,6 +98,12 @@ class _Redirects(HTTPRedirectHandler):
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
     ) -> Request | None:
+        allowed = ("https",) if req.type == "https" else ("http", "https")
+        if urlsplit(newurl).scheme not in allowed:
+            raise ValueError(
+                f"{req.full_url} redirects to {newurl}, but from there only "
+                f"{' or '.join(allowed)} is followed; use another --corpus.mirror"
+            )
         self.linked_etag = self.linked_etag or headers.get("X-Linked-Etag")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -95,6 +111,8 @@ class _Redirects(HTTPRedirectHandler):
 def _extent(response: HTTPResponse) -> tuple[int, int | None]:
     """Return the first byte's position and the size of the whole file."""
     length = response.headers.get("Content-Length")
+    if length is not None and not _NUMBER.fullmatch(length):
+        raise ConnectionError(f"Content-Length is {length!r}")
     if response.status != 206:
         return 0, None if length is None else int(length)
     match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))

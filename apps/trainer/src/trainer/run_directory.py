@@ -197,7 +197,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}; restore it or start anew") from error
     if not isinstance(document, dict):
         raise ValueError(f"{path} holds {type(document).__name__}, but must hold a JSON object")
