@@ -61,6 +61,7 @@ def host() -> Iterator[Host]:
             answer_file(self, host)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda request, address: None  # a client that was killed
     host.url = f"http://127.0.0.1:{server.server_port}/file.txt"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -221,7 +222,7 @@ def test_hash_on_the_redirect_outranks_the_final_etag(host: Host, tmp_path: Path
 @pytest.mark.parametrize("location", ["ftp://127.0.0.1/x", "file:///etc/hostname", "data:,x"])
 def test_a_redirect_to_another_scheme_is_refused(host: Host, tmp_path: Path, location: str) -> None:
     host.location = location
-    with pytest.raises(ValueError, match="from there only http or https is followed|is not allowed"):
+    with pytest.raises(ValueError, match=r"only http or https|not allowed"):
         fetch(host.url.replace("file.txt", "redirect"), tmp_path / "file.txt")
     assert host.requests == []
     assert [path.name for path in tmp_path.iterdir()] == ["file.txt.lock"]
