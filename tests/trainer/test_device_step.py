@@ -1,7 +1,9 @@
 import copy
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import torch
 from trainer.compute_plan import ComputePlan
 from trainer.config import RunConfig
 from trainer.cuda_plan import choose_on_cuda
-from trainer.device_step import DeviceStepper
+from trainer.device_step import DeviceStepper, _GraphRunner
 from trainer.device_windows import DeviceWindows
 from trainer.model import build_model
 from trainer.packing import pack_model, pack_optimizer, unpack_optimizer
@@ -148,6 +150,56 @@ def test_compiled_device_steps_are_the_plain_steps(activation_checkpointing: boo
     plain, ours = _Run(config, is_plain=True), _Run(config, compile=True)
     ours.model.activation_checkpointing = activation_checkpointing
     assert ours.steps(1, 6) == pytest.approx(np.array(plain.steps(1, 6)), rel=1e-4)
+
+
+class _FakeGraph:
+    """Stands in for a CUDA graph: remembers what was captured, and runs it to replay it."""
+
+    captured: ClassVar[list["_FakeGraph"]] = []
+
+    def replay(self) -> None:
+        self.program.run(self.batches)
+        self.replays += 1
+
+
+@contextmanager
+def _capturing(graph: _FakeGraph, **_: Any) -> Iterator[None]:
+    graph.replays = 0
+    _FakeGraph.captured.append(graph)
+    yield
+
+
+def test_each_cut_of_the_batch_warms_up_then_is_captured_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_FakeGraph, "captured", [])
+    stream = SimpleNamespace(wait_stream=lambda _: None)
+    for name, fake in {
+        "Stream": lambda _: stream,
+        "current_stream": lambda: stream,
+        "stream": lambda _: nullcontext(),
+        "device": lambda _: nullcontext(),
+        "graph_pool_handle": lambda: (0, 0),
+        "CUDAGraph": _FakeGraph,
+        "graph": _capturing,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    ran, capturing = [], _FakeGraph.captured
+
+    class Program:
+        def run(self, batches: tuple[range, ...]) -> None:
+            ran.append(batches)
+            if capturing and not hasattr(capturing[-1], "program"):
+                capturing[-1].program, capturing[-1].batches = self, batches
+                ran.pop()  # to capture is not to run
+
+    runner, program = _GraphRunner(CPU), Program()
+    first, second = (range(4),), (range(4), range(4, 8))
+    order = [first] * 6 + [second] * 5 + [first]
+    for batches in order:
+        runner(program, batches)
+    assert ran == order
+    assert [(g.batches, g.replays) for g in capturing] == [(first, 4), (second, 2)]
 
 
 def _choose(dtype: torch.dtype = torch.bfloat16, **reasons: str | None) -> Any:

@@ -146,20 +146,22 @@ class _GraphRunner:
     """
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._stream = torch.cuda.Stream(device)
         self._pool = torch.cuda.graph_pool_handle()
         self._graphs: dict[tuple[range, ...], torch.cuda.CUDAGraph] = {}
         self._runs: dict[tuple[range, ...], int] = {}
 
     def __call__(self, program: _Program, batches: tuple[range, ...]) -> None:
-        graph = self._graphs.get(batches)
-        if graph is None:
-            done = self._runs[batches] = self._runs.get(batches, 0) + 1
-            if done <= WARM_UP_STEPS:
-                self._warm_up(program, batches)
-                return
-            graph = self._graphs[batches] = self._capture(program, batches)
-        graph.replay()
+        with torch.cuda.device(self._device):
+            graph = self._graphs.get(batches)
+            if graph is None:
+                done = self._runs[batches] = self._runs.get(batches, 0) + 1
+                if done <= WARM_UP_STEPS:
+                    self._warm_up(program, batches)
+                    return
+                graph = self._graphs[batches] = self._capture(program, batches)
+            graph.replay()
 
     def _warm_up(self, program: _Program, batches: tuple[range, ...]) -> None:
         current = torch.cuda.current_stream()

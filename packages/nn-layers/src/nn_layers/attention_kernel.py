@@ -89,7 +89,8 @@ def _attend(
     from nn_layers._kernels.attention_launch import Geometry, run_forward
 
     geometry = Geometry(heads, key_heads, _width(qkv, heads, key_heads), rotation)
-    return run_forward(_rows(qkv), cos.contiguous(), sin.contiguous(), geometry)
+    with torch.cuda.device_of(qkv):  # Triton launches on the current device
+        return run_forward(_rows(qkv), cos.contiguous(), sin.contiguous(), geometry)
 
 
 @_attend.register_fake
@@ -118,7 +119,8 @@ def _attend_backward(
     geometry = Geometry(heads, key_heads, _width(qkv, heads, key_heads), rotation)
     tables = cos.contiguous(), sin.contiguous()
     saved = out.contiguous(), log_totals.contiguous()
-    return run_backward(_rows(d_out), _rows(qkv), *tables, *saved, geometry)
+    with torch.cuda.device_of(qkv):
+        return run_backward(_rows(d_out), _rows(qkv), *tables, *saved, geometry)
 
 
 @_attend_backward.register_fake

@@ -25,16 +25,17 @@ def attention_backward_queries(
 ):  # fmt: skip
     """Write `dq` and `deltas` for one block of queries of one head.
 
-    Grid: (blocks of queries, batch * HEADS). Arguments as in `attention_forward`, and
+    Grid: (batch * HEADS * blocks of queries,). Arguments as in `attention_forward`, and
 
     - out, log_totals: what forward wrote; d_out: (b, t, HEADS, WIDTH), the gradient of out;
     - deltas: (b, HEADS, t) float32; written: sum of out * d_out over the width;
     - dq: (b, t, HEADS, WIDTH); written;
     - scale: 1 / sqrt(WIDTH), and scale_log2: log2(e) times that.
     """
-    first_row = (tl.num_programs(0) - 1 - tl.program_id(0)) * QUERIES
-    batch = (tl.program_id(1) // HEADS).to(tl.int64)
-    head = tl.program_id(1) % HEADS
+    blocks = tl.cdiv(length, QUERIES)
+    first_row = (blocks - 1 - tl.program_id(0) % blocks) * QUERIES
+    which = (tl.program_id(0) // blocks).to(tl.int64)
+    batch, head = which // HEADS, which % HEADS
     k += batch * k_batch + head // GROUP * WIDTH
     v += batch * v_batch + head // GROUP * WIDTH
     rows = first_row + tl.arange(0, QUERIES)
@@ -46,7 +47,7 @@ def attention_backward_queries(
     mixed = load_tile(out, rows, HEADS * WIDTH, length, WIDTH)
     d_mixed = load_tile(d_out, rows, d_out_row, length, WIDTH)
     delta = tl.sum(mixed.to(tl.float32) * d_mixed.to(tl.float32), 1)
-    at = tl.program_id(1).to(tl.int64) * length + rows
+    at = which * length + rows
     tl.store(deltas + at, delta, mask=rows < length)
     log_total = tl.load(log_totals + at, mask=rows < length, other=0.0)
     d_queries = tl.zeros((QUERIES, WIDTH), tl.float32)
@@ -100,12 +101,13 @@ def attention_backward_keys(
 ):  # fmt: skip
     """Write `dk` and `dv` for one block of keys of one key head.
 
-    Grid: (blocks of keys, batch * HEADS / GROUP); `attention_backward_queries`, which writes
+    Grid: (batch * HEADS / GROUP * blocks of keys,); `attention_backward_queries`, which writes
     `deltas`, comes before. Arguments as there, and dk, dv: (b, t, HEADS / GROUP, WIDTH); written.
     """
-    first_column = tl.program_id(0) * KEYS
-    batch = (tl.program_id(1) // (HEADS // GROUP)).to(tl.int64)
-    key_head = tl.program_id(1) % (HEADS // GROUP)
+    blocks = tl.cdiv(length, KEYS)
+    first_column = tl.program_id(0) % blocks * KEYS
+    which = (tl.program_id(0) // blocks).to(tl.int64)
+    batch, key_head = which // (HEADS // GROUP), which % (HEADS // GROUP)
     columns = first_column + tl.arange(0, KEYS)
     keys = load_rotated(
         k + batch * k_batch + key_head * WIDTH, cos, sin, columns, k_row, length, WIDTH, ROTATION

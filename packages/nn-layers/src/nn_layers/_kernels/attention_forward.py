@@ -19,7 +19,7 @@ def attention_forward(
 ):  # fmt: skip
     """Write `out` and `log_totals` for one block of queries of one head.
 
-    Grid: (blocks of queries, batch * HEADS). Heads lie WIDTH elements apart in all tensors.
+    Grid: (batch * HEADS * blocks of queries,). Heads lie WIDTH elements apart in all tensors.
 
     Args:
         q: (b, t, HEADS, WIDTH), strides q_batch and q_row.
@@ -45,10 +45,11 @@ def attention_forward(
         KEYS: rows of a block of keys.
         PRECISION: of float32 products; narrower types have but one.
     """
-    # The longest rows first: what is left at the end is short.
-    first_row = (tl.num_programs(0) - 1 - tl.program_id(0)) * QUERIES
-    batch = (tl.program_id(1) // HEADS).to(tl.int64)
-    head = tl.program_id(1) % HEADS
+    blocks = tl.cdiv(length, QUERIES)
+    # Of a head, the longest rows first: what is left at the end is short.
+    first_row = (blocks - 1 - tl.program_id(0) % blocks) * QUERIES
+    which = (tl.program_id(0) // blocks).to(tl.int64)
+    batch, head = which // HEADS, which % HEADS
     k += batch * k_batch + head // GROUP * WIDTH
     v += batch * v_batch + head // GROUP * WIDTH
     rows = first_row + tl.arange(0, QUERIES)
@@ -73,7 +74,7 @@ def attention_forward(
         out + batch * length * HEADS * WIDTH + head * WIDTH,
         mixed / total[:, None], rows, HEADS * WIDTH, length, WIDTH,
     )  # fmt: skip
-    at = log_totals + tl.program_id(1).to(tl.int64) * length + rows
+    at = log_totals + which * length + rows
     tl.store(at, peak + tl.log2(total), mask=rows < length)
 
 

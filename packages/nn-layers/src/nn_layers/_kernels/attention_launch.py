@@ -117,8 +117,9 @@ def run_backward(
     return d_qkv
 
 
-def _grid(length: int, rows: int, heads: int) -> tuple[int, int]:
-    return (-(-length // rows), heads)
+def _grid(length: int, rows: int, heads: int) -> tuple[int]:
+    """Return one long axis: the others hold 65,535 programs at most."""
+    return (-(-length // rows) * heads,)
 
 
 def _strides(*tensors: Tensor) -> list[int]:

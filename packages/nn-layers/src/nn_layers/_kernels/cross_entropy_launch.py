@@ -1,5 +1,6 @@
 """Launch the kernel that turns logits into losses and gradients."""
 
+import torch
 from torch import Tensor
 
 from nn_layers._kernels.cross_entropy import cross_entropy_rows
@@ -20,7 +21,8 @@ def replace_by_gradient_(
         gradient_scale: usually 1 / all positions.
     """
     rows, vocabulary = logits.shape
-    cross_entropy_rows[(rows,)](
-        logits, targets, losses, logits.stride(0), vocabulary, gradient_scale,
-        COLUMNS=COLUMNS, num_warps=WARPS,
-    )  # fmt: skip
+    with torch.cuda.device_of(logits):  # Triton launches on the current device
+        cross_entropy_rows[(rows,)](
+            logits, targets, losses, logits.stride(0), vocabulary, gradient_scale,
+            COLUMNS=COLUMNS, num_warps=WARPS,
+        )  # fmt: skip
