@@ -9,7 +9,9 @@ import pytest
 import regex
 
 import bpe
-from bpe.kernel_parts import Cutter, Cutting, RegexCutter, address_of, cutter_for
+from bpe._kernels.cutting import Cutter, Cutting
+from bpe._kernels.memory import address_of
+from bpe._kernels.regex_cutting import RegexCutter, cutter_for
 
 NAMES = list(bpe.PATTERNS)
 SPECIALS = [

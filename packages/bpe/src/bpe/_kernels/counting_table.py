@@ -18,6 +18,7 @@ from bpe._kernels.machine import (
     load64,
     min_signed,
     mix,
+    multiply,
     prefetch,
     shift_right,
     store8,
@@ -142,14 +143,48 @@ def add_pretokens(table, use, content, lengths, counts, begin, num_pretokens):
 
 
 @kernel
+def move_entries(table, short, short_end, long, long_end):
+    """Put the entries of smaller tables into empty ones; content stays at its offsets.
+
+    Args:
+        table: mutated.
+        short: address of the entries of short pretokens.
+        short_end: behind the last one.
+        long: likewise, of long ones.
+        long_end: likewise.
+    """
+    while short < short_end:
+        low, high = load64(short), load64(short + 8)
+        if high != 0:
+            entry = _home(table, low, high)
+            while load64(entry + 8) != 0:
+                entry = _behind_short(table, entry)
+            store128(entry, low, high)
+            store64(entry + 16, load64(short + 16))
+        short += ENTRY_BYTES
+    while long < long_end:
+        if load64(long + 16) != 0:
+            entry = _long_home(table, load64(long))
+            while load64(entry + 16) != 0:
+                entry = _behind_long(table, entry)
+            store128(entry, load64(long), load64(long + 8))
+            store128(entry + 16, load64(long + 16), load64(long + 24))
+        long += ENTRY_BYTES
+
+
+@kernel
 def pack(table, content, lengths, counts):
-    """Write all pretokens and counts one behind the other; the caller provides for the room."""
+    """Write all pretokens and counts one behind the other.
+
+    The caller provides for the room, and for READ_AHEAD bytes more behind the pretokens.
+    """
     number = 0
     entry, end = table.short, table.short + table.short_mask + 64
     while entry < end:
         length = shift_right(load64(entry + 8), 56)
         if length > 0:
-            number = _write(content, entry, length, lengths, counts, number, load64(entry + 16))
+            store128(content, load64(entry), load64(entry + 8))
+            number = _describe(length, load64(entry + 16), lengths, counts, number)
             content += length
         entry += ENTRY_BYTES
     entry, end = table.long, table.long + table.long_mask + ENTRY_BYTES
@@ -157,16 +192,16 @@ def pack(table, content, lengths, counts):
         length = load64(entry + 16)
         if length > 0:
             source = table.content + load64(entry + 8)
-            number = _write(content, source, length, lengths, counts, number, load64(entry + 24))
+            for offset in range(length):
+                keep_scalar()
+                store8(content + offset, load8(source + offset))
+            number = _describe(length, load64(entry + 24), lengths, counts, number)
             content += length
         entry += ENTRY_BYTES
 
 
 @inlined
-def _write(content, source, length, lengths, counts, number, count):
-    for offset in range(length):
-        keep_scalar()
-        store8(content + offset, load8(source + offset))
+def _describe(length, count, lengths, counts, number):
     store64(lengths + 8 * number, length)
     store64(counts + 8 * number, count)
     return number + 1
@@ -210,6 +245,21 @@ def _home(table, low, high):
     return table.short + (mix(low ^ GOLDEN, high ^ PRIME) & table.short_mask)
 
 
+@inlined
+def _behind_short(table, entry):
+    return table.short + (entry - table.short + ENTRY_BYTES & table.short_mask + 63)
+
+
+@inlined
+def _long_home(table, spread):
+    return table.long + (multiply(spread, ENTRY_BYTES) & table.long_mask)
+
+
+@inlined
+def _behind_long(table, entry):
+    return table.long + (entry - table.long + ENTRY_BYTES & table.long_mask)
+
+
 @helper
 def _add_short(table, use, low, high, home, count):
     """Add to a short pretoken, which need not be in the table."""
@@ -224,7 +274,7 @@ def _add_short(table, use, low, high, home, count):
             break
         if found == high and load64(entry) == low:
             break
-        entry = table.short + (entry - table.short + ENTRY_BYTES & table.short_mask + 63)
+        entry = _behind_short(table, entry)
     store64(entry + 16, load64(entry + 16) + count)
 
 
@@ -232,7 +282,7 @@ def _add_short(table, use, low, high, home, count):
 def _add_long(table, use, place, length, count):
     """Add to a pretoken of 16 bytes or more, which need not be in the table."""
     spread = _hash(place, length)
-    entry = table.long + (spread * ENTRY_BYTES & table.long_mask)
+    entry = _long_home(table, spread)
     while True:
         found = load64(entry + 16)
         if found == 0:
@@ -248,14 +298,14 @@ def _add_long(table, use, place, length, count):
         known = table.content + load64(entry + 8)
         if found == length and load64(entry) == spread and _are_same(known, place, length):
             break
-        entry = table.long + (entry - table.long + ENTRY_BYTES & table.long_mask)
+        entry = _behind_long(table, entry)
     store64(entry + 24, load64(entry + 24) + count)
 
 
 @inlined
 def _hash(place, length):
     """Mix 16 bytes at a time, the last 16 once more."""
-    spread = length * GOLDEN
+    spread = multiply(length, GOLDEN)
     last = place + length - 16
     while place < last:
         spread = mix(load64(place) ^ spread, load64(place + 8) ^ PRIME)

@@ -101,11 +101,9 @@ def _keep_scalar(builder: Any) -> None:
 
 # Memory: load8(address), store8(address, value); what is loaded is extended by zeros.
 load8 = instruction(1, lambda b, address: b.zext(load(b, address, I8), I64))
-load16 = instruction(1, lambda b, address: b.zext(load(b, address, I16), I64))
 load32 = instruction(1, lambda b, address: b.zext(load(b, address, I32), I64))
 load64 = instruction(1, lambda b, address: load(b, address, I64))
 store8 = instruction(2, lambda b, a, value: store(b, b.trunc(value, I8), a), returns=types.void)
-store16 = instruction(2, lambda b, a, value: store(b, b.trunc(value, I16), a), returns=types.void)
 store32 = instruction(2, lambda b, a, value: store(b, b.trunc(value, I32), a), returns=types.void)
 store64 = instruction(2, lambda b, a, value: store(b, value, a), returns=types.void)
 # 16 bytes at once, from two int64.
@@ -133,6 +131,8 @@ min_unsigned = instruction(2, lambda b, x, y: call(b, "llvm.umin.i64", I64, [x, 
 min_signed = instruction(2, lambda b, x, y: call(b, "llvm.smin.i64", I64, [x, y]))
 choose = instruction(3, lambda b, c, x, y: b.select(b.icmp_signed("!=", c, I64(0)), x, y))
 
+# Of a product written as `*`, LLVM takes for granted that it does not overflow.
+multiply = instruction(2, lambda b, x, y: b.mul(x, y))
 # Multiply to 128 bits and fold: the mixing step of wyhash.
 mix = instruction(2, _mix)
 

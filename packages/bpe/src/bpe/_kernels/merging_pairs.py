@@ -12,6 +12,7 @@ from bpe._kernels.machine import (
     load32,
     load64,
     min_signed,
+    multiply,
     prefetch,
     shift_right,
     store32,
@@ -57,7 +58,7 @@ def register(pairs, symbols, progress, left, right, count, occurrences):
 
 @inlined
 def _home(pairs, left, right):
-    spread = shift_right((left << 32 | right) * GOLDEN, 20)
+    spread = shift_right(multiply(left << 32 | right, GOLDEN), 20)
     return pairs.slots + (SLOT_BYTES * spread & pairs.slot_mask)
 
 
