@@ -16,6 +16,11 @@ from bpe.kernel_parts import load_field, store_field
     BYTE_PAIRS,  # uint32 by left byte << 8 | right byte: number of the merge, or 0
     PRODUCTS,  # uint32 by number of a merge: the symbol that it makes
     SYMBOL_IDS,  # uint32 by symbol
+    SYMBOLS,  # what each is made of; see `symbols`
+    NUM_SYMBOLS,
+    TREE,  # of the bytes of symbols, see `prefixes`; 0 where only merging tells the ids
+    TREE_MASK,
+    TREE_SHIFT,
     IS_WIDE,  # 0: ids are uint16, 1: uint32
     # Pretokens seen before: short ones, up to 15 bytes, and long ones.
     SHORT,
@@ -40,7 +45,7 @@ from bpe.kernel_parts import load_field, store_field
     SCRATCH,
     SCRATCH_BYTES,  # longest pretoken that SCRATCH can merge
     NUM_FIELDS,
-) = range(29)
+) = range(34)
 
 get = load_field
 """get(state, FIELD): a field of the state."""

@@ -24,6 +24,7 @@ from bpe.kernel_parts import (
     load32,
     load64,
     mix,
+    multiply,
     narrow16,
     shift_right,
     store8,
@@ -45,10 +46,13 @@ from tokenizer._kernels.layout import (
     SHORT,
     SHORT_MASK,
     SHORT_USED,
+    TREE,
     get,
     put,
 )
-from tokenizer._kernels.merging import MAX_SHORT, merge_long, merge_short
+from tokenizer._kernels.matching import match_tokens
+from tokenizer._kernels.merging import MAX_SHORT, merge_short
+from tokenizer._kernels.merging_long import merge_long
 
 SHORT_ENTRY, LONG_ENTRY = 32, 64  # bytes
 MAX_SHORT_KEY = 15  # bytes of a pretoken in the short table
@@ -156,9 +160,19 @@ def encode_short(state, address, length, low, high, entry, out):
 
 
 @helper
+def _encode_new(state, address, length):
+    """Leave the ids of a pretoken at SCRATCH, as uint32; return how many."""
+    if length <= MAX_SHORT:
+        return merge_short(state, address, length)
+    if get(state, TREE) != 0:
+        return match_tokens(state, address, length)
+    return merge_long(state, address, length)
+
+
+@helper
 def hash_bytes(address, length):
     """Hash 16 or more bytes."""
-    spread = length * GOLDEN
+    spread = multiply(length, GOLDEN)
     place = 0
     while place + 16 < length:
         low, high = load64(address + place), load64(address + place + 8)
@@ -182,7 +196,7 @@ def _are_equal(one, other, length):
 @inlined
 def long_home(state, spread):
     """Return the address of the entry where a hash belongs."""
-    return get(state, LONG) + ((spread * LONG_ENTRY) & get(state, LONG_MASK))
+    return get(state, LONG) + (multiply(spread, LONG_ENTRY) & get(state, LONG_MASK))
 
 
 @inlined
@@ -241,10 +255,7 @@ def encode_long(state, address, length, out):
     entry = find_long(state, spread, address, length)
     if load64(entry + 8) != 0:
         return write_entry_ids(state, load64(entry + 16), load64(entry + 24), out)
-    if length <= MAX_SHORT:
-        count = merge_short(state, address, length)
-    else:
-        count = merge_long(state, address, length)
+    count = _encode_new(state, address, length)
     if length <= MAX_REMEMBERED:
         insert_long(state, entry, spread, address, length, count)
     return write_ids(state, get(state, SCRATCH), count, out)

@@ -16,6 +16,7 @@ from bpe.kernel_parts import (
     kernel,
     load32,
     load64,
+    multiply,
     shift_right,
     store32,
     store64,
@@ -31,9 +32,9 @@ _MAX_DISPLACEMENT = 1 << 20
 def merge_number(pairs, pair_shift, displacements, bucket_shift, left, right):
     """Return the number of the merge of two symbols; 0 where there is none."""
     key = left << SYMBOL_BITS | right
-    spread = key * GOLDEN
+    spread = multiply(key, GOLDEN)
     displacement = load32(displacements + 4 * shift_right(spread, bucket_shift))
-    slot = load64(pairs + 8 * shift_right((spread ^ displacement) * PRIME, pair_shift))
+    slot = load64(pairs + 8 * shift_right(multiply(spread ^ displacement, PRIME), pair_shift))
     return choose(shift_right(slot, SYMBOL_BITS) ^ key, 0, slot & MAX_SYMBOLS)
 
 
@@ -66,7 +67,9 @@ def place_pairs(keys, numbers, buckets, starts, pairs, pair_shift, displacements
 
 @inlined
 def _slot(key, displacement, pairs, pair_shift):
-    return pairs + 8 * shift_right(((key * GOLDEN) ^ displacement) * PRIME, pair_shift)
+    return pairs + 8 * shift_right(
+        multiply(multiply(key, GOLDEN) ^ displacement, PRIME), pair_shift
+    )
 
 
 @inlined

@@ -8,13 +8,15 @@ from functools import cache
 
 from bpe.kernel_parts import announced, are_ready, cut_kernel, first_malformed
 from tokenizer._bpe import PATTERNS, Vocabulary
-from tokenizer._kernels import decoding, encoding, memo, pairs
+from tokenizer._kernels import decoding, encoding, memo, pairs, prefixes, symbols
 from tokenizer._kernels.encoder import KernelEncoder
 from tokenizer._kernels.short_texts import short_kernel
 
 _KERNELS = (
     first_malformed,
     pairs.place_pairs,
+    symbols.derive,
+    prefixes.grow_tree,
     encoding.encode_batch,
     encoding.remember_special,
     memo.move_short,

@@ -8,14 +8,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bpe.kernel_parts import GOLDEN, address_of
+from bpe.kernel_parts import GOLDEN, address_of, zeros
 from tokenizer._bpe import Vocabulary
 from tokenizer._kernels import layout
 from tokenizer._kernels.memo import MAX_SHORT_KEY
 from tokenizer._kernels.pairs import MAX_SYMBOLS, SYMBOL_BITS, place_pairs
+from tokenizer._kernels.prefixes import grow_tree
+from tokenizer._kernels.symbols import LENGTH, SYMBOL_BYTES, derive
 
 _PAIRS_A_BUCKET = 3
 _LOAD = 0.8  # pairs a slot, at most
+_SLOTS_A_SYMBOL = 4  # of the first tree that is tried
 
 
 class Tables:
@@ -36,9 +39,29 @@ class Tables:
         }
         symbols = _symbols(vocabulary)
         self._symbol_ids = _ids_by_symbol(symbols, vocabulary.ids)
-        self._products, self._byte_pairs = self._make_merges(vocabulary, symbols)
         self._key_masks = _key_masks()
         self._nowhere = np.zeros(8, np.int64)
+        made = [symbols[left + right] for left, right in vocabulary.merges]
+        self._products = np.concatenate([np.zeros(256, np.uint32), np.array(made, np.uint32)])
+        # A part that no merge makes can never be a neighbour: such a merge is never done.
+        lefts = np.array([symbols.get(pair[0], -1) for pair in vocabulary.merges], np.int64)
+        rights = np.array([symbols.get(pair[1], -1) for pair in vocabulary.merges], np.int64)
+        is_possible = (lefts >= 0) & (rights >= 0)
+        numbers = np.arange(256, 256 + len(made))[is_possible]
+        self._hash_pairs(lefts[is_possible] << SYMBOL_BITS | rights[is_possible], numbers)
+        self._byte_pairs = np.zeros(1 << 16, np.uint32)
+        is_bytes = (lefts < 256) & (rights < 256) & is_possible
+        pairs_of_bytes = lefts[is_bytes] << 8 | rights[is_bytes]
+        self._byte_pairs[pairs_of_bytes] = np.flatnonzero(is_bytes) + 256
+        self._symbols = np.zeros((len(self._products), SYMBOL_BYTES), np.uint8)
+        self._symbols[:256, LENGTH] = 1
+        self._tree = np.zeros(0, np.int64)
+        self._make_tree(symbols, lefts, rights)
+
+    @property
+    def are_ordered(self) -> bool:
+        """Whether each merge comes after those that make its parts."""
+        return len(self._tree) > 0
 
     def fill(self, state: np.ndarray) -> None:
         """Write the addresses into a state; this object must outlive it."""
@@ -49,29 +72,40 @@ class Tables:
         state[layout.BYTE_PAIRS] = address_of(self._byte_pairs)
         state[layout.PRODUCTS] = address_of(self._products)
         state[layout.SYMBOL_IDS] = address_of(self._symbol_ids)
+        state[layout.SYMBOLS] = address_of(self._symbols)
+        state[layout.NUM_SYMBOLS] = len(self._symbols)
+        if self.are_ordered:
+            state[layout.TREE] = address_of(self._tree)
+            state[layout.TREE_MASK] = len(self._tree) - 1
+            state[layout.TREE_SHIFT] = self._tree_shift
         state[layout.IS_WIDE] = self.dtype == np.uint32
         state[layout.KEY_MASKS] = address_of(self._key_masks)
         state[layout.NOWHERE] = address_of(self._nowhere)
 
-    def _make_merges(
-        self, vocabulary: Vocabulary, symbols: Mapping[bytes, int]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Hash the pairs; return products by number, and numbers by pair of bytes."""
-        num_merges = len(vocabulary.merges)
-        products = np.zeros(256 + num_merges, np.uint32)
-        made = [symbols[left + right] for left, right in vocabulary.merges]
-        products[256:] = made
-        # A part that no merge makes can never be a neighbour: such a merge is never done.
-        left = np.array([symbols.get(pair[0], -1) for pair in vocabulary.merges], np.int64)
-        right = np.array([symbols.get(pair[1], -1) for pair in vocabulary.merges], np.int64)
-        numbers = np.arange(256, 256 + num_merges)
-        is_possible = (left >= 0) & (right >= 0)
-        left, right, numbers = left[is_possible], right[is_possible], numbers[is_possible]
-        self._hash_pairs(left << SYMBOL_BITS | right, numbers)
-        byte_pairs = np.zeros(1 << 16, np.uint32)
-        is_bytes = (left < 256) & (right < 256)
-        byte_pairs[left[is_bytes] << 8 | right[is_bytes]] = numbers[is_bytes]
-        return products, byte_pairs
+    def _make_tree(
+        self, symbols: Mapping[bytes, int], lefts: np.ndarray, rights: np.ndarray
+    ) -> None:
+        """Make the tree of all symbols that texts become; none where merges are not in order."""
+        state = np.zeros(layout.NUM_FIELDS, np.int64)
+        self.fill(state)
+        is_awaited = np.zeros(len(self._products), np.uint8)
+        if not derive(address_of(state), lefts, rights, self._products, is_awaited):
+            return
+        lengths = np.fromiter(map(len, symbols), np.int64, len(symbols))
+        starts = np.cumsum(lengths) - lengths
+        numbers = np.fromiter(symbols.values(), np.int64, len(symbols))
+        is_used = self._symbols.view(np.int64)[numbers, LENGTH // 8] != 0
+        used = np.flatnonzero(is_used)
+        used = used[np.argsort(lengths[used], kind="stable")]
+        content = np.frombuffer(b"".join(symbols), np.uint8)
+        bits = (_SLOTS_A_SYMBOL * len(symbols)).bit_length()
+        is_grown = False
+        while not is_grown:
+            self._tree, self._tree_shift = zeros(1 << bits, np.int64), 64 - bits
+            self.fill(state)
+            ordered = starts[used], lengths[used], numbers[used]
+            is_grown = grow_tree(address_of(state), address_of(content), *ordered)
+            bits += 1
 
     def _hash_pairs(self, keys: np.ndarray, numbers: np.ndarray) -> None:
         bucket_bits = max(4, (len(keys) // _PAIRS_A_BUCKET).bit_length())

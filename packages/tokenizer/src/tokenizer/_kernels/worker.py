@@ -8,7 +8,7 @@ grow any more is emptied. Not here: which worker serves which call.
 import numpy as np
 
 from bpe.kernel_parts import address_of, zeros
-from tokenizer._kernels import layout
+from tokenizer._kernels import layout, matching, merging, merging_long
 from tokenizer._kernels.encoding import (
     DONE,
     GROUP,
@@ -26,7 +26,6 @@ from tokenizer._kernels.memo import (
     move_long,
     move_short,
 )
-from tokenizer._kernels.merging import scratch_size
 from tokenizer._kernels.tables import Tables
 
 FIRST_SHORT, MAX_SHORT_ENTRIES = 1 << 14, 1 << 21  # 512 KB, 64 MB
@@ -117,6 +116,7 @@ class Worker:
         self.state[layout.LONG_LIMIT] = int(num_entries * _LONG_LOAD)
 
     def _make_scratch(self, max_bytes: int) -> None:
-        self._scratch = np.empty(scratch_size(max_bytes), np.uint8)
+        way = matching if self._tables.are_ordered else merging_long
+        self._scratch = np.empty(merging.SCRATCH_BYTES + way.SCRATCH_A_BYTE * max_bytes, np.uint8)
         self.state[layout.SCRATCH] = address_of(self._scratch)
         self.state[layout.SCRATCH_BYTES] = max_bytes
