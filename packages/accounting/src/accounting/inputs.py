@@ -95,7 +95,14 @@ def _read_file(path: Path) -> Model:
     readers = {".toml": _read_toml, ".json": _read_json, ".safetensors": _read_safetensors}
     if path.suffix not in readers:
         raise ValueError(f"{path} is of no known kind; accepted are {ACCEPTED}")
-    return readers[path.suffix](path)
+    try:
+        return readers[path.suffix](path)
+    except (LookupError, TypeError, ArithmeticError, RecursionError) as error:
+        raise ValueError(
+            f"{path} describes no model ({error!r}); accepted are {ACCEPTED}"
+        ) from error
+    except ValueError as error:
+        raise error if str(path) in str(error) else ValueError(f"{path}: {error}") from error
 
 
 def _read_toml(path: Path) -> Model:

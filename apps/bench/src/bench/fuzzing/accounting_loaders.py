@@ -1,0 +1,82 @@
+"""Do the readers of models that are only to be accounted for refuse what they cannot use?
+
+Stage: valid files -> damaged files -> *read, watched* -> findings. Needs `accounting`, but no
+torch. Not here: the other loaders (`loaders`).
+"""
+
+import json
+from pathlib import Path
+
+from accounting.inputs import read_model
+from bench.fuzzing.loaders import BINARY_BYTES_A_BYTE, TEXT_BYTES_A_BYTE, Loader
+from bench.fuzzing.mutations import mutate_json, mutate_safetensors, mutate_toml
+
+_LLAMA = {
+    "model_type": "llama",
+    "vocab_size": 100,
+    "max_position_embeddings": 64,
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "intermediate_size": 16,
+    "tie_word_embeddings": True,
+}
+_RUN = """[tokenizer]
+vocab_size = 100
+[model]
+context_length = 64
+d_model = 8
+num_layers = 1
+num_heads = 2
+d_ff = 16
+num_kv_heads = "none"
+"""
+_LAYER = {
+    **{f"attn.{name}_proj": (8, 8) for name in ("q", "k", "v", "output")},
+    **{"ln1": (8,), "ln2": (8,), "ffn.w1": (16, 8), "ffn.w2": (8, 16), "ffn.w3": (16, 8)},
+}
+_WEIGHTS = {
+    **{"token_embeddings": (100, 8), "ln_final": (8,), "lm_head": (100, 8)},
+    **{f"layers.0.{name}": shape for name, shape in _LAYER.items()},
+}
+
+
+def hf_config(folder: Path) -> Loader:
+    """Return the target for config.json of Hugging Face."""
+    (folder / "config.json").write_text(json.dumps(_LLAMA))
+    return Loader(
+        folder,
+        {"config.json": mutate_json},
+        lambda path: read_model(str(path / "config.json")),
+        bytes_a_byte=TEXT_BYTES_A_BYTE,
+    )
+
+
+def model_toml(folder: Path) -> Loader:
+    """Return the target for the trainer's configuration, as `accounting` reads it."""
+    (folder / "config.toml").write_text(_RUN)
+    return Loader(
+        folder,
+        {"config.toml": mutate_toml},
+        lambda path: read_model(str(path / "config.toml")),
+        bytes_a_byte=TEXT_BYTES_A_BYTE,
+    )
+
+
+def weights_header(folder: Path) -> Loader:
+    """Return the target for the header of a safetensors file."""
+    header, end = {"__metadata__": {"format": "pt"}}, 0
+    for name, shape in _WEIGHTS.items():
+        begin, end = end, end + 4 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+        place = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+        header[f"{name}.weight"] = place
+    text = json.dumps(header).encode()
+    content = len(text).to_bytes(8, "little") + text + bytes(end)
+    (folder / "a.safetensors").write_bytes(content)
+    return Loader(
+        folder,
+        {"a.safetensors": mutate_safetensors},
+        lambda path: read_model(str(path / "a.safetensors")),
+        bytes_a_byte=BINARY_BYTES_A_BYTE,
+    )
