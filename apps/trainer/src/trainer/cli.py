@@ -1,4 +1,4 @@
-"""The trainer's commands: train, prepare, generate, evaluate, report, compare, watch.
+"""The trainer's commands: train, prepare, generate, evaluate; report and the like; sweep, ablate.
 
 Progress goes to stderr, results to stdout. A user's mistake ends with one clear line and exit
 code 2; an interrupted command ends with 128 plus the signal's number, as shells expect.
@@ -11,7 +11,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from trainer.experiments.command_line import StudyRequest
 
 _MISTAKE = 2
 _UNREAD = 128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else 1
@@ -50,6 +53,16 @@ def compare() -> None:
 def watch() -> None:
     """Serve the page of a run while it goes on."""
     sys.exit(_guarded(_watch))
+
+
+def sweep() -> None:
+    """Train one run for each value, or each point of a grid."""
+    sys.exit(_guarded(_sweep))
+
+
+def ablate() -> None:
+    """Train a baseline and variants that each lack one thing."""
+    sys.exit(_guarded(_ablate))
 
 
 def _train(argv: list[str]) -> int:
@@ -212,6 +225,34 @@ def _watch(argv: list[str]) -> int:
         host, port = server.server_address[:2]
         print(f"watching {request.run} at http://{host}:{port}/ until Ctrl-C", flush=True)
         server.serve_forever()
+    return 0
+
+
+def _sweep(argv: list[str]) -> int:
+    from trainer.experiments.command_line import parse_sweep
+
+    return _run_study(parse_sweep(argv))
+
+
+def _ablate(argv: list[str]) -> int:
+    from trainer.experiments.command_line import parse_ablate
+
+    return _run_study(parse_ablate(argv))
+
+
+def _run_study(request: "StudyRequest") -> int:
+    from rich.console import Console
+
+    from trainer.experiments import print_study, run_study
+    from trainer.progress import Reporter
+
+    reporter, study = Reporter(), request.study
+    result = run_study(study, reporter=reporter, gives_up=request.gives_up)
+    print_study(study, Console())
+    print(f"study: {study.path}")
+    if result.exit_signal is not None:
+        reporter.say(f"interrupted after {result.num_done} of {len(study.trials)} trials; saved")
+        return 128 + result.exit_signal
     return 0
 
 

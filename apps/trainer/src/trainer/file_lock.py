@@ -43,6 +43,10 @@ def file_lock(path: Path, *, on_wait: Callable[[], None]) -> Iterator[None]:
         yield
 
 
+class InUseError(ValueError):
+    """Another process is at it."""
+
+
 @contextmanager
 def exclusive_lock(path: Path, *, what: str) -> Iterator[str | None]:
     """Hold `path` as a lock that says whose it is, or refuse at once; yields a stale owner.
@@ -52,13 +56,13 @@ def exclusive_lock(path: Path, *, what: str) -> Iterator[str | None]:
         what: is locked, for the message.
 
     Raises:
-        ValueError: another process holds the lock; the message names its number and machine.
+        InUseError: another process holds the lock; the message names its number and machine.
     """
     with path.open("a+b", buffering=0) as file:
         try:
             _lock(file.fileno(), wait=False)
         except BlockingIOError as error:
-            raise ValueError(
+            raise InUseError(
                 f"{what} is in use by {_owner(path) or 'another process'}; wait for it or stop it"
             ) from error
         stale = _owner(path)

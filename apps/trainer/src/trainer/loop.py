@@ -5,6 +5,7 @@ saved before the evaluation of the same step, so an evaluation that dies costs n
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
 import torch
@@ -27,6 +28,10 @@ from trainer.run_directory import RunDirectory, write_text_atomically
 from trainer.saving import CheckpointSaver
 from trainer.step import Stepper, StepResult, build_loss, host_windows, micro_batches
 from trainer.throughput import Throughput
+
+
+class DivergedError(ValueError):
+    """The loss or the gradient is no longer a finite number."""
 
 
 @dataclass(slots=True)
@@ -67,6 +72,10 @@ class LoopState:
         return self.step >= config.num_steps or out_of_time
 
 
+OnEvaluation = Callable[[LoopState, float], bool]
+"""Told how far the run is and its validation loss, nats a token; says whether to go on with it."""
+
+
 @dataclass(slots=True)
 class Session:
     """All that one sitting of a run works with."""
@@ -83,6 +92,10 @@ class Session:
     throughput: Throughput
     reporter: Reporter
     state: LoopState = field(default_factory=LoopState)
+    on_evaluation: OnEvaluation | None = None
+    """None: every run is worth going on with."""
+    is_given_up: bool = False
+    """Whether `on_evaluation` said that it is not."""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -93,13 +106,18 @@ class Session:
         """Whether the steps or the hours are used up."""
         return self.state.is_finished(self.config)
 
+    def judge(self, loss: float) -> None:
+        """Give the run up where whoever watches its evaluations says so."""
+        if self.on_evaluation is not None and not self.is_finished():
+            self.is_given_up = not self.on_evaluation(self.state, loss)
+
 
 def run_steps(session: Session, stop: StopRequest) -> None:
     """Train until the run is finished or `stop` is requested; leaves a checkpoint either way.
 
     Raises:
-        ValueError: loss or gradient were not finite more than `training.max_skipped_steps` times in
-            a row, or when the run ended.
+        DivergedError: loss or gradient were not finite more than `training.max_skipped_steps` times
+            in a row, or when the run ended.
         SaveError: a checkpoint could not be saved, and `checkpoint.on-failure` is stop.
     """
     config = session.config
@@ -126,7 +144,7 @@ def _run_steps(session: Session, stop: StopRequest, stage: Stage, saver: Checkpo
     state, config = session.state, session.config
     clock, saved_step, is_save_due = _Clock(state), state.step, False
     health = _Health(session)
-    while not session.is_finished() and not stop:
+    while not (session.is_finished() or session.is_given_up or stop):
         result = _one_step(session)
         clock.tick()
         saver.check()
@@ -229,6 +247,7 @@ def _evaluate(session: Session, stage: Stage) -> None:
         session.metrics.append({"kind": "evaluation", **row, "loss": loss})
         stage.update(state.step, note=f"validation loss {loss:.4f}")
         session.reporter.say(f"step {state.step:,}: validation loss {loss:.4f} nats a token")
+    session.judge(loss)
 
 
 def _write_sample(session: Session) -> None:
@@ -268,7 +287,7 @@ class _Health:
         """Note a step, and where asked look at it; return whether it made an update.
 
         Raises:
-            ValueError: there are too many without one.
+            DivergedError: there are too many without one.
         """
         session, config = self._session, self._session.config
         self._skipped.note(result.loss, result.grad_norm)
@@ -277,7 +296,7 @@ class _Health:
         in_row, in_all = self._skipped.read()
         session.state.skipped, before = self._skipped_before + in_all, session.state.skipped
         if in_row > config.training.max_skipped_steps or (in_row and is_last):
-            raise ValueError(self._describe(result, in_row))
+            raise DivergedError(self._describe(result, in_row))
         if session.state.skipped > before:
             session.reporter.say(
                 f"step {session.state.step:,}: loss {float(result.loss)}, gradient norm "

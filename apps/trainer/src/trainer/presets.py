@@ -10,6 +10,7 @@ import difflib
 import tomllib
 import types
 import typing
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -86,6 +87,38 @@ def config_from_toml(text: str, *, origin: str, preset: str | None = None) -> Ru
         if str(error).startswith(origin):
             raise
         raise ValueError(f"{origin}: {error}") from error
+
+
+def with_values(config: RunConfig, values: Mapping[str, object], *, origin: str) -> RunConfig:
+    """Return a configuration with some fields changed.
+
+    Args:
+        config: what to start from.
+        values: `section.field` (or a field outside of all sections) -> value as TOML holds it;
+            names with - or _.
+        origin: what error messages call it.
+
+    Raises:
+        ValueError: an unknown field, a value of the wrong type or out of range.
+
+    >>> base = load_preset("quickstart")
+    >>> with_values(base, {"training.batch-size": 3}, origin="here").training.batch_size
+    3
+    """
+    document = tomllib.loads(config_to_toml(config))
+    known = [name for key, value in document.items() for name in _names(key, value)]
+    for name, value in values.items():
+        field = name.replace("-", "_")
+        if field not in known:
+            near = _nearest(field, known).replace("_", "-")
+            raise ValueError(f"{origin}: unknown field {name!r}{near}")
+        *section, last = field.split(".")
+        (document[section[0]] if section else document)[last] = value
+    return _build(RunConfig, document, origin=origin, prefix="")
+
+
+def _names(key: str, value: object) -> list[str]:
+    return [f"{key}.{name}" for name in value] if isinstance(value, dict) else [key]
 
 
 def config_to_toml(config: RunConfig) -> str:

@@ -16,7 +16,7 @@ from trainer.devices import device_name, resolve_device
 from trainer.durable import TEMPORARY, remove, rename_durably
 from trainer.interrupts import StopRequest
 from trainer.load import require_same_model
-from trainer.loop import LoopState, Session, run_steps
+from trainer.loop import LoopState, OnEvaluation, Session, run_steps
 from trainer.metrics import MetricsLog
 from trainer.model import build_model, model_shape
 from trainer.prepare import PreparedData, prepare
@@ -45,13 +45,20 @@ class RunResult:
     step: int
     """Updates made so far."""
     summary: Summary | None
-    """The final report; None: the run was interrupted and can be resumed."""
+    """The final report; None: the run was interrupted or given up, and can be resumed."""
+    is_given_up: bool = False
+    """Whether `on_evaluation` ended it."""
     exit_signal: int | None = None
     """The signal that interrupted it."""
 
 
 def train(
-    config: RunConfig, run_dir: Path, *, resume: bool = False, reporter: Reporter | None = None
+    config: RunConfig,
+    run_dir: Path,
+    *,
+    resume: bool = False,
+    reporter: Reporter | None = None,
+    on_evaluation: OnEvaluation | None = None,
 ) -> RunResult:
     """Train the model that `config` describes and leave everything in `run_dir`.
 
@@ -60,28 +67,33 @@ def train(
         run_dir: must not exist, unless `resume`.
         resume: go on from the newest valid checkpoint in `run_dir`, or from step 0 without one.
         reporter: where progress goes; None: to stderr.
+        on_evaluation: told state and validation loss; False gives the run up, with a checkpoint.
 
     Returns:
         The final report, or where the run was interrupted.
 
     Raises:
         ValueError: unusable text, an unusable device, an existing run directory, a checkpoint of
-            another model, text that changed since the run began, or a loss that diverged.
+            another model, text that changed since the run began, or (`DivergedError`) a loss that
+            is no longer a finite number.
     """
     reporter = reporter or Reporter()
     if resume:
         run = require_run(run_dir)
         with hold_run(run, say=reporter.say):
-            return _resume(run, config, reporter)
+            return _resume(run, config, reporter, on_evaluation)
     require_free(run_dir)
     plan, data = _prepare(config, reporter)
     run = create_run(run_dir)
     with hold_run(run, say=reporter.say):
         require_free(run_dir)  # another process may have been faster
-        return _sit(_build_session(run, config, data, plan, reporter), plan)
+        session = _build_session(run, config, data, plan, reporter)
+        return _sit(session, plan, on_evaluation)
 
 
-def _resume(run: RunDirectory, config: RunConfig, reporter: Reporter) -> RunResult:
+def _resume(
+    run: RunDirectory, config: RunConfig, reporter: Reporter, on_evaluation: OnEvaluation | None
+) -> RunResult:
     checkpoint = _newest_checkpoint(run, reporter)
     summary = _finished_summary(run, config, checkpoint, reporter)
     if summary is not None:
@@ -92,19 +104,21 @@ def _resume(run: RunDirectory, config: RunConfig, reporter: Reporter) -> RunResu
         require_same_data(run, data.hashes())
     session = _build_session(run, config, data, plan, reporter)
     _restore(session, checkpoint)
-    return _sit(session, plan)
+    return _sit(session, plan, on_evaluation)
 
 
-def _sit(session: Session, plan: ComputePlan) -> RunResult:
+def _sit(session: Session, plan: ComputePlan, on_evaluation: OnEvaluation | None) -> RunResult:
     """Train from where the run is to its end, or until it is interrupted."""
-    run = session.run
+    run, session.on_evaluation = session.run, on_evaluation
     _record_inputs(session)
     _announce(session, plan)
     with cpu_settings(session.device, reporter=session.reporter):
         with StopRequest() as stop:
             run_steps(session, stop)
         if stop.signal is not None and not session.is_finished():
-            return RunResult(run, session.state.step, None, int(stop.signal))
+            return RunResult(run, session.state.step, None, exit_signal=int(stop.signal))
+        if session.is_given_up:
+            return RunResult(run, session.state.step, None, is_given_up=True)
         return RunResult(run, session.state.step, summarize(session))
 
 

@@ -1,0 +1,25 @@
+"""Run many configurations that belong together, and go on where a killed process stopped."""
+
+from trainer.experiments.ablations import ABLATIONS, Ablation, ablate
+from trainer.experiments.over import Over, parse_over, sweep
+from trainer.experiments.results import Point, best_first, points, print_study
+from trainer.experiments.running import run_study
+from trainer.experiments.study import Outcome, Study, Trial, open_study
+
+__all__ = [
+    "ABLATIONS",
+    "Ablation",
+    "Outcome",
+    "Over",
+    "Point",
+    "Study",
+    "Trial",
+    "ablate",
+    "best_first",
+    "open_study",
+    "parse_over",
+    "points",
+    "print_study",
+    "run_study",
+    "sweep",
+]

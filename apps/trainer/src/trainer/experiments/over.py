@@ -1,0 +1,139 @@
+"""Say which values a sweep goes through, and lay out its grid.
+
+Stage: `FIELD=VALUES` -> *trials* -> study. A field is any of the configuration, as the command line
+spells it; values are a list, or a range with its spacing and number.
+"""
+
+import itertools
+import math
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trainer.config import RunConfig
+from trainer.experiments.study import Trial
+from trainer.presets import with_values
+
+_RANGE = re.compile(
+    r"(?P<low>[^.,:]+(?:\.\d[^.,:]*)?)\.\.(?P<high>[^,:]+):(?P<kind>[^,:]*):(?P<count>\d+)"
+)
+_FORMS = "FIELD=LOW..HIGH:log:COUNT, FIELD=LOW..HIGH:linear:COUNT or FIELD=VALUE,VALUE,..."
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """One axis of a sweep."""
+
+    field: str
+    """As the command line spells it, `section.field`."""
+    values: tuple[object, ...]
+    """As TOML would hold them; all different."""
+
+
+def parse_over(text: str) -> Over:
+    """Read `FIELD=VALUES`.
+
+    Raises:
+        ValueError: it is neither a list nor a range, is empty, or says a value twice.
+
+    >>> parse_over("training.batch-size=1,8,64").values
+    (1, 8, 64)
+    >>> parse_over("optimizer.learning-rate=1e-4..1e-1:log:4").values
+    (0.0001, 0.001, 0.01, 0.1)
+    >>> parse_over("model.position=rope,none").values
+    ('rope', 'none')
+    """
+    field, separator, listed = text.partition("=")
+    if not separator or not field or not listed:
+        raise ValueError(f"--over {text!r} names no values; write {_FORMS}")
+    if ".." in listed:
+        values = _range(text, listed)
+    else:
+        values = tuple(_value(word) for word in listed.split(","))
+    if "" in values:
+        raise ValueError(f"--over {text!r} has an empty value; write {_FORMS}")
+    if len(set(map(repr, values))) < len(values):
+        raise ValueError(f"--over {text!r} says a value twice; say each once")
+    return Over(field.strip().replace("_", "-"), values)
+
+
+def sweep(
+    base: RunConfig,
+    overs: Sequence[Over],
+    *,
+    num_seeds: int = 1,
+    is_equal_tokens: bool = True,
+) -> list[Trial]:
+    """Return the trials of the whole grid, the last axis fastest, seeds fastest of all.
+
+    Args:
+        base: what every trial starts from.
+        overs: the axes.
+        num_seeds: seeds base.seed, base.seed + 1, ... of every point.
+        is_equal_tokens: where the batch size is swept, give every trial as many training tokens
+            as `base`, and as many warm-up tokens.
+
+    Raises:
+        ValueError: no axis, a field twice, an unknown field, a value that no run can have.
+    """
+    fields = [over.field for over in overs]
+    if not overs or len(set(fields)) < len(fields):
+        raise ValueError(f"a sweep needs one --over or more, of different fields; given {fields}")
+    trials = []
+    for point in itertools.product(*(over.values for over in overs)):
+        changes = dict(zip(fields, point, strict=True))
+        changed = with_values(base, changes, origin="--over")  # raises where it is impossible
+        if is_equal_tokens and changed.tokens_per_step != base.tokens_per_step:
+            changes |= _equal_tokens(base, changed, fields)
+        for seed in range(base.seed, base.seed + num_seeds):
+            own = changes | ({"seed": seed} if num_seeds > 1 else {})
+            trials.append(Trial.of(own, base=base, named=[*fields, "seed"]))
+    return trials
+
+
+def _equal_tokens(base: RunConfig, changed: RunConfig, fields: list[str]) -> dict[str, object]:
+    """Return steps and warm-up that see as many tokens as those of `base`."""
+    factor = base.tokens_per_step / changed.tokens_per_step
+    wanted = {
+        "training.max-steps": max(1, round(base.training.max_steps * factor)),
+        "schedule.warmup-steps": round(base.schedule.warmup_steps * factor),
+        "evaluation.every-steps": max(1, round(base.evaluation.every_steps * factor)),
+        "checkpoint.every-steps": max(1, round(base.checkpoint.every_steps * factor)),
+    }
+    return {field: value for field, value in wanted.items() if field not in fields}
+
+
+def _range(text: str, listed: str) -> tuple[object, ...]:
+    match = _RANGE.fullmatch(listed)
+    kinds = ("log", "linear")
+    if match is None or match["kind"] not in kinds:
+        raise ValueError(f"--over {text!r} is no range; write {_FORMS}")
+    low, high, count = _number(match["low"]), _number(match["high"]), int(match["count"])
+    is_log = match["kind"] == "log"
+    if low is None or high is None or not low < high or count < 2 or (is_log and low <= 0):
+        needed = "0 < LOW < HIGH" if is_log else "LOW < HIGH"
+        raise ValueError(f"--over {text!r} needs {needed} and COUNT >= 2; write {_FORMS}")
+    shares = [index / (count - 1) for index in range(count)]
+    if is_log:
+        points = [math.exp(math.log(low) + share * math.log(high / low)) for share in shares]
+    else:
+        points = [low + share * (high - low) for share in shares]
+    if isinstance(low, int) and isinstance(high, int):
+        return tuple(dict.fromkeys(round(point) for point in points))
+    return tuple(float(f"{point:.3g}") for point in points)
+
+
+def _number(word: str) -> int | float | None:
+    value = _value(word)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and math.isfinite(value) else None
+
+
+def _value(word: str) -> object:
+    """Return what TOML makes of a word; a word that is no TOML stands for itself."""
+    word = word.strip()
+    try:
+        return tomllib.loads(f"value = {word}")["value"]
+    except tomllib.TOMLDecodeError:
+        return word

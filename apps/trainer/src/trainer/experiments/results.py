@@ -1,0 +1,91 @@
+"""Sum up a study: every point with its seeds, best first.
+
+Stage: study -> *points* -> terminal, report.
+"""
+
+import statistics
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from trainer.experiments.study import Outcome, Study, Trial
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """All trials that differ in their seed only."""
+
+    name: str
+    changes: dict[str, object]
+    trials: list[Trial]
+    outcomes: list[Outcome]
+    """Of the trials that have one."""
+
+    @property
+    def losses(self) -> list[float]:
+        """Validation losses of the finished trials, nats a token."""
+        return [
+            outcome.validation_loss
+            for outcome in self.outcomes
+            if outcome.status == "finished" and outcome.validation_loss is not None
+        ]
+
+    @property
+    def mean(self) -> float | None:
+        """Mean loss; None: no trial has finished, or one did not live to its end."""
+        is_whole = self.losses and len(self.losses) == len(self.outcomes)
+        return statistics.fmean(self.losses) if is_whole else None
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over the seeds; None: fewer than two have finished."""
+        return statistics.stdev(self.losses) if len(self.losses) > 1 else None
+
+    @property
+    def status(self) -> str:
+        """What became of the trials, in words."""
+        counts: dict[str, int] = {}
+        for outcome in self.outcomes:
+            counts[outcome.status] = counts.get(outcome.status, 0) + 1
+        waiting = len(self.trials) - len(self.outcomes)
+        if waiting:
+            counts["not run"] = waiting
+        if len(counts) == 1:
+            return next(iter(counts))
+        return ", ".join(f"{number} {status}" for status, number in counts.items())
+
+
+def points(study: Study) -> list[Point]:
+    """Return the points of a study, in the order of its trials."""
+    grouped: dict[str, list[Trial]] = {}
+    for trial in study.trials:
+        grouped.setdefault(trial.name.rpartition(",seed=")[0] or trial.name, []).append(trial)
+    return [
+        Point(
+            name=name,
+            changes={key: value for key, value in trials[0].changes.items() if key != "seed"},
+            trials=trials,
+            outcomes=[o for trial in trials if (o := study.outcome(trial)) is not None],
+        )
+        for name, trials in grouped.items()
+    ]
+
+
+def best_first(listed: list[Point]) -> list[Point]:
+    """Return points by their mean loss; those without one last, in order."""
+    return sorted(listed, key=lambda point: (point.mean is None, point.mean or 0.0))
+
+
+def print_study(study: Study, console: Console) -> None:
+    """Show the points on a terminal, best first."""
+    table = Table(title=f"{study.kind} of {study.base.preset}")
+    table.add_column("trial", overflow="fold")
+    table.add_column("validation loss", justify="right")
+    table.add_column("spread", justify="right")
+    table.add_column("status")
+    for point in best_first(points(study)):
+        mean = "" if point.mean is None else f"{point.mean:.4f}"
+        spread = "" if point.spread is None else f"{point.spread:.4f}"
+        table.add_row(point.name, mean, spread, point.status)
+    console.print(table)

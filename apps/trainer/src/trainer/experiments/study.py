@@ -1,0 +1,187 @@
+"""Keep what belongs to one experiment in one directory, so that any process can go on with it.
+
+Stage: trials -> *study directory* -> running, report. What a study is stands in `study.json`; how
+far it is follows from its run directories and the outcomes beside them, which all processes share.
+
+    studies/lr/
+        study.json  report.html
+        trials/NAME/              a run directory
+        trials/NAME.json          how it ended
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from trainer.config import RunConfig
+from trainer.presets import config_from_toml, config_to_toml, with_values
+from trainer.run_directory import read_json, write_json_atomically
+from trainer.serialization import require_format
+
+STUDIES = Path("studies")
+_STUDY, _OUTCOME, _VERSION = "trainer.study", "trainer.outcome", 1
+_UNFIT = re.compile(r"[^\w.+=,-]+")
+_MAX_NAME = 120
+
+Kind = Literal["sweep", "ablate", "lr-range"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One run of a study."""
+
+    name: str
+    """Of its directory; says what sets it off."""
+    changes: dict[str, object]
+    """Field -> value as TOML holds it, against the study's base."""
+
+    @classmethod
+    def of(cls, changes: Mapping[str, object], *, base: RunConfig, named: Sequence[str]) -> "Trial":
+        """Name a trial by its changes of the fields in `named`, and insist that it can be run.
+
+        Raises:
+            ValueError: an unknown field, or a value that no run can have.
+        """
+        with_values(base, changes, origin="study")
+        shown = {field: value for field, value in changes.items() if field in named}
+        parts = [f"{field.rpartition('.')[2]}={value}" for field, value in shown.items()]
+        return cls(name=safe_name(",".join(parts) or "baseline"), changes=dict(changes))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How a trial ended."""
+
+    status: Literal["finished", "diverged", "hopeless", "too-large"]
+    """hopeless: given up, since others were better by then; too-large: not begun."""
+    validation_loss: float | None
+    """Nats a token; None: it has none."""
+    step: int
+    reason: str = ""
+
+    def save(self, path: Path) -> None:
+        """Write it, complete or not at all."""
+        write_json_atomically(path, {"format": _OUTCOME, "version": _VERSION, **asdict(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> "Outcome":
+        """Read it.
+
+        Raises:
+            ValueError: the file is damaged, or of another version.
+        """
+        document = read_json(path)
+        require_format(document, name=_OUTCOME, version=_VERSION, source=path)
+        try:
+            return cls(**{key: document[key] for key in cls.__dataclass_fields__})
+        except KeyError as error:
+            raise ValueError(f"{path} lacks {error}; remove it to run the trial again") from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Study:
+    """An experiment: a base, and trials that differ from it."""
+
+    path: Path
+    kind: Kind
+    base: RunConfig
+    trials: list[Trial]
+
+    def config(self, trial: Trial) -> RunConfig:
+        """Return the whole configuration of a trial."""
+        return with_values(self.base, trial.changes, origin=f"{self.path}, {trial.name}")
+
+    def run_path(self, trial: Trial) -> Path:
+        """Return the run directory of a trial."""
+        return self.path / "trials" / trial.name
+
+    def outcome_path(self, trial: Trial) -> Path:
+        """Return where the outcome of a trial is kept."""
+        return self.path / "trials" / f"{trial.name}.json"
+
+    def lock_path(self, trial: Trial) -> Path:
+        """Return what a process holds while it is at a trial."""
+        return self.path / "trials" / f"{trial.name}.lock"
+
+    def outcome(self, trial: Trial) -> Outcome | None:
+        """Return how a trial ended; None: it has not."""
+        path = self.outcome_path(trial)
+        return Outcome.load(path) if path.exists() else None
+
+
+def open_study(path: Path, *, kind: Kind, base: RunConfig, trials: Sequence[Trial]) -> Study:
+    """Begin a study, or go on with the same one; trials that are new are added behind.
+
+    Raises:
+        ValueError: the directory holds another study, or something else.
+    """
+    if not (path / "study.json").exists():
+        if path.exists() and any(path.iterdir()):
+            raise ValueError(f"{path} exists and is no study; name another by --study")
+        study = Study(path=path, kind=kind, base=base, trials=list(trials))
+    else:
+        old = load_study(path)
+        if old.kind != kind or old.base != base:
+            differs = "kind" if old.kind != kind else ", ".join(_differing(old.base, base))
+            raise ValueError(
+                f"{path} is another study: {differs} differs; ask for what it began with, or name "
+                "another directory by --study"
+            )
+        known = {trial.name: trial for trial in old.trials}
+        changed = [t.name for t in trials if known.get(t.name, t).changes != t.changes]
+        if changed:
+            raise ValueError(f"{path} has other values for {changed[0]}; name another by --study")
+        added = [trial for trial in trials if trial.name not in known]
+        study = Study(path=path, kind=kind, base=base, trials=[*old.trials, *added])
+    _save(study)
+    return study
+
+
+def load_study(path: Path) -> Study:
+    """Read a study.
+
+    Raises:
+        ValueError: it is no study, or damaged.
+    """
+    file = path / "study.json"
+    if not file.exists():
+        raise ValueError(f"{path} is no study: it has no study.json; name one that sweep left")
+    document = read_json(file)
+    require_format(document, name=_STUDY, version=_VERSION, source=file)
+    try:
+        base = config_from_toml(document["base"], origin=str(file))
+        trials = [Trial(**trial) for trial in document["trials"]]
+        return Study(path=path, kind=document["kind"], base=base, trials=trials)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{file} is no complete study ({error}); restore it") from error
+
+
+def safe_name(text: str) -> str:
+    """Return a name that any file system takes; a long one ends with a hash of all of it.
+
+    >>> safe_name("learning-rate=0.001,pattern=a/b")
+    'learning-rate=0.001,pattern=a-b'
+    """
+    name = _UNFIT.sub("-", text)
+    if len(name) <= _MAX_NAME:
+        return name
+    return f"{name[: _MAX_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _save(study: Study) -> None:
+    document = {
+        "format": _STUDY,
+        "version": _VERSION,
+        "kind": study.kind,
+        "base": config_to_toml(study.base),
+        "trials": [asdict(trial) for trial in study.trials],
+    }
+    write_json_atomically(study.path / "study.json", document)
+
+
+def _differing(one: RunConfig, other: RunConfig) -> list[str]:
+    lines = zip(config_to_toml(one).splitlines(), config_to_toml(other).splitlines(), strict=True)
+    return [f"{old} or {new.partition(' = ')[2]}" for old, new in lines if old != new]

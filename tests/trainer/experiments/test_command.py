@@ -1,0 +1,90 @@
+"""`sweep` and `ablate` for real: tiny models, killed and asked again, told apart from nonsense."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from trainer import cli
+
+FIELDS = {
+    "tokenizer.vocab-size": 300,
+    "tokenizer.num-workers": 1,
+    "model.context-length": 16,
+    "model.d-model": 16,
+    "model.num-layers": 1,
+    "model.num-heads": 2,
+    "model.d-ff": 32,
+    "schedule.warmup-steps": 2,
+    "training.batch-size": 4,
+    "training.max-steps": 4,
+    "evaluation.every-steps": 2,
+    "evaluation.num-windows": 4,
+    "evaluation.sample-tokens": 0,
+    "evaluation.baselines": False,
+    "checkpoint.every-steps": 2,
+    "device": "cpu",
+}
+TINY = [word for name, value in FIELDS.items() for word in (f"--{name}", str(value))]
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    monkeypatch.chdir(tmp_path)
+    documents = [f"line {i}: the cat sat on mat number {i * 7 % 13}.\n" for i in range(120)]
+    (tmp_path / "corpus.txt").write_text("<|endoftext|>".join(documents), encoding="utf-8")
+
+    def call(command: str, *arguments: object) -> tuple[int, str, str]:
+        words = [command, *map(str, arguments), "--corpus.train", "corpus.txt", *TINY]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as caught:
+            getattr(cli, command)()
+        captured = capsys.readouterr()
+        return caught.value.code, captured.out, captured.err
+
+    return call
+
+
+def test_sweep_trains_compares_and_goes_on(run: Run) -> None:
+    over = ["--over", "optimizer.learning-rate=1e-3,1e30"]
+    code, out, err = run("sweep", *over)
+    assert code == 0, err
+    assert "learning-rate=1e+30" in out and "diverged" in out
+    folder = Path("studies/quickstart-optimizer.learning-rate")
+    assert f"study: {folder}" in out
+    outcome = json.loads((folder / "trials" / "learning-rate=0.001.json").read_text())
+    assert outcome["status"] == "finished" and outcome["step"] == 4
+    before = (folder / "trials" / "learning-rate=0.001" / "metrics.jsonl").stat().st_mtime_ns
+    code, again, err = run("sweep", *over)
+    assert (code, "trial" in err) == (0, False)
+    after = (folder / "trials" / "learning-rate=0.001" / "metrics.jsonl").stat().st_mtime_ns
+    assert before == after and again == out
+
+
+def test_ablate_runs_the_baseline_and_its_variants(run: Run) -> None:
+    code, out, err = run("ablate", "--only", "nope", "--seeds", 1)
+    assert code == 0, err
+    assert "baseline" in out and "nope" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["sweep"], "needs --over"),
+        (["sweep", "--over", "optimizer.lr=1"], "unknown field 'optimizer.lr'"),
+        (["sweep", "--over", "training.batch-size=,"], "empty value"),
+        (["sweep", "--over", "seed=1,2", "--seeds", "0"], "--seeds is 0"),
+        (["sweep", "--over", "seed=1,2", "--run-dir", "x"], "--run-dir"),
+        (["sweep", "--over", "seed=1,2", "--optimizer.lr", "1"], "unknown option --optimizer.lr"),
+        (["ablate", "--only", "everything"], "unknown ablation 'everything'"),
+    ],
+)
+def test_nonsense_ends_with_one_line_and_code_2(run: Run, arguments: list[str], named: str) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert named in err and "Traceback" not in err
+    assert not Path("studies").exists()
