@@ -15,6 +15,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run campaigns at their full length")
+    parser.addoption("--kills", type=int, help="length of the campaign of random kills")
+    parser.addoption("--seed", type=int, default=0, help="first seed of random campaigns")
+    parser.addoption("--seconds", type=float, help="length of the campaign that looks for leaks")
 
 
 @pytest.fixture

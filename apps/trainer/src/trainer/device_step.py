@@ -34,7 +34,7 @@ class DeviceStepper:
 
     The first step moves the model's weights and the optimizer's state into flat buffers; load a
     checkpoint before it. The steps that warm up are steps of the run like any other. Where a
-    gradient is not finite no update is made from then on, and loss and norm are nan.
+    gradient is not finite no update is made, and loss and norm are nan.
 
     Args:
         model: float32, on the device.

@@ -2,8 +2,8 @@
 
 Stage: gradients -> *update* -> weights, where launching a kernel a parameter would cost more than
 the arithmetic. Nothing here waits for the device: the rate, the count of updates, the clipping and
-the decision to stop at a gradient that is not finite all stay there, so that a step can be captured
-as a CUDA graph. The plain twin is `clip_gradients_` and `AdamW.step`.
+the decision to pass over a gradient that is not finite all stay there, so that a step can be
+captured as a CUDA graph. The plain twin is `clip_gradients_` and `AdamW.step`.
 """
 
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ class FlatAdamW:
     had: `state_dict` of model and optimizer say what they said before. Loading into either later
     must copy in place or be followed by a new `FlatAdamW` (`is_current` tells).
 
-    A gradient that is not finite ends all updates, from its own on: the weights stay those of
-    before, and `is_sound` is false.
+    A gradient that is not finite makes no update: weights, averages and count stay as they were,
+    and `is_sound` is false until the next one.
 
     Args:
         optimizer: its parameters are float32, on one device, and have all been updated equally
@@ -61,7 +61,7 @@ class FlatAdamW:
         self.learning_rate = torch.zeros((), dtype=torch.float64, device=where["device"])
         """Of the next update; fill it."""
         self.is_sound = torch.ones((), dtype=torch.bool, device=where["device"])
-        """Whether every gradient so far was finite."""
+        """Whether the last gradient was finite."""
         self._ages = torch.full((len(self.parameters),), age, **where)
         self._gradients = [self._view(self.gradient, i) for i in range(len(self.parameters))]
         self._adopt()
@@ -192,7 +192,7 @@ def _measure(
     element needs to compute it again.
     """
     norm = torch.linalg.vector_norm(gradient)
-    is_sound.logical_and_(torch.isfinite(norm))
+    is_sound.copy_(torch.isfinite(norm))
     ages.add_(is_sound.to(ages.dtype))
     factor = (max_norm / (norm + EPS)).clamp(max=1.0)
     age = ages[0].double()
