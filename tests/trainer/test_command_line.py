@@ -174,7 +174,7 @@ def test_prepare_takes_the_options_of_train_but_makes_no_run(
 
 def test_generate_and_evaluate_have_sane_defaults() -> None:
     request = parse_generate(["runs/x", "--prompt", "def ", "--top-k", "5"])
-    assert (request.run, request.prompt, request.top_k) == (Path("runs/x"), "def ", 5)
+    assert (request.run, request.prompt, request.top_k) == (Path("runs/x"), ("def ",), 5)
     assert parse_evaluate(["runs/x"]).run == Path("runs/x")
     with pytest.raises(ValueError, match="batch-size is 0"):
         parse_evaluate(["runs/x", "--batch-size", "0"])

@@ -10,9 +10,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from nn_layers import ModelConfig, TransformerLM
+from nn_layers import ModelConfig, TransformerLM, native
 from tokenizer import Tokenizer
-from trainer.generate import SamplingConfig, generate, generate_text, sample
+from trainer import decoders
+from trainer.generate import generate, generate_batch, generate_text
+from trainer.sampling import SamplingConfig, draw, sample
 
 END = 0
 
@@ -314,3 +316,82 @@ def test_text_needs_an_end_of_text_token(bytes_tokenizer: Tokenizer) -> None:
     tokenizer = Tokenizer({value: bytes([value]) for value in range(256)}, [])
     with pytest.raises(ValueError, match="no end-of-text token"):
         generate_text(Scripted(_count_up), tokenizer, "x", max_tokens=1)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        *({}, {"top_p": 0.9}, {"top_p": 0.999}, {"top_k": 3}, {"top_k": 700, "top_p": 0.5}),
+        *({"temperature": 0}, {"temperature": 0.3, "top_p": 0.95}),
+    ],
+)
+@pytest.mark.parametrize("spread", [0.0, 0.1, 3.0])
+def test_the_fast_draw_is_the_plain_one(how: dict[str, float], spread: float) -> None:
+    torch.manual_seed(0)
+    config = SamplingConfig(**how)
+    for seed in range(5):
+        # Rounded, so that there are ties; flat ones have nuclei beyond any shortlist.
+        logits = (torch.randn(2000) * spread * 4).round() / 4
+        plain, fast = (
+            function(logits, config, generator=torch.Generator().manual_seed(seed))
+            for function in (sample, draw)
+        )
+        assert plain == fast
+
+
+@settings(max_examples=4, deadline=None)
+@given(
+    prompts=st.lists(st.lists(st.integers(1, 30), max_size=9), min_size=1, max_size=4),
+    top_p=st.sampled_from([0.9, 1.0]),
+)
+def test_prompts_get_in_a_batch_what_they_get_alone(prompts: list[list[int]], top_p: float) -> None:
+    model = _transformer(context_length=6)
+    how = {"max_tokens": 8, "end_of_text_id": 0, "top_p": top_p}
+    together = generate_batch(model, prompts, seed=3, **how)
+    alone = [list(generate(model, prompt, seed=3 + i, **how)) for i, prompt in enumerate(prompts)]
+    assert together == alone
+
+
+def test_no_prompts_get_nothing() -> None:
+    assert generate_batch(_transformer(), [], max_tokens=3, end_of_text_id=0) == []
+
+
+@pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8"])
+def test_the_compiled_step_gives_the_plain_ids(weights: str) -> None:
+    if native.find_compiler() is None:
+        pytest.skip("there is no C++ compiler")
+    model = _transformer(context_length=8).float()
+    prompts = [[1, 2, 3], [4], list(range(1, 15))]
+    how = {"max_tokens": 20, "end_of_text_id": 0, "weights": weights, "seed": 1, "top_p": 0.95}
+    plain = generate_batch(model, prompts, use_cache=False, **how)
+    assert generate_batch(model, prompts, compile="on", **how) == plain
+    assert max(map(len, plain)) > 8, "the context was never filled, so nothing was cut"
+
+
+def test_a_sample_of_the_library_builds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "build", lambda: pytest.fail("built"))
+    list(generate(_transformer().float(), [1], max_tokens=2, end_of_text_id=0))
+
+
+def test_few_tokens_do_not_pay_for_building(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "is_built", lambda: False)
+    monkeypatch.setattr(native, "build", lambda: pytest.fail("built"))
+    how = {"end_of_text_id": 0, "compile": "auto", "temperature": 0}
+    model = _transformer().float()
+    generate(model, [1], max_tokens=decoders.PAYING_TOKENS - 1, **how)
+
+
+@pytest.mark.parametrize(("compile", "is_error"), [("auto", False), ("on", True)])
+def test_a_compiler_that_is_missing_is_said(
+    compile: str, is_error: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "find_compiler", lambda: None)
+    notes: list[str] = []
+    how = {"max_tokens": decoders.PAYING_TOKENS, "end_of_text_id": 0, "on_note": notes.append}
+    if is_error:
+        with pytest.raises(ValueError, match="there is none"):
+            generate(_transformer().float(), [1], compile=compile, **how)
+    else:
+        generate(_transformer().float(), [1], compile=compile, **how)
+        assert len(notes) == 1
+        assert notes[0].startswith("not compiled, and slower: ")

@@ -118,7 +118,7 @@ def _prepare(argv: list[str]) -> int:
 
 def _generate(argv: list[str]) -> int:
     from trainer.command_line import parse_generate
-    from trainer.generate import generate_text
+    from trainer.generate import generate_text, generate_texts
     from trainer.load import load_run
     from trainer.progress import Reporter
 
@@ -127,22 +127,29 @@ def _generate(argv: list[str]) -> int:
     for reason in loaded.skipped:
         reporter.say(f"skipped {reason}")
     notes: list[str] = []
-    pieces = generate_text(
-        loaded.model,
-        loaded.tokenizer,
-        request.prompt,
-        max_tokens=request.max_tokens,
-        temperature=request.temperature,
-        top_p=request.top_p,
-        top_k=request.top_k,
-        seed=request.seed,
-        use_cache=request.cache,
-        on_note=notes.append,
-    )
+    how = {
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "top_k": request.top_k,
+        "seed": request.seed,
+        "use_cache": request.cache,
+        "weights": request.weights,
+        "compile": request.compile,
+        "on_note": notes.append,
+    }
+    if len(request.prompt) > 1:
+        texts = generate_texts(loaded.model, loaded.tokenizer, request.prompt, **how)
+        print("\n---\n".join(map("".join, zip(request.prompt, texts, strict=True))))
+        for note in dict.fromkeys(notes):
+            reporter.say(note)
+        return 0
+    prompt = "".join(request.prompt)
+    pieces = generate_text(loaded.model, loaded.tokenizer, prompt, **how)
     num_early = len(notes)
     for note in notes:
         reporter.say(note)
-    sys.stdout.write(request.prompt)
+    sys.stdout.write(prompt)
     for piece in pieces:
         sys.stdout.write(piece)
         sys.stdout.flush()

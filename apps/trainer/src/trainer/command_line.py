@@ -162,8 +162,9 @@ class GenerateRequest:
 
     run: tyro.conf.Positional[Path]
     """Run directory, as `train` leaves it."""
-    prompt: str = ""
-    """Text to continue; empty: start from end-of-text."""
+    prompt: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Text to continue; none: start from end-of-text. Several times: all at once, a line of ---
+    between the texts."""
     temperature: float = 0.8
     """Sharpness: 0 is greedy, 1 the model's own distribution."""
     top_p: float = 0.95
@@ -178,6 +179,12 @@ class GenerateRequest:
     """Where to compute; default: as the run's configuration says."""
     cache: bool = True
     """Keep keys and values of earlier tokens; without, the same text, slower."""
+    weights: Literal["float32", "bfloat16", "int8"] = "float32"
+    """What the matrices are rounded to first; int8 has a scale a row. Narrow ones are read faster
+    by the compiled step."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """The compiled step of the CPU, built once a machine in seconds by its C++ compiler; auto:
+    where it is there, or where that many tokens pay for it."""
 
 
 @dataclass(frozen=True, kw_only=True)

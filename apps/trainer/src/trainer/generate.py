@@ -1,59 +1,28 @@
-"""Continue a prompt with a trained model, a token at a time.
+"""Continue prompts with a trained model, a token at a time.
 
-Stage: model, tokenizer, prompt -> *ids, text*. Positions are those of the window: once it is full,
+Stage: model, tokenizer, prompts -> *ids, text*. Positions are those of the window: once it is full,
 its last half is encoded anew from position 0, with and without the cache alike, so both give the
-same tokens. Not here: batches of prompts, beam search.
+same tokens. Not here: how logits come about (`decoders.py`), how ids are drawn (`sampling.py`),
+beam search.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal
 
 import torch
-from torch import Tensor
 
-from nn_layers import KVCache, TransformerLM
+from nn_layers import TransformerLM
+from nn_layers.narrow_weights import Weights
 from tokenizer import Tokenizer
+from trainer.decoders import Decoder, build_decoder
+from trainer.sampling import SamplingConfig, draw
 
 Note = Callable[[str], None]
 """Told once about anything that the caller may not expect."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SamplingConfig:
-    """How the next token is drawn from the model's distribution."""
-
-    temperature: float = 1.0
-    """Divides the logits; below 1 sharpens, 0 always takes the most likely token."""
-    top_p: float = 1.0
-    """Draw from the smallest set of likeliest tokens with at least this mass, in (0, 1]."""
-    top_k: int | None = None
-    """Draw from this many likeliest tokens; None: from all."""
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range."""
-        if not (self.temperature >= 0 and math.isfinite(self.temperature)):
-            raise ValueError(
-                f"temperature is {self.temperature}, but must be a number >= 0; 0 is greedy"
-            )
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top-p is {self.top_p}, but must be in (0, 1]; 1 keeps every token")
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top-k is {self.top_k}, but must be at least 1")
-
-
 def generate_text(
-    model: TransformerLM,
-    tokenizer: Tokenizer,
-    prompt: str,
-    *,
-    max_tokens: int,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
-    top_k: int | None = None,
-    seed: int = 0,
-    use_cache: bool = True,
-    on_note: Note | None = None,
+    model: TransformerLM, tokenizer: Tokenizer, prompt: str, **how: object
 ) -> Iterator[str]:
     """Return an iterator over the text that follows `prompt`, in pieces of whole characters.
 
@@ -61,13 +30,7 @@ def generate_text(
         model: trained with `tokenizer`.
         tokenizer: with an end-of-text token.
         prompt: text to continue; special tokens in it count as such.
-        max_tokens: see `generate`, here and below.
-        temperature: see `SamplingConfig`.
-        top_p: see `SamplingConfig`.
-        top_k: see `SamplingConfig`.
-        seed: decides the draws.
-        use_cache: whether to keep keys and values; changes speed, not the text.
-        on_note: told about a cut prompt and a full context.
+        how: as of `generate_batch`, but for the end-of-text token.
 
     Returns:
         Non-empty pieces; joined, the continuation without the prompt.
@@ -75,26 +38,75 @@ def generate_text(
     Raises:
         ValueError: see `generate`; or the tokenizer has no end-of-text token.
     """
-    if tokenizer.end_of_text_id is None:
-        raise ValueError("the tokenizer has no end-of-text token; give it one to start and stop at")
-    ids = generate(
-        model,
-        tokenizer.encode(prompt),
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        seed=seed,
-        end_of_text_id=tokenizer.end_of_text_id,
-        use_cache=use_cache,
-        on_note=on_note,
-    )
+    end = _end_of_text_id(tokenizer)
+    ids = generate(model, tokenizer.encode(prompt), end_of_text_id=end, **how)
     return _decode_stream(tokenizer, ids)
 
 
-def generate(
+def generate_texts(
+    model: TransformerLM, tokenizer: Tokenizer, prompts: Sequence[str], **how: object
+) -> list[str]:
+    """Return the text that follows each prompt; see `generate_text` and `generate_batch`."""
+    end = _end_of_text_id(tokenizer)
+    encoded = [tokenizer.encode(prompt) for prompt in prompts]
+    found = generate_batch(model, encoded, end_of_text_id=end, **how)
+    return ["".join(_decode_stream(tokenizer, iter(ids))) for ids in found]
+
+
+def generate(model: TransformerLM, prompt_ids: Sequence[int], **how: object) -> Iterator[int]:
+    """Return an iterator over the ids that follow `prompt_ids`, up to end-of-text.
+
+    Args:
+        model: its context decides how far it looks back; evaluation mode while this runs.
+        prompt_ids: ids to continue; none: end-of-text; of too many, the last that fit.
+        how: see `generate_batch`.
+
+    Raises:
+        ValueError: a parameter is outside its range, or an id is outside the vocabulary.
+    """
+    tokens = _start(model, [prompt_ids], **how)
+    return (step[0] for step in tokens)
+
+
+def generate_batch(
+    model: TransformerLM, prompts: Sequence[Sequence[int]], **how: object
+) -> list[list[int]]:
+    """Return the ids that follow each prompt, up to end-of-text; all prompts go on side by side.
+
+    Greedy, each gets what it would get alone; drawn, the first does, and prompt i what it would get
+    alone with the seed raised by i.
+
+    Args:
+        model: see `generate`.
+        prompts: see `generate`; lengths may differ.
+        how: what follows, by name.
+        max_tokens: ids to generate for each at most.
+        end_of_text_id: ends a sequence, and is not part of it.
+        temperature: see `SamplingConfig`.
+        top_p: see `SamplingConfig`; applied after top_k.
+        top_k: see `SamplingConfig`.
+        seed: decides the draws; the same seed gives the same ids, whatever else draws numbers.
+        use_cache: whether to keep keys and values; changes speed, not the ids.
+        weights: what the matrices are rounded to first: float32 leaves them as they are.
+        compile: whether to use the compiled step of the CPU, see `build_decoder`; logits change by
+            rounding only, so ids differ from the plain ones where two are that close.
+        on_note: told about cut prompts, a full context, and a compiled step that cannot be had.
+
+    Raises:
+        ValueError: see `generate`.
+    """
+    if not prompts:
+        return []
+    found: list[list[int]] = [[] for _ in prompts]
+    for step in _start(model, prompts, **how):
+        for index, token in step.items():
+            found[index].append(token)
+    return found
+
+
+def _start(
     model: TransformerLM,
-    prompt_ids: Sequence[int],
+    prompts: Sequence[Sequence[int]],
     *,
     max_tokens: int,
     end_of_text_id: int,
@@ -103,141 +115,97 @@ def generate(
     top_k: int | None = None,
     seed: int = 0,
     use_cache: bool = True,
+    weights: Weights = "float32",
+    compile: Literal["auto", "on", "off"] = "off",
     on_note: Note | None = None,
-) -> Iterator[int]:
-    """Return an iterator over the ids that follow `prompt_ids`, up to end-of-text.
-
-    Args:
-        model: its context decides how far it looks back; evaluation mode while this runs.
-        prompt_ids: ids to continue; none: end-of-text; of too many, the last that fit.
-        max_tokens: ids to generate at most.
-        end_of_text_id: ends the iteration, and is not part of it.
-        temperature: see `SamplingConfig`.
-        top_p: see `SamplingConfig`; applied after top_k.
-        top_k: see `SamplingConfig`.
-        seed: decides the draws; the same seed gives the same ids, whatever else draws numbers.
-        use_cache: whether to keep keys and values; changes speed, not the ids.
-        on_note: told about a cut prompt and a full context.
-
-    Raises:
-        ValueError: a parameter is outside its range, or an id is outside the vocabulary.
-    """
+) -> Iterator[Mapping[int, int]]:
+    """Check everything, then return an iterator over the ids of each step, by sequence."""
     sampling = SamplingConfig(temperature=temperature, top_p=top_p, top_k=top_k)
     if max_tokens < 1:
         raise ValueError(f"max-tokens is {max_tokens}, but must be at least 1")
+    note = on_note or _ignore
+    windows = {
+        index: _first_window(prompt, end_of_text_id, model, note)
+        for index, prompt in enumerate(prompts)
+    }
+    decoder = build_decoder(
+        model,
+        use_cache=use_cache,
+        weights=weights,
+        compile=compile,
+        num_tokens=max_tokens * len(prompts),
+        note=note,
+    )
+    generators = {index: torch.Generator().manual_seed(seed + index) for index in windows}
+
+    def pick(index: int, logits: torch.Tensor) -> int:
+        return draw(logits, sampling, generator=generators[index])
+
+    steps = _continue(windows, model.config.context_length, decoder, pick, end_of_text_id, note)
+    return _limited(steps, max_tokens, model)
+
+
+def _first_window(
+    prompt: Sequence[int], end_of_text_id: int, model: TransformerLM, note: Note
+) -> list[int]:
     vocab_size, context_length = model.config.vocab_size, model.config.context_length
-    window = list(prompt_ids) or [end_of_text_id]
+    window = list(prompt) or [end_of_text_id]
     for token in (*window, end_of_text_id):
         if not 0 <= token < vocab_size:
             raise ValueError(f"id {token} is outside the model's vocabulary of {vocab_size}")
-    note = on_note or _ignore
     if len(window) > context_length:
         note(
             f"the prompt is {len(window)} tokens, but the context holds {context_length}: "
             "only its tail is used"
         )
-        window = window[-context_length:]
-    next_logits = _CachedModel(model) if use_cache else _PlainModel(model)
-    generator = torch.Generator().manual_seed(seed)
-    ids = _continue(window, context_length, next_logits, sampling, generator, note)
-    return _until(ids, end_of_text_id, max_tokens, model)
-
-
-def sample(logits: Tensor, sampling: SamplingConfig, *, generator: torch.Generator) -> int:
-    """Draw one id.
-
-    Ties are broken in favour of the lower id, so that the result is the same everywhere.
-
-    Args:
-        logits: (v,) on the CPU.
-        sampling: how to draw.
-        generator: the only source of randomness; not used when greedy.
-
-    Raises:
-        ValueError: the logits are not finite numbers, as those of a diverged model are.
-    """
-    highest = logits.max()  # NaN where any is
-    if not highest.isfinite():
-        raise ValueError(f"the highest logit is {highest}: the model diverged; use an earlier one")
-    if sampling.temperature == 0:
-        return int((logits == highest).nonzero()[0])
-    # Shifted first: a tiny temperature then cannot overflow.
-    scaled = (logits.double() - highest) / sampling.temperature
-    scaled, ids = scaled.sort(descending=True, stable=True)
-    scaled = scaled[: sampling.top_k]
-    p = scaled.exp()
-    p /= p.sum()
-    if sampling.top_p < 1:
-        mass_before = p.cumsum(0) - p
-        p = p[mass_before < sampling.top_p]  # the first has no mass before it: always kept
-    return int(ids[torch.multinomial(p, 1, generator=generator)])
+    return window[-context_length:]
 
 
 def _continue(
-    window: list[int],
+    windows: dict[int, list[int]],
     context_length: int,
-    next_logits: Callable[[list[int]], Tensor],
-    sampling: SamplingConfig,
-    generator: torch.Generator,
+    decoder: Decoder,
+    pick: Callable[[int, torch.Tensor], int],
+    end_of_text_id: int,
     note: Note,
-) -> Iterator[int]:
-    """Yield ids without end."""
+) -> Iterator[Mapping[int, int]]:
+    """Yield the next id of every sequence that has not ended, until all have."""
     kept = max(context_length // 2, 1)
     is_said = False
-    while True:
-        token = sample(next_logits(window), sampling, generator=generator)
-        yield token
-        window = [*window, token]
-        if len(window) > context_length:
-            if not is_said:
-                note(
-                    f"the context of {context_length} tokens is full: going on from the last {kept}"
-                )
-                is_said = True
-            window = window[-kept:]
+    while windows:
+        logits = decoder(windows).cpu()
+        tokens = {i: pick(i, row) for i, row in zip(windows, logits, strict=True)}
+        tokens = {i: token for i, token in tokens.items() if token != end_of_text_id}
+        if tokens:
+            yield tokens
+        windows = {i: [*windows[i], token] for i, token in tokens.items()}
+        for index, window in windows.items():
+            if len(window) > context_length:
+                if not is_said:
+                    note(
+                        f"the context of {context_length} tokens is full: going on from the last "
+                        f"{kept}"
+                    )
+                    is_said = True
+                windows[index] = window[-kept:]
 
 
-def _until(
-    ids: Iterator[int], end_of_text_id: int, max_tokens: int, model: TransformerLM
-) -> Iterator[int]:
+def _limited(
+    steps: Iterator[Mapping[int, int]], max_tokens: int, model: TransformerLM
+) -> Iterator[Mapping[int, int]]:
     was_training = model.training
     model.eval()
     try:
-        for _, token in zip(range(max_tokens), ids, strict=False):
-            if token == end_of_text_id:
-                return
-            yield token
+        for _, tokens in zip(range(max_tokens), steps, strict=False):
+            yield tokens
     finally:
         model.train(was_training)
 
 
-class _PlainModel:
-    """Run the whole window for every token: slow, and what the cache must equal."""
-
-    def __init__(self, model: TransformerLM) -> None:
-        self._model = model
-        self._device = next(model.parameters()).device
-
-    def __call__(self, window: list[int]) -> Tensor:
-        with torch.inference_mode():
-            ids = torch.tensor([window], device=self._device)
-            return self._model(ids)[0, -1].cpu()
-
-
-class _CachedModel:
-    """Run only the tokens that the cache does not hold yet."""
-
-    def __init__(self, model: TransformerLM) -> None:
-        self._model = model
-        self._device = next(model.parameters()).device
-        self._cache = KVCache(model.config)
-
-    def __call__(self, window: list[int]) -> Tensor:
-        if len(window) <= self._cache.length:  # the window was cut: positions start at 0 again
-            self._cache = KVCache(self._model.config)
-        with torch.inference_mode():
-            ids = torch.tensor([window[self._cache.length :]], device=self._device)
-            return self._model(ids, cache=self._cache)[0, -1].cpu()
+def _end_of_text_id(tokenizer: Tokenizer) -> int:
+    if tokenizer.end_of_text_id is None:
+        raise ValueError("the tokenizer has no end-of-text token; give it one to start and stop at")
+    return tokenizer.end_of_text_id
 
 
 def _decode_stream(tokenizer: Tokenizer, ids: Iterator[int]) -> Iterator[str]:

@@ -40,7 +40,7 @@ class NativeError(RuntimeError):
 
 def is_built() -> bool:
     """Whether the compiled step is there already, so that having it costs nothing."""
-    compiler = _find_compiler()
+    compiler = find_compiler()
     return compiler is not None and _library_path(compiler).exists()
 
 
@@ -50,7 +50,7 @@ def build() -> ctypes.CDLL:
     Raises:
         NativeError: there is no C++ compiler, or it fails.
     """
-    compiler = _find_compiler()
+    compiler = find_compiler()
     if compiler is None:
         raise NativeError(
             "the compiled decoding step needs a C++ compiler, and there is none (CXX, g++, "
@@ -231,7 +231,8 @@ class _Call(ctypes.Structure):
     )
 
 
-def _find_compiler() -> str | None:
+def find_compiler() -> str | None:
+    """Return the C++ compiler that is there, None where there is none."""
     names = (os.environ.get("CXX"), "g++", "clang++")
     return next((name for name in names if name and shutil.which(name)), None)
 
