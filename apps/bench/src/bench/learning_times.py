@@ -11,7 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.durable import write_atomically
-from bench.learning_trials import BATCH_SIZE, Contender, Experiment, Trial, train
+from bench.learning_trials import (
+    BATCH_SIZE,
+    CONTEXT_LENGTH,
+    TOKENS_A_STEP,
+    Contender,
+    Experiment,
+    Trial,
+    train,
+)
 
 FORMAT, VERSION = "bench-learning-times", 1
 
@@ -75,11 +83,11 @@ class StepTimes:
 def _time_steps(options: tuple[str, ...], windows: int, experiment: Experiment) -> list[float]:
     """Return the seconds of each step of a short training, after the first ones."""
     plain = Contender(name="time", options=options, rate_option="--logging.every-steps", rates=(1,))
-    trial = Trial("time", 1, _STEPS * BATCH_SIZE * 128 / experiment.tokens, seed=0)
+    trial = Trial("time", 1, _STEPS * TOKENS_A_STEP / experiment.tokens, seed=0)
     short = ("--training.batch-size", str(windows), "--evaluation.final-tokens", "1000")
     _, rows = train([*experiment.options(trial, plain), *short])
     train_rows = [row for row in rows if row["kind"] == "train"][_WARM_STEPS:]
-    return [windows * 128 / row["tokens_per_second"] for row in train_rows]
+    return [windows * CONTEXT_LENGTH / row["tokens_per_second"] for row in train_rows]
 
 
 def _key(options: tuple[str, ...], windows: int) -> str:

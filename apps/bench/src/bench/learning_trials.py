@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-BATCH_SIZE, CONTEXT_LENGTH = 16, 128
+BATCH_SIZE, CONTEXT_LENGTH = 32, 128
 TOKENS_A_STEP = BATCH_SIZE * CONTEXT_LENGTH
 _WARMUP_SHARE = 0.1
 _NUM_EVALUATIONS = 12
@@ -70,9 +70,8 @@ class Experiment:
         return [
             *("--model.num-layers", str(self.num_layers), "--model.num-heads", "3"),
             *("--training.batch-size", str(BATCH_SIZE), "--dtype", "bfloat16"),
-            *("--schedule.final-fraction", "0", "--evaluation.num-windows", "32"),
+            *("--schedule.final-fraction", "0", "--evaluation.num-windows", "64"),
             *("--evaluation.sample-tokens", "0", "--evaluation.baselines", "False"),
-            *("--evaluation.final-tokens", "65536"),
         ]
 
     def options(self, trial: Trial, contender: Contender) -> list[str]:
@@ -98,7 +97,7 @@ class Experiment:
 _ADAMW = ("--optimizer.name", "adamw")
 _MUON = ("--optimizer.name", "muon")
 _RATE = "--optimizer.learning-rate"
-_RAMP = ((0.2, 4), (0.6, 8))
+_RAMP = ((0.3, 8), (0.7, 16))
 
 CONTENDERS = {
     contender.name: contender
@@ -107,22 +106,22 @@ CONTENDERS = {
             name="adamw",
             options=_ADAMW,
             rate_option=_RATE,
-            rates=(5.7e-3, 8e-3, 4e-3, 1.13e-2, 2.8e-3, 1.6e-2),
+            rates=(5.7e-3, 4e-3, 8e-3, 1.13e-2, 2.8e-3, 1.6e-2),
         ),
         Contender(
             name="ramp",
             options=_ADAMW,
             rate_option=_RATE,
-            rates=(8e-3, 1.13e-2, 5.7e-3),
+            rates=(8e-3, 5.7e-3, 1.13e-2),
             ramp=_RAMP,
             tuned_at=0.6,
-            shares=(0.6,),
+            shares=(0.75, 0.6),
         ),
         Contender(
             name="muon",
             options=_MUON,
             rate_option=_RATE,
-            rates=(8e-3, 5.7e-3, 1.13e-2),
+            rates=(5.7e-3, 8e-3, 4e-3),
             tuned_at=0.75,
             shares=(0.75,),
         ),
@@ -130,10 +129,10 @@ CONTENDERS = {
             name="muon-ramp",
             options=_MUON,
             rate_option=_RATE,
-            rates=(8e-3, 1.13e-2),
+            rates=(8e-3, 5.7e-3, 1.13e-2),
             ramp=_RAMP,
             tuned_at=0.6,
-            shares=(0.6,),
+            shares=(0.75, 0.6),
         ),
     )
 }
