@@ -40,6 +40,11 @@ def evaluate() -> None:
     sys.exit(_guarded(_evaluate))
 
 
+def doctor() -> None:
+    """Verify every file of a run."""
+    sys.exit(_guarded(_doctor))
+
+
 def report() -> None:
     """Write one HTML page about a run."""
     sys.exit(_guarded(_report))
@@ -180,6 +185,24 @@ def _evaluate(argv: list[str]) -> int:
         for name, value in report.items():
             print(f"{name.replace('_', ' ')}: {value:,}")
     return 0
+
+
+def _doctor(argv: list[str]) -> int:
+    import json
+
+    from trainer.command_line import parse_doctor
+    from trainer.doctor import examine
+
+    request = parse_doctor(argv)
+    num_damaged = 0
+    for finding in examine(request.run):
+        num_damaged += not finding.is_whole
+        state = "ok" if finding.is_whole else "damaged"
+        row = {"path": str(finding.path), "state": state, "text": finding.text}
+        print(json.dumps(row) if request.json else f"{state:8}{finding.path}: {finding.text}")
+    if not request.json:
+        print(f"{num_damaged} damaged" if num_damaged else "all whole")
+    return 1 if num_damaged else 0
 
 
 def _report(argv: list[str]) -> int:

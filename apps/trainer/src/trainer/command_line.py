@@ -201,6 +201,22 @@ class EvaluateRequest:
     """Print a JSON object instead of a table."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class DoctorRequest:
+    """Verify every file of a run; exit code 1 where one is damaged."""
+
+    run: tyro.conf.Positional[Path]
+    """Run directory, as `train` leaves it."""
+    json: bool = False
+    """Print a JSON object a line instead of text."""
+
+
+def parse_doctor(argv: Sequence[str]) -> DoctorRequest:
+    """Parse the command line of `doctor`."""
+    refuse_unknown_options(argv, DoctorRequest)
+    return tyro.cli(DoctorRequest, args=list(argv), prog="doctor")
+
+
 def parse_generate(argv: Sequence[str]) -> GenerateRequest:
     """Parse the command line of `generate`.
 

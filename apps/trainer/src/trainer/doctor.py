@@ -1,0 +1,117 @@
+"""Read every file of a run and say which are whole.
+
+Stage: run directory, prepared data -> *findings*. Reads only, and nothing is mended: each finding
+says what to do. Not here: whether the model is any good (`score.py`).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tokenizer import TokenFile, Tokenizer
+from trainer.checkpoint import damage_of, list_checkpoints
+from trainer.metrics import read_metrics
+from trainer.presets import load_config
+from trainer.run_directory import RunDirectory, read_json, require_run, temporary_files
+from trainer.summary import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What there is to say about one file."""
+
+    path: Path
+    is_whole: bool
+    text: str
+    """What was checked, or what is wrong and what to do."""
+
+
+def examine(run_dir: Path) -> Iterator[Finding]:
+    """Yield a finding for every file of a run, and for the data that it was trained on.
+
+    Raises:
+        ValueError: there is no run.
+    """
+    run = require_run(run_dir)
+    yield _try(run.config, "read", load_config)
+    yield _try(run.data, "read", read_json)
+    yield _try(run.tokenizer, "fingerprint agrees", lambda path: _check_tokenizer(run))
+    if run.metrics.exists():
+        yield _try(run.metrics, "rows in order", _check_metrics)
+    yield from _checkpoints(run)
+    yield from _results(run)
+    yield from _prepared(run)
+    for path in temporary_files(run):
+        yield Finding(path, True, "left by a process that was stopped; the next start removes it")
+
+
+def _try(path: Path, text: str, check: Callable[[Path], object]) -> Finding:
+    try:
+        check(path)
+    except (OSError, ValueError, KeyError, ElementTree.ParseError) as error:
+        return Finding(path, False, str(error))
+    return Finding(path, True, text)
+
+
+def _check_tokenizer(run: RunDirectory) -> None:
+    found, recorded = Tokenizer.load(run.tokenizer).fingerprint, read_json(run.data)["tokenizer"]
+    if found != recorded:
+        raise ValueError(f"holds tokenizer {found}, but the run was trained with {recorded}")
+
+
+def _check_metrics(path: Path) -> None:
+    rows = read_metrics(path)
+    for before, row in pairwise(rows):
+        if row["step"] < before["step"] or (row["step"], row["kind"]) == (
+            before["step"],
+            before["kind"],
+        ):
+            raise ValueError(
+                f"{row['kind']} of step {row['step']} follows {before['kind']} of step "
+                f"{before['step']}; resuming drops what is beyond the checkpoint"
+            )
+
+
+def _checkpoints(run: RunDirectory) -> Iterator[Finding]:
+    paths = list_checkpoints(run.path)
+    for path in paths:
+        damage = damage_of(path)
+        advice = "; resuming passes over it, and removes it in time"
+        text = "manifest and SHA-256 of each file agree" if damage is None else damage + advice
+        yield Finding(path, damage is None, text)
+    if not paths:
+        yield Finding(run.path / "checkpoints", True, "none yet; resuming starts at step 0")
+
+
+def _results(run: RunDirectory) -> Iterator[Finding]:
+    if run.summary.exists():
+        yield _try(run.summary, "read; the run is finished", Summary.load)
+    if run.curve.exists():
+        yield _try(run.curve, "read", ElementTree.parse)
+    for path in sorted(run.samples.glob("*.txt")):
+        yield _try(path, "read", lambda path: path.read_text(encoding="utf-8"))
+
+
+def _prepared(run: RunDirectory) -> Iterator[Finding]:
+    """Look at the token files; they may be gone, since the text makes them again."""
+    try:
+        recorded = read_json(run.data)
+        folder = load_config(run.config).corpus.cache_dir / str(recorded["content_hash"]) / "tokens"
+    except (OSError, ValueError, KeyError):
+        return  # said above
+    for name in ("train", "validation"):
+        path = folder / f"{name}.npy"
+        if not path.exists():
+            yield Finding(path, True, "not there; resuming makes it again from the text")
+            continue
+        expected = recorded.get(f"{name}_tokens")
+        yield _try(path, "SHA-256 agrees", lambda path, want=expected: _check_tokens(path, want))
+
+
+def _check_tokens(path: Path, expected: object) -> None:
+    file = TokenFile.open(path)
+    file.check_hash()
+    if file.info.sha256 != expected:
+        raise ValueError(f"{path} has SHA-256 {file.info.sha256}, but the run used {expected}")

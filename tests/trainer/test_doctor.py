@@ -1,0 +1,79 @@
+"""The doctor: all is whole, or what is not is named."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from faults.tiny_run import run_tiny, tiny_config
+
+from trainer import cli
+from trainer.doctor import examine
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("original")
+    run_tiny(tiny_config(folder), folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture
+def run(original: Path, tmp_path: Path) -> Path:
+    shutil.copytree(original, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_a_run_that_nothing_happened_to_is_whole(run: Path) -> None:
+    findings = list(examine(run))
+    assert [finding for finding in findings if not finding.is_whole] == []
+    seen = {finding.path.name for finding in findings}
+    assert seen >= {"config.toml", "data.json", "tokenizer", "metrics.jsonl", "step-12", "step-10"}
+    assert seen >= {"summary.json", "loss.svg", "step-12.txt", "train.npy", "validation.npy"}
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("checkpoints/step-12/optimizer.safetensors", "checkpoints/step-12"),
+        ("checkpoints/step-10/manifest.json", "checkpoints/step-10"),
+        ("tokenizer/merges.txt", "tokenizer"),
+        ("summary.json", "summary.json"),
+        ("data.json", "data.json"),
+        ("loss.svg", "loss.svg"),
+    ],
+)
+def test_a_file_that_changed_is_named(run: Path, name: str, found: str) -> None:
+    path = run / name
+    path.write_bytes(path.read_bytes()[:-20])
+    damaged = [finding.path for finding in examine(run) if not finding.is_whole]
+    assert run / found in damaged
+
+
+def test_rows_out_of_order_are_named(run: Path) -> None:
+    path = run / "metrics.jsonl"
+    path.write_text(path.read_text() * 2)
+    [finding] = [finding for finding in examine(run) if not finding.is_whole]
+    assert finding.path == path
+    assert "train of step 2 follows evaluation of step 12" in finding.text
+
+
+def test_the_command_says_it_by_its_exit_code(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for damage, code in ((False, 0), (True, 1)):
+        if damage:
+            _flip(run / "checkpoints" / "step-12" / "model.safetensors")
+        monkeypatch.setattr(sys, "argv", ["doctor", str(run), "--json"])
+        with pytest.raises(SystemExit) as caught:
+            cli.doctor()
+        assert caught.value.code == code
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [row["state"] for row in rows].count("damaged") == code
