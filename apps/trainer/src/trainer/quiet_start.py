@@ -13,7 +13,10 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-COMMANDS = frozenset({"train", "prepare", "generate", "evaluate", "report", "compare", "watch"})
+COMMANDS = frozenset(
+    {"train", "prepare", "generate", "evaluate", "doctor", "export"}
+    | {"report", "compare", "watch", "sweep", "ablate"}
+)
 
 
 @contextmanager
