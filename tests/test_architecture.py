@@ -172,6 +172,13 @@ def test_no_member_saves_or_loads_by_torch(member: str) -> None:
     assert [name for name in named if re.fullmatch(r"torch(\.\w+)?\.(save|load)", name)] == []
 
 
+def test_the_trainer_measures_time_by_the_monotonic_clock() -> None:
+    """The wall clock jumps; a run's seconds and its schedule must not."""
+    wall = re.compile(r"time\.time(_ns)?|.*datetime\.(now|utcnow|today)")
+    found = {ast.unparse(n) for path in _files("trainer") for n in _attributes(path)}
+    assert sorted(name for name in found if wall.fullmatch(name)) == []
+
+
 @pytest.mark.parametrize("package", ["nn_layers", "optim"])
 def test_no_package_uses_torchs_own_layers_losses_and_optimizers(package: str) -> None:
     named = {ast.unparse(node) for path in _files(package) for node in _attributes(path)}

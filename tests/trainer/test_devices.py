@@ -1,9 +1,16 @@
 """Devices and compute types by name."""
 
+import os
+
 import pytest
 import torch
 
-from trainer.devices import autocast, resolve_device, resolve_dtype
+from trainer.devices import (
+    autocast,
+    deterministic_operations,
+    resolve_device,
+    resolve_dtype,
+)
 
 
 def test_auto_is_cuda_where_there_is_one() -> None:
@@ -29,3 +36,13 @@ def test_products_run_in_the_compute_type() -> None:
         assert (x @ x).dtype == torch.bfloat16
     with autocast(cpu, torch.float32):
         assert (x @ x).dtype == torch.float32
+
+
+def test_determinism_is_asked_of_cuda_alone_and_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    for kind, is_asked in (("cpu", True), ("cuda", False), ("cuda", True)):
+        is_due = is_asked and kind == "cuda"
+        with deterministic_operations(torch.device(kind), is_asked=is_asked):
+            assert torch.are_deterministic_algorithms_enabled() == is_due
+            assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) == is_due
+        assert not torch.are_deterministic_algorithms_enabled()

@@ -345,6 +345,9 @@ class RunConfig:
     """auto (CUDA where there is one), cpu, cuda, cuda:1, ..."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute type; weights stay float32. auto: bfloat16 on CUDA, float32 on the CPU."""
+    deterministic: bool = False
+    """CUDA: only operations that add in a fixed order, so that equal runs are equal bit for bit;
+    slower, and an error where torch has none. On the CPU that is so anyway."""
 
     def __post_init__(self) -> None:
         """Check the seed; every section has checked itself."""

@@ -3,7 +3,9 @@
 Stage: configuration -> *device, compute type* -> model. Not here: tuning of either.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -50,6 +52,27 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     if dtype == torch.float32:
         return nullcontext()
     return torch.autocast(device.type, dtype=dtype)
+
+
+@contextmanager
+def deterministic_operations(device: torch.device, *, is_asked: bool) -> Iterator[None]:
+    """Have torch use only operations on a CUDA device that give equal bits for equal input.
+
+    Enter before the first matrix product on the device: cuBLAS reads its setting then. Own kernels
+    are not covered.
+    """
+    if not is_asked or device.type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
 
 
 def _available() -> str:

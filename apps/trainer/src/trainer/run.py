@@ -12,7 +12,7 @@ from trainer.checkpoint import Checkpoint, load_into, newest_checkpoint
 from trainer.compute_plan import ComputePlan, plan_compute
 from trainer.config import RunConfig
 from trainer.cpu_settings import cpu_settings
-from trainer.devices import device_name, resolve_device
+from trainer.devices import deterministic_operations, device_name, resolve_device
 from trainer.durable import TEMPORARY, remove, rename_durably
 from trainer.interrupts import StopRequest
 from trainer.load import require_same_model
@@ -112,7 +112,8 @@ def _sit(session: Session, plan: ComputePlan, on_evaluation: OnEvaluation | None
     run, session.on_evaluation = session.run, on_evaluation
     _record_inputs(session)
     _announce(session, plan)
-    with cpu_settings(session.device, reporter=session.reporter):
+    ordered = deterministic_operations(session.device, is_asked=session.config.deterministic)
+    with cpu_settings(session.device, reporter=session.reporter), ordered:
         with StopRequest() as stop:
             run_steps(session, stop)
         if stop.signal is not None and not session.is_finished():
