@@ -33,7 +33,9 @@ class Axis:
 
     @property
     def labels(self) -> list[str]:
-        """What to write at the ticks, each with as many decimals as the one that needs the most."""
+        """What to write at the ticks."""
+        if self.is_log and max(self.ticks, default=0) < 1:
+            return [tick_labels([tick])[0] for tick in self.ticks]  # 0.001, 0.01: no zeros behind
         return tick_labels(self.ticks)
 
 

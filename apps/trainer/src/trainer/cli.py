@@ -206,18 +206,14 @@ def _doctor(argv: list[str]) -> int:
 
 
 def _report(argv: list[str]) -> int:
-    from trainer.report import read_history, render_page, write_exports
     from trainer.report.command_line import parse_report
-    from trainer.run_directory import write_text_atomically
+    from trainer.report.files import write_report
 
     request = parse_report(argv)
-    history = read_history(request.run)
-    output = request.output or request.run / "report.html"
-    write_text_atomically(output, render_page([history]))
-    print(f"report: {output}")
-    if request.export is not None:
-        for path in write_exports([history], request.export, png=request.png):
-            print(f"written: {path}")
+    for path in write_report(
+        request.run, output=request.output, export=request.export, png=request.png
+    ):
+        print(f"written: {path}")
     return 0
 
 
@@ -242,13 +238,14 @@ def _compare(argv: list[str]) -> int:
 
 
 def _watch(argv: list[str]) -> int:
-    from trainer.report import build_server, read_history, render_page
+    from trainer.report import build_server
     from trainer.report.command_line import parse_watch
+    from trainer.report.files import render_path
 
     request = parse_watch(argv)
 
     def render() -> str:
-        return render_page([read_history(request.run)], refresh_seconds=request.every_seconds)
+        return render_path(request.run, refresh_seconds=request.every_seconds)
 
     render()  # a mistake is told before anything is served
     with build_server(render, host=request.host, port=request.port) as server:
@@ -275,11 +272,15 @@ def _run_study(request: "StudyRequest") -> int:
 
     from trainer.experiments import print_study, run_study
     from trainer.progress import Reporter
+    from trainer.report.files import write_report
 
     reporter, study = Reporter(), request.study
     result = run_study(study, reporter=reporter, gives_up=request.gives_up)
     print_study(study, Console())
     print(f"study: {study.path}")
+    if result.exit_signal is None:
+        for path in write_report(study.path):
+            print(f"written: {path}")
     if result.exit_signal is not None:
         reporter.say(f"interrupted after {result.num_done} of {len(study.trials)} trials; saved")
         return 128 + result.exit_signal

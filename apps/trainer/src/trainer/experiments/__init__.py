@@ -4,7 +4,7 @@ from trainer.experiments.ablations import ABLATIONS, Ablation, ablate
 from trainer.experiments.over import Over, parse_over, sweep
 from trainer.experiments.results import Point, best_first, points, print_study
 from trainer.experiments.running import run_study
-from trainer.experiments.study import Outcome, Study, Trial, open_study
+from trainer.experiments.study import Outcome, Study, Trial, is_study, load_study, open_study
 
 __all__ = [
     "ABLATIONS",
@@ -16,6 +16,8 @@ __all__ = [
     "Trial",
     "ablate",
     "best_first",
+    "is_study",
+    "load_study",
     "open_study",
     "parse_over",
     "points",

@@ -118,7 +118,7 @@ def open_study(path: Path, *, kind: Kind, base: RunConfig, trials: Sequence[Tria
     Raises:
         ValueError: the directory holds another study, or something else.
     """
-    if not (path / "study.json").exists():
+    if not is_study(path):
         if path.exists() and any(path.iterdir()):
             raise ValueError(f"{path} exists and is no study; name another by --study")
         study = Study(path=path, kind=kind, base=base, trials=list(trials))
@@ -138,6 +138,11 @@ def open_study(path: Path, *, kind: Kind, base: RunConfig, trials: Sequence[Tria
         study = Study(path=path, kind=kind, base=base, trials=[*old.trials, *added])
     _save(study)
     return study
+
+
+def is_study(path: Path) -> bool:
+    """Whether a directory holds a study."""
+    return (path / "study.json").exists()
 
 
 def load_study(path: Path) -> Study:

@@ -11,15 +11,15 @@ from trainer.command_line import refuse_unknown_options
 
 @dataclass(frozen=True, kw_only=True)
 class ReportRequest:
-    """Write one HTML page about a run: what was found, curves, samples, settings.
+    """Write one HTML page about a run or a study: what was found, curves, samples, settings.
 
     The page is a single file that loads nothing; open it in any browser.
     """
 
     run: tyro.conf.Positional[Path]
-    """Run directory, as `train` leaves it; it may still be going on."""
+    """Run directory, as `train` leaves it, or study; it may still be going on."""
     output: Path | None = None
-    """Where the page goes. Default: report.html in the run directory."""
+    """Where the page goes. Default: report.html in that directory."""
     export: Path | None = None
     """Also write plots (SVG) and table (CSV, Markdown, LaTeX) to this folder."""
     png: bool = False
@@ -42,10 +42,10 @@ class CompareRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class WatchRequest:
-    """Serve the page of a run while the run goes on; Ctrl-C ends it, not the run."""
+    """Serve the page of a run or a study while it goes on; Ctrl-C ends the page, not the run."""
 
     run: tyro.conf.Positional[Path]
-    """Run directory, as `train` leaves it."""
+    """Run directory, as `train` leaves it, or study."""
     host: str = "127.0.0.1"
     """IP address to listen at; the default is reachable from this machine only."""
     port: int = 8336

@@ -37,11 +37,11 @@ def draw_plot(plot: Plot, *, x_axis: str = "steps", names: Sequence[str] = ()) -
         _draw_y_ticks(root, axis, name=name, is_shown=axis == y)
     for name, axis in x_axes(plot).items():
         _draw_x_ticks(root, axis, name=name, is_shown=name == x_axis)
-    _line(root, LEFT, BOTTOM, RIGHT, BOTTOM, "axis")
+    line(root, LEFT, BOTTOM, RIGHT, BOTTOM, "axis")
     if plot.target is not None and y.low <= plot.target <= y.high:
         place = y.place(plot.target)
-        _line(root, LEFT, place, RIGHT, place, "target")
-        _text(root, RIGHT, place - 6, plot.target_label, "target-label end")
+        line(root, LEFT, place, RIGHT, place, "target")
+        text(root, RIGHT, place - 6, plot.target_label, "target-label end")
     lines = SubElement(root, "g", {"clip-path": f"url(#frame-{plot.key})"})
     num_runs = len({series.run for series in plot.series})
     for index, series in enumerate(plot.series):
@@ -50,8 +50,8 @@ def draw_plot(plot: Plot, *, x_axis: str = "steps", names: Sequence[str] = ()) -
             group.set("visibility", "hidden")
     for index, name in enumerate(names):
         place = HEIGHT + 22 * index + 4
-        _line(root, LEFT, place, LEFT + 24, place, f"smooth run-{index % NUM_COLOURS}")
-        _text(root, LEFT + 32, place + 4, name, "ink")
+        line(root, LEFT, place, LEFT + 24, place, f"smooth run-{index % NUM_COLOURS}")
+        text(root, LEFT + 32, place + 4, name, "ink")
     return root
 
 
@@ -121,8 +121,8 @@ def _draw_y_ticks(root: Element, axis: Axis, *, name: str, is_shown: bool) -> No
     if not is_shown:
         group.set("visibility", "hidden")
     for tick, label in zip(axis.ticks, axis.labels, strict=True):
-        _line(group, LEFT, axis.place(tick), RIGHT, axis.place(tick), "grid")
-        _text(group, LEFT - 10, axis.place(tick) + 4, label, "soft end")
+        line(group, LEFT, axis.place(tick), RIGHT, axis.place(tick), "grid")
+        text(group, LEFT - 10, axis.place(tick) + 4, label, "soft end")
 
 
 def _draw_x_ticks(root: Element, axis: Axis, *, name: str, is_shown: bool) -> None:
@@ -132,11 +132,11 @@ def _draw_x_ticks(root: Element, axis: Axis, *, name: str, is_shown: bool) -> No
     scale, unit = time_unit(axis.high) if name == "seconds" else (1.0, "")
     shown = linear_axis(0, axis.high / scale, start=LEFT, end=RIGHT, max_ticks=8)
     for index, (tick, label) in enumerate(zip(shown.ticks, shown.labels, strict=True)):
-        _line(group, shown.place(tick), BOTTOM, shown.place(tick), BOTTOM + 5, "axis")
+        line(group, shown.place(tick), BOTTOM, shown.place(tick), BOTTOM + 5, "axis")
         odd = " odd" if index % 2 else ""
-        _text(group, shown.place(tick), BOTTOM + 22, label, f"soft middle{odd}")
+        text(group, shown.place(tick), BOTTOM + 22, label, f"soft middle{odd}")
     title = f"{X_AXES[name]}, {unit}" if unit else X_AXES[name]
-    _text(group, (LEFT + RIGHT) / 2, BOTTOM + 46, title, "soft middle")
+    text(group, (LEFT + RIGHT) / 2, BOTTOM + 46, title, "soft middle")
 
 
 def time_unit(seconds: float) -> tuple[float, str]:
@@ -150,13 +150,15 @@ def time_unit(seconds: float) -> tuple[float, str]:
     return (60.0, "minutes") if seconds < 2 * 3600 else (3600.0, "hours")
 
 
-def _line(parent: Element, x1: float, y1: float, x2: float, y2: float, style: str) -> None:
+def line(parent: Element, x1: float, y1: float, x2: float, y2: float, style: str) -> None:
+    """Add a line; places in pixels."""
     ends = {"x1": x1, "y1": y1, "x2": x2, "y2": y2}
     attributes = {key: f"{round(value, 1):g}" for key, value in ends.items()}
     SubElement(parent, "line", {"class": style, **attributes})
 
 
-def _text(parent: Element, x: float, y: float, content: str, style: str) -> None:
+def text(parent: Element, x: float, y: float, content: str, style: str) -> None:
+    """Add a text at a place in pixels."""
     place = {"x": f"{round(x, 1):g}", "y": f"{round(y, 1):g}"}
     SubElement(parent, "text", {"class": style, **place}).text = content
 

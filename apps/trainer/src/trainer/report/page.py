@@ -17,6 +17,7 @@ from trainer.report.series import Plot, build_plots
 from trainer.report.table import NUMBERS, ranked_indices, table_rows
 
 _NONE = "&#8211;"
+_MAX_PROBLEMS = 20
 
 
 def render_page(
@@ -35,31 +36,55 @@ def render_page(
     if not histories:
         raise ValueError("a report needs at least one run; name a run directory")
     several = len(histories) > 1
-    title = title or (f"{len(histories)} runs compared" if several else histories[0].name)
-    flags = ' data-several="1"' if several else ""
-    flags += f' data-refresh="{refresh_seconds}"' if refresh_seconds else ""
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en">',
-            '<head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title>",
-            f"<style>\n{_asset('page.css')}</style></head>",
-            f"<body{flags}>",
-            f"<header><h1>{escape(title)}</h1>{_subtitle(histories)}</header>",
-            "<main>",
-            f"<section data-live>{''.join(_opening(histories))}</section>",
-            *_plots(histories),
-            f"<section data-live>{''.join(_closing(histories))}</section>",
-            "</main>",
-            "<footer>Loss: mean cross entropy in nats a token. Smoothed lines: a moving mean over "
-            "1/25 of the run, narrower at its ends.</footer>",
-            f"<script>\n{_asset('page.js')}</script>",
-            "</body></html>",
-            "",
-        ]
+    return render_document(
+        title or (f"{len(histories)} runs compared" if several else histories[0].name),
+        subtitle=_subtitle(histories),
+        opening="".join(_opening(histories)),
+        histories=histories,
+        refresh_seconds=refresh_seconds,
     )
+
+
+def render_document(
+    title: str,
+    *,
+    subtitle: str,
+    opening: str,
+    histories: Sequence[RunHistory],
+    refresh_seconds: int | None = None,
+) -> str:
+    """Return a whole page: an opening, then curves, samples and settings of the runs, if any.
+
+    Args:
+        title: text.
+        subtitle: text, below the title.
+        opening: HTML.
+        histories: whose curves are drawn.
+        refresh_seconds: see `render_page`.
+    """
+    flags = ' data-several="1"' if len(histories) > 1 else ""
+    flags += f' data-refresh="{refresh_seconds}"' if refresh_seconds else ""
+    parts = [
+        "<!doctype html>",
+        '<html lang="en">',
+        '<head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title>",
+        f"<style>\n{_asset('page.css')}</style></head>",
+        f"<body{flags}>",
+        f'<header><h1>{escape(title)}</h1><p class="soft">{escape(subtitle)}</p></header>',
+        "<main>",
+        f"<section data-live>{opening}</section>",
+        *(_plots(histories) if histories else ()),
+        f"<section data-live>{''.join(_closing(histories)) if histories else ''}</section>",
+        "</main>",
+        "<footer>Loss: mean cross entropy in nats a token. Smoothed lines: a moving mean over "
+        "1/25 of the run, narrower at its ends.</footer>",
+        f"<script>\n{_asset('page.js')}</script>",
+        "</body></html>",
+        "",
+    ]
+    return "\n".join(parts)
 
 
 def _asset(name: str) -> str:
@@ -68,28 +93,38 @@ def _asset(name: str) -> str:
 
 def _subtitle(histories: Sequence[RunHistory]) -> str:
     if len(histories) > 1:
-        return f'<p class="soft">{escape(", ".join(history.name for history in histories))}</p>'
+        return ", ".join(history.name for history in histories)
     config = histories[0].config
     return (
-        f'<p class="soft">preset {escape(config.preset)}, seed {config.seed}, '
-        f"{config.model.num_layers} layers, width {config.model.d_model}, context "
-        f"{config.model.context_length}, {config.tokens_per_step:,} tokens a step</p>"
+        f"preset {config.preset}, seed {config.seed}, {config.model.num_layers} layers, width "
+        f"{config.model.d_model}, context {config.model.context_length}, "
+        f"{config.tokens_per_step:,} tokens a step"
     )
 
 
 def _opening(histories: Sequence[RunHistory]) -> Iterator[str]:
-    found = describe_runs(histories) if len(histories) > 1 else describe_run(histories[0])
-    if found:
-        yield '<h2>What was found</h2><ul class="findings">'
-        yield from (f"<li>{escape(sentence)}</li>" for sentence in found)
-        yield "</ul>"
-    problems = [f"{history.name}: {line}" for history in histories for line in history.problems]
-    if problems:
-        yield f'<h2>Could not be read ({len(problems)})</h2><ul class="findings problems">'
-        yield from (f"<li>{escape(line)}</li>" for line in problems[:20])
-        yield f"<li>and {len(problems) - 20} more</li>" if len(problems) > 20 else ""
-        yield "</ul>"
+    yield found_list(describe_runs(histories) if len(histories) > 1 else describe_run(histories[0]))
+    yield problems_list(histories)
     yield _runs_table(histories) if len(histories) > 1 else _figures(histories[0])
+
+
+def found_list(sentences: Sequence[str]) -> str:
+    """Return what was found, as HTML; nothing: an empty text."""
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f'<h2>What was found</h2><ul class="findings">{items}</ul>' if items else ""
+
+
+def problems_list(histories: Sequence[RunHistory]) -> str:
+    """Return what could not be read, counted, the first ones shown; nothing: an empty text."""
+    lines = [f"{history.name}: {line}" for history in histories for line in history.problems]
+    if not lines:
+        return ""
+    shown = lines[:_MAX_PROBLEMS]
+    if len(lines) > len(shown):
+        shown.append(f"and {len(lines) - len(shown)} more")
+    items = "".join(f"<li>{escape(line)}</li>" for line in shown)
+    head = f"<h2>Could not be read ({len(lines)})</h2>"
+    return f'{head}<ul class="findings problems">{items}</ul>'
 
 
 def _figures(history: RunHistory) -> str:

@@ -1,0 +1,51 @@
+"""Write the report of a run or of a study to where it belongs.
+
+Stage: run or study directory -> *report.html*, exports.
+"""
+
+from pathlib import Path
+
+from trainer.experiments import is_study, load_study
+from trainer.report.export import write_exports
+from trainer.report.history import read_history
+from trainer.report.page import render_page
+from trainer.report.study_page import read_trials, render_study
+from trainer.run_directory import write_text_atomically
+
+
+def write_report(
+    path: Path, *, output: Path | None = None, export: Path | None = None, png: bool = False
+) -> list[Path]:
+    """Write the page about a run or a study, and what papers need.
+
+    Args:
+        path: a run directory, or a study.
+        output: where the page goes; None: `report.html` in `path`.
+        export: folder for plots and table; None: none.
+        png: plots as PNG too.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ValueError: `path` is neither, is damaged, or holds nothing to export.
+    """
+    output = output or path / "report.html"
+    write_text_atomically(output, render_path(path))
+    if export is None:
+        return [output]
+    histories = read_trials(load_study(path)) if is_study(path) else [read_history(path)]
+    if not histories:
+        raise ValueError(f"{path} has no trial that began; run it before exporting")
+    return [output, *write_exports(histories, export, png=png)]
+
+
+def render_path(path: Path, *, refresh_seconds: int | None = None) -> str:
+    """Return the page about a run or a study.
+
+    Raises:
+        ValueError: `path` is neither, or is damaged.
+    """
+    if is_study(path):
+        return render_study(load_study(path), refresh_seconds=refresh_seconds)
+    return render_page([read_history(path)], refresh_seconds=refresh_seconds)

@@ -1,0 +1,142 @@
+"""Draw how the trials of a study ended: loss against the swept value, or variant by variant.
+
+Stage: study -> *SVG* -> page, exports. A dot is a trial, a line joins means; what diverged stands
+at the top of the frame, at its place.
+"""
+
+import math
+from collections.abc import Sequence
+from xml.etree.ElementTree import Element, SubElement
+
+from trainer.axes import Axis, linear_axis, log_axis, with_margin
+from trainer.experiments import Point, Study, points
+from trainer.report.drawing import BOTTOM, HEIGHT, LEFT, NUM_COLOURS, RIGHT, TOP, WIDTH, line, text
+from trainer.report.study_findings import BASELINE, swept_fields
+
+_ROW = 34
+_NAMES = 240  # pixels for the names of variants
+_LOG_FROM = 20  # ratio of the highest to the lowest value
+
+
+def draw_study(study: Study) -> Element | None:
+    """Return the drawing; None: no trial has ended with a loss."""
+    listed = points(study)
+    if not any(point.losses for point in listed):
+        return None
+    field = _numeric_field(study, listed)
+    if study.kind == "sweep" and field is not None:
+        return _draw_sweep(study, listed, field)
+    return _draw_rows(listed)
+
+
+def _numeric_field(study: Study, listed: Sequence[Point]) -> str | None:
+    """Return the field with the most values, all numbers."""
+    best: tuple[int, str] | None = None
+    for field in swept_fields(study):
+        values = {point.changes.get(field) for point in listed}
+        is_numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+        if is_numeric and len(values) > 1 and (best is None or len(values) > best[0]):
+            best = (len(values), field)
+    return None if best is None else best[1]
+
+
+def _draw_sweep(study: Study, listed: Sequence[Point], field: str) -> Element:
+    x = _value_axis([point.changes[field] for point in listed])
+    y = _loss_axis(listed, start=BOTTOM, end=TOP)
+    others = [name for name in swept_fields(study) if name != field]
+    groups: dict[tuple[object, ...], list[Point]] = {}
+    for point in sorted(listed, key=lambda point: point.changes[field]):
+        groups.setdefault(tuple(point.changes.get(name) for name in others), []).append(point)
+    height = HEIGHT + (22 * len(groups) if others else 0)
+    root = Element("svg", {"viewBox": f"0 0 {WIDTH} {height}", "role": "img"})
+    root.set("aria-label", f"validation loss against {field}")
+    _draw_frame(root, x, y, title=field)
+    for index, (values, group) in enumerate(groups.items()):
+        _draw_group(root, group, field, x, y, colour=index % NUM_COLOURS)
+        if others:
+            name = ", ".join(
+                f"{n.rpartition('.')[2]} {v}" for n, v in zip(others, values, strict=True)
+            )
+            place = HEIGHT + 22 * index + 4
+            line(root, LEFT, place, LEFT + 24, place, f"smooth run-{index % NUM_COLOURS}")
+            text(root, LEFT + 32, place + 4, name, "ink")
+    return root
+
+
+def _draw_group(
+    root: Element, group: Sequence[Point], field: str, x: Axis, y: Axis, *, colour: int
+) -> None:
+    means = [(x.place(p.changes[field]), y.place(p.mean)) for p in group if p.mean is not None]
+    part = SubElement(root, "g", {"class": f"smooth run-{colour}"})
+    if len(means) > 1:
+        SubElement(part, "polyline", {"points": " ".join(f"{a:.1f},{b:.1f}" for a, b in means)})
+    dots = SubElement(root, "g", {"class": f"dots run-{colour}"})
+    for point in group:
+        place = x.place(point.changes[field])
+        for loss in point.losses:
+            circle = {"cx": f"{place:.1f}", "cy": f"{y.place(loss):.1f}", "r": "4.5"}
+            dot = SubElement(dots, "circle", circle)
+            SubElement(dot, "title").text = f"{point.name}: {loss:.4f}"
+        for outcome in point.outcomes:
+            if outcome.status != "finished":
+                text(root, place, TOP + 8, "\u00d7", "ink middle")
+                text(root, place, TOP + 24, outcome.status, "soft middle")
+
+
+def _draw_frame(root: Element, x: Axis, y: Axis, *, title: str) -> None:
+    for tick, label in zip(y.ticks, y.labels, strict=True):
+        line(root, LEFT, y.place(tick), RIGHT, y.place(tick), "grid")
+        text(root, LEFT - 10, y.place(tick) + 4, label, "soft end")
+    for index, (tick, label) in enumerate(zip(x.ticks, x.labels, strict=True)):
+        line(root, x.place(tick), BOTTOM, x.place(tick), BOTTOM + 5, "axis")
+        odd = " odd" if index % 2 else ""
+        text(root, x.place(tick), BOTTOM + 22, label, f"soft middle{odd}")
+    line(root, LEFT, BOTTOM, RIGHT, BOTTOM, "axis")
+    text(root, (LEFT + RIGHT) / 2, BOTTOM + 46, title, "soft middle")
+
+
+def _draw_rows(listed: Sequence[Point]) -> Element:
+    """Draw a row a point: a dot a trial, a bar at the mean, the baseline's mean through all."""
+    shown = sorted(listed, key=lambda point: (point.name != BASELINE, point.mean or math.inf))
+    bottom = TOP + _ROW * len(shown)
+    root = Element("svg", {"viewBox": f"0 0 {WIDTH} {bottom + 56}", "role": "img"})
+    root.set("aria-label", "validation loss of each variant")
+    x = _loss_axis(listed, start=_NAMES, end=RIGHT)
+    for tick, label in zip(x.ticks, x.labels, strict=True):
+        line(root, x.place(tick), TOP, x.place(tick), bottom, "grid")
+        text(root, x.place(tick), bottom + 22, label, "soft middle")
+    text(root, (_NAMES + RIGHT) / 2, bottom + 46, "validation loss, nats a token", "soft middle")
+    if shown[0].name == BASELINE and shown[0].mean is not None:
+        place = x.place(shown[0].mean)
+        line(root, place, TOP, place, bottom, "target")
+    for index, point in enumerate(shown):
+        y = TOP + _ROW * (index + 0.5)
+        is_whole = all(outcome.status == "finished" for outcome in point.outcomes)
+        name = point.name if is_whole else f"{point.name} ({point.status})"
+        text(root, _NAMES - 12, y + 4, name, "ink end")
+        if point.mean is not None:
+            place = x.place(point.mean)
+            line(root, place, y - 9, place, y + 9, "smooth run-0")
+        dots = SubElement(root, "g", {"class": "dots run-0"})
+        for loss in point.losses:
+            circle = {"cx": f"{x.place(loss):.1f}", "cy": f"{y:.1f}", "r": "4.5"}
+            SubElement(dots, "circle", circle)
+    return root
+
+
+def _value_axis(values: Sequence[float]) -> Axis:
+    """Return a logarithmic axis where the values span orders of magnitude."""
+    low, high = min(values), max(values)
+    is_log = low > 0 and high / low >= _LOG_FROM
+    low, high = with_margin(low, high, is_log=is_log)
+    if is_log:
+        return log_axis(low, high, start=LEFT, end=RIGHT)
+    return linear_axis(low, high, start=LEFT, end=RIGHT, max_ticks=8)
+
+
+def _loss_axis(listed: Sequence[Point], *, start: float, end: float) -> Axis:
+    losses = [loss for point in listed for loss in point.losses]
+    low, high = with_margin(min(losses), max(losses))
+    if high - low > 2 * low:  # one bad value must not flatten the others
+        return log_axis(*with_margin(min(losses), max(losses), is_log=True), start=start, end=end)
+    return linear_axis(low, high, start=start, end=end, max_ticks=8)

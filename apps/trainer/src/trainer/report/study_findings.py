@@ -1,0 +1,114 @@
+"""Say in sentences what a study shows.
+
+Stage: study -> *findings* -> the top of its page. Differences are told beside the spread of seeds,
+where there is one, so that noise is not taken for an effect.
+"""
+
+import math
+from collections.abc import Iterator
+
+from trainer.experiments import Point, Study, best_first, points
+
+BASELINE = "baseline"
+
+
+def describe_study(study: Study) -> list[str]:
+    """Return what a study shows, most important first."""
+    listed = points(study)
+    sentences = list(_variants(listed) if study.kind == "ablate" else _best(study, listed))
+    for status, what in (
+        ("diverged", "Diverged: {}."),
+        ("hopeless", "Given up, since others were better by then: {}."),
+        ("too-large", "Not begun, since they would not fit the memory: {}."),
+    ):
+        names = [one.name for one in listed if any(o.status == status for o in one.outcomes)]
+        if names:
+            sentences.append(what.format(", ".join(names)))
+    waiting = sum(len(one.trials) - len(one.outcomes) for one in listed)
+    if waiting:
+        sentences.append(f"{waiting} of {len(study.trials)} trials have not run to an end yet.")
+    return sentences
+
+
+def swept_fields(study: Study) -> list[str]:
+    """Return the fields that a sweep goes through, those that follow from others left out."""
+    follow = ("training.max-steps", "schedule.warmup-steps")
+    follow += ("evaluation.every-steps", "checkpoint.every-steps")
+    fields = dict.fromkeys(field for point in points(study) for field in point.changes)
+    chosen = [field for field in fields if field not in follow]
+    return chosen or list(fields)
+
+
+def standard_error_of_difference(one: Point, other: Point) -> float | None:
+    """Return how far the difference of two means is likely off; None: one has no spread.
+
+    Source: Welch 1947, Biometrika 34; the standard error of a difference of independent means.
+    """
+    if one.spread is None or other.spread is None:
+        return None
+    return math.hypot(
+        one.spread / math.sqrt(len(one.losses)), other.spread / math.sqrt(len(other.losses))
+    )
+
+
+def _best(study: Study, listed: list[Point]) -> Iterator[str]:
+    ranked = [point for point in best_first(listed) if point.mean is not None]
+    if not ranked:
+        return
+    best, *others = ranked
+    spread = "" if best.spread is None else f" (standard deviation {best.spread:.4f})"
+    yield f"Best is {best.name}, at {best.mean:.4f} nats a token{spread}."
+    if others:
+        gap, error = others[0].mean - best.mean, standard_error_of_difference(best, others[0])
+        doubt = ""
+        if error is not None:
+            is_clear = gap > 2 * error
+            doubt = ", more than" if is_clear else ", less than"
+            doubt += f" twice the standard error of {error:.4f}"
+        yield f"Next is {others[0].name}, {gap:.4f} above{doubt}."
+        yield f"The worst that ended is {ranked[-1].name}, {ranked[-1].mean - best.mean:.4f} above."
+    for field in swept_fields(study):
+        yield from _edge(field, best, listed)
+
+
+def _edge(field: str, best: Point, listed: list[Point]) -> Iterator[str]:
+    """Tell whether the best value lies within the range that was tried."""
+    values = sorted({v for point in listed if _is_number(v := point.changes.get(field))})
+    value = best.changes.get(field)
+    if len(values) < 3 or value not in values:
+        return
+    if value in (values[0], values[-1]):
+        end = "lowest" if value == values[0] else "highest"
+        yield f"{field} {value:g} is the {end} that was tried: a wider range may hold a better one."
+    else:
+        yield (
+            f"The best {field}, {value:g}, lies within the range from {values[0]:g} to "
+            f"{values[-1]:g}."
+        )
+
+
+def _variants(listed: list[Point]) -> Iterator[str]:
+    baseline = next((point for point in listed if point.name == BASELINE), None)
+    if baseline is None or baseline.mean is None:
+        return
+    spread = "" if baseline.spread is None else f", standard deviation {baseline.spread:.4f}"
+    yield f"The baseline ends at {baseline.mean:.4f} nats a token{spread}."
+    for point in listed:
+        if point is baseline or point.mean is None:
+            continue
+        gap, error = point.mean - baseline.mean, standard_error_of_difference(point, baseline)
+        if abs(gap) < 5e-5:
+            yield f"{point.name} ends level with the baseline."
+            continue
+        word = "worse" if gap > 0 else "better"
+        if error is None:
+            doubt = "one seed, so its weight is not known"
+        elif abs(gap) > 2 * error:
+            doubt = f"{abs(gap) / error:.1f} standard errors"
+        else:
+            doubt = f"{abs(gap) / error:.1f} standard errors: no clear difference"
+        yield f"{point.name} is {word} by {abs(gap):.4f} ({doubt})."
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

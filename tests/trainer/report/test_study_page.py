@@ -1,0 +1,88 @@
+"""The page of a study: best value and its doubt, what diverged, all trials."""
+
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from trainer.experiments import Outcome, Study, ablate, open_study, parse_over, sweep
+from trainer.presets import load_preset
+from trainer.report import render_study
+from trainer.report.study_drawing import draw_study
+from trainer.report.study_findings import describe_study
+
+BASE = load_preset("quickstart")
+LossOf = Callable[[object], float | None]
+
+
+def _end(study: Study, losses: dict[str, float | None]) -> Study:
+    for trial in study.trials:
+        if trial.name in losses:
+            loss = losses[trial.name]
+            status = "diverged" if loss is None else "finished"
+            outcome = Outcome(status=status, validation_loss=loss, step=9)
+            outcome.save(study.outcome_path(trial))
+    return study
+
+
+def _sweep(path: Path, over: str, *, num_seeds: int = 1) -> Study:
+    trials = sweep(BASE, [parse_over(over)], num_seeds=num_seeds)
+    return open_study(path / "s", kind="sweep", base=BASE, trials=trials)
+
+
+def test_a_sweep_tells_its_best_and_whether_the_range_holds_it(tmp_path: Path) -> None:
+    study = _sweep(tmp_path, "optimizer.learning-rate=0.001,0.01,0.1,1.0")
+    names = [trial.name for trial in study.trials]
+    _end(study, dict(zip(names, [3.5, 3.25, 3.75, None], strict=True)))
+    assert describe_study(study) == [
+        "Best is learning-rate=0.01, at 3.2500 nats a token.",
+        "Next is learning-rate=0.001, 0.2500 above.",
+        "The worst that ended is learning-rate=0.1, 0.5000 above.",
+        "The best optimizer.learning-rate, 0.01, lies within the range from 0.001 to 1.",
+        "Diverged: learning-rate=1.0.",
+    ]
+
+
+def test_a_best_value_at_the_edge_is_called_so(tmp_path: Path) -> None:
+    study = _sweep(tmp_path, "optimizer.learning-rate=0.001,0.01,0.1")
+    _end(study, {"learning-rate=0.001": 3.0, "learning-rate=0.01": 3.5, "learning-rate=0.1": 4.0})
+    assert any("is the lowest that was tried" in line for line in describe_study(study))
+
+
+def test_differences_are_told_with_their_doubt(tmp_path: Path) -> None:
+    trials = ablate(BASE, ["nope", "silu", "tied"], num_seeds=2)
+    study = open_study(tmp_path / "a", kind="ablate", base=BASE, trials=trials)
+    ends = {"baseline": (3.0, 3.1), "nope": (3.5, 3.6), "silu": (3.02, 3.14), "tied": (3.0, 3.1)}
+    _end(study, {f"{name},seed={i}": x for name, two in ends.items() for i, x in enumerate(two)})
+    found = describe_study(study)
+    assert found[0] == "The baseline ends at 3.0500 nats a token, standard deviation 0.0707."
+    assert found[1] == "nope is worse by 0.5000 (7.1 standard errors)."
+    assert found[2].startswith("silu is worse by 0.0300") and "no clear difference" in found[2]
+    assert found[3] == "tied ends level with the baseline."
+
+
+def test_trials_that_have_not_run_are_counted(tmp_path: Path) -> None:
+    study = _sweep(tmp_path, "optimizer.learning-rate=0.001,0.01,0.1")
+    assert describe_study(study) == ["3 of 3 trials have not run to an end yet."]
+    assert draw_study(study) is None
+    assert "3 of 3 trials" in render_study(study)
+
+
+@pytest.mark.parametrize("over", ["optimizer.learning-rate=0.001,0.1", "model.position=rope,none"])
+def test_every_trial_is_a_dot(tmp_path: Path, over: str) -> None:
+    study = _sweep(tmp_path, over, num_seeds=2)
+    _end(study, {trial.name: 3.0 + index / 10 for index, trial in enumerate(study.trials)})
+    root = draw_study(study)
+    assert len(list(root.iter("circle"))) == 4
+    page = render_study(study)
+    assert ElementTree.tostring(root, encoding="unicode") in page
+    assert all(trial.name.rpartition(",seed")[0] in page for trial in study.trials)
+
+
+def test_what_diverged_stands_at_its_place(tmp_path: Path) -> None:
+    study = _sweep(tmp_path, "optimizer.learning-rate=0.001,0.01,0.1")
+    _end(study, {"learning-rate=0.001": 3.0, "learning-rate=0.01": 3.5, "learning-rate=0.1": None})
+    root = draw_study(study)
+    texts = {element.text: float(element.get("x")) for element in root.iter("text")}
+    assert texts["diverged"] == pytest.approx(texts["0.1"], abs=0.1)
