@@ -94,16 +94,17 @@ def _compare_attention(
     ("layout", "dtype"),
     [
         ("adjacent", torch.float32),
-        ("half", torch.float32),
-        (None, torch.float32),
-        ("adjacent", torch.bfloat16),
-        ("half", torch.float16),
+        ("half", torch.bfloat16),
+        pytest.param("half", torch.float32, marks=pytest.mark.slow),
+        pytest.param(None, torch.float32, marks=pytest.mark.slow),
+        pytest.param("adjacent", torch.float16, marks=pytest.mark.slow),
     ],
 )
 def test_attention_is_the_plain_formula_and_so_are_its_gradients(layout, dtype):
     _compare_attention(length=39, layout=layout, dtype=dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [32, 64, 128])
 def test_attention_has_kernels_for_these_widths(width):
     _compare_attention(length=17, width=width, layout="half", dtype=torch.float32)
@@ -139,6 +140,7 @@ def test_attention_holds_with_the_blocks_that_a_gpu_gets(length, monkeypatch):
     _compare_attention(length=length, width=32, layout="adjacent", dtype=torch.float16)
 
 
+@pytest.mark.slow
 def test_scores_of_any_size_do_not_overflow():
     qkv = torch.full((1, 20, 48), 60.0, requires_grad=True)
     rotary_attention(qkv, num_heads=1, num_kv_heads=1, tables=None).sum().backward()
@@ -174,7 +176,9 @@ def _compare_loss(*, count, vocabulary, dtype, seed=0, scale=1.0):
         torch.testing.assert_close(narrow.grad.float(), full.grad, **rounding)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "dtype", [torch.bfloat16, pytest.param(torch.float32, marks=pytest.mark.slow)]
+)
 def test_head_loss_is_the_plain_formula_and_so_are_its_gradients(dtype):
     _compare_loss(count=30, vocabulary=70, dtype=dtype)
 

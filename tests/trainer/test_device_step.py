@@ -74,7 +74,8 @@ def test_device_steps_are_the_plain_steps(model: dict[str, Any]) -> None:
     plain, ours = _Run(config, is_plain=True), _Run(config)
     assert ours.steps(1, 6) == pytest.approx(np.array(plain.steps(1, 6)), rel=1e-4)
     for one, other in zip(ours.model.parameters(), plain.model.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        # By norm: where a gradient is about zero, AdamW makes a step of its rounding error.
+        assert float((one - other).detach().norm() / other.detach().norm()) < 1e-5
 
 
 @pytest.mark.parametrize("loss", ["plain", "chunked"])
