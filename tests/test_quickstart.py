@@ -229,6 +229,30 @@ def test_a_sample_is_printed_line_by_line_as_it_is(
     assert f"\n{prompt}" in out
 
 
+def test_a_profile_is_a_trace_and_a_table(run: Run, corpus: Path) -> None:
+    code, _, err = run(
+        "train", "--corpus.train", corpus, *TINY, "--profile", "--evaluation.baselines", "False"
+    )
+    assert code == 0, err
+    folder = next(Path("runs").iterdir()) / "profile"
+    assert json.loads((folder / "trace.json").read_text())["traceEvents"]
+    rows = (folder / "table.txt").read_text().splitlines()
+    assert [row[:18].strip() for row in rows[1:]] == [
+        *("matrix products", "update", "everything else", "step")
+    ]
+    assert all(float(row.split()[-3]) > 0 for row in (rows[1], rows[2], rows[4]))
+    summary = json.loads((folder.parent / "summary.json").read_text())
+    assert set(summary["loop_costs"]) == {"evaluation", "checkpoint", "logging", "data"}
+    assert all(0 < share < 1 for share in summary["loop_costs"].values())
+
+
+def test_a_profile_of_too_few_steps_is_refused(run: Run, corpus: Path) -> None:
+    arguments = [*TINY, "--training.max-steps", "6", "--profile"]
+    code, _, err = run("train", "--corpus.train", corpus, *arguments)
+    assert code == 2
+    assert "--profile records steps 5 to 7 of a sitting, but 6 are left" in err
+
+
 def test_evaluate_agrees_with_the_summary(run: Run, corpus: Path) -> None:
     run("train", "--corpus.train", corpus, *TINY, "--run-dir", "x")
     code, out, err = run("evaluate", "x", "--json", "--batch-size", 3)

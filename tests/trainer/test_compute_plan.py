@@ -44,6 +44,19 @@ def test_compiling_without_a_compiler_is_refused_or_said(monkeypatch: pytest.Mon
     assert "compiler" not in " ".join(_plan("--training.compile", "off").notes)
 
 
+def test_auto_compiles_long_runs_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.compute_plan.find_cxx_compiler", lambda: "g++")
+    assert not _plan("quickstart").compile
+    assert _plan("tinystories-cpu").compile
+
+
+def test_a_cpu_without_bfloat16_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.compute_plan.multiplies_bfloat16", lambda: False)
+    assert "emulated" in " ".join(_plan("--dtype", "bfloat16").notes)
+    monkeypatch.setattr("trainer.compute_plan.multiplies_bfloat16", lambda: True)
+    assert "--dtype bfloat16" in " ".join(_plan().notes)
+
+
 def test_activation_checkpointing_is_an_option() -> None:
     config = parse_train(["--training.activation-checkpointing", "true"]).config
     assert config.training.activation_checkpointing

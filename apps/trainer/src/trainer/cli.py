@@ -89,7 +89,13 @@ def _train(argv: list[str]) -> int:
         reporter.say(request.note)
     run_dir = request.run_dir or next_free_run(request.config.preset)
     try:
-        result = run_training(request.config, run_dir, resume=request.resume, reporter=reporter)
+        result = run_training(
+            request.config,
+            run_dir,
+            resume=request.resume,
+            reporter=reporter,
+            profile=request.profile,
+        )
     except KeyboardInterrupt:  # outside of the training steps, which end by themselves
         if (run_dir / "config.toml").exists():
             reporter.say(f"go on with: train --resume {shlex.quote(str(run_dir))}")

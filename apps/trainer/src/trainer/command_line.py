@@ -65,6 +65,8 @@ class TrainRequest:
     """Whether `run_dir` is a run to go on with."""
     print_config: bool
     """Only print the configuration."""
+    profile: bool = False
+    """Record a few early steps."""
     note: str | None = None
     """What the user should know before the run starts."""
 
@@ -81,6 +83,8 @@ class _Arguments:
     """Run directory to go on with; auto: --run-dir, or else the newest run of the preset."""
     print_config: bool = False
     """Print the resolved configuration as TOML and stop."""
+    profile: bool = False
+    """Record a few early steps: a trace and a table of where their time went, in RUN/profile."""
     seed: int = 0
     """Initial weights, training windows and samples follow from it; in [0, 2^63)."""
     device: str = "auto"
@@ -152,6 +156,7 @@ def parse_train(
         run_dir=saved_run or arguments.run_dir,
         resume=saved_run is not None,
         print_config=arguments.print_config,
+        profile=arguments.profile,
         note=_nothing_to_resume(peeked) if peeked.resume and saved_run is None else None,
     )
 

@@ -160,7 +160,7 @@ def _run_steps(session: Session, stop: StopRequest, stage: Stage, saver: Checkpo
             _save(session, saver)
             saved_step, is_save_due = state.step, False
         if not stop and _is_evaluation_due(session):
-            with session.throughput.paused():
+            with session.throughput.paused("checkpoint"):
                 saver.finish()  # an evaluation that dies costs no training
             _evaluate(session, stage)
         clock.tick()
@@ -182,7 +182,7 @@ def _is_evaluation_missing(session: Session) -> bool:
 
 def _save(session: Session, saver: CheckpointSaver) -> None:
     """Save a copy of the session, which goes on while it is written."""
-    with session.throughput.paused():
+    with session.throughput.paused("checkpoint"):
         saver.finish()
         saver.start(
             take_snapshot(
@@ -209,6 +209,11 @@ def _one_step(session: Session) -> StepResult:
 
 def _log_step(session: Session, result: StepResult, stage: Stage) -> None:
     loss = float(result.loss)  # waits for the device
+    with session.throughput.booked("logging"):
+        _write_row(session, loss, float(result.grad_norm), stage)
+
+
+def _write_row(session: Session, loss: float, grad_norm: float, stage: Stage) -> None:
     state = session.state
     speed = session.throughput.measure()
     session.metrics.append(
@@ -219,7 +224,7 @@ def _log_step(session: Session, result: StepResult, stage: Stage) -> None:
             "tokens": state.tokens,
             "loss": loss,
             "learning_rate": session.optimizer.param_groups[0]["lr"],
-            "grad_norm": float(result.grad_norm),
+            "grad_norm": grad_norm,
             "tokens_per_second": round(speed.tokens_per_second, 1),
             "mfu": speed.mfu,
         }
@@ -230,7 +235,7 @@ def _log_step(session: Session, result: StepResult, stage: Stage) -> None:
 
 def _evaluate(session: Session, stage: Stage) -> None:
     config, state = session.config, session.state
-    with session.throughput.paused():
+    with session.throughput.paused("evaluation"):
         loss = evaluate_windows(
             session.model,
             session.data.validation.tokens,

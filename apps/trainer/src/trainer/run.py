@@ -4,6 +4,7 @@ Stage: all of them, in order. Not here: argv (`cli.py`), the steps themselves (`
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from accounting import training_flops
@@ -21,6 +22,7 @@ from trainer.metrics import MetricsLog
 from trainer.model import build_model, model_shape
 from trainer.prepare import PreparedData, prepare
 from trainer.presets import config_to_toml
+from trainer.profiling import FIRST_STEP, LAST_STEP, ProfilingStepper, measure_floors
 from trainer.progress import Reporter
 from trainer.run_directory import (
     RunDirectory,
@@ -59,6 +61,7 @@ def train(
     resume: bool = False,
     reporter: Reporter | None = None,
     on_evaluation: OnEvaluation | None = None,
+    profile: bool = False,
 ) -> RunResult:
     """Train the model that `config` describes and leave everything in `run_dir`.
 
@@ -68,6 +71,7 @@ def train(
         resume: go on from the newest valid checkpoint in `run_dir`, or from step 0 without one.
         reporter: where progress goes; None: to stderr.
         on_evaluation: told state and validation loss; False gives the run up, with a checkpoint.
+        profile: record a few early steps; see `profiling.py`.
 
     Returns:
         The final report, or where the run was interrupted.
@@ -81,18 +85,23 @@ def train(
     if resume:
         run = require_run(run_dir)
         with hold_run(run, say=reporter.say):
-            return _resume(run, config, reporter, on_evaluation)
+            return _resume(run, config, reporter, on_evaluation, profile=profile)
     require_free(run_dir)
     plan, data = _prepare(config, reporter)
     run = create_run(run_dir)
     with hold_run(run, say=reporter.say):
         require_free(run_dir)  # another process may have been faster
         session = _build_session(run, config, data, plan, reporter)
-        return _sit(session, plan, on_evaluation)
+        return _sit(session, plan, on_evaluation, profile=profile)
 
 
 def _resume(
-    run: RunDirectory, config: RunConfig, reporter: Reporter, on_evaluation: OnEvaluation | None
+    run: RunDirectory,
+    config: RunConfig,
+    reporter: Reporter,
+    on_evaluation: OnEvaluation | None,
+    *,
+    profile: bool,
 ) -> RunResult:
     checkpoint = _newest_checkpoint(run, reporter)
     summary = _finished_summary(run, config, checkpoint, reporter)
@@ -104,14 +113,18 @@ def _resume(
         require_same_data(run, data.hashes())
     session = _build_session(run, config, data, plan, reporter)
     _restore(session, checkpoint)
-    return _sit(session, plan, on_evaluation)
+    return _sit(session, plan, on_evaluation, profile=profile)
 
 
-def _sit(session: Session, plan: ComputePlan, on_evaluation: OnEvaluation | None) -> RunResult:
+def _sit(
+    session: Session, plan: ComputePlan, on_evaluation: OnEvaluation | None, *, profile: bool
+) -> RunResult:
     """Train from where the run is to its end, or until it is interrupted."""
     run, session.on_evaluation = session.run, on_evaluation
     _record_inputs(session)
     _announce(session, plan)
+    if profile:
+        session.stepper = _profiled(session)
     ordered = deterministic_operations(session.device, is_asked=session.config.deterministic)
     with cpu_settings(session.device, reporter=session.reporter), ordered:
         with StopRequest() as stop:
@@ -183,6 +196,7 @@ def _build_session(
     model = build_model(config, vocab_size=vocab_size, device=device, attention=plan.attention)
     optimizer = build_optimizer(model, config.optimizer, dtype=plan.dtype)
     per_token = training_flops(model_shape(config, vocab_size=vocab_size), num_tokens=1)
+    throughput = Throughput(flops_per_token=per_token, device=device, dtype=plan.dtype)
     return Session(
         config=config,
         run=run,
@@ -190,7 +204,13 @@ def _build_session(
         model=model,
         optimizer=optimizer,
         stepper=build_stepper(
-            model, optimizer, config=config, tokens=data.train.tokens, device=device, plan=plan
+            model,
+            optimizer,
+            config=config,
+            tokens=data.train.tokens,
+            device=device,
+            plan=plan,
+            throughput=throughput,
         ),
         device=device,
         dtype=plan.dtype,
@@ -199,8 +219,35 @@ def _build_session(
             is_patient=config.checkpoint.on_failure == "continue",
             say=reporter.say,
         ),
-        throughput=Throughput(flops_per_token=per_token, device=device, dtype=plan.dtype),
+        throughput=throughput,
         reporter=reporter,
+    )
+
+
+def _profiled(session: Session) -> ProfilingStepper:
+    config, model = session.config, session.model
+    left = config.num_steps - session.state.step
+    if left < LAST_STEP:
+        raise ValueError(
+            f"--profile records steps {FIRST_STEP} to {LAST_STEP} of a sitting, but {left} are "
+            "left; raise training.max-steps"
+        )
+    step = session.state.step + LAST_STEP
+    tokens = config.batch_size_at(step) * config.model.context_length
+    shape = model_shape(config, vocab_size=session.tokenizer.vocab_size)
+    floors = partial(
+        measure_floors,
+        flops=training_flops(shape, num_tokens=tokens),
+        num_parameters=model.num_parameters,
+        device=session.device,
+        dtype=session.dtype,
+    )
+    return ProfilingStepper(
+        session.stepper,
+        folder=session.run.path / "profile",
+        device=session.device,
+        floors=floors,
+        say=session.reporter.say,
     )
 
 

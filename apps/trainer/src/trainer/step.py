@@ -6,6 +6,7 @@ say) are other classes with the same method.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Protocol
 
@@ -24,6 +25,7 @@ from trainer.devices import autocast
 from trainer.divergence import is_sound
 from trainer.learning_rate import set_learning_rate
 from trainer.step_result import StepResult
+from trainer.throughput import Throughput
 
 Windows = Callable[[int, range], tuple[Tensor, Tensor]]
 """(step counted from 1, indices of windows) -> inputs and targets, (b, t) int64 on the device."""
@@ -80,6 +82,7 @@ def build_stepper(
     tokens: np.ndarray,
     device: torch.device,
     plan: ComputePlan,
+    throughput: Throughput | None = None,
 ) -> Stepper:
     """Return what makes the updates of a run.
 
@@ -90,12 +93,13 @@ def build_stepper(
         tokens: (n,) token ids to draw windows from.
         device: where to compute.
         plan: how to compute.
+        throughput: where the time spent on data is booked; None: nowhere.
     """
     if device.type == "cuda" and isinstance(optimizer, AdamW):
         return _device_stepper(
             model, optimizer, config=config, tokens=tokens, device=device, plan=plan
         )
-    windows = host_windows(tokens, config=config, device=device)
+    windows = host_windows(tokens, config=config, device=device, throughput=throughput)
     loss_of = build_loss(model, plan=plan, device=device)
     return EagerStepper(model, optimizer, config=config, windows=windows, loss_of=loss_of)
 
@@ -127,18 +131,25 @@ def _device_stepper(
     )
 
 
-def host_windows(tokens: np.ndarray, *, config: RunConfig, device: torch.device) -> Windows:
+def host_windows(
+    tokens: np.ndarray,
+    *,
+    config: RunConfig,
+    device: torch.device,
+    throughput: Throughput | None = None,
+) -> Windows:
     """Return windows cut on the host, micro-batch by micro-batch, and moved to the device."""
 
     def cut(step: int, indices: range) -> tuple[Tensor, Tensor]:
-        return sample_batch(
-            tokens,
-            seed=config.seed,
-            step=step - 1,
-            indices=indices,
-            context_length=config.model.context_length,
-            device=device,
-        )
+        with nullcontext() if throughput is None else throughput.booked("data"):
+            return sample_batch(
+                tokens,
+                seed=config.seed,
+                step=step - 1,
+                indices=indices,
+                context_length=config.model.context_length,
+                device=device,
+            )
 
     return cut
 

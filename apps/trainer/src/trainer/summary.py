@@ -45,6 +45,8 @@ class Summary:
     curve: str
     sample: str
     notes: list[str]
+    loop_costs: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Share of the last sitting's wall clock that each thing beside the steps took, in [0, 1]."""
 
     @property
     def aim(self) -> str | None:
@@ -114,6 +116,9 @@ def summarize(session: Session) -> Summary:
         curve=str(session.run.curve),
         sample=sample,
         notes=list(session.data.notes),
+        loop_costs={
+            name: round(share, 6) for name, share in session.throughput.cost_shares().items()
+        },
     )
     summary.save(session.run.summary)
     return summary
@@ -129,6 +134,9 @@ def print_summary(summary: Summary, console: Console) -> None:
     duration = time.strftime("%H:%M:%S", time.gmtime(summary.training_seconds))
     speed = f"{summary.tokens_per_second:,.0f} tokens/s, MFU {mfu}"
     facts.add_row("time", f"{duration} in the training loop, {speed}")
+    if summary.loop_costs:
+        costs = ", ".join(f"{name} {share:.1%}" for name, share in summary.loop_costs.items())
+        facts.add_row("beside the steps", f"{sum(summary.loop_costs.values()):.1%}: {costs}")
     if summary.aim is not None:
         facts.add_row("aim", summary.aim)
     facts.add_row("loss curve", summary.curve)

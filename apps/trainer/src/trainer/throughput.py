@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 
@@ -29,6 +30,10 @@ class Speed:
         return "unknown" if self.mfu is None else f"{self.mfu:.1%}"
 
 
+Cost = Literal["evaluation", "checkpoint", "logging", "data"]
+"""What the loop does beside the steps."""
+
+
 class Throughput:
     """Counts tokens against the clock; what happens in `paused` does not count."""
 
@@ -38,6 +43,8 @@ class Throughput:
         self._peak = peak_flops_per_second(device_name(device), dtype_name)
         self._tokens = self._total_tokens = 0
         self._total_seconds = 0.0
+        self._costs: dict[Cost, float] = dict.fromkeys(get_args(Cost), 0.0)
+        self._paused_seconds = 0.0
         self._start = time.monotonic()
 
     def add(self, tokens: int) -> None:
@@ -58,13 +65,29 @@ class Throughput:
         return self._speed(self._total_tokens, self._total_seconds)
 
     @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Leave out the time spent inside."""
+    def paused(self, cost: Cost) -> Iterator[None]:
+        """Leave out the time spent inside, and book it."""
+        start, before = time.monotonic(), self._costs[cost]
+        try:
+            with self.booked(cost):
+                yield
+        finally:
+            self._start += time.monotonic() - start
+            self._paused_seconds += self._costs[cost] - before
+
+    @contextmanager
+    def booked(self, cost: Cost) -> Iterator[None]:
+        """Book the time spent inside; it counts as training all the same."""
         start = time.monotonic()
         try:
             yield
         finally:
-            self._start += time.monotonic() - start
+            self._costs[cost] += time.monotonic() - start
+
+    def cost_shares(self) -> dict[str, float]:
+        """Return what share of the wall clock each cost had since the start, in [0, 1]."""
+        seconds = self._total_seconds + self._paused_seconds
+        return {cost: spent / seconds if seconds else 0.0 for cost, spent in self._costs.items()}
 
     def _speed(self, tokens: int, seconds: float) -> Speed:
         tokens_per_second = tokens / seconds if seconds > 0 else 0.0
