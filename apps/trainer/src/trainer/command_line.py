@@ -91,6 +91,8 @@ class _Arguments:
     """auto (CUDA where there is one), cpu, cuda, cuda:1, ..."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute type: auto, float32 or bfloat16; weights stay float32."""
+    deterministic: bool = False
+    """CUDA: only operations that add in a fixed order; slower. On the CPU that is so anyway."""
     corpus: CorpusConfig
     tokenizer: TokenizerConfig
     model: tyro.conf.FlagConversionOff[ModelSection]

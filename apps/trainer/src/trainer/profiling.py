@@ -104,10 +104,10 @@ class ProfilingStepper:
             activities += [ProfilerActivity.CUDA] if self._device.type == "cuda" else []
             self._profiler = profile(activities=activities)
             self._profiler.start()
-        start = time.perf_counter()
+        start = time.monotonic()
         result = self._stepper.step(step, learning_rate)
         self._wait()
-        self._seconds += time.perf_counter() - start
+        self._seconds += time.monotonic() - start
         if self._count == LAST_STEP:
             self._finish(self._profiler)
         return result
@@ -155,11 +155,11 @@ def measure_floors(
 def _best_seconds(work: Callable[[], object], device: torch.device) -> float:
     best = float("inf")
     for _ in range(6):
-        start = time.perf_counter()
+        start = time.monotonic()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.monotonic() - start)
     return best
 
 
