@@ -65,7 +65,7 @@ def test_the_fastest_way_of_each_contestant_is_found() -> None:
         return run_contest(entries, num_rounds=1, rng=random.Random(0), run=sample)
 
     assert find_ways(SETTING, "float32", run) == {
-        "models.ours": Way(micro_batch_size=16, compile="its own"),
+        "models.ours": Way(micro_batch_size=16, compile="auto"),
         "models.nanogpt": Way(micro_batch_size=4, compile="off"),
         "models.huggingface": Way(micro_batch_size=32, compile="off"),
     }

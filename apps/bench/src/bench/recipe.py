@@ -32,7 +32,7 @@ class Recipe:
     dtype: torch.dtype
     """Of the matrix products; weights are float32."""
     compile: str
-    """"off", or a mode of torch.compile; ours decides by itself."""
+    """Baselines: "off", or a mode of torch.compile; ours: `training.compile`."""
 
     @property
     def tokens_per_step(self) -> int:
@@ -55,7 +55,10 @@ def read_recipe(
     """
     preset = load_preset(PRESET)
     training = dataclasses.replace(
-        preset.training, batch_size=batch_size, micro_batch_size=micro_batch_size
+        preset.training,
+        batch_size=batch_size,
+        micro_batch_size=micro_batch_size,
+        compile=compile if compile in ("auto", "on") else "off",
     )
     return Recipe(
         config=dataclasses.replace(preset, training=training, device=device, dtype=dtype),

@@ -31,7 +31,7 @@ class Way:
     micro_batch_size: int
     """Windows a forward and backward."""
     compile: str
-    """"off", a mode of torch.compile, or "its own": the contestant chooses."""
+    """"off", or a mode of torch.compile; ours: the trainer's `training.compile`."""
 
     def __str__(self) -> str:
         """Say it shortly."""

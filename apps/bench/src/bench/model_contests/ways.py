@@ -14,6 +14,7 @@ Run = Callable[[Sequence[Entry]], Mapping[str, Result]]
 """Takes one sample of each entry."""
 
 _MODES = {"cpu": ("default", "off"), "cuda": ("default", "reduce-overhead", "max-autotune", "off")}
+_OUR_MODES = ("auto", "on")
 _SHARES = {"cpu": (2, 4, 8), "cuda": (2,)}  # of the batch
 
 
@@ -23,7 +24,7 @@ def find_ways(
     """Return the fastest way of each contestant; those that fail in all ways get the first."""
     batch = setting.batch_size
     modes = {
-        name: ("its own",) if name == "models.ours" else _MODES[setting.device]
+        name: _OUR_MODES if name == "models.ours" else _MODES[setting.device]
         for name in contestants
     }
     tried = {

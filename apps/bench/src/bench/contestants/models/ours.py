@@ -8,32 +8,34 @@ import torch
 from bench.contestants.models.baseline import Step
 from bench.recipe import VOCAB_SIZE, Recipe, reference_flops_per_token
 from nn_layers import TransformerLM
+from trainer.compute_plan import plan_compute
 from trainer.learning_rate import learning_rate
 from trainer.model import build_model
-from trainer.step import build_optimizer, training_step
+from trainer.step import build_optimizer, build_stepper
 
 
 def build(recipe: Recipe) -> TransformerLM:
-    """Return a freshly initialised model."""
-    return build_model(recipe.config, vocab_size=VOCAB_SIZE, device=recipe.device)
+    """Return a freshly initialised model, which computes as the trainer plans it."""
+    plan = plan_compute(recipe.config, device=recipe.device)
+    return build_model(
+        recipe.config, vocab_size=VOCAB_SIZE, device=recipe.device, attention=plan.attention
+    )
 
 
 def stepper(recipe: Recipe) -> Step:
     """Return what takes one optimizer step."""
     model = build(recipe).train()
-    optimizer = build_optimizer(model, recipe.config.optimizer)
+    stepper = build_stepper(
+        model,
+        build_optimizer(model, recipe.config.optimizer),
+        config=recipe.config,
+        tokens=recipe.tokens,
+        device=recipe.device,
+        plan=plan_compute(recipe.config, device=recipe.device),
+    )
 
     def step(number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        result = training_step(
-            model,
-            optimizer,
-            config=recipe.config,
-            tokens=recipe.tokens,
-            step=number,
-            learning_rate=learning_rate(recipe.config, number),
-            device=recipe.device,
-            dtype=recipe.dtype,
-        )
+        result = stepper.step(number, learning_rate(recipe.config, number))
         return result.loss, result.grad_norm
 
     return step
