@@ -15,7 +15,7 @@ from bench import training
 from bench.cli import main
 from bench.contestants.models import huggingface, nanogpt
 from bench.harness import Entry, Result, Sample, run_contest
-from bench.model_contests import agreement, memory, speed
+from bench.model_contests import agreement, generation, memory, speed
 from bench.model_contests.setting import ModelSetting, Way
 from bench.model_contests.ways import find_ways
 from bench.recipe import PRESET, VOCAB_SIZE
@@ -90,6 +90,20 @@ def test_memory_is_compared_with_the_whole_batch_at_once() -> None:
     results = _run(metrics, {"ours": 6 * 10**8, "huggingface": 10**9})(entries)
     (row,) = memory.rows(results)
     assert (row.value, row.verdict) == (0.6, "must")
+
+
+def test_int8_is_set_against_hf_in_bf16() -> None:
+    def run(order: object) -> Sample:
+        ours = order.contestant == "models.ours"
+        widths = {"int8": 1.0, "bfloat16": 2.0, "float32": 4.0}
+        return Sample(
+            metrics={"seconds_per_token": widths[order.arguments["weights"]] * (1 if ours else 3)}
+        )
+
+    entries = generation.entries(SETTING, 8)
+    results = run_contest(entries, num_rounds=1, rng=random.Random(0), run=run)
+    found = {row.key: row.value for row in generation.rows(results)}
+    assert found == {"generate-bfloat16": 3.0, "generate-float32": 3.0, "generate-int8": 6.0}
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,20 @@ def agree(contestant: ModuleType, *, num_threads: int, **recipe: str | int) -> O
     return {"metrics": metrics, "digests": {}, "peak_bytes": None}
 
 
+def generate(
+    contestant: ModuleType, *, num_threads: int, device: str, weights: str, num_tokens: int
+) -> Outcome:
+    """Continue a short prompt, greedily; seconds a token, the prompt included."""
+    _set_up(num_threads)
+    run = contestant.generator(weights)
+    if (num_found := run(num_tokens)) != num_tokens:  # also loads and compiles all there is
+        raise RuntimeError(f"{num_found} tokens were generated instead of {num_tokens}")
+    where = torch.device(device)
+    times = [_timed_steps(lambda _: run(num_tokens), range(1), where) for _ in range(5)]
+    metrics = {"seconds_per_token": statistics.median(times) / num_tokens}
+    return {"metrics": metrics, "digests": {}, "peak_bytes": peak_bytes()}
+
+
 def end_to_end(
     contestant: ModuleType, *, num_threads: int, device: str, cache_dir: str, num_steps: int
 ) -> Outcome:

@@ -21,7 +21,7 @@ from bench.contestants.models import DISTRIBUTIONS
 from bench.figures import FIGURES
 from bench.harness import Entry, Result, run_contest, run_order
 from bench.machine import default_cache_dir, describe_machine, num_cpus, wait_until_idle
-from bench.model_contests import agreement, end_to_end, memory, speed
+from bench.model_contests import agreement, end_to_end, generation, memory, speed
 from bench.model_contests.setting import CONTEXT_LENGTH, TRAINED, ModelSetting, Way
 from bench.model_contests.ways import find_ways
 from bench.peers import fetch_extras, why_missing
@@ -32,7 +32,7 @@ from bench.table import print_table
 
 HELP = "Train the reference model beside a nanoGPT-style model and HF's Llama."
 
-_CONTESTS = ("agreement", "bfloat16", "float32", "memory", "cuda", "end-to-end")
+_CONTESTS = ("agreement", "bfloat16", "float32", "memory", "generation", "cuda", "end-to-end")
 _SEED = 336
 _CUDA_KEYS = ("cuda", "cuda-peak", "cuda-large")
 _CUDA_BATCH, _CUDA_LARGE_BATCH = 32_768 // CONTEXT_LENGTH, 131_072 // CONTEXT_LENGTH
@@ -154,6 +154,9 @@ def _run_cpu(session: _Session) -> None:
             short = replace(setting, num_steps=2)
             results = session.contest("memory", memory.entries(short, dtype, ways))
             report.rows.extend(memory.rows(results))
+    if session.wants("generation"):
+        entries = generation.entries(setting, 20 if session.arguments.quick else 200)
+        report.rows.extend(generation.rows(session.contest("generation", entries)))
 
 
 def _run_cuda(session: _Session) -> None:

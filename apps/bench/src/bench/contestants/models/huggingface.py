@@ -5,7 +5,7 @@ the rows of queries and keys in another order. It is imported by the function th
 because this module is read (for its doctests) where it is not installed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,8 +13,9 @@ from einops import rearrange
 from torch import Tensor
 
 from bench.contestants.models.baseline import Step, build_step
-from bench.recipe import VOCAB_SIZE, Recipe, reference_flops_per_token
+from bench.recipe import PRESET, PROMPT, VOCAB_SIZE, Recipe, reference_flops_per_token
 from trainer.config import ModelSection
+from trainer.presets import load_preset
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
@@ -84,6 +85,20 @@ def stepper(recipe: Recipe, weights: Mapping[str, Tensor] | None = None) -> Step
         return model(input_ids=ids, use_cache=False).logits
 
     return build_step(model, forward, recipe)
+
+
+def generator(weights: str) -> Callable[[int], int]:
+    """Return what continues a prompt by so many tokens, and counts them."""
+    torch.manual_seed(0)
+    model = build(load_preset(PRESET).model, VOCAB_SIZE).to(getattr(torch, weights)).eval()
+    ids = torch.tensor([PROMPT])
+    how = {"do_sample": False, "attention_mask": torch.ones_like(ids)}
+
+    def run(number: int) -> int:
+        found = model.generate(ids, max_new_tokens=number, min_new_tokens=number, **how)
+        return found.shape[1] - len(PROMPT)
+
+    return run
 
 
 def flops_per_token(recipe: Recipe) -> int:

@@ -1,16 +1,19 @@
 """This repository's trainer: its model, its optimizer and its step, as a run takes it."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from bench.contestants.models.baseline import Step
-from bench.recipe import VOCAB_SIZE, Recipe, reference_flops_per_token
+from bench.recipe import PRESET, PROMPT, VOCAB_SIZE, Recipe, reference_flops_per_token
 from nn_layers import TransformerLM
 from trainer.compute_plan import plan_compute
+from trainer.generate import generate
 from trainer.learning_rate import learning_rate
 from trainer.model import build_model
+from trainer.presets import load_preset
 from trainer.step import build_optimizer, build_stepper
 
 
@@ -39,6 +42,14 @@ def stepper(recipe: Recipe) -> Step:
         return result.loss, result.grad_norm
 
     return step
+
+
+def generator(weights: str) -> Callable[[int], int]:
+    """Return what continues a prompt by so many tokens, and counts them."""
+    config = load_preset(PRESET)
+    model = build_model(config, vocab_size=VOCAB_SIZE, device=torch.device("cpu")).eval()
+    how = {"end_of_text_id": VOCAB_SIZE - 1, "temperature": 0, "weights": weights, "compile": "on"}
+    return lambda number: sum(1 for _ in generate(model, PROMPT, max_tokens=number, **how))
 
 
 def flops_per_token(recipe: Recipe) -> int:
