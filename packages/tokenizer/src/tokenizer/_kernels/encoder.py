@@ -82,7 +82,7 @@ class KernelEncoder:
     def compile(self) -> None:
         """Call each kernel once."""
         lane = Lane(self._pattern, self._tables, {b"<|": 0})
-        text = np.frombuffer(b"all of <| them", np.uint8)
+        text = np.frombuffer(b"all of <| them " + 63 * b"-", np.uint8)
         ids = lane.encode(text, np.empty(len(text) + OVERRUN, self.dtype))
         if self._encodes_short:
             lane.encode_short(text.tobytes())

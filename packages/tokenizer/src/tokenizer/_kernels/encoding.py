@@ -2,8 +2,8 @@
 
 Stage: pretokens -> *ids*. In groups of 256: first the keys of all, each with a word to the memory
 to fetch its home in the table; then the long ones; then all ids. When a key is compared, its entry
-has arrived. Where a table is full or working memory too small, the kernel returns a status and
-the caller (`worker`) makes room and calls again. Not here: where pretokens end.
+has arrived. Where a table is full, or a new pretoken is long, the kernel returns a status and the
+caller (`worker`) sees to that and calls again. Not here: where pretokens end.
 """
 
 from bpe.kernel_parts import (
@@ -36,7 +36,6 @@ from tokenizer._kernels.layout import (
     LONG_USED,
     NOWHERE,
     SCRATCH,
-    SCRATCH_BYTES,
     SHORT,
     SHORT_LIMIT,
     SHORT_MASK,
@@ -58,13 +57,12 @@ from tokenizer._kernels.memo import (
     short_home,
     write_entry_ids,
 )
-from tokenizer._kernels.merging import MAX_SHORT
 
 GROUP = 256
 """Pretokens whose keys are made together."""
 KEY_BYTES = 24  # of a key in GROUP_KEYS: two words, and the address of its home
-DONE, SHORT_FULL, LONG_FULL, MEMORY_FULL = range(4)
-"""Status; above these, the bytes of a pretoken that SCRATCH is too small for."""
+DONE, SHORT_FULL, LONG_FULL, MEMORY_FULL, IS_NEW = range(5)
+"""Status; IS_NEW: the pretoken to go on with is one for `long_pretokens`."""
 
 
 @kernel
@@ -211,10 +209,11 @@ def write_group(state, origin, ends, first, end, out):
             length = load32(ends + 4 * number) - start
             if length <= MAX_SHORT_KEY:
                 out = encode_short(state, origin + start, length, low, high, home, out)
-            elif length > MAX_SHORT and length > get(state, SCRATCH_BYTES):
-                return number, out, length
             else:
-                out = encode_long(state, origin + start, length, out)
+                behind = encode_long(state, origin + start, length, out)
+                if behind == 0:
+                    return number, out, IS_NEW
+                out = behind
         keys += KEY_BYTES
     return end, out, DONE
 

@@ -46,13 +46,10 @@ from tokenizer._kernels.layout import (
     SHORT,
     SHORT_MASK,
     SHORT_USED,
-    TREE,
     get,
     put,
 )
-from tokenizer._kernels.matching import match_tokens
 from tokenizer._kernels.merging import MAX_SHORT, merge_short
-from tokenizer._kernels.merging_long import merge_long
 
 SHORT_ENTRY, LONG_ENTRY = 32, 64  # bytes
 MAX_SHORT_KEY = 15  # bytes of a pretoken in the short table
@@ -160,16 +157,6 @@ def encode_short(state, address, length, low, high, entry, out):
 
 
 @helper
-def _encode_new(state, address, length):
-    """Leave the ids of a pretoken at SCRATCH, as uint32; return how many."""
-    if length <= MAX_SHORT:
-        return merge_short(state, address, length)
-    if get(state, TREE) != 0:
-        return match_tokens(state, address, length)
-    return merge_long(state, address, length)
-
-
-@helper
 def hash_bytes(address, length):
     """Hash 16 or more bytes."""
     spread = multiply(length, GOLDEN)
@@ -250,13 +237,24 @@ def insert_long(state, entry, spread, address, length, count):
 
 @helper
 def encode_long(state, address, length, out):
-    """Encode a pretoken of 16 or more bytes; SCRATCH must be large enough to merge it."""
+    """Encode a pretoken of 16 or more bytes; return 0 where it is new and too long to merge."""
     spread = hash_bytes(address, length)
     entry = find_long(state, spread, address, length)
     if load64(entry + 8) != 0:
         return write_entry_ids(state, load64(entry + 16), load64(entry + 24), out)
-    count = _encode_new(state, address, length)
+    if length > MAX_SHORT:
+        return 0
+    count = merge_short(state, address, length)
+    insert_long(state, entry, spread, address, length, count)
+    return write_ids(state, get(state, SCRATCH), count, out)
+
+
+@helper
+def remember_long(state, address, length, count, out):
+    """Remember the ids at SCRATCH of a new pretoken, and write them."""
     if length <= MAX_REMEMBERED:
+        spread = hash_bytes(address, length)
+        entry = find_long(state, spread, address, length)
         insert_long(state, entry, spread, address, length, count)
     return write_ids(state, get(state, SCRATCH), count, out)
 

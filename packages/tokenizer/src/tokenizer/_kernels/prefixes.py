@@ -64,23 +64,24 @@ def longest_symbol(state, address, end):
 
 
 @kernel
-def grow_tree(state, content, starts, lengths, symbols):
+def grow_tree(state, content, num_symbols, starts, lengths, symbols):
     """Put symbols into an empty tree, and write down the longest other one that each begins with.
 
     Args:
         state: address of the fields of `layout`.
         content: address of the bytes of all symbols.
-        starts: (n,) int64; where each symbol begins in `content`.
-        lengths: (n,) int64; ascending, so that a node is there before what continues it.
-        symbols: (n,) int64.
+        num_symbols: how many.
+        starts: address of int64 by symbol: where it begins in `content`.
+        lengths: likewise; ascending, so that a node is there before what continues it.
+        symbols: likewise.
 
     Returns:
         Whether half of the slots were enough; if not, try again with more.
     """
     num_nodes, num_free = get(state, NUM_SYMBOLS), (get(state, TREE_MASK) + 1) >> 1
-    for index in range(len(symbols)):
-        address, symbol = content + starts[index], symbols[index]
-        end = address + lengths[index]
+    for index in range(num_symbols):
+        address, symbol = content + load64(starts + 8 * index), load64(symbols + 8 * index)
+        end = address + load64(lengths + 8 * index)
         shorter, node = WORD, load8(address)
         address += 1
         while address < end:

@@ -8,7 +8,7 @@ from functools import cache
 
 from bpe.kernel_parts import announced, are_ready, cut_kernel, first_malformed
 from tokenizer._bpe import PATTERNS, Vocabulary
-from tokenizer._kernels import decoding, encoding, memo, pairs, prefixes, symbols
+from tokenizer._kernels import decoding, encoding, long_pretokens, memo, pairs, prefixes, symbols
 from tokenizer._kernels.encoder import KernelEncoder
 from tokenizer._kernels.short_texts import short_kernel
 
@@ -19,6 +19,7 @@ _KERNELS = (
     prefixes.grow_tree,
     encoding.encode_batch,
     encoding.remember_special,
+    long_pretokens.encode_by_matching,
     memo.move_short,
     memo.move_long,
     decoding.measure,

@@ -8,12 +8,23 @@ Source: the split table of the encoder in rust-gems (GitHub 2024). Departure: se
 make the same token.
 """
 
-from bpe.kernel_parts import inlined, kernel, load32, load64, shift_right, store32, store64
+from bpe.kernel_parts import (
+    inlined,
+    kernel,
+    load8,
+    load32,
+    load64,
+    shift_right,
+    store8,
+    store32,
+    store64,
+)
 from tokenizer._kernels.layout import (
     BUCKET_SHIFT,
     DISPLACEMENTS,
     PAIR_SHIFT,
     PAIRS,
+    PRODUCTS,
     SYMBOLS,
     get,
 )
@@ -63,31 +74,33 @@ def are_apart(state, left, right, time):
 
 
 @kernel
-def derive(state, lefts, rights, products, is_awaited):
+def derive(state, num_merges, lefts, rights, is_awaited):
     """Find out which symbols texts become, and by which merge each is made.
 
     Args:
         state: address of the fields of `layout`; the symbols of single bytes are described.
-        lefts: (n,) int64; left part of each merge, -1 where no merge makes it.
+        num_merges: how many.
+        lefts: address of int64 by merge: its left part, -1 where no merge makes it.
         rights: likewise.
-        products: (256 + n,) uint32; the symbol that is made, by number of the merge.
-        is_awaited: (256 + n,) uint8, all 0; by symbol.
+        is_awaited: address of uint8 by symbol, all 0; changed.
 
     Returns:
         Whether each merge comes after those that make its parts.
     """
-    for merge in range(len(lefts)):
-        left, right, number = lefts[merge], rights[merge], 256 + merge
+    for merge in range(num_merges):
+        left, right = load64(lefts + 8 * merge), load64(rights + 8 * merge)
         if left < 0 or right < 0:
             continue
         length = length_of(state, left) + length_of(state, right)
         if length_of(state, left) == 0 or length_of(state, right) == 0:
-            is_awaited[left] = is_awaited[right] = 1
+            store8(is_awaited + left, 1)
+            store8(is_awaited + right, 1)
             continue
-        made = products[number]
+        number = 256 + merge
+        made = load32(get(state, PRODUCTS) + 4 * number)
         if length_of(state, made) != 0 or not are_apart(state, left, right, number):
             continue
-        if is_awaited[made] != 0:
+        if load8(is_awaited + made) != 0:
             return False
         symbol = get(state, SYMBOLS) + SYMBOL_BYTES * made
         store64(symbol, number << (2 * SYMBOL_BITS) | left << SYMBOL_BITS | right)

@@ -89,7 +89,7 @@ class Tables:
         state = np.zeros(layout.NUM_FIELDS, np.int64)
         self.fill(state)
         is_awaited = np.zeros(len(self._products), np.uint8)
-        if not derive(address_of(state), lefts, rights, self._products, is_awaited):
+        if not derive(address_of(state), len(lefts), *map(address_of, (lefts, rights, is_awaited))):
             return
         lengths = np.fromiter(map(len, symbols), np.int64, len(symbols))
         starts = np.cumsum(lengths) - lengths
@@ -98,13 +98,14 @@ class Tables:
         used = np.flatnonzero(is_used)
         used = used[np.argsort(lengths[used], kind="stable")]
         content = np.frombuffer(b"".join(symbols), np.uint8)
+        ordered = starts[used], lengths[used], numbers[used]
         bits = (_SLOTS_A_SYMBOL * len(symbols)).bit_length()
         is_grown = False
         while not is_grown:
             self._tree, self._tree_shift = zeros(1 << bits, np.int64), 64 - bits
             self.fill(state)
-            ordered = starts[used], lengths[used], numbers[used]
-            is_grown = grow_tree(address_of(state), address_of(content), *ordered)
+            addresses = map(address_of, ordered)
+            is_grown = grow_tree(address_of(state), address_of(content), len(used), *addresses)
             bits += 1
 
     def _hash_pairs(self, keys: np.ndarray, numbers: np.ndarray) -> None:

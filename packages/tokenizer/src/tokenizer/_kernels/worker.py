@@ -12,13 +12,14 @@ from tokenizer._kernels import layout, matching, merging, merging_long
 from tokenizer._kernels.encoding import (
     DONE,
     GROUP,
+    IS_NEW,
     KEY_BYTES,
     LONG_FULL,
-    MEMORY_FULL,
     SHORT_FULL,
     encode_batch,
     remember_special,
 )
+from tokenizer._kernels.long_pretokens import encode_by_matching, encode_by_merging
 from tokenizer._kernels.memo import (
     LONG_ENTRY,
     MAX_SHORT_KEY,
@@ -69,9 +70,19 @@ class Worker:
             first, out, status = encode_batch(
                 self.address, origin, ends, count, first, readable_end, out
             )
-            if status != DONE:
+            if status == IS_NEW:
+                out = self._encode_long(origin, ends, first, out)
+                first += 1
+            elif status != DONE:
                 self.make_room(status)
         return out
+
+    def _encode_long(self, origin: int, ends: int, number: int, out: int) -> int:
+        """Encode a new long pretoken; return where the output goes on."""
+        encode = encode_by_matching if self._tables.are_ordered else encode_by_merging
+        while (behind := encode(self.address, origin, ends, number, out)) < 0:
+            self._make_scratch(-behind * 3 // 2)
+        return behind
 
     def make_room(self, status: int) -> None:
         """Do what a kernel asks for by its status."""
@@ -83,10 +94,8 @@ class Worker:
             old, num_entries = self._long, len(self._long) // LONG_ENTRY
             self._make_long(num_entries * _GROWTH)
             move_long(self.address, address_of(old), num_entries)
-        elif status in (SHORT_FULL, LONG_FULL, MEMORY_FULL):
-            self._forget()
         else:
-            self._make_scratch(status + status // 2)
+            self._forget()
 
     def grow(self) -> None:
         """Enlarge both tables."""
