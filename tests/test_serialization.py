@@ -293,3 +293,15 @@ def test_checkpoint_moves_between_devices(tmp_path: Path) -> None:
     load_checkpoint(tmp_path / "x", other, other_optimizer)
     assert torch.equal(other[0].weight, model[0].weight.cpu())
     assert not other_optimizer.state[other[0].weight]["exp_avg"].is_cuda
+
+
+def test_a_flipped_bit_anywhere_is_noticed(tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters())
+    save_checkpoint(model, optimizer, 7, tmp_path / "x")
+    data = (tmp_path / "x").read_bytes()
+    for bit in range(0, 8 * len(data), 5):  # in time every bit of a byte
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(ValueError, match=r"checkpoint|safetensors|format"):
+            load_checkpoint(io.BytesIO(flipped), model, optimizer)

@@ -5,6 +5,7 @@ its metadata; nothing is pickled, so a file from a stranger can hold wrong numbe
 Equal state gives equal bytes. Not here: the checkpoints of a run directory (`checkpoint.py`).
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -20,8 +21,9 @@ from trainer.durable import write_atomically
 from trainer.packing import pack_model, pack_optimizer, reading, unpack_model, unpack_optimizer
 
 FORMAT = "trainer.single-file-checkpoint"
-VERSION = 1
+VERSION = 2
 
+_SEAL = "sha256"
 _MODEL, _OPTIMIZER = "model.", "optimizer."
 _DTYPES = {
     **{torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"},
@@ -52,16 +54,14 @@ def save_checkpoint(
     optimizer_tensors, optimizer_rest = pack_optimizer(optimizer, model)
     tensors = {_MODEL + name: tensor for name, tensor in model_tensors.items()}
     tensors |= {_OPTIMIZER + name: tensor for name, tensor in optimizer_tensors.items()}
-    parts = to_safetensors(
-        tensors,
-        {
-            "format": FORMAT,
-            "version": str(VERSION),
-            "iteration": str(int(iteration)),
-            "model": json.dumps(model_rest, allow_nan=False),
-            "optimizer": json.dumps(optimizer_rest, allow_nan=False),
-        },
-    )
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "iteration": str(int(iteration)),
+        "model": json.dumps(model_rest, allow_nan=False),
+        "optimizer": json.dumps(optimizer_rest, allow_nan=False),
+    }
+    parts = to_sealed_safetensors(tensors, metadata)
     if isinstance(out, str | os.PathLike):
         write_atomically(Path(out), parts)
     else:
@@ -87,9 +87,11 @@ def load_checkpoint(
     """
     is_path = isinstance(src, str | os.PathLike)
     source = str(src) if is_path else "checkpoint"
-    tensors, metadata = from_safetensors(Path(src).read_bytes() if is_path else src.read(), source)
+    data = Path(src).read_bytes() if is_path else src.read()
+    tensors, metadata = from_safetensors(data, source)
     require_format(metadata, name=FORMAT, version=VERSION, source=source)
     with reading(source):
+        _require_sealed(data, tensors, metadata)
         iteration = int(metadata["iteration"])
         model_state = unpack_model(
             _strip(tensors, _MODEL), json.loads(metadata["model"]), model, source=source
@@ -137,6 +139,13 @@ def to_safetensors(
     return [len(text).to_bytes(8, "little") + text, *parts]
 
 
+def to_sealed_safetensors(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> list[bytes | memoryview]:
+    """Return a safetensors file in parts, with a SHA-256 of all the rest in its metadata."""
+    return to_safetensors(tensors, {**metadata, _SEAL: _seal(tensors, metadata)})
+
+
 def from_safetensors(data: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return tensors, sorted by name, and metadata.
 
@@ -167,6 +176,24 @@ def require_format(
             f"{source} is of format {said[0]!r} version {said[1]}, but {name!r} version {version} "
             "is needed; read it with the release that wrote it"
         )
+
+
+def _seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Return the SHA-256 of the file without its seal."""
+    digest = hashlib.sha256()
+    for part in to_safetensors(tensors, metadata):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _require_sealed(
+    data: bytes, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Insist that every bit is as it was written; a header has only one spelling."""
+    header = to_safetensors(tensors, metadata)[0]
+    content = {key: value for key, value in metadata.items() if key != _SEAL}
+    if data[: len(header)] != header or _seal(tensors, content) != metadata.get(_SEAL):
+        raise ValueError("its SHA-256 is not the recorded one")
 
 
 def _dtype_name(name: str, tensor: Tensor) -> str:
