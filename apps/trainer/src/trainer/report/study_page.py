@@ -50,9 +50,10 @@ def read_trials(study: Study) -> list[RunHistory]:
 
 
 def _table(study: Study) -> str:
-    rows = [
-        "<tr><th>trial</th><th>validation loss</th><th>spread</th><th>runs</th><th>status</th></tr>"
-    ]
+    heads = ("trial", "validation loss", "spread", "runs", "status")
+    styles = ("name", "number", "number", "number", "name")
+    cells = (f'<th class="{s}">{t}</th>' for s, t in zip(styles, heads, strict=True))
+    rows = [f"<tr>{''.join(cells)}</tr>"]
     for point in best_first(points(study)):
         mean = "" if point.mean is None else f"{point.mean:.4f}"
         spread = "" if point.spread is None else f"{point.spread:.4f}"
