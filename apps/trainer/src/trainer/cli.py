@@ -172,8 +172,10 @@ def _generate(argv: list[str]) -> int:
 
 
 def _evaluate(argv: list[str]) -> int:
+    import dataclasses
     import json
 
+    from nn_layers import round_weights
     from trainer.command_line import parse_evaluate
     from trainer.load import load_run
     from trainer.progress import Reporter
@@ -184,6 +186,7 @@ def _evaluate(argv: list[str]) -> int:
     loaded = load_run(request.run, device=request.device)
     for reason in loaded.skipped:
         reporter.say(f"skipped {reason}")
+    loaded = dataclasses.replace(loaded, model=round_weights(loaded.model, request.weights))
     report = score_run(loaded, batch_size=request.batch_size, reporter=reporter)
     if request.json:
         print(json.dumps(report))

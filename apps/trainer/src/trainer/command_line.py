@@ -204,6 +204,8 @@ class EvaluateRequest:
     """Windows scored at once; changes memory, not the result."""
     device: str | None = None
     """Where to compute; default: as the run's configuration says."""
+    weights: Literal["float32", "bfloat16", "int8"] = "float32"
+    """What the matrices are rounded to first, as `generate --weights` does: what it costs."""
     json: bool = False
     """Print a JSON object instead of a table."""
 
