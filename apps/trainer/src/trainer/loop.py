@@ -16,6 +16,7 @@ from trainer.checkpoint import Checkpoint, take_snapshot
 from trainer.compute_plan import plan_compute
 from trainer.config import RunConfig
 from trainer.divergence import LossSpikes, SkippedSteps, find_not_finite
+from trainer.estimate import Expectation
 from trainer.evaluate import evaluate_windows
 from trainer.generate import generate_text
 from trainer.interrupts import StopRequest
@@ -96,6 +97,8 @@ class Session:
     """None: every run is worth going on with."""
     is_given_up: bool = False
     """Whether `on_evaluation` said that it is not."""
+    expectation: Expectation | None = None
+    """What was predicted before the first step of this sitting."""
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -15,6 +15,7 @@ from trainer.config import RunConfig
 from trainer.cpu_settings import cpu_settings
 from trainer.devices import deterministic_operations, device_name, resolve_device
 from trainer.durable import TEMPORARY, remove, rename_durably
+from trainer.estimate import announce_expectation, expect_run
 from trainer.interrupts import StopRequest
 from trainer.load import require_same_model
 from trainer.loop import LoopState, OnEvaluation, Session, run_steps
@@ -125,6 +126,10 @@ def _sit(
     _announce(session, plan)
     if profile:
         session.stepper = _profiled(session)
+    session.expectation = expect_run(
+        session.config, session.model, session.optimizer, plan=plan, device=session.device
+    )
+    announce_expectation(session.expectation, is_compiled=plan.compile, say=session.reporter.say)
     ordered = deterministic_operations(session.device, is_asked=session.config.deterministic)
     with cpu_settings(session.device, reporter=session.reporter), ordered:
         with StopRequest() as stop:

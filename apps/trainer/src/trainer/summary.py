@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from trainer.baselines import Baseline, compare_baselines
+from trainer.checkpoint import newest_checkpoint
 from trainer.curve import write_loss_curve
+from trainer.estimate import Estimate, compare_with_facts
 from trainer.evaluate import StreamScore
 from trainer.loop import Session, sample_text
 from trainer.metrics import read_metrics
@@ -47,6 +49,8 @@ class Summary:
     notes: list[str]
     loop_costs: dict[str, float] = dataclasses.field(default_factory=dict)
     """Share of the last sitting's wall clock that each thing beside the steps took, in [0, 1]."""
+    estimates: list[Estimate] = dataclasses.field(default_factory=list)
+    """What was predicted before the run, beside what came of it."""
 
     @property
     def aim(self) -> str | None:
@@ -68,7 +72,8 @@ class Summary:
             require_format(document, name=_FORMAT, version=_VERSION, source=path)
             content = {key: document[key] for key in document.keys() - {"format", "version"}}
             rows = [Baseline(**row) for row in content.pop("comparisons")]
-            return cls(comparisons=rows, **content)
+            estimates = [Estimate(**row) for row in content.pop("estimates", [])]
+            return cls(comparisons=rows, estimates=estimates, **content)
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} is no complete summary ({error}); remove it") from error
 
@@ -119,6 +124,7 @@ def summarize(session: Session) -> Summary:
         loop_costs={
             name: round(share, 6) for name, share in session.throughput.cost_shares().items()
         },
+        estimates=_estimates(session),
     )
     summary.save(session.run.summary)
     return summary
@@ -139,6 +145,9 @@ def print_summary(summary: Summary, console: Console) -> None:
         facts.add_row("beside the steps", f"{sum(summary.loop_costs.values()):.1%}: {costs}")
     if summary.aim is not None:
         facts.add_row("aim", summary.aim)
+    for one in summary.estimates:
+        found = "unknown" if one.found is None else f"{one.found:,.0f} ({one.error:+.1%})"
+        facts.add_row(one.what, f"expected {one.expected:,.0f}, found {found}")
     facts.add_row("loss curve", summary.curve)
     console.print(facts)
     for note in summary.notes:
@@ -159,6 +168,13 @@ def _comparison_table(summary: Summary) -> Table:
         nats = "" if row.nats_per_token is None else f"{row.nats_per_token:.4f}"
         table.add_row(row.name, f"{row.bits_per_byte:.4f}", nats)
     return table
+
+
+def _estimates(session: Session) -> list[Estimate]:
+    if session.expectation is None:
+        return []
+    checkpoint, _ = newest_checkpoint(session.run.path)
+    return compare_with_facts(session.expectation, checkpoint and checkpoint.path)
 
 
 def _compare(session: Session, score: StreamScore) -> list[Baseline]:

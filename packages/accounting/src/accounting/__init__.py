@@ -2,7 +2,7 @@
 
 from accounting.flops import Flops, backward_flops, forward_flops, training_flops
 from accounting.hardware import model_flops_utilization, peak_flops_per_second
-from accounting.memory import Memory, largest_batch, memory
+from accounting.memory import Memory, evaluation_bytes, largest_batch, memory
 from accounting.parameters import Parameters, count_parameters
 from accounting.presets import PRESETS
 from accounting.shape import ModelShape
@@ -17,6 +17,7 @@ __all__ = [
     "StepSettings",
     "backward_flops",
     "count_parameters",
+    "evaluation_bytes",
     "forward_flops",
     "largest_batch",
     "memory",

@@ -8,8 +8,9 @@ eager mode. Not here: the context of a GPU driver, fragmentation, workspaces of 
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from accounting.layers import FLOAT32, TracedModel, legend
+from accounting.layers import FLOAT32, INT64, TracedModel, legend
 from accounting.losses import traced_loss
+from accounting.optimizer import optimizer_cost
 from accounting.parameters import count_parameters
 from accounting.shape import ModelShape
 from accounting.step import StepSettings
@@ -210,3 +211,24 @@ def linear_in_batch(shape: ModelShape, settings: StepSettings) -> LinearInBatch:
     while peak(first) != slope * first + constant:
         first *= 2
     return LinearInBatch(slope, constant, first)
+
+
+def evaluation_bytes(shape: ModelShape, settings: StepSettings) -> int:
+    """Return the most that lives while windows are scored between two steps.
+
+    Nothing is kept for a backward pass, but weights, gradients and moments stay, and all logits of
+    a batch are there at once.
+
+    Args:
+        shape: the model.
+        settings: its batch size is the number of windows scored at once.
+    """
+    tape = Tape(legend(shape, settings))
+    model = TracedModel(shape, settings, tape)
+    tape.is_recording = False
+    ids = [tape.allocate("token ids", "b t", INT64) for _ in range(2)]
+    logits = model.logits(model.hidden_states(ids[0]))
+    rows = [tape.allocate("a window's logits", "t v", FLOAT32) for _ in range(2)]
+    del logits, rows
+    cost = optimizer_cost(shape, settings.optimizer)
+    return tape.peak_bytes + cost.state_bytes + FLOAT32 * count_parameters(shape).total
