@@ -1,0 +1,72 @@
+"""Which configurations is predicted memory held to?
+
+Stage: *cases* -> tests, `bench accounting`. Small ones, so that all are measured in seconds; what
+dominates (logits, blocks or weights) and every switch and way to compute occur.
+"""
+
+from dataclasses import replace
+
+from accounting import ModelShape, StepSettings
+
+SHAPE = ModelShape(
+    vocab_size=300, context_length=48, d_model=48, num_layers=2, num_heads=4, d_ff=128
+)
+
+CASES: list[tuple[dict[str, object], dict[str, object]]] = [
+    ({}, {}),
+    ({}, {"dtype": "bfloat16"}),
+    ({}, {"attention": "plain"}),
+    ({}, {"attention": "plain", "dtype": "bfloat16"}),
+    ({}, {"num_tokens": 7, "batch_size": 3}),
+    ({}, {"batch_size": 1, "num_micro_batches": 3}),
+    ({"norm": "post"}, {}),
+    ({"norm": "none"}, {}),
+    ({"norm": "none", "position": "none"}, {"attention": "plain"}),
+    ({"qk_norm": True}, {}),
+    ({"qk_norm": True, "num_kv_heads": 2}, {"dtype": "bfloat16"}),
+    ({"num_kv_heads": 1}, {}),
+    ({"num_kv_heads": 2}, {"attention": "plain"}),
+    ({"rope_layout": "half"}, {}),
+    ({"rope_layout": "half", "qk_norm": True}, {"dtype": "bfloat16"}),
+    ({"position": "none"}, {}),
+    ({"feed_forward": "silu"}, {}),
+    ({"feed_forward": "silu", "d_ff": 192, "norm": "post"}, {"dtype": "bfloat16"}),
+    ({"tie_embeddings": True}, {}),
+    ({"tie_embeddings": True, "vocab_size": 5000}, {}),
+    ({"vocab_size": 5000}, {}),
+    ({"vocab_size": 5000}, {"dtype": "bfloat16"}),
+    ({"vocab_size": 5000}, {"num_micro_batches": 2}),
+    ({"vocab_size": 20}, {}),
+    ({"vocab_size": 20}, {"attention": "plain"}),
+    ({"vocab_size": 20}, {"dtype": "bfloat16"}),
+    ({"vocab_size": 20, "num_layers": 5}, {}),
+    ({"vocab_size": 20, "num_layers": 5, "norm": "post"}, {}),
+    ({"vocab_size": 20, "context_length": 160}, {"attention": "plain"}),
+    ({"vocab_size": 20, "context_length": 160}, {"attention": "plain", "dtype": "bfloat16"}),
+    ({"vocab_size": 20, "d_ff": 16}, {}),
+    ({"vocab_size": 20, "d_ff": 16, "qk_norm": True}, {"attention": "plain"}),
+    ({"d_model": 128, "d_ff": 512}, {"batch_size": 1, "num_tokens": 4}),
+    ({"vocab_size": 20, "context_length": 160}, {"attention": "matmul"}),
+    ({"vocab_size": 20, "context_length": 160}, {"attention": "matmul", "dtype": "bfloat16"}),
+    ({"vocab_size": 3000}, {"loss": "fused"}),
+    ({"vocab_size": 3000}, {"loss": "fused", "dtype": "bfloat16"}),
+    ({"vocab_size": 3000}, {"loss": "chunked"}),
+    ({"vocab_size": 3000, "tie_embeddings": True}, {"loss": "chunked", "dtype": "bfloat16"}),
+    ({"vocab_size": 20, "num_layers": 5}, {"checkpointing": True}),
+    ({"vocab_size": 20, "num_layers": 5}, {"checkpointing": True, "dtype": "bfloat16"}),
+    ({"vocab_size": 20, "num_layers": 5}, {"checkpointing": True, "attention": "matmul"}),
+]
+"""Changes of the shape, and of the step."""
+
+
+def case(
+    switches: dict[str, object], choices: dict[str, object]
+) -> tuple[ModelShape, StepSettings]:
+    """Return the shape and the settings of a case."""
+    return replace(SHAPE, **switches), StepSettings(**{"batch_size": 4} | choices)
+
+
+def describe_case(switches: dict[str, object], choices: dict[str, object]) -> str:
+    """Say in words what a case changes."""
+    words = [f"{key} {value}" for key, value in {**switches, **choices}.items()]
+    return ", ".join(words) or "the base"
