@@ -7,10 +7,11 @@ subject.
 import argparse
 import sys
 
-from bench import fuzz, learning, tokenization, training
+from bench import accounting, fuzz, learning, tokenization, training
 from bench.harness import SampleError
 
 _SUBJECTS = {
+    "accounting": accounting,
     "learning": learning,
     "tokenization": tokenization,
     "training": training,

@@ -11,12 +11,14 @@ from bench.contestants import DISTRIBUTIONS
 from bench.contestants.models import DISTRIBUTIONS as MODELS
 from bench.machine import installed_version
 
+ACCOUNTANTS = {"accountants.accelerate": "accelerate", "accountants.calflops": "calflops"}
+"""The calculators of `bench accounting`, and what has to be installed for each."""
 _STARTED_AGAIN = "BENCH_STARTED_AGAIN"
 
 
 def why_missing(contestant: str) -> str | None:
     """Say why a contestant cannot take part; None where it can."""
-    if installed_version({**DISTRIBUTIONS, **MODELS}[contestant]) is not None:
+    if installed_version({**DISTRIBUTIONS, **MODELS, **ACCOUNTANTS}[contestant]) is not None:
         return None
     extra = "models" if contestant in MODELS and contestant != "models.huggingface" else "peers"
     return f"not installed; it comes with `--extra {extra}`"

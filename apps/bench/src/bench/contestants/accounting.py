@@ -20,13 +20,6 @@ from accounting import (
 )
 from bench.accounting_measured import RealStep
 
-DISTRIBUTIONS = {
-    "accountants.ours": "accounting",
-    "accountants.accelerate": "accelerate",
-    "accountants.calflops": "calflops",
-}
-"""What has to be installed for each."""
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
