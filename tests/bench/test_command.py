@@ -98,3 +98,12 @@ def test_a_whole_run_on_one_megabyte(tmp_path: Path) -> None:
     (encode,) = [one for one in content["contests"] if one["contest"] == "encode"]
     assert {"ours, 1 thr", "tiktoken, 1 thr"} <= set(encode["agree_on"]["ids"])
     assert "tokenization: median" in done.stdout
+
+
+@pytest.mark.slow
+def test_our_accounts_are_held_to_measurement(tmp_path: Path) -> None:
+    done = _bench("accounting", "--quick", "--json", tmp_path / "x.json")
+    assert done.returncode == 0, done.stderr
+    lines = json.loads((tmp_path / "x.json").read_text())["lines"]
+    ours = [line for line in lines if line["calculator"] == "ours"]
+    assert {line["error"] for line in ours if not line["figure"].startswith("peak")} == {0.0}
