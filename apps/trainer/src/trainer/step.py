@@ -168,7 +168,7 @@ def build_loss(model: TransformerLM, *, plan: ComputePlan, device: torch.device)
                 return linear_cross_entropy(
                     hidden, model.head_weight, targets, compiled=plan.compile
                 )
-            return loss(torch.nn.functional.linear(hidden, model.head_weight), targets)
+            return loss(hidden @ model.head_weight.T, targets)
 
     return loss_of
 

@@ -11,7 +11,6 @@ import torch
 from einops import einsum, rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import linear
 from torch.nn.functional import scaled_dot_product_attention as fused_attention
 
 from nn_layers.activations import softmax
@@ -182,7 +181,7 @@ class MultiHeadSelfAttention(nn.Module):
             rotate = rope.rotate_halves
         else:
             rotate = rope
-        stacked = linear(x, torch.cat(weights)).split([len(w) for w in weights], dim=-1)
+        stacked = (x @ torch.cat(weights).T).split([len(w) for w in weights], dim=-1)
         q, k, v = (rearrange(one, "... t (h k) -> ... h t k", k=self.d_head) for one in stacked)
         q, k = self._normalise(q, k)
         return (q, k, v) if rotate is None else (rotate(q, positions), rotate(k, positions), v)

@@ -3,7 +3,6 @@
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import embedding
 
 from nn_layers.initialization import truncated_normal_
 
@@ -46,9 +45,10 @@ class Embedding(nn.Module):
         """
         # Unlike indexing, this counts no negative id from the end, and needs no look at the ids.
         try:
-            return embedding(token_ids, self.weight)
+            rows = self.weight.index_select(0, token_ids.reshape(-1))
         except IndexError as error:
             raise IndexError(
                 f"token ids go from {token_ids.min()} to {token_ids.max()}, but must be in "
                 f"0 .. {len(self.weight) - 1}; use the tokenizer that the model was built for"
             ) from error
+        return rows.view(*token_ids.shape, self.weight.shape[-1])

@@ -124,7 +124,7 @@ def _replace_by_gradient_(
 ) -> Float[Tensor, ""]:
     """Put the gradient in the place of the logits; return their share of a mean over `count`."""
     wide = at_least_float32(logits)
-    log_total = wide.logsumexp(dim=-1, keepdim=True)
+    log_total = _log_of_sum(wide)
     index = targets.unsqueeze(-1)
     loss = (log_total - wide.gather(-1, index)).sum() / count
     gradient = (wide - log_total).exp_()
@@ -138,11 +138,17 @@ def _replace_by_gradient_in_one_kernel_(
 ) -> Float[Tensor, ""]:
     """Do the same by comparisons instead of indices: more work, but a compiler fuses all of it."""
     wide = at_least_float32(logits)
-    log_total = wide.logsumexp(dim=-1, keepdim=True)
+    log_total = _log_of_sum(wide)
     is_target = torch.arange(wide.shape[-1], device=wide.device) == targets.unsqueeze(-1)
     loss = (log_total - wide.gather(-1, targets.unsqueeze(-1))).sum() / count
     logits.copy_(((wide - log_total).exp() - is_target.to(wide.dtype)) / count)
     return loss
+
+
+def _log_of_sum(wide: Float[Tensor, "n v"]) -> Float[Tensor, "n 1"]:
+    """Return log sum exp of each row; the largest is taken out first, so nothing overflows."""
+    top = wide.amax(dim=-1, keepdim=True)
+    return (wide - top).exp_().sum(dim=-1, keepdim=True).log_() + top
 
 
 @cache

@@ -7,7 +7,6 @@ once, as token_embeddings.weight.
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
 from nn_layers.block import TransformerBlock, build_rope
@@ -82,7 +81,7 @@ class TransformerLM(nn.Module):
             ValueError: more positions than the context holds.
             IndexError: an id outside the vocabulary (CPU).
         """
-        return linear(self.hidden_states(token_ids, cache=cache), self.head_weight)
+        return self.hidden_states(token_ids, cache=cache) @ self.head_weight.T
 
     @property
     def head_weight(self) -> Float[Tensor, "v d"]:
