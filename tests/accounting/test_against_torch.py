@@ -31,7 +31,7 @@ SIZES = {
     "d_ff": 80,
 }
 GRID = draw_configurations()
-SOME = GRID[::5]
+SOME = GRID[::10]
 
 
 def _build(device: str, **switches: object) -> TransformerLM:

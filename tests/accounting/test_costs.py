@@ -195,9 +195,13 @@ def test_repeated_tokens_are_worth_less_and_less() -> None:
     assert all(gain > 0 for gain in gains)
 
 
-@pytest.mark.parametrize("approach", APPROACHES)
 @pytest.mark.parametrize(
-    ("hours", "peak", "memory_gb"), [(2, 989.4e12, 141), (2, 4e11, 16), (0.02, 2e11, 2)]
+    ("approach", "hours", "peak", "memory_gb"),
+    [
+        ("parametric", 2, 989.4e12, 141),
+        ("training-curves", 2, 4e11, 16),
+        ("isoflop", 0.02, 2e11, 2),
+    ],
 )
 def test_the_trainer_takes_a_plan_as_it_is(
     approach: str, hours: float, peak: float, memory_gb: float
