@@ -81,6 +81,16 @@ def test_the_table_says_who_reached_the_baseline(tmp_path: Path) -> None:
     assert "1: 3.1000, 2: 2.9000, 3: 3.3000" in text
 
 
+def test_without_a_baseline_nobody_has_reached_it(tmp_path: Path) -> None:
+    results, times = Results(tmp_path / "r.jsonl", {}), StepTimes(tmp_path / "times.json")
+    results.add(Trial("faster", 1.0, 0.5, 0), _result(2.0))
+    console = Console(width=160, record=True, file=io.StringIO())
+    print_learning((BASELINE, FASTER), results, times, _experiment(tmp_path), console)
+    text = console.export_text()
+    assert "2.0000 (2.0000-2.0000)" in text
+    assert "reached" not in text
+
+
 def test_a_training_takes_the_sum_of_its_steps(tmp_path: Path) -> None:
     path = tmp_path / "times.json"
     seconds = {"muon, 16 windows": [0.5, 1.0, 9.0], "muon, 32 windows": [2.0]}
@@ -96,7 +106,7 @@ def test_the_chart_has_a_curve_for_each(tmp_path: Path) -> None:
     write_learning_chart((BASELINE, FASTER), _filled(tmp_path / "r.jsonl"), path)
     lines = ElementTree.parse(path).getroot().iter("{http://www.w3.org/2000/svg}polyline")
     assert len(list(lines)) == 2
-    with pytest.raises(ValueError, match="nothing was trained yet"):
+    with pytest.raises(ValueError, match="base was not trained yet"):
         write_learning_chart((BASELINE,), Results(tmp_path / "none", {}), path)
 
 

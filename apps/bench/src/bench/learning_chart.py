@@ -39,7 +39,7 @@ def write_learning_chart(contenders: Sequence[Contender], results: Results, path
     """Draw the validation loss of everyone's best rate and fewest tokens, complete or absent.
 
     Raises:
-        ValueError: nothing was trained yet.
+        ValueError: the baseline was not trained yet.
     """
     curves = {
         contender.name: curve
@@ -47,9 +47,10 @@ def write_learning_chart(contenders: Sequence[Contender], results: Results, path
         if results.rates(contender)
         if (curve := mean_curve(results.at_share(contender, contender.shares[-1])))
     }
-    if not curves:
-        raise ValueError(f"nothing was trained yet, so there is nothing to draw at {path}")
-    goal = next(iter(curves.values()))[-1][1]
+    baseline = contenders[0].name
+    if baseline not in curves:
+        raise ValueError(f"{baseline} was not trained yet, so there is no goal to draw at {path}")
+    goal = curves[baseline][-1][1]
     root = _canvas()
     most_tokens = max(curve[-1][0] for curve in curves.values())
     low = min(goal, *(loss for curve in curves.values() for _, loss in curve)) - 0.05

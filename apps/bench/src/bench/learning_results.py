@@ -67,6 +67,8 @@ class Results:
 
     def at_share(self, contender: Contender, share: float) -> list[dict[str, Any]]:
         """Return the results of the best rate at a share of the tokens, one a seed."""
+        if not self.rates(contender):
+            return []
         best = self.best_rate(contender)
         return [
             result
