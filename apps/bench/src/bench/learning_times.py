@@ -84,7 +84,8 @@ def _time_steps(options: tuple[str, ...], windows: int, experiment: Experiment) 
     """Return the seconds of each step of a short training, after the first ones."""
     plain = Contender(name="time", options=options, rate_option="--logging.every-steps", rates=(1,))
     trial = Trial("time", 1, _STEPS * TOKENS_A_STEP / experiment.tokens, seed=0)
-    short = ("--training.batch-size", str(windows), "--evaluation.final-tokens", "1000")
+    once = ("--evaluation.every-steps", "1000000", "--evaluation.final-tokens", "1000")
+    short = ("--training.batch-size", str(windows), *once)
     _, rows = train([*experiment.options(trial, plain), *short])
     train_rows = [row for row in rows if row["kind"] == "train"][_WARM_STEPS:]
     return [windows * CONTEXT_LENGTH / row["tokens_per_second"] for row in train_rows]
