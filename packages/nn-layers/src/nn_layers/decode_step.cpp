@@ -18,11 +18,7 @@
 
 namespace {
 
-constexpr int kRows = 4;  // whose sums run side by side: one alone would wait for its additions
 constexpr int kSpins = 4000;  // some microseconds: longer than a thread is late on an idle machine
-
-using Floats = float __attribute__((vector_size(64)));
-constexpr int64_t kLanes = sizeof(Floats) / sizeof(float);
 
 struct Matrix {
     const void* weights;  // (rows, columns), row by row
@@ -97,53 +93,24 @@ float widen(uint16_t w) {
 }
 float widen(int8_t w) { return static_cast<float>(w); }
 
-template <typename T>
-T load(const void* from) {
-    T vector;
-    std::memcpy(&vector, from, sizeof vector);
-    return vector;
-}
-Floats load_wide(const float* w) { return load<Floats>(w); }
-Floats load_wide(const uint16_t* w) {
-    using Narrow = uint16_t __attribute__((vector_size(kLanes * 2)));
-    using Wide = uint32_t __attribute__((vector_size(kLanes * 4)));
-    const Wide bits = __builtin_convertvector(load<Narrow>(w), Wide) << 16;
-    return load<Floats>(&bits);
-}
-Floats load_wide(const int8_t* w) {
-    using Narrow = int8_t __attribute__((vector_size(kLanes)));
-    return __builtin_convertvector(load<Narrow>(w), Floats);
+// The compiler makes vectors of this loop; by hand, with GCC 12's vector extensions, it converted
+// narrow weights one by one.
+template <typename W>
+inline float dot(const W* w, const float* x, int64_t n) {
+    float sum = 0;
+    for (int64_t i = 0; i < n; ++i) sum += widen(w[i]) * x[i];
+    return sum;
 }
 
-// Calls use(sequence, row, sum) for rows first .. first + count - 1.
-template <int count, typename W, typename Use>
-inline void dot_rows(const Matrix& m, int64_t first, const float* x, int64_t batch, Use use) {
-    const int64_t n = m.columns, whole = n - n % kLanes;
-    const W* w = static_cast<const W*>(m.weights) + first * n;
-    for (int64_t b = 0; b < batch; ++b) {
-        const float* in = x + b * n;
-        Floats sums[count] = {};
-        for (int64_t i = 0; i < whole; i += kLanes) {
-            const Floats part = load<Floats>(in + i);
-            for (int r = 0; r < count; ++r) sums[r] += load_wide(w + r * n + i) * part;
-        }
-        for (int r = 0; r < count; ++r) {
-            float sum = 0;
-            for (int64_t lane = 0; lane < kLanes; ++lane) sum += sums[r][lane];
-            for (int64_t i = whole; i < n; ++i) sum += widen(w[r * n + i]) * in[i];
-            use(b, first + r, m.scales ? sum * m.scales[first + r] : sum);
-        }
-    }
-}
-
-// This thread's rows of y = W x, for each sequence; x is (batch, columns).
+// This thread's rows of y = W x, for each sequence, as use(sequence, row, y); x is (batch, columns).
 template <typename W, typename Use>
 inline void multiply(const Member& me, const Matrix& m, const float* x, int64_t batch, Use use) {
-    const int64_t blocks = m.rows / kRows, end = me.end(blocks);
-    for (int64_t block = me.begin(blocks); block < end; ++block)
-        dot_rows<kRows, W>(m, block * kRows, x, batch, use);
-    if (me.index == me.size - 1)
-        for (int64_t row = blocks * kRows; row < m.rows; ++row) dot_rows<1, W>(m, row, x, batch, use);
+    const int64_t n = m.columns, end = me.end(m.rows);
+    for (int64_t row = me.begin(m.rows); row < end; ++row) {
+        const W* w = static_cast<const W*>(m.weights) + row * n;
+        const float scale = m.scales ? m.scales[row] : 1;
+        for (int64_t b = 0; b < batch; ++b) use(b, row, dot(w, x + b * n, n) * scale);
+    }
 }
 
 void normalise(const float* x, const float* gain, float eps, int64_t n, float* out) {
@@ -166,7 +133,7 @@ void rotate(const Model& m, int64_t position, float* x) {
     }
 }
 
-// One key head of one sequence, and the query heads that read it: they are replaced by their result.
+// One key head of one sequence; the query heads that read it are replaced by their result.
 void attend(const Model& m, const Layer& layer, int64_t position, float* q, float* k, const float* v,
             float* keys, float* values, float* scores) {
     const int64_t width = m.d_head;
