@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -30,6 +31,16 @@ def test_a_second_ctrl_c_interrupts_at_once() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert stop.signal is signal.SIGINT
+
+
+def test_a_deadline_is_a_request_without_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 5.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with StopRequest(deadline=6.0) as stop:
+        assert not stop
+        now = 6.0
+        assert stop
+        assert stop.signal is None
 
 
 @pytest.mark.parametrize(("program", "status"), [("train", 130), ("python", 1)])

@@ -45,7 +45,7 @@ def _stop_after(monkeypatch: pytest.MonkeyPatch, num_steps: int) -> None:
             request.signal = signal.SIGINT
         return step(self, number, rate)
 
-    monkeypatch.setattr(trainer.run, "StopRequest", lambda: request)
+    monkeypatch.setattr(trainer.run, "StopRequest", lambda **_: request)
     monkeypatch.setattr(trainer.step.EagerStepper, "step", counted)
 
 

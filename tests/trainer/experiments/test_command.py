@@ -1,5 +1,6 @@
 """`sweep` and `ablate` for real: tiny models, killed and asked again, told apart from nonsense."""
 
+import itertools
 import json
 import sys
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from trainer import cli
+from trainer.interrupts import StopRequest
 
 FIELDS = {
     "tokenizer.vocab-size": 300,
@@ -27,8 +29,6 @@ FIELDS = {
     "checkpoint.every-steps": 2,
     "device": "cpu",
 }
-TINY = [word for name, value in FIELDS.items() for word in (f"--{name}", str(value))]
-
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -39,7 +39,10 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "corpus.txt").write_text("<|endoftext|>".join(documents), encoding="utf-8")
 
     def call(command: str, *arguments: object) -> tuple[int, str, str]:
-        words = [command, *map(str, arguments), "--corpus.train", "corpus.txt", *TINY]
+        given = [*map(str, arguments)]
+        words = [command, *given, "--corpus.train", "corpus.txt"]
+        for name, value in FIELDS.items():
+            words += [] if f"--{name}" in given else [f"--{name}", str(value)]
         monkeypatch.setattr(sys, "argv", words)
         with pytest.raises(SystemExit) as caught:
             getattr(cli, command)()
@@ -65,6 +68,25 @@ def test_sweep_trains_compares_and_goes_on(run: Run) -> None:
     assert before == after and again == out
 
 
+def test_max_hours_ends_a_trial_resumably_and_says_what_is_left(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = ["--over", "optimizer.learning-rate=1e-3,2e-3", "--checkpoint.every-steps", 9]
+    asked = itertools.count()
+    with monkeypatch.context() as patch:
+        patch.setattr(StopRequest, "is_late", property(lambda _: next(asked) > 6))
+        code, out, err = run("sweep", *over, "--max-hours", 1)
+    assert (code, out.count("not run")) == (0, 2), err
+    assert "--max-hours 1 are over: 0 trials are done, 2 are left; saved. Ask again" in err
+    trials = Path("studies/quickstart-optimizer.learning-rate/trials")
+    [checkpoint] = (trials / "learning-rate=0.001" / "checkpoints").iterdir()
+    step = int(checkpoint.name.rpartition("-")[2])
+    assert 0 < step < 4
+    assert not (trials / "learning-rate=0.002").exists()
+    code, out, err = run("sweep", *over, "--max-hours", 1)
+    assert f"resuming at step {step}" in err and "not run" not in out
+
+
 def test_ablate_runs_the_baseline_and_its_variants(run: Run) -> None:
     code, out, err = run("ablate", "--only", "nope", "--seeds", 1)
     assert code == 0, err
@@ -78,6 +100,8 @@ def test_ablate_runs_the_baseline_and_its_variants(run: Run) -> None:
         (["sweep", "--over", "optimizer.lr=1"], "unknown field 'optimizer.lr'"),
         (["sweep", "--over", "training.batch-size=,"], "empty value"),
         (["sweep", "--over", "seed=1,2", "--seeds", "0"], "--seeds is 0"),
+        (["sweep", "--over", "seed=1,2", "--max-hours", "0"], "--max-hours is 0"),
+        (["sweep", "--over", "seed=1,2", "--max-hours", "nan"], "--max-hours is nan"),
         (["sweep", "--over", "seed=1,2", "--run-dir", "x"], "--run-dir"),
         (["sweep", "--over", "seed=1,2", "--optimizer.lr", "1"], "unknown option --optimizer.lr"),
         (["ablate", "--only", "everything"], "unknown ablation 'everything'"),

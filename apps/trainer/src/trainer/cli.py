@@ -283,16 +283,22 @@ def _run_study(request: "StudyRequest") -> int:
     from trainer.progress import Reporter
     from trainer.report.files import write_report
 
-    reporter, study = Reporter(), request.study
-    result = run_study(study, reporter=reporter, gives_up=request.gives_up)
+    reporter = Reporter()
+    result = run_study(request.study, request.sitting(reporter))
+    study = result.study
     print_study(study, Console())
     print(f"study: {study.path}")
-    if result.exit_signal is None:
-        for path in write_report(study.path):
-            print(f"written: {path}")
+    left = len(study.trials) - result.num_done
     if result.exit_signal is not None:
         reporter.say(f"interrupted after {result.num_done} of {len(study.trials)} trials; saved")
         return 128 + result.exit_signal
+    for path in write_report(study.path):
+        print(f"written: {path}")
+    if result.is_out_of_time:
+        reporter.say(
+            f"--max-hours {request.max_hours:g} are over: {result.num_done} trials are done, "
+            f"{left} are left; saved. Ask again to go on"
+        )
     return 0
 
 

@@ -1,10 +1,12 @@
 """Turn Ctrl-C, SIGTERM and a closed terminal into a request to stop after the current step.
 
-Stage: signal -> *request* -> the loop saves and ends. A second signal stops at once, as ever.
+Stage: signal, or a time that has come -> *request* -> the loop saves and ends. A second signal
+stops at once, as ever.
 """
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 
 _CAUGHT = [
@@ -13,14 +15,24 @@ _CAUGHT = [
 
 
 class StopRequest:
-    """While entered, remembers the first of SIGINT, SIGTERM and SIGHUP instead of dying of it."""
+    """While entered, remembers the first of SIGINT, SIGTERM and SIGHUP instead of dying of it.
 
-    def __init__(self) -> None:
+    Args:
+        deadline: from when on to stop without a signal, seconds of `time.monotonic`; None: never.
+    """
+
+    def __init__(self, *, deadline: float | None = None) -> None:
         self.signal: signal.Signals | None = None
+        self._deadline = deadline
         self._previous: dict[signal.Signals, object] = {}
 
     def __bool__(self) -> bool:
-        return self.signal is not None
+        return self.signal is not None or self.is_late
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the deadline has come."""
+        return self._deadline is not None and time.monotonic() >= self._deadline
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is not threading.main_thread():

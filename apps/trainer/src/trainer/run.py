@@ -52,7 +52,7 @@ class RunResult:
     is_given_up: bool = False
     """Whether `on_evaluation` ended it."""
     exit_signal: int | None = None
-    """The signal that interrupted it."""
+    """The signal that interrupted it; None: none did, though its deadline may have."""
 
 
 def train(
@@ -63,6 +63,7 @@ def train(
     reporter: Reporter | None = None,
     on_evaluation: OnEvaluation | None = None,
     profile: bool = False,
+    deadline: float | None = None,
 ) -> RunResult:
     """Train the model that `config` describes and leave everything in `run_dir`.
 
@@ -73,6 +74,7 @@ def train(
         reporter: where progress goes; None: to stderr.
         on_evaluation: told state and validation loss; False gives the run up, with a checkpoint.
         profile: record a few early steps; see `profiling.py`.
+        deadline: when to save and stop as if by a signal, seconds of `time.monotonic`.
 
     Returns:
         The final report, or where the run was interrupted.
@@ -83,27 +85,30 @@ def train(
             is no longer a finite number.
     """
     reporter = reporter or Reporter()
+    how = _Sitting(on_evaluation, profile, deadline)
     if resume:
         run = require_run(run_dir)
         with hold_run(run, say=reporter.say):
-            return _resume(run, config, reporter, on_evaluation, profile=profile)
+            return _resume(run, config, reporter, how)
     require_free(run_dir)
     plan, data = _prepare(config, reporter)
     run = create_run(run_dir)
     with hold_run(run, say=reporter.say):
         require_free(run_dir)  # another process may have been faster
         session = _build_session(run, config, data, plan, reporter)
-        return _sit(session, plan, on_evaluation, profile=profile)
+        return _sit(session, plan, how)
 
 
-def _resume(
-    run: RunDirectory,
-    config: RunConfig,
-    reporter: Reporter,
-    on_evaluation: OnEvaluation | None,
-    *,
-    profile: bool,
-) -> RunResult:
+@dataclass(frozen=True, slots=True)
+class _Sitting:
+    """What `train` was asked for that is no matter of the run."""
+
+    on_evaluation: OnEvaluation | None
+    profile: bool
+    deadline: float | None
+
+
+def _resume(run: RunDirectory, config: RunConfig, reporter: Reporter, how: _Sitting) -> RunResult:
     checkpoint = _newest_checkpoint(run, reporter)
     summary = _finished_summary(run, config, checkpoint, reporter)
     if summary is not None:
@@ -114,17 +119,15 @@ def _resume(
         require_same_data(run, data.hashes())
     session = _build_session(run, config, data, plan, reporter)
     _restore(session, checkpoint)
-    return _sit(session, plan, on_evaluation, profile=profile)
+    return _sit(session, plan, how)
 
 
-def _sit(
-    session: Session, plan: ComputePlan, on_evaluation: OnEvaluation | None, *, profile: bool
-) -> RunResult:
+def _sit(session: Session, plan: ComputePlan, how: _Sitting) -> RunResult:
     """Train from where the run is to its end, or until it is interrupted."""
-    run, session.on_evaluation = session.run, on_evaluation
+    run, session.on_evaluation = session.run, how.on_evaluation
     _record_inputs(session)
     _announce(session, plan)
-    if profile:
+    if how.profile:
         session.stepper = _profiled(session)
     session.expectation = expect_run(
         session.config, session.model, session.optimizer, plan=plan, device=session.device
@@ -132,12 +135,14 @@ def _sit(
     announce_expectation(session.expectation, is_compiled=plan.compile, say=session.reporter.say)
     ordered = deterministic_operations(session.device, is_asked=session.config.deterministic)
     with cpu_settings(session.device, reporter=session.reporter), ordered:
-        with StopRequest() as stop:
+        with StopRequest(deadline=how.deadline) as stop:
             run_steps(session, stop)
         if stop.signal is not None and not session.is_finished():
             return RunResult(run, session.state.step, None, exit_signal=int(stop.signal))
         if session.is_given_up:
             return RunResult(run, session.state.step, None, is_given_up=True)
+        if not session.is_finished():
+            return RunResult(run, session.state.step, None)
         return RunResult(run, session.state.step, summarize(session))
 
 

@@ -3,7 +3,7 @@
 from trainer.experiments.ablations import ABLATIONS, Ablation, ablate
 from trainer.experiments.over import Over, parse_over, sweep
 from trainer.experiments.results import Point, best_first, points, print_study
-from trainer.experiments.running import run_study
+from trainer.experiments.running import Sitting, StudyResult, run_study
 from trainer.experiments.study import Outcome, Study, Trial, is_study, load_study, open_study
 
 __all__ = [
@@ -12,7 +12,9 @@ __all__ = [
     "Outcome",
     "Over",
     "Point",
+    "Sitting",
     "Study",
+    "StudyResult",
     "Trial",
     "ablate",
     "best_first",

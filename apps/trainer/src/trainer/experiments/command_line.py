@@ -5,6 +5,8 @@ Stage: argv -> *own options; the rest as `train` reads it* -> study. Not here: w
 """
 
 import argparse
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,9 @@ from trainer.command_line import parse_train
 from trainer.config import RunConfig
 from trainer.experiments.ablations import ABLATIONS, ablate
 from trainer.experiments.over import parse_over, sweep
+from trainer.experiments.running import Sitting
 from trainer.experiments.study import STUDIES, Study, open_study, safe_name
+from trainer.progress import Reporter
 
 _SWEEP = """Train one run for each value, or each point of a grid, and say which is best.
 
@@ -41,7 +45,18 @@ class StudyRequest:
     """What the command line asked for."""
 
     study: Study
-    gives_up: bool
+    gives_up: bool = False
+    max_hours: float | None = None
+    """Of this sitting; None: to the last trial."""
+
+    def sitting(self, reporter: Reporter) -> Sitting:
+        """Begin it: the hours count from now on."""
+        hours = self.max_hours
+        return Sitting(
+            reporter=reporter,
+            gives_up=self.gives_up,
+            deadline=None if hours is None else time.monotonic() + 3600 * hours,
+        )
 
 
 def parse_sweep(argv: Sequence[str]) -> StudyRequest:
@@ -64,8 +79,9 @@ def parse_sweep(argv: Sequence[str]) -> StudyRequest:
     trials = sweep(base, overs, num_seeds=_seeds(own.seeds), is_equal_tokens=not own.steps_as_given)
     name = safe_name("-".join([base.preset, *(over.field for over in overs)]))
     path = own.study or STUDIES / name
+    hours = _hours(own.max_hours)
     study = open_study(path, kind="sweep", base=base, trials=trials)
-    return StudyRequest(study=study, gives_up=own.give_up)
+    return StudyRequest(study=study, gives_up=own.give_up, max_hours=hours)
 
 
 def parse_ablate(argv: Sequence[str]) -> StudyRequest:
@@ -83,8 +99,9 @@ def parse_ablate(argv: Sequence[str]) -> StudyRequest:
     base = _base(rest, "ablate")
     trials = ablate(base, own.only, num_seeds=_seeds(own.seeds))
     path = own.study or STUDIES / f"{base.preset}-ablations"
+    hours = _hours(own.max_hours)
     study = open_study(path, kind="ablate", base=base, trials=trials)
-    return StudyRequest(study=study, gives_up=False)
+    return StudyRequest(study=study, max_hours=hours)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -103,6 +120,12 @@ def _parser(name: str, description: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--study", type=Path, help="directory of the study (studies/...)")
+    parser.add_argument(
+        "--max-hours",
+        type=float,
+        metavar="H",
+        help="stop after H hours, saved; asked again, it goes on (no limit)",
+    )
     return parser
 
 
@@ -120,3 +143,9 @@ def _seeds(number: int) -> int:
     if number < 1:
         raise ValueError(f"--seeds is {number}, but must be at least 1")
     return number
+
+
+def _hours(hours: float | None) -> float | None:
+    if hours is not None and not 0 < hours < math.inf:
+        raise ValueError(f"--max-hours is {hours}, but must be positive and finite")
+    return hours

@@ -5,6 +5,7 @@ number of processes may work on one study: each takes trials that no other is at
 """
 
 import statistics
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -27,96 +28,124 @@ Fits = Callable[[Study, Trial], str | None]
 class StudyResult:
     """How a sitting of a study ended."""
 
-    num_done: int
-    """Trials with an outcome."""
+    study: Study
+    """With all its trials by now."""
     in_use: tuple[str, ...]
     """Trials that other processes are at."""
     exit_signal: int | None = None
     """The signal that interrupted it."""
+    is_out_of_time: bool = False
+    """Whether the hours of the sitting were used up before the trials were."""
+
+    @property
+    def num_done(self) -> int:
+        """Trials with an outcome."""
+        return sum(self.study.outcome(trial) is not None for trial in self.study.trials)
 
 
-def run_study(
-    study: Study,
-    *,
-    reporter: Reporter | None = None,
-    gives_up: bool = False,
-    fits: Fits | None = None,
-) -> StudyResult:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sitting:
+    """How one process works on a study."""
+
+    reporter: Reporter
+    gives_up: bool = False
+    """Whether trials end that others outdo."""
+    fits: Fits | None = None
+    """Asked before a trial begins; None: every trial fits."""
+    deadline: float | None = None
+    """When it ends, seconds of `time.monotonic`; None: with the last trial."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is used up."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+
+class StoppedError(Exception):
+    """A trial ended without an outcome, resumably."""
+
+    def __init__(self, exit_signal: int | None) -> None:
+        self.exit_signal = exit_signal
+
+
+def run_study(study: Study, sitting: Sitting | None = None) -> StudyResult:
     """Run what is left of a study.
 
     Args:
         study: as `open_study` returns it.
-        reporter: where progress goes; None: to stderr.
-        gives_up: end a trial whose validation loss is, past its first three tenths, worse than the
-            median of the finished trials at as many tokens (Golovin et al. 2017, Vizier, 3.2.1).
-        fits: asked before a trial begins.
+        sitting: None: to the last trial, progress to stderr.
 
     Raises:
         ValueError: a trial cannot be run for a reason other than divergence.
     """
-    reporter = reporter or Reporter()
+    sitting = sitting or Sitting(reporter=Reporter())
     in_use = []
     (study.path / "trials").mkdir(parents=True, exist_ok=True)
     for index, trial in enumerate(study.trials, start=1):
         if study.outcome(trial) is not None:
             continue
-        reporter.say(f"trial {index} of {len(study.trials)}: {trial.name}")
+        if sitting.is_over:
+            return StudyResult(study, tuple(in_use), is_out_of_time=True)
+        sitting.reporter.say(f"trial {index} of {len(study.trials)}: {trial.name}")
         try:
             with exclusive_lock(study.lock_path(trial), what=f"trial {trial.name}"):
-                signal = _settle(study, trial, reporter, gives_up=gives_up, fits=fits)
+                _settle(study, trial, sitting)
         except InUseError as error:
-            reporter.say(str(error))
+            sitting.reporter.say(str(error))
             in_use.append(trial.name)
-            continue
-        if signal is not None:
-            return StudyResult(_num_done(study), tuple(in_use), signal)
-    return StudyResult(_num_done(study), tuple(in_use))
+        except StoppedError as stop:
+            signal = stop.exit_signal
+            return StudyResult(study, tuple(in_use), signal, is_out_of_time=signal is None)
+    return StudyResult(study, tuple(in_use))
 
 
-def _settle(
-    study: Study, trial: Trial, reporter: Reporter, *, gives_up: bool, fits: Fits | None
-) -> int | None:
-    """Bring one trial to its outcome; return the signal that kept it from one."""
+def _settle(study: Study, trial: Trial, sitting: Sitting) -> None:
+    """Bring one trial to its outcome."""
     if study.outcome(trial) is not None:  # another process was faster
-        return None
-    reason = fits(study, trial) if fits is not None else None
+        return
+    reason = sitting.fits(study, trial) if sitting.fits is not None else None
     if reason is not None:
-        reporter.say(f"{trial.name}: {reason}")
+        sitting.reporter.say(f"{trial.name}: {reason}")
         outcome = Outcome(status="too-large", validation_loss=None, step=0, reason=reason)
     else:
-        outcome = _train(study, trial, reporter, _judge(study, trial) if gives_up else None)
-    if isinstance(outcome, int):
-        return outcome
+        judge = _judge(study, trial) if sitting.gives_up else None
+        outcome = _train(study, trial, sitting, judge)
     outcome.save(study.outcome_path(trial))
-    return None
 
 
-def _train(
-    study: Study, trial: Trial, reporter: Reporter, judge: OnEvaluation | None
-) -> Outcome | int:
-    """Train to an outcome, or to a signal."""
-    run, config = RunDirectory(study.run_path(trial)), study.config(trial)
-    is_begun = run.config.exists()
+def _train(study: Study, trial: Trial, sitting: Sitting, judge: OnEvaluation | None) -> Outcome:
+    """Train to an outcome.
+
+    Raises:
+        StoppedError: a signal or the end of the sitting came first.
+    """
+    run, config, say = (
+        RunDirectory(study.run_path(trial)),
+        study.config(trial),
+        sitting.reporter.say,
+    )
     try:
-        result = train(config, run.path, resume=is_begun, reporter=reporter, on_evaluation=judge)
+        result = train(
+            config,
+            run.path,
+            resume=run.config.exists(),
+            reporter=sitting.reporter,
+            on_evaluation=judge,
+            deadline=sitting.deadline,
+        )
     except DivergedError as error:
-        reporter.say(f"{trial.name} diverged")
+        say(f"{trial.name} diverged")
         step = _last_step(run)
         return Outcome(status="diverged", validation_loss=None, step=step, reason=str(error))
-    if result.exit_signal is not None:
-        return result.exit_signal
     if result.is_given_up:
         [*_, (_, loss)] = _evaluations(run)
         reason = "others were better at as many tokens"
-        reporter.say(f"{trial.name} is given up at step {result.step:,}: {reason}")
+        say(f"{trial.name} is given up at step {result.step:,}: {reason}")
         return Outcome(status="hopeless", validation_loss=loss, step=result.step, reason=reason)
-    assert result.summary is not None
+    if result.summary is None:
+        raise StoppedError(result.exit_signal)
     loss = result.summary.validation_loss
     return Outcome(status="finished", validation_loss=loss, step=result.step)
-
-
-def _num_done(study: Study) -> int:
-    return sum(study.outcome(trial) is not None for trial in study.trials)
 
 
 def _last_step(run: RunDirectory) -> int:
