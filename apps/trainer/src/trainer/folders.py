@@ -3,12 +3,12 @@
 Stage: under prepared text, tokenizers and token files. Not here: what is in them.
 """
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from trainer.durable import make_directories, rename_durably, sync_directory, sync_file
 from trainer.file_lock import file_lock
 from trainer.progress import Reporter
 
@@ -28,8 +28,8 @@ def open_or_build(
 ) -> tuple[T, bool]:
     """Return what `read` makes of the folder, and whether the folder was there already.
 
-    The folder is built beside and renamed, so a killed process leaves nothing that looks complete.
-    A second process waits for the first and finds its work.
+    The folder is built beside, synced and renamed, so neither a killed process nor a power cut
+    leaves anything that looks complete. A second process waits for the first and finds its work.
 
     Args:
         folder: named by everything that its content follows from.
@@ -41,7 +41,7 @@ def open_or_build(
         ValueError: `read` raised `AlteredError`. No stopped process leaves such content, so nothing
             is overwritten; the message names the folder to remove.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_directories(folder.parent)
     lock = folder.with_name(f".{folder.name}.lock")
     with file_lock(lock, on_wait=lambda: reporter.say(f"another process builds {folder}; waiting")):
         if folder.exists():
@@ -59,7 +59,7 @@ def open_or_build(
         beside.mkdir()
         build(beside)
         _sync(beside)
-        beside.rename(folder)
+        rename_durably(beside, folder)
         return read(folder), False
 
 
@@ -71,7 +71,9 @@ def _remove(path: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("r+b") as file:
-                os.fsync(file.fileno())
+    """Wait until the disk has all that is in a folder, and all names of it."""
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            sync_directory(path)
+        else:
+            sync_file(path)
