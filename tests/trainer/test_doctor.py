@@ -57,6 +57,17 @@ def test_a_file_that_changed_is_named(run: Path, name: str, found: str) -> None:
     assert run / found in damaged
 
 
+@pytest.mark.parametrize("name", ["train.npy", "train.documents.npy", "train.json"])
+def test_prepared_data_that_changed_is_named(original: Path, name: str) -> None:
+    [path] = (original.parent / "prepared").glob(f"*/tokens/{name}")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20] + whole[-20:].replace(b"\0", b"\1").replace(b"]", b" ]"))
+    [finding] = [finding for finding in examine(original) if not finding.is_whole]
+    path.write_bytes(whole)
+    assert finding.path.name == "train.npy"
+    assert f"{path} has SHA-256" in finding.text
+
+
 def test_rows_out_of_order_are_named(run: Path) -> None:
     path = run / "metrics.jsonl"
     path.write_text(path.read_text() * 2)

@@ -13,7 +13,9 @@ from xml.etree import ElementTree
 from tokenizer import TokenFile, Tokenizer
 from trainer.checkpoint import damage_of, list_checkpoints
 from trainer.metrics import read_metrics
+from trainer.prepared import require_recorded
 from trainer.presets import load_config
+from trainer.progress import Reporter
 from trainer.run_directory import RunDirectory, read_json, require_run, temporary_files
 from trainer.summary import Summary
 
@@ -112,6 +114,6 @@ def _prepared(run: RunDirectory) -> Iterator[Finding]:
 
 def _check_tokens(path: Path, expected: object) -> None:
     file = TokenFile.open(path)
-    file.check_hash()
+    require_recorded(file, reporter=Reporter(mode="silent"))
     if file.info.sha256 != expected:
         raise ValueError(f"{path} has SHA-256 {file.info.sha256}, but the run used {expected}")

@@ -4,7 +4,6 @@ Stage: corpus -> *tokenizer, token files* -> batches. Both lie in a folder named
 everything they follow from: the text, how it is divided, the tokenizer's settings, the formats.
 """
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,19 +16,18 @@ from bpe import UNICODE_VERSION, Vocabulary, train_vocabulary
 from tokenizer import TokenFile, Tokenizer
 from trainer.config import END_OF_TEXT, RunConfig, TokenizerConfig
 from trainer.corpus import Corpus, resolve_corpus, short_hash
-from trainer.folders import AlteredError, open_or_build
+from trainer.folders import open_or_build
+from trainer.prepared import (
+    VERSION,
+    open_tokenizer,
+    open_tokens,
+    record_tokenizer,
+    record_tokens,
+)
 from trainer.progress import Reporter, Stage, Unit
-from trainer.run_directory import read_json, write_json_atomically
 from trainer.text_files import SEPARATOR, TextFile
 
-VERSION = 2
-"""Of the layout and meaning of a prepared folder; part of its name."""
-
-TOKENIZER_FORMAT, TOKENS_FORMAT = "trainer-tokenizer", "trainer-tokens"
-_RECORD = "prepared.json"
 _BLOCK_TOKENS = 1 << 22
-_CHUNK_BYTES = 1 << 20
-_SHOWN_BYTES = 1 << 26  # smaller files are checked faster than a line about it is read
 _TRAINING_STAGES: dict[str, tuple[str, Unit]] = {
     "count": ("count pretokens", "bytes"),
     "merge": ("learn merges", "merges"),
@@ -72,13 +70,13 @@ def prepare(config: RunConfig, *, reporter: Reporter) -> PreparedData:
     directory = config.corpus.cache_dir / content_hash
     tokenizer, has_tokenizer = open_or_build(
         directory / "tokenizer",
-        read=_open_tokenizer,
+        read=open_tokenizer,
         build=lambda folder: _train_tokenizer(corpus, config.tokenizer, folder, reporter=reporter),
         reporter=reporter,
     )
     (train, validation), has_tokens = open_or_build(
         directory / "tokens",
-        read=lambda folder: _open_tokens(folder, tokenizer, reporter=reporter),
+        read=lambda folder: open_tokens(folder, tokenizer, reporter=reporter),
         build=lambda folder: _encode(corpus, tokenizer, folder, reporter=reporter),
         reporter=reporter,
     )
@@ -123,24 +121,23 @@ def _train_tokenizer(
         )
     tokenizer = Tokenizer.from_vocabulary(vocabulary)
     tokenizer.save(folder)
-    _record(folder, TOKENIZER_FORMAT, {"fingerprint": tokenizer.fingerprint})
+    record_tokenizer(folder, tokenizer)
 
 
 def _encode(corpus: Corpus, tokenizer: Tokenizer, folder: Path, *, reporter: Reporter) -> None:
     separator = folder / "end-of-text.txt"
     separator.write_bytes(SEPARATOR)
-    hashes = {}
+    encoded = {}
     for name, files in (("train", corpus.train), ("validation", corpus.validation)):
         total = sum(file.size_bytes for file in files)
         with reporter.stage(f"encode {name} text", total=total, unit="bytes") as stage:
-            file = tokenizer.encode_file(
+            encoded[name] = tokenizer.encode_file(
                 _separated(files, separator),
                 folder / f"{name}.npy",
                 progress=lambda done, total, stage=stage: stage.update(done, total=total),
             )
-        hashes[name] = file.info.sha256
     separator.unlink()
-    _record(folder, TOKENS_FORMAT, hashes)
+    record_tokens(folder, encoded)
 
 
 def _separated(files: tuple[TextFile, ...], separator: Path) -> list[Path]:
@@ -149,63 +146,6 @@ def _separated(files: tuple[TextFile, ...], separator: Path) -> list[Path]:
     for file in files:
         paths += [file.path] if file.ends_with_separator else [file.path, separator]
     return paths
-
-
-def _record(folder: Path, format_name: str, content: dict[str, str]) -> None:
-    """Write down what the folder holds, so that a later run can tell whether it still does."""
-    document = {"format": format_name, "version": VERSION, **content}
-    write_json_atomically(folder / _RECORD, document)
-
-
-def _recorded(folder: Path, format_name: str) -> dict[str, str]:
-    document = read_json(folder / _RECORD)
-    found = document.get("format"), document.get("version")
-    if found != (format_name, VERSION):
-        raise ValueError(f"{folder / _RECORD} says {found}, not {(format_name, VERSION)}")
-    return document
-
-
-def _open_tokenizer(folder: Path) -> Tokenizer:
-    tokenizer = Tokenizer.load(folder)
-    recorded = _recorded(folder, TOKENIZER_FORMAT).get("fingerprint")
-    if tokenizer.fingerprint != recorded:
-        raise AlteredError(
-            f"{folder} holds the tokenizer {tokenizer.fingerprint}, but {recorded} was trained on "
-            "this text"
-        )
-    return tokenizer
-
-
-def _open_tokens(
-    folder: Path, tokenizer: Tokenizer, *, reporter: Reporter
-) -> tuple[TokenFile, TokenFile]:
-    files = TokenFile.open(folder / "train.npy"), TokenFile.open(folder / "validation.npy")
-    recorded = _recorded(folder, TOKENS_FORMAT)
-    for name, file in zip(("train", "validation"), files, strict=True):
-        try:
-            file.check_tokenizer(tokenizer.fingerprint)
-            file.check_ids()
-        except ValueError as error:
-            raise AlteredError(str(error)) from error
-        found = _hash_tokens(file, reporter=reporter)
-        if not found == file.info.sha256 == recorded.get(name):
-            raise AlteredError(
-                f"{file.path} has SHA-256 {found}, but {recorded.get(name)} was written: the file "
-                "has changed"
-            )
-    return files
-
-
-def _hash_tokens(file: TokenFile, *, reporter: Reporter) -> str:
-    size, done, digest = file.path.stat().st_size, 0, hashlib.sha256()
-    shown = reporter if size >= _SHOWN_BYTES else Reporter(mode="silent")
-    stage_of = shown.stage(f"check {file.path.name}", total=size, unit="bytes")
-    with stage_of as stage, file.path.open("rb") as opened:
-        while chunk := opened.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            done += len(chunk)
-            stage.update(done)
-    return digest.hexdigest()
 
 
 def _tokenizer_notes(tokenizer: Tokenizer, config: TokenizerConfig) -> tuple[str, ...]:
