@@ -21,7 +21,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for pattern in ("README.md", "docs/*.md", "packages/*/README.md", "apps/*/README.md")
+    for pattern in ("README.md", "docs/**/*.md", "packages/*/README.md", "apps/*/README.md")
     for path in ROOT.glob(pattern)
 )
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

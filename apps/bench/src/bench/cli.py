@@ -7,12 +7,13 @@ subject.
 import argparse
 import sys
 
-from bench import accounting, fuzz, learning, tokenization, training
+from bench import accounting, fuzz, learning, sgd_toy, tokenization, training
 from bench.harness import SampleError
 
 _SUBJECTS = {
     "accounting": accounting,
     "learning": learning,
+    "sgd-toy": sgd_toy,
     "tokenization": tokenization,
     "training": training,
     "fuzz": fuzz,

@@ -1,0 +1,186 @@
+"""How do figures become a picture?
+
+Stage: numbers -> *SVG*: curves on two axes, or marks in rows on one. Colours follow the reader's
+light or dark scheme. Not here: the pictures of contests (`chart`) and of losses (`learning_chart`).
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+from bench.durable import write_atomically
+
+Point = tuple[float, float]
+
+_WIDTH, _RIGHT, _TOP = 880, 848, 96
+_COLOURS = (("#2f6fde", "#6ea8fe"), ("#d9480f", "#ff922b"), ("#2b8a3e", "#51cf66"),
+            ("#8a3ea8", "#cc8ae6"))  # fmt: skip
+
+_STYLE = """
+text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }
+.title { font-size: 16px; font-weight: 600 }
+.end { text-anchor: end } .middle { text-anchor: middle }
+.back { fill: #ffffff } .ink { fill: #1f2328 } .soft { fill: #656d76 } .grid { stroke: #e4e7eb }
+polyline { fill: none; stroke-width: 2.25; stroke-linejoin: round }
+"""
+_DARK = ".back { fill: #0d1117 } .ink { fill: #e6edf3 } .soft { fill: #9198a1 }"
+_DARK += " .grid { stroke: #242a32 }"
+
+
+def write_curves(
+    curves: Mapping[str, Sequence[Point]],
+    path: Path,
+    *,
+    title: str,
+    labels: tuple[str, str],
+    is_log: bool = False,
+) -> None:
+    """Draw curves on two axes; complete or absent.
+
+    Args:
+        curves: points by name, at most four. Infinite ones are left out, and with `is_log`
+            those at or below zero.
+        path: SVG file to write.
+        title: over the picture.
+        labels: of the x axis and the y axis, with units.
+        is_log: whether the y axis is logarithmic.
+    """
+    shown = {
+        name: [(x, y) for x, y in points if math.isfinite(y) and (y > 0 or not is_log)]
+        for name, points in curves.items()
+    }
+    xs, ys = zip(*(point for points in shown.values() for point in points), strict=True)
+    left, bottom = 84, 416
+    root = _canvas(476, title)
+    x_at = _scale((0.0, max(xs)), (left, _RIGHT))
+    y_ticks = _decades(min(ys), max(ys)) if is_log else _ticks(max(ys))
+    height = _scale((_log(y_ticks[0], is_log), _log(y_ticks[-1], is_log)), (bottom, _TOP))
+    for tick in y_ticks:
+        y = height(_log(tick, is_log))
+        _line(root, (left, y), (_RIGHT, y), "grid")
+        _text(root, left - 8, y + 4, f"{tick:,.3g}" if not is_log else f"{tick:.0e}", "soft end")
+    for tick in _ticks(max(xs)):
+        if tick <= max(xs):
+            _text(root, x_at(tick), bottom + 21, f"{tick:,.3g}", "soft middle")
+    _text(root, (left + _RIGHT) / 2, bottom + 43, labels[0], "soft middle")
+    _text(root, 16, _TOP - 14, labels[1], "soft")
+    _legend(root, list(shown))
+    for index, points in enumerate(shown.values()):
+        places = (f"{x_at(x):.1f},{height(_log(y, is_log)):.1f}" for x, y in points)
+        SubElement(root, "polyline", {"class": f"stroke{index}", "points": " ".join(places)})
+    _write(root, path)
+
+
+def write_marks(
+    rows: Mapping[str, Sequence[float | None]],
+    path: Path,
+    *,
+    title: str,
+    series: Sequence[str],
+    label: str,
+) -> None:
+    """Draw one line a row, with a mark for each series; complete or absent.
+
+    Args:
+        rows: for each row's name a value at or above zero for each series; None has no mark.
+        path: SVG file to write.
+        title: over the picture.
+        series: names, at most four.
+        label: of the x axis, with unit.
+    """
+    left, pitch = 330, 22
+    bottom = _TOP + pitch * len(rows)
+    root = _canvas(bottom + 56, title)
+    most = max(value for values in rows.values() for value in values if value is not None)
+    x_at = _scale((0.0, most), (left, _RIGHT - 8))
+    for tick in _ticks(most):
+        if tick <= most:
+            _line(root, (x_at(tick), _TOP - 6), (x_at(tick), bottom), "grid")
+            _text(root, x_at(tick), bottom + 20, f"{tick:,.3g}", "soft middle")
+    _text(root, (left + _RIGHT) / 2, bottom + 42, label, "soft middle")
+    _legend(root, series)
+    for number, (name, values) in enumerate(rows.items()):
+        y = _TOP + pitch * (number + 0.5)
+        _line(root, (left, y), (_RIGHT, y), "grid")
+        _text(root, left - 10, y + 4, name, "ink end")
+        for index, value in enumerate(values):
+            if value is not None:
+                place = {"cx": f"{x_at(value):.1f}", "cy": f"{y:.1f}", "r": "5"}
+                SubElement(root, "circle", {"class": f"fill{index}", **place})
+    _write(root, path)
+
+
+def _canvas(height: float, title: str) -> Element:
+    size = {"width": str(_WIDTH), "height": f"{height:g}", "viewBox": f"0 0 {_WIDTH} {height:g}"}
+    root = Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "role": "img", **size})
+    SubElement(root, "title").text = title
+    light, dark = (
+        "\n".join(
+            f".stroke{index} {{ stroke: {pair[scheme]} }} .fill{index} {{ fill: {pair[scheme]} }}"
+            for index, pair in enumerate(_COLOURS)
+        )
+        for scheme in (0, 1)
+    )
+    dark_rules = f"@media (prefers-color-scheme: dark) {{\n{_DARK}\n{dark}\n}}\n"
+    SubElement(root, "style").text = f"{_STYLE}{light}\n{dark_rules}"
+    SubElement(root, "rect", {"class": "back", "width": "100%", "height": "100%"})
+    _text(root, 16, 30, title, "ink title")
+    return root
+
+
+def _legend(root: Element, names: Sequence[str]) -> None:
+    x = 16.0
+    for index, name in enumerate(names):
+        place = {"cx": f"{x + 5:.1f}", "cy": "52", "r": "5"}
+        SubElement(root, "circle", {"class": f"fill{index}", **place})
+        _text(root, x + 16, 56, name, "ink")
+        x += 16 + 7 * len(name) + 20
+
+
+def _scale(values: Point, places: Point) -> Callable[[float], float]:
+    slope = (places[1] - places[0]) / ((values[1] - values[0]) or 1.0)
+    return lambda value: places[0] + (value - values[0]) * slope
+
+
+def _log(value: float, is_log: bool) -> float:
+    return math.log10(value) if is_log else value
+
+
+def _ticks(most: float) -> list[float]:
+    """Return round numbers from zero to the first that is not below `most`.
+
+    >>> _ticks(37)
+    [0, 10, 20, 30, 40]
+    """
+    power = 10.0 ** math.floor(math.log10(most))
+    step = next(part * power for part in (0.1, 0.2, 0.25, 0.5, 1, 2) if most / (part * power) <= 6)
+    step = int(step) if step == int(step) else step
+    return [index * step for index in range(math.ceil(most / step) + 1)]
+
+
+def _decades(least: float, most: float) -> list[float]:
+    """Return at most eight powers of ten or so, evenly spaced, around both.
+
+    >>> _decades(0.02, 300)
+    [0.01, 0.1, 1.0, 10.0, 100.0, 1000.0]
+    """
+    low, high = math.floor(math.log10(least)), math.ceil(math.log10(most))
+    step = max(1, math.ceil((high - low) / 8))
+    low = step * math.floor(low / step)
+    return [10.0**power for power in range(low, high + step, step)]
+
+
+def _line(root: Element, start: Point, end: Point, style: str) -> None:
+    ends = {"x1": start[0], "y1": start[1], "x2": end[0], "y2": end[1]}
+    SubElement(root, "line", {"class": style, **{key: f"{at:.1f}" for key, at in ends.items()}})
+
+
+def _text(root: Element, x: float, y: float, content: str, style: str) -> None:
+    SubElement(root, "text", {"class": style, "x": f"{x:.1f}", "y": f"{y:.1f}"}).text = content
+
+
+def _write(root: Element, path: Path) -> None:
+    ElementTree.indent(root)
+    write_atomically(path, ElementTree.tostring(root, encoding="utf-8") + b"\n")
