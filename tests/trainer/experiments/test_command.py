@@ -87,6 +87,20 @@ def test_max_hours_ends_a_trial_resumably_and_says_what_is_left(
     assert f"resuming at step {step}" in err and "not run" not in out
 
 
+def test_what_cannot_fit_is_a_result_and_ends_the_list(run: Run) -> None:
+    over = ["--over", "training.batch-size=1,2,...", "--evaluation.num-windows", 1]
+    over += ["--evaluation.batch-size", 1, "--training.max-steps", 4, "--memory-gb", 0.0005]
+    code, out, err = run("sweep", *over)
+    assert code == 0, err
+    assert "training.batch-size ends at 2: at 4, " in err and "predicted at its peak" in err
+    trials = Path("studies/quickstart-training.batch-size/trials")
+    assert sorted(path.stem for path in trials.glob("*.json")) == ["batch-size=1", "batch-size=2"]
+    code, out, err = run("sweep", "--over", "model.d-model=16,512", "--memory-gb", 0.005)
+    assert (code, "too-large" in out) == (0, True), err
+    outcome = Path("studies/quickstart-model.d-model/trials/d-model=512.json").read_text()
+    assert '"too-large"' in outcome and "and there are 5.0 MB" in outcome
+
+
 def test_ablate_runs_the_baseline_and_its_variants(run: Run) -> None:
     code, out, err = run("ablate", "--only", "nope", "--seeds", 1)
     assert code == 0, err
@@ -102,6 +116,8 @@ def test_ablate_runs_the_baseline_and_its_variants(run: Run) -> None:
         (["sweep", "--over", "seed=1,2", "--seeds", "0"], "--seeds is 0"),
         (["sweep", "--over", "seed=1,2", "--max-hours", "0"], "--max-hours is 0"),
         (["sweep", "--over", "seed=1,2", "--max-hours", "nan"], "--max-hours is nan"),
+        (["sweep", "--over", "seed=1,2", "--memory-gb", "-1"], "--memory-gb is -1"),
+        (["sweep", "--over", "seed=1,2,..."], "seed=1,2,... has no end"),
         (["sweep", "--over", "seed=1,2", "--run-dir", "x"], "--run-dir"),
         (["sweep", "--over", "seed=1,2", "--optimizer.lr", "1"], "unknown option --optimizer.lr"),
         (["ablate", "--only", "everything"], "unknown ablation 'everything'"),

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import torch
 
-from accounting import StepSettings, evaluation_bytes, memory
-from accounting.disk import Group, model_file_bytes, optimizer_file_bytes
+from accounting import ModelShape, StepSettings, count_parameters, evaluation_bytes, memory
+from accounting.disk import Group, default_groups, model_file_bytes, optimizer_file_bytes
+from accounting.layers import FLOAT32
 from accounting.parameters import Weight
 from nn_layers import TransformerLM
-from trainer.compute_plan import ComputePlan
+from trainer.compute_plan import ComputePlan, plan_compute
 from trainer.config import RunConfig
+from trainer.devices import resolve_device
 from trainer.learning_rate import learning_rate
 from trainer.model import model_shape
 
@@ -81,22 +83,51 @@ def expect_run(
         device: where.
     """
     shape = model_shape(config, vocab_size=model.config.vocab_size)
-    settings = step_settings(config, plan)
-    step = memory(shape, settings)
-    scoring = evaluation_bytes(shape, replace(settings, batch_size=config.evaluation.batch_size))
-    peak, phase = max((step.peak, step.peak_phase), (scoring, "evaluation"))
     groups = _groups(model, optimizer, last=learning_rate(config, config.num_steps))
-    checkpoint = model_file_bytes(shape) + optimizer_file_bytes(groups, settings.optimizer)
-    if device.type == "cpu":
-        peak += checkpoint  # a save writes a copy while training goes on
+    checkpoint = model_file_bytes(shape) + optimizer_file_bytes(groups, config.optimizer.name)
+    saving = checkpoint if device.type == "cpu" else 0
+    peak, phase = _peak(config, shape, step_settings(config, plan), saving_bytes=saving)
+    weights = FLOAT32 * count_parameters(shape).total
     return Expectation(
         peak_memory_bytes=peak,
         peak_phase=phase,
         checkpoint_bytes=checkpoint,
-        free_bytes=_free_bytes(device, already=step.weights),
+        free_bytes=_free_bytes(device, already=weights),
         device=device,
-        start_bytes=_start_watching(device, already=step.weights),
+        start_bytes=_start_watching(device, already=weights),
     )
+
+
+def predict_peak_bytes(config: RunConfig) -> int:
+    """Predict the most memory of a run that is not there yet, on the device that it names.
+
+    The vocabulary is taken to be as large as was asked for; a compiled step keeps less.
+
+    Raises:
+        ValueError: the configuration cannot run here.
+    """
+    device = resolve_device(config.device)
+    shape = model_shape(config, vocab_size=config.tokenizer.vocab_size)
+    saving, name = 0, config.optimizer.name
+    if device.type == "cpu":
+        groups = default_groups(shape, name, learning_rate=config.optimizer.learning_rate)
+        saving = model_file_bytes(shape) + optimizer_file_bytes(groups, name)
+    settings = step_settings(config, plan_compute(config, device=device))
+    return _peak(config, shape, settings, saving_bytes=saving)[0]
+
+
+def device_bytes(device: torch.device) -> int | None:
+    """Return the memory that a device has in all, taken or not; None: the system does not say.
+
+    On the CPU that is the machine's, or less where a container has a limit.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    pages = ("SC_PHYS_PAGES", "SC_PAGE_SIZE")
+    if any(name not in os.sysconf_names for name in pages):
+        return None
+    whole, limit = os.sysconf(pages[0]) * os.sysconf(pages[1]), _cgroup_limit()
+    return whole if limit is None else min(whole, limit)
 
 
 def step_settings(config: RunConfig, plan: ComputePlan) -> StepSettings:
@@ -121,14 +152,14 @@ def announce_expectation(
     """Say what is expected, and warn where the memory is not there."""
     bound = "at most " if is_compiled else ""
     say(
-        f"expected: {bound}{_gigabytes(expectation.peak_memory_bytes)} of memory "
-        f"(at {expectation.peak_phase}), {_gigabytes(expectation.checkpoint_bytes)} a checkpoint"
+        f"expected: {bound}{gigabytes(expectation.peak_memory_bytes)} of memory "
+        f"(at {expectation.peak_phase}), {gigabytes(expectation.checkpoint_bytes)} a checkpoint"
     )
     if not expectation.fits:
         assert expectation.free_bytes is not None
         say(
-            f"warning: {_gigabytes(expectation.peak_memory_bytes)} of memory are expected, but "
-            f"{_gigabytes(expectation.free_bytes)} are free on {expectation.device}; lower "
+            f"warning: {gigabytes(expectation.peak_memory_bytes)} of memory are expected, but "
+            f"{gigabytes(expectation.free_bytes)} are free on {expectation.device}; lower "
             "training.micro-batch-size or evaluation.batch-size, or set "
             "training.activation-checkpointing"
         )
@@ -155,6 +186,16 @@ def compare_with_facts(expectation: Expectation, checkpoint: Path | None) -> lis
             sum(path.stat().st_size for path in files) or None,
         ),
     ]
+
+
+def _peak(
+    config: RunConfig, shape: ModelShape, settings: StepSettings, *, saving_bytes: int
+) -> tuple[int, str]:
+    """Return the peak and its phase, with what a save copies while training goes on."""
+    step = memory(shape, settings)
+    scoring = evaluation_bytes(shape, replace(settings, batch_size=config.evaluation.batch_size))
+    peak, phase = max((step.peak, step.peak_phase), (scoring, "evaluation"))
+    return peak + saving_bytes, phase
 
 
 def _groups(model: TransformerLM, optimizer: torch.optim.Optimizer, *, last: float) -> list[Group]:
@@ -205,11 +246,16 @@ def _free_bytes(device: torch.device, *, already: int) -> int | None:
 
 def _cgroup_free() -> int | None:
     """Return what a container's limit leaves; None where there is no limit."""
+    limit = _cgroup_limit()
+    return None if limit is None else limit - int(_LIMITS[1].read_text())
+
+
+def _cgroup_limit() -> int | None:
     try:
-        most, now = (path.read_text().strip() for path in _LIMITS)
+        most, _ = (path.read_text().strip() for path in _LIMITS)
     except OSError:
         return None
-    return None if most == "max" else int(most) - int(now)
+    return None if most == "max" else int(most)
 
 
 def _status(name: str) -> int | None:
@@ -226,5 +272,6 @@ def _read_kilobytes(path: Path, name: str) -> int | None:
     return 1024 * int(found[0].split()[1]) if found else None
 
 
-def _gigabytes(num_bytes: float) -> str:
+def gigabytes(num_bytes: float) -> str:
+    """Write bytes the way people read them."""
     return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"

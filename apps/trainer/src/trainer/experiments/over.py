@@ -1,7 +1,8 @@
 """Say which values a sweep goes through, and lay out its grid.
 
 Stage: `FIELD=VALUES` -> *trials* -> study. A field is any of the configuration, as the command line
-spells it; values are a list, or a range with its spacing and number.
+spells it; values are a list, or a range with its spacing and number. Not here: how far a list with
+`...` goes on (`open_lists.py`).
 """
 
 import itertools
@@ -10,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from trainer.config import RunConfig
 from trainer.experiments.study import Trial
@@ -18,7 +20,7 @@ from trainer.presets import with_values
 _RANGE = re.compile(
     r"(?P<low>[^.,:]+(?:\.\d[^.,:]*)?)\.\.(?P<high>[^,:]+):(?P<kind>[^,:]*):(?P<count>\d+)"
 )
-_FORMS = "FIELD=LOW..HIGH:log:COUNT, FIELD=LOW..HIGH:linear:COUNT or FIELD=VALUE,VALUE,..."
+_FORMS = "FIELD=VALUE,VALUE, FIELD=LOW..HIGH:log:COUNT or FIELD=LOW..HIGH:linear:COUNT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +31,18 @@ class Over:
     """As the command line spells it, `section.field`."""
     values: tuple[object, ...]
     """As TOML would hold them; all different."""
+    goes_on: bool = False
+    """Whether more values follow by the ratio of the last two, as far as there is memory."""
+    last: int | float | None = None
+    """None of those that follow is above it; None: memory alone ends them."""
 
 
 def parse_over(text: str) -> Over:
     """Read `FIELD=VALUES`.
 
     Raises:
-        ValueError: it is neither a list nor a range, is empty, or says a value twice.
+        ValueError: it is neither a list nor a range, is empty, says a value twice, or goes on from
+            values that do not rise.
 
     >>> parse_over("training.batch-size=1,8,64").values
     (1, 8, 64)
@@ -43,19 +50,27 @@ def parse_over(text: str) -> Over:
     (0.0001, 0.001, 0.01, 0.1)
     >>> parse_over("model.position=rope,none").values
     ('rope', 'none')
+    >>> parse_over("training.batch-size=1,8,64,128,...,1024")
+    Over(field='training.batch-size', values=(1, 8, 64, 128), goes_on=True, last=1024)
     """
     field, separator, listed = text.partition("=")
     if not separator or not field or not listed:
         raise ValueError(f"--over {text!r} names no values; write {_FORMS}")
-    if ".." in listed:
+    words = [word.strip() for word in listed.split(",")]
+    last = None
+    if goes_on := "..." in words:
+        words, last = _cut_at_dots(text, words)
+    if ".." in listed and not goes_on:
         values = _range(text, listed)
     else:
-        values = tuple(_value(word) for word in listed.split(","))
+        values = tuple(_value(word) for word in words)
     if "" in values:
         raise ValueError(f"--over {text!r} has an empty value; write {_FORMS}")
     if len(set(map(repr, values))) < len(values):
         raise ValueError(f"--over {text!r} says a value twice; say each once")
-    return Over(field.strip().replace("_", "-"), values)
+    if goes_on:
+        _require_rising(text, values, last)
+    return Over(field.strip().replace("_", "-"), values, goes_on, last)
 
 
 def sweep(
@@ -124,10 +139,33 @@ def _range(text: str, listed: str) -> tuple[object, ...]:
     return tuple(float(f"{point:.3g}") for point in points)
 
 
+def _cut_at_dots(text: str, words: list[str]) -> tuple[list[str], int | float | None]:
+    """Return what stands before `...`, and the one number that may stand behind it."""
+    before, behind = words[: words.index("...")], words[words.index("...") + 1 :]
+    last = _number(behind[0]) if len(behind) == 1 else None
+    if behind and last is None:
+        raise ValueError(f"--over {text!r} has more behind its ... than one number, the last value")
+    return before, last
+
+
+def _require_rising(text: str, values: tuple[object, ...], last: int | float | None) -> None:
+    numbers = [value for value in values if _is_number(value)]
+    is_rising = len(values) >= 2 and len(numbers) == len(values) and 0 < numbers[-2] < numbers[-1]
+    if not is_rising or (last is not None and last <= numbers[-1]):
+        raise ValueError(
+            f"--over {text!r} goes on by the ratio of its last two values, so these must be "
+            "positive numbers that rise, and below a value behind the ..."
+        )
+
+
 def _number(word: str) -> int | float | None:
     value = _value(word)
+    return value if _is_number(value) else None
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and math.isfinite(value) else None
+    return is_number and math.isfinite(value)
 
 
 def _value(word: str) -> object:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import torch
+
 from trainer.experiments.study import Outcome, Study, Trial
 from trainer.file_lock import InUseError, exclusive_lock
 from trainer.loop import DivergedError, LoopState, OnEvaluation
@@ -137,6 +139,11 @@ def _train(study: Study, trial: Trial, sitting: Sitting, judge: OnEvaluation | N
         say(f"{trial.name} diverged")
         step = _last_step(run)
         return Outcome(status="diverged", validation_loss=None, step=step, reason=str(error))
+    except torch.OutOfMemoryError as error:  # more was there than accounting foresaw
+        reason = f"the device ran out of memory: {str(error).splitlines()[0]}"
+        say(f"{trial.name}: {reason}")
+        step = _last_step(run)
+        return Outcome(status="too-large", validation_loss=None, step=step, reason=reason)
     if result.is_given_up:
         [*_, (_, loss)] = _evaluations(run)
         reason = "others were better at as many tokens"

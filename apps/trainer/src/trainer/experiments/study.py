@@ -56,7 +56,7 @@ class Outcome:
     """How a trial ended."""
 
     status: Literal["finished", "diverged", "hopeless", "too-large"]
-    """hopeless: given up, since others were better by then; too-large: not begun."""
+    """hopeless: given up, since others were better by then; too-large: for the memory."""
     validation_loss: float | None
     """Nats a token; None: it has none."""
     step: int

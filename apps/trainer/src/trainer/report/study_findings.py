@@ -19,7 +19,7 @@ def describe_study(study: Study) -> list[str]:
     for status, what in (
         ("diverged", "Diverged: {}."),
         ("hopeless", "Given up, since others were better by then: {}."),
-        ("too-large", "Not begun, since they would not fit the memory: {}."),
+        ("too-large", "Too large for the memory: {}."),
     ):
         names = [one.name for one in listed if any(o.status == status for o in one.outcomes)]
         if names:
