@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from faults.forgery import reseal
 from safetensors.torch import load_file
 from torch import nn
 
@@ -114,24 +115,17 @@ def _flip(path: Path) -> None:
 def _rewrite(path: Path, **changes: object) -> None:
     file = path / "state.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
-    _reseal(path)
-
-
-def _reseal(path: Path) -> None:
-    """Have the manifest vouch for what is there now."""
-    names = ["model.safetensors", "optimizer.safetensors", "state.json", "config.toml"]
-    files = {name: [(path / name).read_bytes()] for name in names if (path / name).exists()}
-    (path / "manifest.json").write_bytes(manifest_bytes(files))
+    reseal(path)
 
 
 def _write_state(path: Path, text: str) -> None:
     (path / "state.json").write_text(text)
-    _reseal(path)
+    reseal(path)
 
 
 def _unlist_model(path: Path) -> None:
     (path / "model.safetensors").rename(path / "other")
-    _reseal(path)
+    reseal(path)
 
 
 DAMAGE = {

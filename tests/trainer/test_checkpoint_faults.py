@@ -23,8 +23,9 @@ from faults.power import crash_states
 from torch import nn
 
 from trainer.checkpoint import (
+    Checkpoint,
     Snapshot,
-    damage_of,
+    inspect_checkpoint,
     load_into,
     newest_checkpoint,
     prune_checkpoints,
@@ -168,10 +169,12 @@ def _require_detected(path: Path, checkpoint: Path, damaged: Iterable[bytes]) ->
     original, tried = path.read_bytes(), 0
     for data in damaged:
         path.write_bytes(data)
-        assert damage_of(checkpoint) is not None, f"undetected: {path.name} as {data!r}"
+        assert isinstance(inspect_checkpoint(checkpoint), str), (
+            f"undetected: {path.name} as {data!r}"
+        )
         tried += 1
     path.write_bytes(original)
-    assert damage_of(checkpoint) is None
+    assert isinstance(inspect_checkpoint(checkpoint), Checkpoint)
     return tried
 
 

@@ -1,11 +1,15 @@
 """The doctor: all is whole, or what is not is named."""
 
 import json
+import re
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from faults.forgery import forge_optimizer, forge_state
 from faults.tiny_run import run_tiny, tiny_config
 
 from trainer import cli
@@ -66,6 +70,39 @@ def test_prepared_data_that_changed_is_named(original: Path, name: str) -> None:
     path.write_bytes(whole)
     assert finding.path.name == "train.npy"
     assert f"{path} has SHA-256" in finding.text
+
+
+FORGERIES = {
+    "steps": (partial(forge_state, step=-12), "step"),
+    "tokens": (partial(forge_state, tokens=-1), "'tokens': -1"),
+    "seconds": (partial(forge_state, seconds=float("nan")), "'seconds': nan"),
+    "skipped": (partial(forge_state, skipped=True), "'skipped': True"),
+    "rate": (
+        partial(forge_optimizer, change=lambda tensors, rest: _set_rate(rest, -1.0)),
+        "lr of group 0 is -1.0",
+    ),
+}
+
+
+def _set_rate(rest: Any, rate: float) -> None:
+    pairs = dict(rest["state"]["map"])["param_groups"][0]["map"]
+    next(pair for pair in pairs if pair[0] == "lr")[1] = rate
+
+
+@pytest.mark.parametrize("kind", FORGERIES)
+def test_a_checkpoint_that_no_run_can_go_on_from_is_named_and_refused(
+    original: Path, run: Path, kind: str
+) -> None:
+    forge, words = FORGERIES[kind]
+    newest = run / "checkpoints" / "step-12"
+    forge(newest)
+    [finding] = [finding for finding in examine(run) if not finding.is_whole]
+    assert finding.path == newest
+    assert words in finding.text
+    assert f"remove {newest} to go on from the checkpoint before" in finding.text
+    (run / "summary.json").unlink()
+    with pytest.raises(ValueError, match=re.escape(words)):
+        run_tiny(tiny_config(original.parent), run, resume=True)
 
 
 def test_rows_out_of_order_are_named(run: Path) -> None:

@@ -35,6 +35,7 @@ from trainer.durable import (
     write_durably,
 )
 from trainer.manifest import NAME, manifest_bytes, read_manifest, require_whole
+from trainer.optimizer_state import require_usable
 from trainer.packing import pack_model, pack_optimizer, reading, unpack_model, unpack_optimizer
 from trainer.run_directory import RunDirectory
 from trainer.serialization import from_safetensors, require_format, to_safetensors
@@ -120,7 +121,7 @@ def write_checkpoint(run_dir: Path, snapshot: Snapshot) -> Path:
         ValueError: what was read back is not what was written.
     """
     final = run_dir / "checkpoints" / f"step-{snapshot.step}"
-    if final.exists() and isinstance(_inspect(final), Checkpoint):
+    if final.exists() and isinstance(inspect_checkpoint(final), Checkpoint):
         return final
     make_directories(final.parent)
     _remove_temporary(final.parent)
@@ -148,7 +149,7 @@ def newest_checkpoint(run_dir: Path) -> tuple[Checkpoint | None, list[str]]:
     """
     skipped = []
     for path in list_checkpoints(run_dir):
-        found = _inspect(path)
+        found = inspect_checkpoint(path)
         if isinstance(found, Checkpoint):
             return found, skipped
         skipped.append(found)
@@ -163,10 +164,28 @@ def list_checkpoints(run_dir: Path) -> list[Path]:
     return [path for _, path in sorted(numbered, reverse=True)]
 
 
-def damage_of(path: Path) -> str | None:
-    """Say what is wrong with the checkpoint at `path`; None: nothing."""
-    found = _inspect(path)
-    return found if isinstance(found, str) else None
+def inspect_checkpoint(path: Path, *, in_full: bool = True) -> Checkpoint | str:
+    """Return the checkpoint at `path`, or what is wrong with it.
+
+    Args:
+        path: a directory of the name `step-N`.
+        in_full: False: trust the content of files whose lengths fit.
+    """
+    source = path / _STATE_FILE
+    try:
+        require_whole(path, hashes=in_full)
+        if missing := set(_FILES) - set(read_manifest(path)):
+            return f"{path}: {NAME} does not name {', '.join(sorted(missing))}"
+        document = json.loads(source.read_text(encoding="utf-8"))
+        require_format(document, name=FORMAT, version=VERSION, source=source)
+        checkpoint = Checkpoint(path, document["step"], document["state"])
+    except (OSError, ValueError) as error:
+        return f"{path}: {error}"
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        return f"{path}: {_STATE_FILE} is incomplete: {error!r}"
+    if path.name != f"step-{checkpoint.step}" or not isinstance(checkpoint.step, int):
+        return f"{path}: {_STATE_FILE} is of step {checkpoint.step!r}"
+    return checkpoint
 
 
 def load_into(
@@ -178,16 +197,19 @@ def load_into(
         The state that was given to `take_snapshot`.
 
     Raises:
-        ValueError: it is a checkpoint of another model or optimizer; the message says what differs.
+        ValueError: it is a checkpoint of another model or optimizer, or holds what none could go on
+            with; the message says what differs.
     """
     model_state = _read_model(checkpoint, model)
     path = checkpoint.path / _OPTIMIZER_FILE
     tensors, metadata = from_safetensors(path.read_bytes(), str(path))
     require_format(metadata, name=OPTIMIZER_FORMAT, version=OPTIMIZER_VERSION, source=path)
-    with reading(str(path)):
+    advice = f"remove {checkpoint.path} to go on from the checkpoint before"
+    with reading(str(path), advice=advice):
         optimizer_state = unpack_optimizer(
             tensors, json.loads(metadata["optimizer"]), optimizer, model, source=str(path)
         )
+        require_usable(optimizer_state, optimizer)
         optimizer.load_state_dict(optimizer_state)  # first: the model's is known to fit
     model.load_state_dict(model_state)
     return checkpoint.state
@@ -215,7 +237,7 @@ def prune_checkpoints(run_dir: Path, keep: int) -> None:
     kept: list[Path] = []
     paths = list_checkpoints(run_dir)
     for path in paths:
-        if len(kept) < keep and isinstance(_inspect(path, in_full=not kept), Checkpoint):
+        if len(kept) < keep and isinstance(inspect_checkpoint(path, in_full=not kept), Checkpoint):
             kept.append(path)
     for path in paths if kept else ():
         if path not in kept:
@@ -240,25 +262,6 @@ def _sync_metrics(run_dir: Path) -> None:
     if metrics.exists():
         sync_file(metrics)
         sync_directory(run_dir)
-
-
-def _inspect(path: Path, *, in_full: bool = True) -> Checkpoint | str:
-    """Return the checkpoint at `path`, or what is wrong with it."""
-    source = path / _STATE_FILE
-    try:
-        require_whole(path, hashes=in_full)
-        if missing := set(_FILES) - set(read_manifest(path)):
-            return f"{path}: {NAME} does not name {', '.join(sorted(missing))}"
-        document = json.loads(source.read_text(encoding="utf-8"))
-        require_format(document, name=FORMAT, version=VERSION, source=source)
-        checkpoint = Checkpoint(path, document["step"], document["state"])
-    except (OSError, ValueError) as error:
-        return f"{path}: {error}"
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        return f"{path}: {_STATE_FILE} is incomplete: {error!r}"
-    if path.name != f"step-{checkpoint.step}" or not isinstance(checkpoint.step, int):
-        return f"{path}: {_STATE_FILE} is of step {checkpoint.step!r}"
-    return checkpoint
 
 
 def _read_model(checkpoint: Checkpoint, model: nn.Module) -> dict[str, Any]:

@@ -10,13 +10,19 @@ from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
+import torch
+
 from tokenizer import TokenFile, Tokenizer
-from trainer.checkpoint import damage_of, list_checkpoints
+from trainer.checkpoint import Checkpoint, inspect_checkpoint, list_checkpoints, load_into
+from trainer.load import require_same_model
+from trainer.loop import LoopState
 from trainer.metrics import read_metrics
+from trainer.model import build_model
 from trainer.prepared import require_recorded
 from trainer.presets import load_config
 from trainer.progress import Reporter
 from trainer.run_directory import RunDirectory, read_json, require_run, temporary_files
+from trainer.step import build_optimizer
 from trainer.summary import Summary
 
 
@@ -78,13 +84,38 @@ def _check_metrics(path: Path) -> None:
 
 def _checkpoints(run: RunDirectory) -> Iterator[Finding]:
     paths = list_checkpoints(run.path)
+    load = _trial_loader(run) if paths else None
     for path in paths:
-        damage = damage_of(path)
-        advice = "; resuming passes over it, and removes it in time"
-        text = "manifest and SHA-256 of each file agree" if damage is None else damage + advice
-        yield Finding(path, damage is None, text)
+        found = inspect_checkpoint(path)
+        if isinstance(found, str):
+            text = f"{found}; resuming passes over it, and removes it in time"
+            yield Finding(path, False, text)
+        elif load is None:
+            text = "manifest and SHA-256 of each file agree; not loaded, since the run is damaged"
+            yield Finding(path, True, text)
+        else:
+            text = "manifest and SHA-256 of each file agree; a run can go on from it"
+            yield _try(path, text, lambda path, found=found: load(found))
     if not paths:
         yield Finding(run.path / "checkpoints", True, "none yet; resuming starts at step 0")
+
+
+def _trial_loader(run: RunDirectory) -> Callable[[Checkpoint], object] | None:
+    """Return what does to a checkpoint all that resuming does; None: the run can't be built."""
+    try:
+        config = load_config(run.config)
+        vocab_size = Tokenizer.load(run.tokenizer).vocab_size
+    except (OSError, ValueError):
+        return None  # said above
+    model = build_model(config, vocab_size=vocab_size, device=torch.device("cpu"))
+    optimizer = build_optimizer(model, config.optimizer)
+
+    def load(checkpoint: Checkpoint) -> None:
+        LoopState.from_checkpoint(checkpoint)
+        require_same_model(checkpoint, config)
+        load_into(checkpoint, model, optimizer)
+
+    return load
 
 
 def _results(run: RunDirectory) -> Iterator[Finding]:

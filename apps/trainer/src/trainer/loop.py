@@ -58,7 +58,9 @@ class LoopState:
         saved = checkpoint.state
         kinds = {"step": int, "tokens": int, "seconds": float, "skipped": int}
         is_whole = isinstance(saved, dict) and {k: type(v) for k, v in saved.items()} == kinds
-        if not is_whole or saved["step"] != checkpoint.step:
+        # A count that is below zero, or is no number, would show much later if at all.
+        is_sane = is_whole and all(0 <= value < float("inf") for value in saved.values())
+        if not is_sane or saved["step"] != checkpoint.step:
             raise ValueError(
                 f"{checkpoint.path / 'state.json'} holds the state {saved!r}, but step "
                 f"{checkpoint.step} with its tokens and seconds is needed; remove "

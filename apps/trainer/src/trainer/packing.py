@@ -101,16 +101,16 @@ def unpack_optimizer(
 
 
 @contextmanager
-def reading(source: str) -> Iterator[None]:
+def reading(source: str, *, advice: str = "save it again") -> Iterator[None]:
     """Let whatever damaged state raises be a ValueError that names its file."""
     try:
         yield
     except (LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise ValueError(f"{source} is damaged: {error!r:.300}; save it again") from error
+        raise ValueError(f"{source} is damaged: {error!r:.300}; {advice}") from error
     except (ValueError, RuntimeError) as error:  # torch's own is a RuntimeError
         if source in str(error):
             raise
-        raise ValueError(f"{source} is damaged: {error}; save it again") from error
+        raise ValueError(f"{source} is damaged: {error}; {advice}") from error
 
 
 def _encode(value: Any, *, where: str, tensors: dict[str, Tensor], seen: dict[tuple, str]) -> Any:
@@ -211,14 +211,23 @@ def _name_differences(found: Iterable[str], expected: Iterable[str]) -> list[str
 
 
 def _shape_differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
-    misshapen = [
-        f"{name} is {tuple(found[name].shape)} and not {tuple(ours.shape)}"
+    both = [
+        (name, found[name], ours)
         for name, ours in expected.items()
-        if isinstance(ours, Tensor)
-        and isinstance(found.get(name), Tensor)
-        and found[name].shape != ours.shape
+        if isinstance(ours, Tensor) and isinstance(found.get(name), Tensor)
     ]
-    return [_first(misshapen)] if misshapen else []
+    misshapen = [
+        f"{name} is {tuple(saved.shape)} and not {tuple(ours.shape)}"
+        for name, saved, ours in both
+        if saved.shape != ours.shape
+    ]
+    # Weights may be saved narrower; whole numbers are none.
+    mistyped = [
+        f"{name} is {saved.dtype} and not {ours.dtype}"
+        for name, saved, ours in both
+        if saved.is_floating_point() != ours.is_floating_point()
+    ]
+    return [_first(names) for names in (misshapen, mistyped) if names]
 
 
 def _tie_differences(
