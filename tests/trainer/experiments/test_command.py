@@ -101,6 +101,21 @@ def test_what_cannot_fit_is_a_result_and_ends_the_list(run: Run) -> None:
     assert '"too-large"' in outcome and "and there are 5.0 MB" in outcome
 
 
+def test_the_rate_is_tuned_anew_for_each_batch_size(run: Run) -> None:
+    tuned = ["--over", "training.batch-size=2,4", "--retune", "optimizer.learning-rate=1e-3,1e30"]
+    code, out, err = run("sweep", *tuned, "--widen", 0, "--seeds", 2)
+    assert code == 0, err
+    for size in (2, 4):
+        assert f"At batch-size={size} the best learning-rate is 0.001: " in out
+    trials = Path("studies/quickstart-training.batch-size-optimizer.learning-rate/trials")
+    names = sorted(path.stem.partition(",")[2] for path in trials.glob("batch-size=2,*.json"))
+    assert names == [
+        "learning-rate=0.001,seed=0",
+        "learning-rate=0.001,seed=1",
+        "learning-rate=1e+30,seed=0",
+    ]
+
+
 def test_ablate_runs_the_baseline_and_its_variants(run: Run) -> None:
     code, out, err = run("ablate", "--only", "nope", "--seeds", 1)
     assert code == 0, err
@@ -118,6 +133,13 @@ def test_ablate_runs_the_baseline_and_its_variants(run: Run) -> None:
         (["sweep", "--over", "seed=1,2", "--max-hours", "nan"], "--max-hours is nan"),
         (["sweep", "--over", "seed=1,2", "--memory-gb", "-1"], "--memory-gb is -1"),
         (["sweep", "--over", "seed=1,2,..."], "seed=1,2,... has no end"),
+        (["sweep", "--over", "seed=1,2", "--retune", "seed=1,2"], "--retune seed is swept too"),
+        (["sweep", "--over", "seed=1,2", "--retune", "x"], "--retune 'x' names no values"),
+        (["sweep", "--over", "seed=1,2", "--retune", "optimizer.lr=1,2"], "unknown field"),
+        (
+            ["sweep", "--over", "seed=1,2", "--retune", "optimizer.eps=1,2", "--widen", "-1"],
+            "--wid",
+        ),
         (["sweep", "--over", "seed=1,2", "--run-dir", "x"], "--run-dir"),
         (["sweep", "--over", "seed=1,2", "--optimizer.lr", "1"], "unknown option --optimizer.lr"),
         (["ablate", "--only", "everything"], "unknown ablation 'everything'"),

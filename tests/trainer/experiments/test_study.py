@@ -177,7 +177,7 @@ def test_new_values_join_a_study_and_another_base_does_not(
     assert [wider.outcome(trial) is not None for trial in wider.trials] == [True, False]
     with pytest.raises(ValueError, match="another study: seed = 0 or 7"):
         _study(tmp_path, base=dataclasses.replace(BASE, seed=7))
-    with pytest.raises(ValueError, match="another study: kind differs"):
+    with pytest.raises(ValueError, match="another study: kind = sweep or ablate differs"):
         open_study(tmp_path / "study", kind="ablate", base=BASE, trials=[])
 
 

@@ -265,7 +265,7 @@ def _watch(argv: list[str]) -> int:
 
 
 def _sweep(argv: list[str]) -> int:
-    from trainer.experiments.command_line import parse_sweep
+    from trainer.experiments.sweep_line import parse_sweep
 
     return _run_study(parse_sweep(argv))
 
@@ -279,12 +279,12 @@ def _ablate(argv: list[str]) -> int:
 def _run_study(request: "StudyRequest") -> int:
     from rich.console import Console
 
-    from trainer.experiments import print_study, run_study
+    from trainer.experiments import print_study
     from trainer.progress import Reporter
     from trainer.report.files import write_report
 
     reporter = Reporter()
-    result = run_study(request.study, request.sitting(reporter))
+    result = request.run(reporter)
     study = result.study
     print_study(study, Console())
     print(f"study: {study.path}")

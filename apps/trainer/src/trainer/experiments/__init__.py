@@ -2,7 +2,8 @@
 
 from trainer.experiments.ablations import ABLATIONS, Ablation, ablate
 from trainer.experiments.over import Over, parse_over, sweep
-from trainer.experiments.results import Point, best_first, points, print_study
+from trainer.experiments.results import Point, best_first, points, print_study, winners
+from trainer.experiments.retune import Retune
 from trainer.experiments.running import Sitting, StudyResult, run_study
 from trainer.experiments.study import Outcome, Study, Trial, is_study, load_study, open_study
 
@@ -12,6 +13,7 @@ __all__ = [
     "Outcome",
     "Over",
     "Point",
+    "Retune",
     "Sitting",
     "Study",
     "StudyResult",
@@ -26,4 +28,5 @@ __all__ = [
     "print_study",
     "run_study",
     "sweep",
+    "winners",
 ]

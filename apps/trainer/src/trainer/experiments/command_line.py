@@ -1,7 +1,7 @@
-"""Turn the arguments of `sweep` and `ablate` into a study.
+"""Turn the arguments of `ablate` into a study, and those that every study has.
 
 Stage: argv -> *own options; the rest as `train` reads it* -> study. Not here: what is run
-(`running.py`).
+(`running.py`), what only `sweep` has (`sweep_line.py`).
 """
 
 import argparse
@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,25 +16,9 @@ from trainer.command_line import parse_train
 from trainer.config import RunConfig
 from trainer.experiments.ablations import ABLATIONS, ablate
 from trainer.experiments.fits import why_too_large
-from trainer.experiments.open_lists import close_list
-from trainer.experiments.over import Over, parse_over, sweep
-from trainer.experiments.running import Sitting
-from trainer.experiments.study import STUDIES, Study, open_study, safe_name
+from trainer.experiments.running import MoreTrials, Sitting, StudyResult, run_study
+from trainer.experiments.study import STUDIES, Study, open_study
 from trainer.progress import Reporter
-
-_SWEEP = """Train one run for each value, or each point of a grid, and say which is best.
-
-  sweep --over optimizer.learning-rate=1e-4..1e-1:log:8
-  sweep tinystories-cpu --over training.batch-size=1,8,64 --over optimizer.learning-rate=1e-3,3e-3
-  sweep --over model.num-layers=2,4,6 --seeds 3 --training.max-steps 1000
-
-  sweep --over training.batch-size=1,8,64,128,...        on by the last ratio, as far as memory goes
-  sweep --over training.batch-size=1,8,64,128,...,1024   likewise, but not beyond 1024
-
-The first argument may be a preset; every option of `train` works here too and holds for all trials.
-Asked again, it goes on where it stopped; several processes may ask for the same study. A trial that
-diverges is a result, and so is one that cannot fit the memory, which is not begun: accounting
-predicts its peak. Where the batch size is swept, all trials see as many tokens."""
 
 _ABLATE = """Train a baseline and variants that each change one thing, several seeds of each.
 
@@ -57,14 +40,19 @@ class StudyRequest:
     """Of this sitting; None: to the last trial."""
     memory_bytes: int | None = None
     """What a trial may take; None: what its device has."""
+    more: MoreTrials | None = None
+    """What adds trials when those that are known have run; None: nothing."""
     notes: tuple[str, ...] = ()
     """What to say before it begins."""
 
-    def sitting(self, reporter: Reporter) -> Sitting:
-        """Begin it: the hours count from now on."""
-        hours = self.max_hours
+    def run(self, reporter: Reporter) -> StudyResult:
+        """Run what is left of it; the hours count from now on."""
         for note in self.notes:
             reporter.say(note)
+        return run_study(self.study, self._sitting(reporter), more=self.more)
+
+    def _sitting(self, reporter: Reporter) -> Sitting:
+        hours = self.max_hours
         return Sitting(
             reporter=reporter,
             gives_up=self.gives_up,
@@ -75,45 +63,6 @@ class StudyRequest:
         )
 
 
-def parse_sweep(argv: Sequence[str]) -> StudyRequest:
-    """Parse the command line of `sweep`, and begin or open its study.
-
-    Raises:
-        ValueError: an unknown field, an empty grid, a value out of range, another study.
-        SystemExit: `--help` (0), or as `parse_train`.
-    """
-    parser = _parser("sweep", _SWEEP)
-    parser.add_argument("--over", action="append", default=[], metavar="FIELD=VALUES")
-    parser.add_argument("--seeds", type=int, default=1, help="runs of each point (1)")
-    parser.add_argument("--give-up", action="store_true", help="end trials that others outdo")
-    parser.add_argument("--steps-as-given", action="store_true", help="not as many tokens each")
-    own, rest = parser.parse_known_args(list(argv))
-    if not own.over:
-        raise ValueError("sweep needs --over FIELD=VALUES; see --help")
-    base = _base(rest, "sweep")
-    sitting = _own_sitting(own)
-    overs, notes = _closed(own, base)
-    trials = sweep(base, overs, num_seeds=_seeds(own.seeds), is_equal_tokens=not own.steps_as_given)
-    name = safe_name("-".join([base.preset, *(over.field for over in overs)]))
-    path = own.study or STUDIES / name
-    study = open_study(path, kind="sweep", base=base, trials=trials)
-    return StudyRequest(study=study, gives_up=own.give_up, notes=notes, **sitting)
-
-
-def _closed(own: argparse.Namespace, base: RunConfig) -> tuple[list[Over], tuple[str, ...]]:
-    """Return the axes, lists with ... gone on with, and where they end."""
-    overs, notes = [], []
-    fits = partial(why_too_large, memory_bytes=_bytes(own.memory_gb))
-    for over in map(parse_over, own.over):
-        if over.goes_on:
-            over, note = close_list(
-                over, base, why_too_large=fits, is_equal_tokens=not own.steps_as_given
-            )
-            notes.append(note)
-        overs.append(over)
-    return overs, tuple(notes)
-
-
 def parse_ablate(argv: Sequence[str]) -> StudyRequest:
     """Parse the command line of `ablate`, and begin or open its study.
 
@@ -122,13 +71,13 @@ def parse_ablate(argv: Sequence[str]) -> StudyRequest:
         SystemExit: `--help` (0), or as `parse_train`.
     """
     variants = "\n".join(f"  {one.name:20} {one.question}" for one in ABLATIONS)
-    parser = _parser("ablate", _ABLATE.format(variants=variants))
+    parser = study_parser("ablate", _ABLATE.format(variants=variants))
     parser.add_argument("--only", nargs="+", default=[], metavar="VARIANT", help="which (all)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant (3)")
     own, rest = parser.parse_known_args(list(argv))
-    base = _base(rest, "ablate")
-    sitting = _own_sitting(own)
-    trials = ablate(base, own.only, num_seeds=_seeds(own.seeds))
+    base = base_config(rest, "ablate")
+    sitting = sitting_options(own)
+    trials = ablate(base, own.only, num_seeds=require_seeds(own.seeds))
     path = own.study or STUDIES / f"{base.preset}-ablations"
     study = open_study(path, kind="ablate", base=base, trials=trials)
     return StudyRequest(study=study, **sitting)
@@ -141,7 +90,8 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(f"{message}; see --help")
 
 
-def _parser(name: str, description: str) -> argparse.ArgumentParser:
+def study_parser(name: str, description: str) -> argparse.ArgumentParser:
+    """Return a parser of what every study has; its complaints are ValueErrors."""
     parser = _Parser(
         prog=name,
         description=description,
@@ -165,7 +115,12 @@ def _parser(name: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _base(rest: Sequence[str], prog: str) -> RunConfig:
+def base_config(rest: Sequence[str], prog: str) -> RunConfig:
+    """Read what is left as `train` does.
+
+    Raises:
+        ValueError: as `parse_train`, or an option that is about one run.
+    """
     request = parse_train(rest, prog=prog)
     if request.run_dir is not None or request.resume or request.note or request.print_config:
         raise ValueError(
@@ -175,19 +130,34 @@ def _base(rest: Sequence[str], prog: str) -> RunConfig:
     return request.config
 
 
-def _seeds(number: int) -> int:
+def require_seeds(number: int) -> int:
+    """Return the number of seeds.
+
+    Raises:
+        ValueError: there is none.
+    """
     if number < 1:
         raise ValueError(f"--seeds is {number}, but must be at least 1")
     return number
 
 
-def _own_sitting(own: argparse.Namespace) -> dict[str, Any]:
+def sitting_options(own: argparse.Namespace) -> dict[str, Any]:
+    """Return what a `StudyRequest` has of the options that every study has.
+
+    Raises:
+        ValueError: one is out of range.
+    """
     if own.max_hours is not None and not 0 < own.max_hours < math.inf:
         raise ValueError(f"--max-hours is {own.max_hours}, but must be positive and finite")
-    return {"max_hours": own.max_hours, "memory_bytes": _bytes(own.memory_gb)}
+    return {"max_hours": own.max_hours, "memory_bytes": as_bytes(own.memory_gb)}
 
 
-def _bytes(gigabytes: float | None) -> int | None:
+def as_bytes(gigabytes: float | None) -> int | None:
+    """Return the bytes of `--memory-gb`.
+
+    Raises:
+        ValueError: it is no amount.
+    """
     if gigabytes is None:
         return None
     if not 0 < gigabytes < math.inf:

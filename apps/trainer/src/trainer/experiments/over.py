@@ -9,7 +9,7 @@ import itertools
 import math
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -37,8 +37,12 @@ class Over:
     """None of those that follow is above it; None: memory alone ends them."""
 
 
-def parse_over(text: str) -> Over:
+def parse_over(text: str, *, option: str = "--over") -> Over:
     """Read `FIELD=VALUES`.
+
+    Args:
+        text: as the command line has it.
+        option: what it is for, for messages.
 
     Raises:
         ValueError: it is neither a list nor a range, is empty, says a value twice, or goes on from
@@ -53,23 +57,24 @@ def parse_over(text: str) -> Over:
     >>> parse_over("training.batch-size=1,8,64,128,...,1024")
     Over(field='training.batch-size', values=(1, 8, 64, 128), goes_on=True, last=1024)
     """
+    said = f"{option} {text!r}"
     field, separator, listed = text.partition("=")
     if not separator or not field or not listed:
-        raise ValueError(f"--over {text!r} names no values; write {_FORMS}")
+        raise ValueError(f"{said} names no values; write {_FORMS}")
     words = [word.strip() for word in listed.split(",")]
     last = None
     if goes_on := "..." in words:
-        words, last = _cut_at_dots(text, words)
+        words, last = _cut_at_dots(said, words)
     if ".." in listed and not goes_on:
-        values = _range(text, listed)
+        values = _range(said, listed)
     else:
         values = tuple(_value(word) for word in words)
     if "" in values:
-        raise ValueError(f"--over {text!r} has an empty value; write {_FORMS}")
+        raise ValueError(f"{said} has an empty value; write {_FORMS}")
     if len(set(map(repr, values))) < len(values):
-        raise ValueError(f"--over {text!r} says a value twice; say each once")
+        raise ValueError(f"{said} says a value twice; say each once")
     if goes_on:
-        _require_rising(text, values, last)
+        _require_rising(said, values, last)
     return Over(field.strip().replace("_", "-"), values, goes_on, last)
 
 
@@ -95,16 +100,45 @@ def sweep(
     fields = [over.field for over in overs]
     if not overs or len(set(fields)) < len(fields):
         raise ValueError(f"a sweep needs one --over or more, of different fields; given {fields}")
-    trials = []
-    for point in itertools.product(*(over.values for over in overs)):
-        changes = dict(zip(fields, point, strict=True))
-        changed = with_values(base, changes, origin="--over")  # raises where it is impossible
-        if is_equal_tokens and changed.tokens_per_step != base.tokens_per_step:
-            changes |= _equal_tokens(base, changed, fields)
-        for seed in range(base.seed, base.seed + num_seeds):
-            own = changes | ({"seed": seed} if num_seeds > 1 else {})
-            trials.append(Trial.of(own, base=base, named=[*fields, "seed"]))
-    return trials
+    seeds = range(base.seed, base.seed + num_seeds) if num_seeds > 1 else [None]
+    return [
+        trial_at(base, point, seed=seed, is_equal_tokens=is_equal_tokens)
+        for point in grid(overs)
+        for seed in seeds
+    ]
+
+
+def grid(overs: Sequence[Over]) -> list[dict[str, object]]:
+    """Return every combination of values as field -> value, the last axis fastest."""
+    fields = [over.field for over in overs]
+    points = itertools.product(*(over.values for over in overs))
+    return [dict(zip(fields, point, strict=True)) for point in points]
+
+
+def trial_at(
+    base: RunConfig,
+    point: Mapping[str, object],
+    *,
+    seed: int | None = None,
+    is_equal_tokens: bool = True,
+) -> Trial:
+    """Return the trial at a point, called by its values.
+
+    Args:
+        base: what the trial starts from.
+        point: field -> value.
+        seed: None: that of `base`, and the name does not say it.
+        is_equal_tokens: see `sweep`.
+
+    Raises:
+        ValueError: an unknown field, a value that no run can have.
+    """
+    changed = with_values(base, point, origin="--over")  # raises where it is impossible
+    changes = dict(point)
+    if is_equal_tokens and changed.tokens_per_step != base.tokens_per_step:
+        changes |= _equal_tokens(base, changed, list(point))
+    own = changes | ({} if seed is None else {"seed": seed})
+    return Trial.of(own, base=base, named=[*point, "seed"])
 
 
 def _equal_tokens(base: RunConfig, changed: RunConfig, fields: list[str]) -> dict[str, object]:
@@ -119,16 +153,16 @@ def _equal_tokens(base: RunConfig, changed: RunConfig, fields: list[str]) -> dic
     return {field: value for field, value in wanted.items() if field not in fields}
 
 
-def _range(text: str, listed: str) -> tuple[object, ...]:
+def _range(said: str, listed: str) -> tuple[object, ...]:
     match = _RANGE.fullmatch(listed)
     kinds = ("log", "linear")
     if match is None or match["kind"] not in kinds:
-        raise ValueError(f"--over {text!r} is no range; write {_FORMS}")
+        raise ValueError(f"{said} is no range; write {_FORMS}")
     low, high, count = _number(match["low"]), _number(match["high"]), int(match["count"])
     is_log = match["kind"] == "log"
     if low is None or high is None or not low < high or count < 2 or (is_log and low <= 0):
         needed = "0 < LOW < HIGH" if is_log else "LOW < HIGH"
-        raise ValueError(f"--over {text!r} needs {needed} and COUNT >= 2; write {_FORMS}")
+        raise ValueError(f"{said} needs {needed} and COUNT >= 2; write {_FORMS}")
     shares = [index / (count - 1) for index in range(count)]
     if is_log:
         points = [math.exp(math.log(low) + share * math.log(high / low)) for share in shares]
@@ -139,21 +173,21 @@ def _range(text: str, listed: str) -> tuple[object, ...]:
     return tuple(float(f"{point:.3g}") for point in points)
 
 
-def _cut_at_dots(text: str, words: list[str]) -> tuple[list[str], int | float | None]:
+def _cut_at_dots(said: str, words: list[str]) -> tuple[list[str], int | float | None]:
     """Return what stands before `...`, and the one number that may stand behind it."""
     before, behind = words[: words.index("...")], words[words.index("...") + 1 :]
     last = _number(behind[0]) if len(behind) == 1 else None
     if behind and last is None:
-        raise ValueError(f"--over {text!r} has more behind its ... than one number, the last value")
+        raise ValueError(f"{said} has more behind its ... than one number, the last value")
     return before, last
 
 
-def _require_rising(text: str, values: tuple[object, ...], last: int | float | None) -> None:
+def _require_rising(said: str, values: tuple[object, ...], last: int | float | None) -> None:
     numbers = [value for value in values if _is_number(value)]
     is_rising = len(values) >= 2 and len(numbers) == len(values) and 0 < numbers[-2] < numbers[-1]
     if not is_rising or (last is not None and last <= numbers[-1]):
         raise ValueError(
-            f"--over {text!r} goes on by the ratio of its last two values, so these must be "
+            f"{said} goes on by the ratio of its last two values, so these must be "
             "positive numbers that rise, and below a value behind the ..."
         )
 

@@ -3,8 +3,10 @@
 Stage: study -> *points* -> terminal, report.
 """
 
+import math
 import statistics
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from rich.console import Console
 from rich.table import Table
@@ -77,6 +79,40 @@ def best_first(listed: list[Point]) -> list[Point]:
     return sorted(listed, key=lambda point: (point.mean is None, point.mean or 0.0))
 
 
+def winners(study: Study) -> list[str]:
+    """Say which value of the retuned field won at each point of the others, in their order."""
+    if study.retuned is None:
+        return []
+    grouped: dict[str, list[Point]] = {}
+    for point in points(study):
+        grouped.setdefault(study.group(point.trials[0]), []).append(point)
+    return [_winner(study.retuned, group) for group in grouped.values()]
+
+
+def _winner(field: str, group: list[Point]) -> str:
+    """Choose as the tuning does: by the first seed, which every value has."""
+    short = field.rpartition(".")[2]
+    words = [word for word in group[0].name.split(",") if not word.startswith(f"{short}=")]
+    where = f"At {', '.join(words)}" if words else "Everywhere"
+    best = min(group, key=lambda point: point.losses[0] if point.losses else math.inf)
+    if not best.losses:
+        return f"{where} no {short} of {len(group)} tried has ended yet, or ended well."
+    values = sorted(value for point in group if is_number(value := point.changes[field]))
+    value = best.changes[field]
+    is_edge = len(values) == len(group) > 1 and value in (values[0], values[-1])
+    edge = ", at the edge of what was tried" if is_edge else ""
+    mean = statistics.fmean(best.losses)
+    return (
+        f"{where} the best {short} is {value}: {mean:.4f} nats a token, {len(best.losses)} "
+        f"seed{'s' if len(best.losses) > 1 else ''}{edge}."
+    )
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value is a number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def print_study(study: Study, console: Console) -> None:
     """Show the points on a terminal, best first."""
     table = Table(title=f"{study.kind} of {study.base.preset}")
@@ -89,3 +125,5 @@ def print_study(study: Study, console: Console) -> None:
         spread = "" if point.spread is None else f"{point.spread:.4f}"
         table.add_row(point.name, mean, spread, point.status)
     console.print(table)
+    for sentence in winners(study):
+        console.print(sentence, highlight=False, soft_wrap=True)

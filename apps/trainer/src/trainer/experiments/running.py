@@ -6,12 +6,12 @@ number of processes may work on one study: each takes trials that no other is at
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from trainer.experiments.study import Outcome, Study, Trial
+from trainer.experiments.study import Outcome, Study, Trial, add_trials
 from trainer.file_lock import InUseError, exclusive_lock
 from trainer.loop import DivergedError, LoopState, OnEvaluation
 from trainer.metrics import read_readable_metrics
@@ -24,6 +24,9 @@ _GRACE = 0.3  # share of its steps that every trial gets
 
 Fits = Callable[[Study, Trial], str | None]
 """Returns why a trial cannot fit the device's memory; None: it can, or nobody knows."""
+
+MoreTrials = Callable[[Study], Sequence[Trial]]
+"""Returns what trials a study is to have, given its outcomes up to now; known ones may be among."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +73,33 @@ class StoppedError(Exception):
         self.exit_signal = exit_signal
 
 
-def run_study(study: Study, sitting: Sitting | None = None) -> StudyResult:
+def run_study(
+    study: Study, sitting: Sitting | None = None, *, more: MoreTrials | None = None
+) -> StudyResult:
     """Run what is left of a study.
 
     Args:
         study: as `open_study` returns it.
         sitting: None: to the last trial, progress to stderr.
+        more: asked when all trials are done, again and again, until it has none to add.
 
     Raises:
         ValueError: a trial cannot be run for a reason other than divergence.
     """
     sitting = sitting or Sitting(reporter=Reporter())
-    in_use = []
     (study.path / "trials").mkdir(parents=True, exist_ok=True)
+    while True:
+        result = _run_known(study, sitting)
+        if more is None or result.exit_signal is not None or result.is_out_of_time:
+            return result
+        grown = add_trials(study, more(study))
+        if len(grown.trials) == len(study.trials):
+            return result
+        study = grown
+
+
+def _run_known(study: Study, sitting: Sitting) -> StudyResult:
+    in_use = []
     for index, trial in enumerate(study.trials, start=1):
         if study.outcome(trial) is not None:
             continue
@@ -90,8 +107,7 @@ def run_study(study: Study, sitting: Sitting | None = None) -> StudyResult:
             return StudyResult(study, tuple(in_use), is_out_of_time=True)
         sitting.reporter.say(f"trial {index} of {len(study.trials)}: {trial.name}")
         try:
-            with exclusive_lock(study.lock_path(trial), what=f"trial {trial.name}"):
-                _settle(study, trial, sitting)
+            settle(study, trial, sitting)
         except InUseError as error:
             sitting.reporter.say(str(error))
             in_use.append(trial.name)
@@ -101,18 +117,33 @@ def run_study(study: Study, sitting: Sitting | None = None) -> StudyResult:
     return StudyResult(study, tuple(in_use))
 
 
-def _settle(study: Study, trial: Trial, sitting: Sitting) -> None:
-    """Bring one trial to its outcome."""
-    if study.outcome(trial) is not None:  # another process was faster
-        return
+def settle(study: Study, trial: Trial, sitting: Sitting, judge: OnEvaluation | None = None) -> None:
+    """Bring one trial to its outcome, or go on with it.
+
+    Args:
+        study: has the trial.
+        trial: nobody else's at the moment.
+        sitting: whose time it takes.
+        judge: told of each evaluation; None: the finished trials judge, where `sitting` gives up.
+
+    Raises:
+        InUseError: another process is at it.
+        StoppedError: a signal or the end of the sitting came first.
+    """
+    with exclusive_lock(study.lock_path(trial), what=f"trial {trial.name}"):
+        if study.outcome(trial) is not None:  # another process was faster
+            return
+        if judge is None and sitting.gives_up:
+            judge = _judge(study, trial)
+        _outcome(study, trial, sitting, judge).save(study.outcome_path(trial))
+
+
+def _outcome(study: Study, trial: Trial, sitting: Sitting, judge: OnEvaluation | None) -> Outcome:
     reason = sitting.fits(study, trial) if sitting.fits is not None else None
-    if reason is not None:
-        sitting.reporter.say(f"{trial.name}: {reason}")
-        outcome = Outcome(status="too-large", validation_loss=None, step=0, reason=reason)
-    else:
-        judge = _judge(study, trial) if sitting.gives_up else None
-        outcome = _train(study, trial, sitting, judge)
-    outcome.save(study.outcome_path(trial))
+    if reason is None:
+        return _train(study, trial, sitting, judge)
+    sitting.reporter.say(f"{trial.name}: {reason}")
+    return Outcome(status="too-large", validation_loss=None, step=0, reason=reason)
 
 
 def _train(study: Study, trial: Trial, sitting: Sitting, judge: OnEvaluation | None) -> Outcome:
@@ -173,6 +204,8 @@ def _judge(study: Study, trial: Trial) -> OnEvaluation:
     num_steps = study.config(trial).num_steps
     rivals = []
     for other in study.trials:
+        if study.retuned is not None and study.group(other) != study.group(trial):
+            continue  # what is best for one batch size says nothing about another
         outcome = study.outcome(other)
         if outcome is not None and outcome.status == "finished":
             rivals.append(list(_evaluations(RunDirectory(study.run_path(other)))))

@@ -4,19 +4,21 @@ Stage: trials -> *study directory* -> running, report. What a study is stands in
 far it is follows from its run directories and the outcomes beside them, which all processes share.
 
     studies/lr/
-        study.json  report.html
+        study.json  study.lock  report.html
         trials/NAME/              a run directory
         trials/NAME.json          how it ended
 """
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from trainer.config import RunConfig
+from trainer.file_lock import file_lock
 from trainer.presets import config_from_toml, config_to_toml, with_values
 from trainer.run_directory import read_json, write_json_atomically
 from trainer.serialization import require_format
@@ -25,8 +27,10 @@ STUDIES = Path("studies")
 _STUDY, _OUTCOME, _VERSION = "trainer.study", "trainer.outcome", 1
 _UNFIT = re.compile(r"[^\w.+=,-]+")
 _MAX_NAME = 120
+_LOCK = "study.lock"
 
 Kind = Literal["sweep", "ablate", "lr-range"]
+Engine = Literal["grid", "optuna"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +93,15 @@ class Study:
     kind: Kind
     base: RunConfig
     trials: list[Trial]
+    engine: Engine = "grid"
+    """What chose the trials."""
+    retuned: str | None = None
+    """The field whose best value is sought at each point of the others; None: there is none."""
+
+    def group(self, trial: Trial) -> str:
+        """Return what trials have in common that differ in their seed and `retuned` only."""
+        own = ("seed", self.retuned)
+        return repr({key: value for key, value in trial.changes.items() if key not in own})
 
     def config(self, trial: Trial) -> RunConfig:
         """Return the whole configuration of a trial."""
@@ -112,32 +125,74 @@ class Study:
         return Outcome.load(path) if path.exists() else None
 
 
-def open_study(path: Path, *, kind: Kind, base: RunConfig, trials: Sequence[Trial]) -> Study:
+def open_study(
+    path: Path,
+    *,
+    kind: Kind,
+    base: RunConfig,
+    trials: Sequence[Trial],
+    engine: Engine = "grid",
+    retuned: str | None = None,
+) -> Study:
     """Begin a study, or go on with the same one; trials that are new are added behind.
 
     Raises:
         ValueError: the directory holds another study, or something else.
     """
-    if not is_study(path):
-        if path.exists() and any(path.iterdir()):
-            raise ValueError(f"{path} exists and is no study; name another by --study")
-        study = Study(path=path, kind=kind, base=base, trials=list(trials))
-    else:
-        old = load_study(path)
-        if old.kind != kind or old.base != base:
-            differs = "kind" if old.kind != kind else ", ".join(_differing(old.base, base))
-            raise ValueError(
-                f"{path} is another study: {differs} differs; ask for what it began with, or name "
-                "another directory by --study"
-            )
-        known = {trial.name: trial for trial in old.trials}
-        changed = [t.name for t in trials if known.get(t.name, t).changes != t.changes]
-        if changed:
-            raise ValueError(f"{path} has other values for {changed[0]}; name another by --study")
-        added = [trial for trial in trials if trial.name not in known]
-        study = Study(path=path, kind=kind, base=base, trials=[*old.trials, *added])
-    _save(study)
-    return study
+    asked = Study(
+        path=path, kind=kind, base=base, trials=list(trials), engine=engine, retuned=retuned
+    )
+    if not is_study(path) and path.exists() and {one.name for one in path.iterdir()} - {_LOCK}:
+        raise ValueError(f"{path} exists and is no study; name another by --study")
+    with study_lock(path):
+        if is_study(path):
+            old = load_study(path)
+            _require_same(old, asked)
+            asked = _joined(old, trials)
+        _save(asked)
+    return asked
+
+
+def add_trials(study: Study, trials: Sequence[Trial]) -> Study:
+    """Return a study with more trials, those included that other processes have added.
+
+    Raises:
+        ValueError: a trial has another's name.
+    """
+    with study_lock(study.path):
+        joined = _joined(load_study(study.path), trials)
+        _save(joined)
+    return joined
+
+
+@contextmanager
+def study_lock(path: Path) -> Iterator[None]:
+    """Hold what a process holds while it changes what the study at `path` consists of."""
+    with file_lock(path / _LOCK, on_wait=lambda: None):
+        yield
+
+
+def _require_same(old: Study, asked: Study) -> None:
+    differs = [
+        f"{name} = {was} or {now}"
+        for name in ("kind", "engine", "retuned")
+        if (was := getattr(old, name)) != (now := getattr(asked, name))
+    ]
+    differs += _differing(old.base, asked.base) if not differs else []
+    if differs:
+        raise ValueError(
+            f"{old.path} is another study: {', '.join(differs)} differs; ask for what it began "
+            "with, or name another directory by --study"
+        )
+
+
+def _joined(old: Study, trials: Sequence[Trial]) -> Study:
+    known = {trial.name: trial for trial in old.trials}
+    changed = [t.name for t in trials if known.get(t.name, t).changes != t.changes]
+    if changed:
+        raise ValueError(f"{old.path} has other values for {changed[0]}; name another by --study")
+    added = [trial for trial in trials if trial.name not in known]
+    return replace(old, trials=[*old.trials, *added])
 
 
 def is_study(path: Path) -> bool:
@@ -159,7 +214,14 @@ def load_study(path: Path) -> Study:
     try:
         base = config_from_toml(document["base"], origin=str(file))
         trials = [Trial(**trial) for trial in document["trials"]]
-        return Study(path=path, kind=document["kind"], base=base, trials=trials)
+        return Study(
+            path=path,
+            kind=document["kind"],
+            base=base,
+            trials=trials,
+            engine=document.get("engine", "grid"),
+            retuned=document.get("retuned"),
+        )
     except (KeyError, TypeError) as error:
         raise ValueError(f"{file} is no complete study ({error}); restore it") from error
 
@@ -181,6 +243,8 @@ def _save(study: Study) -> None:
         "format": _STUDY,
         "version": _VERSION,
         "kind": study.kind,
+        "engine": study.engine,
+        "retuned": study.retuned,
         "base": config_to_toml(study.base),
         "trials": [asdict(trial) for trial in study.trials],
     }

@@ -7,7 +7,7 @@ where there is one, so that noise is not taken for an effect.
 import math
 from collections.abc import Iterator
 
-from trainer.experiments import Point, Study, best_first, points
+from trainer.experiments import Point, Study, best_first, points, winners
 
 BASELINE = "baseline"
 
@@ -16,6 +16,7 @@ def describe_study(study: Study) -> list[str]:
     """Return what a study shows, most important first."""
     listed = points(study)
     sentences = list(_variants(listed) if study.kind == "ablate" else _best(study, listed))
+    sentences += winners(study)
     for status, what in (
         ("diverged", "Diverged: {}."),
         ("hopeless", "Given up, since others were better by then: {}."),
@@ -68,6 +69,8 @@ def _best(study: Study, listed: list[Point]) -> Iterator[str]:
         yield f"Next is {others[0].name}, {gap:.4f} above{doubt}."
         yield f"The worst that ended is {ranked[-1].name}, {ranked[-1].mean - best.mean:.4f} above."
     for field in swept_fields(study):
+        if field == study.retuned:
+            continue  # told for each point
         yield from _edge(field, best, listed)
 
 
