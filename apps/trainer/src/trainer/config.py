@@ -6,6 +6,7 @@ Stage: TOML preset + command line -> *RunConfig* -> everything else. A section i
 """
 
 import math
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,7 @@ from trainer.batch_ramp import (
 )
 
 END_OF_TEXT = "<|endoftext|>"
+_PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -318,10 +320,22 @@ class LoggingConfig:
 
     every_steps: int = 10
     """Steps between rows of metrics.jsonl and updates of the progress display."""
+    track: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    """Where the rows of metrics.jsonl are shown too; each is an extra of the trainer. Nothing
+    leaves the machine unless WANDB_MODE=online, TRACKIO_SPACE_ID or TRACKIO_SERVER_URL say so."""
+    track_project: str | None = None
+    """Project of the run in wandb and trackio; None: the preset's name."""
 
     def __post_init__(self) -> None:
-        """Refuse a non-positive interval."""
+        """Refuse a non-positive interval, a tracker twice and names that trackers refuse."""
         _require_positive("logging", self, "every_steps")
+        if len(set(self.track)) < len(self.track):
+            raise ValueError(f"logging.track names {self.track}; name each tracker once")
+        if self.track_project is not None and not _PROJECT.fullmatch(self.track_project):
+            raise ValueError(
+                f"logging.track-project is {self.track_project!r}, but must be letters, digits, "
+                "and -._ between them, 64 at most"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,7 +21,7 @@ from trainer.evaluate import evaluate_windows
 from trainer.generate import generate_text
 from trainer.interrupts import StopRequest
 from trainer.learning_rate import learning_rate
-from trainer.metrics import MetricsLog, read_metrics
+from trainer.metrics import MetricsLog, MetricsRow, read_metrics
 from trainer.prepare import PreparedData
 from trainer.presets import config_to_toml
 from trainer.progress import Reporter, Stage
@@ -29,6 +29,7 @@ from trainer.run_directory import RunDirectory, write_text_atomically
 from trainer.saving import CheckpointSaver
 from trainer.step import Stepper, StepResult, build_loss, host_windows, micro_batches
 from trainer.throughput import Throughput
+from trainer.tracking import Tracking
 
 
 class DivergedError(ValueError):
@@ -92,6 +93,7 @@ class Session:
     device: torch.device
     dtype: torch.dtype
     metrics: MetricsLog
+    tracking: Tracking
     throughput: Throughput
     reporter: Reporter
     state: LoopState = field(default_factory=LoopState)
@@ -110,6 +112,11 @@ class Session:
     def is_finished(self) -> bool:
         """Whether the steps or the hours are used up."""
         return self.state.is_finished(self.config)
+
+    def record(self, row: MetricsRow) -> None:
+        """Keep a row of metrics, then show it."""
+        self.metrics.append(row)
+        self.tracking.log(row)
 
     def judge(self, loss: float) -> None:
         """Give the run up where whoever watches its evaluations says so."""
@@ -221,7 +228,7 @@ def _log_step(session: Session, result: StepResult, stage: Stage) -> None:
 def _write_row(session: Session, loss: float, grad_norm: float, stage: Stage) -> None:
     state = session.state
     speed = session.throughput.measure()
-    session.metrics.append(
+    session.record(
         {
             "kind": "train",
             "step": state.step,
@@ -254,7 +261,7 @@ def _evaluate(session: Session, stage: Stage) -> None:
         if config.evaluation.sample_tokens:
             _write_sample(session)
         # Last: a row says that the evaluation of its step is complete.
-        session.metrics.append({"kind": "evaluation", **row, "loss": loss})
+        session.record({"kind": "evaluation", **row, "loss": loss})
         stage.update(state.step, note=f"validation loss {loss:.4f}")
         session.reporter.say(f"step {state.step:,}: validation loss {loss:.4f} nats a token")
     session.judge(loss)

@@ -137,6 +137,22 @@ def config_to_toml(config: RunConfig) -> str:
     return "\n\n".join(["\n".join(plain), *sections]) + "\n"
 
 
+def flat_settings(config: RunConfig) -> dict[str, str]:
+    """Return every field as the command line spells it, with its value as TOML has it.
+
+    >>> flat_settings(load_preset("quickstart"))["model.num-layers"]
+    '4'
+    """
+    settings, section = {}, ""
+    for line in config_to_toml(config).splitlines():
+        if line.startswith("["):
+            section = line.strip("[]") + "."
+        elif line:
+            name, _, value = line.partition(" = ")
+            settings[(section + name).replace("_", "-")] = value.strip('"')
+    return settings
+
+
 def _build(cls: type, document: dict[str, object], *, origin: str, prefix: str) -> typing.Any:
     specs = {spec.name: spec for spec in dataclasses.fields(cls)}
     for key in document:
@@ -174,8 +190,10 @@ def _convert_scalar(value: object, kind: typing.Any) -> object:
         inner = next(arg for arg in typing.get_args(kind) if arg is not type(None))
         return None if value == "none" else _convert_scalar(value, inner)
     if origin is tuple:
-        items = [Path(item) for item in value] if _is_strings(value) else None
-        return _INVALID if items is None else tuple(items)
+        kind = typing.get_args(kind)[0]
+        listed = value if _is_strings(value) else [_INVALID]
+        items = [_convert_scalar(item, kind) for item in listed]
+        return _INVALID if _INVALID in items else tuple(items)
     if kind is Path:
         return Path(value) if isinstance(value, str) else _INVALID
     if kind is float and type(value) is int:
@@ -195,7 +213,8 @@ def _describe(kind: typing.Any) -> str:
         inner = next(arg for arg in typing.get_args(kind) if arg is not type(None))
         return f'{_describe(inner)} or "none"'
     if origin is tuple:
-        return "a list of paths"
+        kind = typing.get_args(kind)[0]
+        return "a list of paths" if kind is Path else f"a list, each {_describe(kind)}"
     names = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
     return names.get(kind, "a path")
 

@@ -3,6 +3,7 @@
 Stage: all of them, in order. Not here: argv (`cli.py`), the steps themselves (`loop.py`).
 """
 
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from trainer.loop import LoopState, OnEvaluation, Session, run_steps
 from trainer.metrics import MetricsLog
 from trainer.model import build_model, model_shape
 from trainer.prepare import PreparedData, prepare
-from trainer.presets import config_to_toml
+from trainer.presets import config_to_toml, flat_settings
 from trainer.profiling import FIRST_STEP, LAST_STEP, ProfilingStepper, measure_floors
 from trainer.progress import Reporter
 from trainer.run_directory import (
@@ -38,6 +39,7 @@ from trainer.run_directory import (
 from trainer.step import build_optimizer, build_stepper
 from trainer.summary import Summary, summarize
 from trainer.throughput import Throughput
+from trainer.tracking import Tracking, require_trackers
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +126,25 @@ def _resume(run: RunDirectory, config: RunConfig, reporter: Reporter, how: _Sitt
 
 def _sit(session: Session, plan: ComputePlan, how: _Sitting) -> RunResult:
     """Train from where the run is to its end, or until it is interrupted."""
-    run, session.on_evaluation = session.run, how.on_evaluation
+    session.on_evaluation = how.on_evaluation
     _record_inputs(session)
     _announce(session, plan)
     if how.profile:
         session.stepper = _profiled(session)
+    with closing(session.tracking):
+        session.tracking.open(session.state.step)  # before memory is watched
+        return _train(session, plan, deadline=how.deadline)
+
+
+def _train(session: Session, plan: ComputePlan, *, deadline: float | None) -> RunResult:
+    run = session.run
     session.expectation = expect_run(
         session.config, session.model, session.optimizer, plan=plan, device=session.device
     )
     announce_expectation(session.expectation, is_compiled=plan.compile, say=session.reporter.say)
     ordered = deterministic_operations(session.device, is_asked=session.config.deterministic)
     with cpu_settings(session.device, reporter=session.reporter), ordered:
-        with StopRequest(deadline=how.deadline) as stop:
+        with StopRequest(deadline=deadline) as stop:
             run_steps(session, stop)
         if stop.signal is not None and not session.is_finished():
             return RunResult(run, session.state.step, None, exit_signal=int(stop.signal))
@@ -143,10 +152,14 @@ def _sit(session: Session, plan: ComputePlan, how: _Sitting) -> RunResult:
             return RunResult(run, session.state.step, None, is_given_up=True)
         if not session.is_finished():
             return RunResult(run, session.state.step, None)
-        return RunResult(run, session.state.step, summarize(session))
+        summary = summarize(session)
+        bits = summary.comparisons[0].bits_per_byte
+        session.tracking.close({"validation_loss": summary.validation_loss, "bits_per_byte": bits})
+        return RunResult(run, session.state.step, summary)
 
 
 def _prepare(config: RunConfig, reporter: Reporter) -> tuple[ComputePlan, PreparedData]:
+    require_trackers(config.logging.track)
     plan = plan_compute(config, device=resolve_device(config.device))  # says what can't be used
     data = prepare(config, reporter=reporter)
     _require_windows(data, config)
@@ -227,6 +240,13 @@ def _build_session(
         metrics=MetricsLog(
             run.metrics,
             is_patient=config.checkpoint.on_failure == "continue",
+            say=reporter.say,
+        ),
+        tracking=Tracking(
+            config.logging.track,
+            folder=run.path,
+            project=config.logging.track_project or config.preset,
+            settings=flat_settings(config),
             say=reporter.say,
         ),
         throughput=throughput,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from trainer.config import RunConfig
 from trainer.metrics import MetricsRow, read_readable_metrics
-from trainer.presets import config_to_toml, load_config
+from trainer.presets import flat_settings, load_config
 from trainer.run_directory import RunDirectory, require_run
 from trainer.summary import Summary
 
@@ -65,7 +65,7 @@ class RunHistory:
     @property
     def settings(self) -> dict[str, str]:
         """Every field of the configuration as the command line spells it, with its value."""
-        return dict(_settings(self.config))
+        return flat_settings(self.config)
 
 
 def read_history(path: Path) -> RunHistory:
@@ -122,13 +122,3 @@ def _read_samples(run: RunDirectory) -> Iterator[tuple[int, str]]:
     for path in folder.iterdir() if folder.is_dir() else ():
         if match := _SAMPLE.fullmatch(path.name):
             yield int(match[1]), path.read_text(encoding="utf-8", errors="replace")
-
-
-def _settings(config: RunConfig) -> Iterator[tuple[str, str]]:
-    section = ""
-    for line in config_to_toml(config).splitlines():
-        if line.startswith("["):
-            section = line.strip("[]") + "."
-        elif line:
-            name, _, value = line.partition(" = ")
-            yield (section + name).replace("_", "-"), value.strip('"')
