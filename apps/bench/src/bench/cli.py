@@ -7,7 +7,15 @@ subject.
 import argparse
 import sys
 
-from bench import accounting, fuzz, learning, sgd_toy, tokenization, training
+from bench import (
+    accounting,
+    fuzz,
+    learning,
+    sgd_toy,
+    tokenization,
+    tokenizer_experiments,
+    training,
+)
 from bench.harness import SampleError
 
 _SUBJECTS = {
@@ -15,6 +23,7 @@ _SUBJECTS = {
     "learning": learning,
     "sgd-toy": sgd_toy,
     "tokenization": tokenization,
+    "tokenizer-experiments": tokenizer_experiments,
     "training": training,
     "fuzz": fuzz,
 }

@@ -13,14 +13,18 @@ from bench.machine import installed_version
 
 ACCOUNTANTS = {"accountants.accelerate": "accelerate", "accountants.calflops": "calflops"}
 """The calculators of `bench accounting`, and what has to be installed for each."""
+CORPORA = {f"corpora.{name}": name for name in ("django", "pycountry", "sympy")}
+"""The packages that are installed for their text."""
 _STARTED_AGAIN = "BENCH_STARTED_AGAIN"
 
 
 def why_missing(contestant: str) -> str | None:
     """Say why a contestant cannot take part; None where it can."""
-    if installed_version({**DISTRIBUTIONS, **MODELS, **ACCOUNTANTS}[contestant]) is not None:
+    known = {**DISTRIBUTIONS, **MODELS, **ACCOUNTANTS, **CORPORA}
+    if installed_version(known[contestant]) is not None:
         return None
     extra = "models" if contestant in MODELS and contestant != "models.huggingface" else "peers"
+    extra = "corpora" if contestant in CORPORA else extra
     return f"not installed; it comes with `--extra {extra}`"
 
 
