@@ -79,12 +79,14 @@ def test_every_error_leaves_the_old_file_or_the_new_one(tmp_path: Path, for_good
 
 
 @linux
-def test_every_kill_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+def test_every_kill_leaves_the_old_file_or_the_new_one_and_no_litter(tmp_path: Path) -> None:
     for fault in ("kill", "kill torn"):
         for number in range(5):
             folder = _with_old(tmp_path / f"{fault}{number}")
             killed_at(number, folder, lambda folder=folder: _replace_old(folder), fault=fault)
             assert (folder / "f").read_bytes() in (OLD, NEW)
+            _replace_old(folder)
+            assert [path.name for path in folder.iterdir()] == ["f"]
 
 
 @linux

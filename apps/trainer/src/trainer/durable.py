@@ -1,18 +1,22 @@
 """Change the disk so that what is there is complete or absent, also after a power cut.
 
 Stage: beside every stage that leaves a file. A file is written beside its place, synced, renamed,
-and its directory synced; only then is it acknowledged. Mode bits follow the umask. What is
-temporary ends in `.tmp`. Not promised: drives that acknowledge what is still in their own cache.
+and its directory synced; only then is it acknowledged. Mode bits follow the umask. Not promised:
+drives that acknowledge what is still in their own cache.
 """
 
 import os
 import shutil
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
+from bpe.files import Staging
+
 TEMPORARY = ".tmp"
-"""How the name of everything ends that is not finished, or not wanted any more."""
+"""How the name of a directory ends that is not finished, or not wanted any more."""
+
+UNFINISHED = (TEMPORARY, ".part")
+"""How names end of what a stopped process may leave."""
 
 
 def write_bytes_atomically(path: Path, data: bytes) -> None:
@@ -23,21 +27,16 @@ def write_bytes_atomically(path: Path, data: bytes) -> None:
 def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     """Put a file into place, complete; a failure leaves what was there before.
 
+    What a process left beside it that was stopped meanwhile is removed.
+
     Raises:
         OSError: the disk refused; it names `path`.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
-    try:
-        beside.unlink(missing_ok=True)  # of a dead process that had our number
-        write_durably(beside, parts)
-        beside.replace(path)
-    except BaseException as error:
-        with suppress(OSError):  # what can't be removed now is removed at the next start
-            beside.unlink()
-        if isinstance(error, OSError):
-            _name_file(error, path)  # the one that the user knows
-        raise
-    sync_directory(path.parent)
+    with Staging() as staging:
+        file = staging.open(path)
+        for part in parts:
+            file.write(memoryview(part).cast("B"))
+        staging.commit()
 
 
 def write_durably(path: Path, parts: Iterable[bytes | memoryview]) -> None:

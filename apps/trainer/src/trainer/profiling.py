@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from trainer.durable import TEMPORARY, rename_durably, sync_file
 from trainer.run_directory import write_text_atomically
 from trainer.step import Stepper, StepResult
 
@@ -120,7 +121,10 @@ class ProfilingStepper:
         profiler.stop()
         self._folder.mkdir(parents=True, exist_ok=True)
         trace = self._folder / "trace.json"
-        profiler.export_chrome_trace(str(trace))
+        beside = trace.with_name(trace.name + TEMPORARY)
+        profiler.export_chrome_trace(str(beside))
+        sync_file(beside)
+        rename_durably(beside, trace)
         table = _step_times(profiler, self._seconds).table(self._floors())
         write_text_atomically(self._folder / "table.txt", table + "\n")
         for line in table.splitlines():

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.durable import TEMPORARY, make_directories, remove, write_bytes_atomically
+from trainer.durable import UNFINISHED, make_directories, remove, write_bytes_atomically
 from trainer.file_lock import exclusive_lock
 
 RUNS = Path("runs")
@@ -118,7 +118,13 @@ def hold_run(run: RunDirectory, *, say: Callable[[str], None]) -> Iterator[None]
 def temporary_files(run: RunDirectory) -> list[Path]:
     """Return what interrupted processes left in a run directory."""
     folders = [run.path, run.samples, run.path / "checkpoints", run.tokenizer]
-    return sorted(path for folder in folders for path in folder.glob(f"*{TEMPORARY}"))
+    return sorted(
+        path
+        for folder in folders
+        if folder.is_dir()
+        for path in folder.iterdir()
+        if path.name.endswith(UNFINISHED)
+    )
 
 
 def require_free(path: Path) -> None:
@@ -221,7 +227,7 @@ def _is_unborn(path: Path) -> bool:
         return False
     born_with = {"run.lock", "data.json", "tokenizer"}
     return all(
-        child.name in born_with or child.name.endswith(TEMPORARY) for child in path.iterdir()
+        child.name in born_with or child.name.endswith(UNFINISHED) for child in path.iterdir()
     )
 
 

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from accounting.hardware import Device, find_device
@@ -139,11 +138,6 @@ def peak_of(arguments: argparse.Namespace, dtype: str) -> float:
     if peak is None:
         raise ValueError(f"{device.name} has no {dtype} in its datasheet; give another --dtype")
     return peak
-
-
-def write_chart(path: Path, picture: str) -> None:
-    """Write an SVG."""
-    path.write_text(picture, encoding="utf-8")
 
 
 def _run_settings(run: Mapping[str, Mapping[str, Any]], on_cuda: bool) -> dict[str, Any]:

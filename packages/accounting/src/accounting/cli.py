@@ -12,6 +12,7 @@ from pathlib import Path
 
 from accounting import arguments as options
 from accounting.chart import stacked_bars
+from accounting.files import write_text_atomically
 from accounting.inference import inference as infer
 from accounting.inputs import Model
 from accounting.measure_peak import measure_peak as measure
@@ -146,7 +147,7 @@ def _flops(arguments: argparse.Namespace) -> str:
     if arguments.chart:
         title = "Forward FLOPs of one sequence, shares (counter convention)"
         chart = stacked_bars(title, flops_bars(shapes), unit="TFLOP", share=True)
-        options.write_chart(arguments.chart, chart)
+        write_text_atomically(arguments.chart, chart)
     if arguments.json:
         return json.dumps({name: describe(shape) for name, shape in shapes.items()}, indent=2)
     return render(shapes, explain=arguments.explain)
@@ -174,7 +175,7 @@ def _memory(arguments: argparse.Namespace) -> str:
         sections += [Section(prefix + one.title, one.rows, one.note) for one in found]
     if arguments.chart:
         title = "Memory at the peak of a training step"
-        options.write_chart(arguments.chart, stacked_bars(title, bars, unit="GB"))
+        write_text_atomically(arguments.chart, stacked_bars(title, bars, unit="GB"))
     return _shown(arguments, sections)
 
 
@@ -240,7 +241,7 @@ def _proposal(arguments: argparse.Namespace) -> str:
     )
     toml = plan_to_toml(proposed, source=arguments.corpus, hours=arguments.hours)
     if arguments.write:
-        arguments.write.write_text(toml, encoding="utf-8")
+        write_text_atomically(arguments.write, toml)
     sections = [allocation_section(budget.flops), plan_section(proposed, budget)]
     if arguments.json:
         content = sections_json(sections, explain=arguments.explain)
