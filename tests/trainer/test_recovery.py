@@ -1,6 +1,9 @@
 """A run that was stopped ends as one that was not: bit for bit, wherever it was stopped."""
 
+import itertools
+import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -122,6 +125,40 @@ def test_an_evaluation_that_dies_costs_no_training_and_is_made_up_for(
     assert found.step == 6
     run_tiny(config, tmp_path / "run", resume=True)
     _require_alike(tmp_path / "run", whole)
+
+
+def test_a_wall_clock_that_jumps_changes_nothing(
+    config: RunConfig, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, jumps = time.time(), itertools.cycle([5 * 3600.0, -9 * 3600.0, 0.0])
+
+    def jumping() -> float:
+        nonlocal now
+        now += next(jumps)
+        return now
+
+    monkeypatch.setattr(time, "time", jumping)
+    monkeypatch.setattr(time, "time_ns", lambda: int(jumping() * 1e9))
+    with monkeypatch.context() as patch:
+        _stop_after(patch, 5)
+        assert run_tiny(config, tmp_path / "run")[0].step == 5
+    result, _ = run_tiny(config, tmp_path / "run", resume=True)
+    _require_alike(tmp_path / "run", whole)
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    seconds = [json.loads(row)["seconds"] for row in rows]
+    assert seconds == sorted(seconds), "the run's own clock goes on, over both sittings"
+    assert 0 < seconds[0] < seconds[-1] < 3600
+    assert 0 < result.summary.training_seconds < 3600
+
+
+def test_hours_that_a_run_may_take_are_none_of_the_wall_clock(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = itertools.count(time.time(), 2 * 3600.0)
+    monkeypatch.setattr(time, "time", lambda: next(now))
+    limited = tiny_config(config.corpus.cache_dir.parent, training__max_hours=1.0)
+    result, _ = run_tiny(limited, tmp_path / "run")
+    assert result.step == limited.training.max_steps
 
 
 def test_training_draws_nothing_from_generators_that_would_have_to_be_saved(

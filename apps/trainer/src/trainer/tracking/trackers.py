@@ -8,7 +8,6 @@ TRACKIO_SERVER_URL. Not here: which rows, and what happens when a library fails 
 
 import io
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -95,7 +94,8 @@ class _TensorBoard:
             str(folder),
             # Makes readers drop the steps from there on that earlier files hold.
             purge_step=None if is_new else after_step + 1,
-            filename_suffix=f".{time.time_ns()}",  # files are read by name, told apart by seconds
+            # Files are told apart by seconds, which are the same where a run goes on at once.
+            filename_suffix=f".{len(list(folder.glob('*')))}",
         )
         self.where = f"tensorboard --logdir {folder}"
         if is_new:
