@@ -1,4 +1,4 @@
-"""The trainer's commands: train, prepare, generate, evaluate; report and the like; sweep, ablate.
+"""The trainer's commands: train, prepare, generate, evaluate; report and the like; studies.
 
 Progress goes to stderr, results to stdout. A user's mistake ends with one clear line and exit
 code 2; an interrupted command ends with 128 plus the signal's number, as shells expect.
@@ -63,6 +63,11 @@ def watch() -> None:
 def sweep() -> None:
     """Train one run for each value, or each point of a grid."""
     sys.exit(_guarded(_sweep))
+
+
+def lr_range() -> None:
+    """Raise the learning rate until training diverges, and say how much it bears."""
+    sys.exit(_guarded(_lr_range))
 
 
 def ablate() -> None:
@@ -276,17 +281,25 @@ def _ablate(argv: list[str]) -> int:
     return _run_study(parse_ablate(argv))
 
 
+def _lr_range(argv: list[str]) -> int:
+    from trainer.experiments.range_command import parse_lr_range
+
+    return _run_study(parse_lr_range(argv))
+
+
 def _run_study(request: "StudyRequest") -> int:
     from rich.console import Console
 
     from trainer.experiments import print_study
     from trainer.progress import Reporter
     from trainer.report.files import write_report
+    from trainer.report.range_findings import print_range
 
     reporter = Reporter()
     result = request.run(reporter)
     study = result.study
-    print_study(study, Console())
+    show = print_range if study.kind == "lr-range" else print_study
+    show(study, Console())
     print(f"study: {study.path}")
     left = len(study.trials) - result.num_done
     if result.exit_signal is not None:

@@ -184,14 +184,17 @@ class OptimizerConfig:
 class ScheduleConfig:
     """The learning rate over the run."""
 
-    name: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
-    """Shape after the warm-up; wsd: stable, then a linear decay over the last fifth."""
+    name: Literal["cosine", "linear", "wsd", "constant", "range"] = "cosine"
+    """Shape after the warm-up; wsd: stable, then a linear decay over the last fifth; range: rises
+    exponentially from range_from to the peak, at which the run ends, as `lr-range` asks for."""
     warmup_steps: int
     """Steps of linear rise from zero to the peak; of whole batches, like all steps here."""
     final_fraction: float = 0.1
     """Learning rate at the last step, as a share of the peak, in [0, 1]."""
     total_steps: int | None = None
     """Step at which the final value is reached; None: the last step of the run."""
+    range_from: float | None = None
+    """range: learning rate of the first step."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
@@ -203,6 +206,17 @@ class ScheduleConfig:
             )
         if self.total_steps is not None:
             _require_positive("schedule", self, "total_steps")
+        if (self.name == "range") != (self.range_from is not None):
+            raise ValueError(
+                f"schedule.range-from is {self.range_from}, but schedule.name {self.name!r}; the "
+                "two go together"
+            )
+        if self.range_from is not None:
+            _require_positive("schedule", self, "range_from")
+            if self.warmup_steps:
+                raise ValueError(
+                    f"schedule.warmup-steps is {self.warmup_steps}, but a range has none; set 0"
+                )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -46,6 +46,9 @@ def _scheduled(config: RunConfig, step: float, *, training_seconds: float) -> fl
     """Return the learning rate after `step` whole batches."""
     schedule, peak = config.schedule, config.optimizer.learning_rate
     total, warmup = config.schedule_steps, schedule.warmup_steps
+    if schedule.range_from is not None:
+        share = (step - 1) / max(1, total - 1)
+        return schedule.range_from * (peak / schedule.range_from) ** share
     if config.training.max_hours is not None and step > warmup:
         elapsed = training_seconds / (3600 * config.training.max_hours)
         step = max(step, round(elapsed * total))

@@ -78,6 +78,8 @@ class LoopState:
 
 OnEvaluation = Callable[[LoopState, float], bool]
 """Told how far the run is and its validation loss, nats a token; says whether to go on with it."""
+OnRow = Callable[[MetricsRow], bool]
+"""Told each row of metrics.jsonl once it is there; says whether to go on with the run."""
 
 
 @dataclass(slots=True)
@@ -99,8 +101,10 @@ class Session:
     state: LoopState = field(default_factory=LoopState)
     on_evaluation: OnEvaluation | None = None
     """None: every run is worth going on with."""
+    on_row: OnRow | None = None
+    """Likewise."""
     is_given_up: bool = False
-    """Whether `on_evaluation` said that it is not."""
+    """Whether one of the two said that it is not."""
     expectation: Expectation | None = None
     """What was predicted before the first step of this sitting."""
 
@@ -117,11 +121,13 @@ class Session:
         """Keep a row of metrics, then show it."""
         self.metrics.append(row)
         self.tracking.log(row)
+        if self.on_row is not None and not self.on_row(row):
+            self.is_given_up = True
 
     def judge(self, loss: float) -> None:
         """Give the run up where whoever watches its evaluations says so."""
         if self.on_evaluation is not None and not self.is_finished():
-            self.is_given_up = not self.on_evaluation(self.state, loss)
+            self.is_given_up |= not self.on_evaluation(self.state, loss)
 
 
 def run_steps(session: Session, stop: StopRequest) -> None:

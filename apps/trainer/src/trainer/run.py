@@ -19,7 +19,7 @@ from trainer.durable import TEMPORARY, remove, rename_durably
 from trainer.estimate import announce_expectation, expect_run
 from trainer.interrupts import StopRequest
 from trainer.load import require_same_model
-from trainer.loop import LoopState, OnEvaluation, Session, run_steps
+from trainer.loop import LoopState, OnEvaluation, OnRow, Session, run_steps
 from trainer.metrics import MetricsLog
 from trainer.model import build_model, model_shape
 from trainer.prepare import PreparedData, prepare
@@ -52,7 +52,7 @@ class RunResult:
     summary: Summary | None
     """The final report; None: the run was interrupted or given up, and can be resumed."""
     is_given_up: bool = False
-    """Whether `on_evaluation` ended it."""
+    """Whether `on_evaluation` or `on_row` ended it."""
     exit_signal: int | None = None
     """The signal that interrupted it; None: none did, though its deadline may have."""
 
@@ -66,6 +66,7 @@ def train(
     on_evaluation: OnEvaluation | None = None,
     profile: bool = False,
     deadline: float | None = None,
+    on_row: OnRow | None = None,
 ) -> RunResult:
     """Train the model that `config` describes and leave everything in `run_dir`.
 
@@ -77,6 +78,7 @@ def train(
         on_evaluation: told state and validation loss; False gives the run up, with a checkpoint.
         profile: record a few early steps; see `profiling.py`.
         deadline: when to save and stop as if by a signal, seconds of `time.monotonic`.
+        on_row: told each row of metrics.jsonl; False gives the run up, likewise.
 
     Returns:
         The final report, or where the run was interrupted.
@@ -87,7 +89,7 @@ def train(
             is no longer a finite number.
     """
     reporter = reporter or Reporter()
-    how = _Sitting(on_evaluation, profile, deadline)
+    how = _Sitting(on_evaluation, profile, deadline, on_row)
     if resume:
         run = require_run(run_dir)
         with hold_run(run, say=reporter.say):
@@ -108,6 +110,7 @@ class _Sitting:
     on_evaluation: OnEvaluation | None
     profile: bool
     deadline: float | None
+    on_row: OnRow | None
 
 
 def _resume(run: RunDirectory, config: RunConfig, reporter: Reporter, how: _Sitting) -> RunResult:
@@ -126,7 +129,7 @@ def _resume(run: RunDirectory, config: RunConfig, reporter: Reporter, how: _Sitt
 
 def _sit(session: Session, plan: ComputePlan, how: _Sitting) -> RunResult:
     """Train from where the run is to its end, or until it is interrupted."""
-    session.on_evaluation = how.on_evaluation
+    session.on_evaluation, session.on_row = how.on_evaluation, how.on_row
     _record_inputs(session)
     _announce(session, plan)
     if how.profile:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from trainer.experiments.lr_range import RangeWatch
 from trainer.experiments.study import Outcome, Study, Trial, add_trials
 from trainer.file_lock import InUseError, exclusive_lock
 from trainer.loop import DivergedError, LoopState, OnEvaluation
@@ -165,6 +166,7 @@ def _train(study: Study, trial: Trial, sitting: Sitting, judge: OnEvaluation | N
             reporter=sitting.reporter,
             on_evaluation=judge,
             deadline=sitting.deadline,
+            **({"on_row": RangeWatch(run.metrics)} if study.kind == "lr-range" else {}),
         )
     except DivergedError as error:
         say(f"{trial.name} diverged")
@@ -175,6 +177,9 @@ def _train(study: Study, trial: Trial, sitting: Sitting, judge: OnEvaluation | N
         say(f"{trial.name}: {reason}")
         step = _last_step(run)
         return Outcome(status="too-large", validation_loss=None, step=step, reason=reason)
+    if result.is_given_up and study.kind == "lr-range":
+        say(f"{trial.name} diverged at step {result.step:,}, as it was meant to")
+        return Outcome(status="diverged", validation_loss=None, step=result.step)
     if result.is_given_up:
         [*_, (_, loss)] = _evaluations(run)
         reason = "others were better at as many tokens"

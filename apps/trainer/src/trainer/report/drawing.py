@@ -139,6 +139,19 @@ def _draw_x_ticks(root: Element, axis: Axis, *, name: str, is_shown: bool) -> No
     text(group, (LEFT + RIGHT) / 2, BOTTOM + 46, title, "soft middle")
 
 
+def draw_frame(root: Element, x: Axis, y: Axis, *, title: str) -> None:
+    """Draw the ticks of two axes; `title` names what is along x."""
+    for tick, label in zip(y.ticks, y.labels, strict=True):
+        line(root, LEFT, y.place(tick), RIGHT, y.place(tick), "grid")
+        text(root, LEFT - 10, y.place(tick) + 4, label, "soft end")
+    for index, (tick, label) in enumerate(zip(x.ticks, x.labels, strict=True)):
+        line(root, x.place(tick), BOTTOM, x.place(tick), BOTTOM + 5, "axis")
+        odd = " odd" if index % 2 else ""
+        text(root, x.place(tick), BOTTOM + 22, label, f"soft middle{odd}")
+    line(root, LEFT, BOTTOM, RIGHT, BOTTOM, "axis")
+    text(root, (LEFT + RIGHT) / 2, BOTTOM + 46, title, "soft middle")
+
+
 def time_unit(seconds: float) -> tuple[float, str]:
     """Return in what unit to tell a time, in seconds, and its name.
 

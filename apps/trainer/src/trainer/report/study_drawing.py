@@ -10,7 +10,18 @@ from xml.etree.ElementTree import Element, SubElement
 
 from trainer.axes import Axis, linear_axis, log_axis, with_margin
 from trainer.experiments import Point, Study, points
-from trainer.report.drawing import BOTTOM, HEIGHT, LEFT, NUM_COLOURS, RIGHT, TOP, WIDTH, line, text
+from trainer.report.drawing import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    NUM_COLOURS,
+    RIGHT,
+    TOP,
+    WIDTH,
+    draw_frame,
+    line,
+    text,
+)
 from trainer.report.study_findings import BASELINE, swept_fields
 
 _ROW = 34
@@ -50,7 +61,7 @@ def _draw_sweep(study: Study, listed: Sequence[Point], field: str) -> Element:
     height = HEIGHT + (22 * len(groups) if others else 0)
     root = Element("svg", {"viewBox": f"0 0 {WIDTH} {height}", "role": "img"})
     root.set("aria-label", f"validation loss against {field}")
-    _draw_frame(root, x, y, title=field)
+    draw_frame(root, x, y, title=field)
     for index, (values, group) in enumerate(groups.items()):
         _draw_group(root, group, field, x, y, colour=index % NUM_COLOURS)
         if others:
@@ -81,18 +92,6 @@ def _draw_group(
             if outcome.status != "finished":
                 text(root, place, TOP + 8, "\u00d7", "ink middle")
                 text(root, place, TOP + 24, outcome.status, "soft middle")
-
-
-def _draw_frame(root: Element, x: Axis, y: Axis, *, title: str) -> None:
-    for tick, label in zip(y.ticks, y.labels, strict=True):
-        line(root, LEFT, y.place(tick), RIGHT, y.place(tick), "grid")
-        text(root, LEFT - 10, y.place(tick) + 4, label, "soft end")
-    for index, (tick, label) in enumerate(zip(x.ticks, x.labels, strict=True)):
-        line(root, x.place(tick), BOTTOM, x.place(tick), BOTTOM + 5, "axis")
-        odd = " odd" if index % 2 else ""
-        text(root, x.place(tick), BOTTOM + 22, label, f"soft middle{odd}")
-    line(root, LEFT, BOTTOM, RIGHT, BOTTOM, "axis")
-    text(root, (LEFT + RIGHT) / 2, BOTTOM + 46, title, "soft middle")
 
 
 def _draw_rows(listed: Sequence[Point]) -> Element:

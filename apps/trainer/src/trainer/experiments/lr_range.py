@@ -1,0 +1,232 @@
+"""Raise the learning rate until training falls apart, and read off how much it bears.
+
+Stage: preset -> *one run of rising rate, a seed each* -> study -> findings. That the run diverges
+is its expected end. Source: Smith 2017, arXiv:1506.01186, section 3.3; departure: the rate grows
+exponentially, since what a model bears is known to an order of magnitude only. Not here: the
+schedule itself (`learning_rate.py`), the picture (`report/range_drawing.py`).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.config import RunConfig
+from trainer.curve import smooth
+from trainer.experiments.results import best_first, points
+from trainer.experiments.study import Study, Trial, load_study
+from trainer.metrics import MetricsRow, read_readable_metrics
+from trainer.presets import with_values
+from trainer.run_directory import RunDirectory, read_json, write_json_atomically
+from trainer.serialization import require_format
+
+DIVERGED_FACTOR = 1.5
+"""The run ends when its smoothed loss is so many times the lowest one before, or not finite."""
+EDGE_FACTOR = 1.1
+"""Beyond the edge of stability the smoothed loss stays above so many times its lowest value."""
+SAFETY = 10.0
+"""The suggested rate is so many times below that of the lowest loss: fastai's rule of thumb."""
+_DECAY = 0.8  # of the mean that the end is told by: some five steps wide
+_RATE = "optimizer.learning-rate"
+_FORMAT, _VERSION = "trainer.lr-range", 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RangeFindings:
+    """What one run of rising rate shows; rates are those of the optimizer."""
+
+    rates: list[float]
+    """Ascending, a step each."""
+    losses: list[float]
+    """Training loss before the update at each rate, nats a token."""
+    smoothed: list[float]
+    """Likewise, a moving mean; as far as losses are finite."""
+    diverged: float | None
+    """Where the run ended, as the loss had left for good; None: it bore all rates."""
+    edge: float | None
+    """The first rate from which on the smoothed loss stayed above `EDGE_FACTOR` times its lowest;
+    None: it came back, or never left."""
+    steepest: float
+    """Where the smoothed loss fell fastest, per factor of the rate."""
+    lowest: float
+    """Where the smoothed loss was lowest."""
+
+    @property
+    def suggested(self) -> float:
+        """A rate to start a sweep around."""
+        return self.lowest / SAFETY
+
+
+def range_base(base: RunConfig, *, low: float, high: float, num_steps: int) -> RunConfig:
+    """Return the run whose rate grows from `low` to `high`, with nothing else going on.
+
+    Raises:
+        ValueError: not 0 < low < high, or fewer than ten steps.
+    """
+    if not 0 < low < high < math.inf or num_steps < 10:
+        raise ValueError(
+            f"a range test from {low:g} to {high:g} in {num_steps} steps needs 0 < LOW < HIGH and "
+            "10 steps or more"
+        )
+    optimizer = base.optimizer
+    changes: dict[str, object] = {
+        _RATE: high,
+        "schedule.name": "range",
+        "schedule.range-from": low,
+        "schedule.warmup-steps": 0,
+        "schedule.total-steps": "none",
+        "training.max-steps": num_steps,
+        "training.batch-ramp": "none",
+        "training.max-hours": "none",
+        "logging.every-steps": 1,
+        "evaluation.every-steps": num_steps,
+        "evaluation.sample-tokens": 0,
+        "evaluation.baselines": False,
+        "evaluation.final-tokens": base.evaluation.num_windows * base.model.context_length,
+        "checkpoint.every-steps": max(1, num_steps // 4),
+        "checkpoint.keep": 1,
+    }
+    if optimizer.muon_learning_rate is not None:  # the ratio of the two stays
+        ratio = optimizer.muon_learning_rate / optimizer.learning_rate
+        changes["optimizer.muon-learning-rate"] = high * ratio
+    return with_values(base, changes, origin="lr-range")
+
+
+def range_trials(base: RunConfig, *, num_seeds: int) -> list[Trial]:
+    """Return one trial a seed: base.seed, base.seed + 1, ..."""
+    return [
+        Trial(name=f"range,seed={seed}", changes={"seed": seed})
+        for seed in range(base.seed, base.seed + num_seeds)
+    ]
+
+
+class RangeWatch:
+    """Told each row of a run, says whether it goes on: not when the loss has left for good.
+
+    Args:
+        metrics: the run's metrics.jsonl; rows of earlier sittings are read from there.
+    """
+
+    def __init__(self, metrics: Path) -> None:
+        self._metrics = metrics
+        self._losses: list[float] | None = None
+
+    def __call__(self, row: MetricsRow) -> bool:
+        """Take a row; return whether to go on."""
+        if row["kind"] != "train":
+            return True
+        if self._losses is None:
+            rows, _ = read_readable_metrics(self._metrics)
+            self._losses = [loss for step, _, loss in _measured(rows) if step < row["step"]]
+        self._losses.append(row["loss"])
+        return not has_diverged(self._losses)
+
+
+def has_diverged(losses: Sequence[float]) -> bool:
+    """Whether the smoothed loss is not finite, or `DIVERGED_FACTOR` times its lowest before.
+
+    >>> has_diverged([4.0, 3.0, 2.0]), has_diverged([4.0, 3.0, 2.0, float("nan")])
+    (False, True)
+    >>> has_diverged([4.0, 3.0, 2.0, 5.0, 6.0, 7.0, 9.0])
+    True
+    """
+    *before, last = _running_means(losses)
+    return not last <= DIVERGED_FACTOR * min(before, default=math.inf)
+
+
+def read_range(study: Study, trial: Trial) -> RangeFindings | None:
+    """Return what a trial shows so far; None: fewer than three steps are known."""
+    rows, _ = read_readable_metrics(RunDirectory(study.run_path(trial)).metrics)
+    measured = _measured(rows)
+    return find_range([rate for _, rate, _ in measured], [loss for _, _, loss in measured])
+
+
+def find_range(rates: Sequence[float], losses: Sequence[float]) -> RangeFindings | None:
+    """Read the curve of loss against rate; None: fewer than three losses are finite."""
+    is_over = bool(losses) and has_diverged(losses)
+    num_finite = next((i for i, x in enumerate(losses) if not math.isfinite(x)), len(losses))
+    if num_finite < 3:
+        return None
+    smoothed = [value for _, value in smooth(list(enumerate(losses[:num_finite])))]
+    lowest = smoothed.index(min(smoothed))
+    limit = EDGE_FACTOR * smoothed[lowest]
+    edge = next(i for i in range(num_finite, 0, -1) if smoothed[i - 1] <= limit)
+    slopes = [
+        (smoothed[i + 1] - smoothed[i - 1]) / math.log(rates[i + 1] / rates[i - 1])
+        for i in range(1, max(2, lowest))
+    ]
+    return RangeFindings(
+        rates=list(rates),
+        losses=list(losses),
+        smoothed=smoothed,
+        diverged=rates[-1] if is_over else None,
+        edge=rates[edge] if edge < len(rates) else None,
+        steepest=rates[1 + slopes.index(min(slopes))],
+        lowest=rates[lowest],
+    )
+
+
+def remember_sweep(study: Study, sweep: Path) -> None:
+    """Keep which sweep a range test is held against.
+
+    Raises:
+        ValueError: it is no sweep of the learning rate, or of another preset.
+    """
+    best_rate(sweep, preset=study.base.preset)
+    write_json_atomically(
+        study.path / "against.json",
+        {"format": _FORMAT, "version": _VERSION, "sweep": str(sweep.resolve())},
+    )
+
+
+def remembered_sweep(study: Study) -> Path | None:
+    """Return the sweep that a range test is held against; None: none is.
+
+    Raises:
+        ValueError: the note of it is damaged.
+    """
+    path = study.path / "against.json"
+    if not path.exists():
+        return None
+    document = read_json(path)
+    require_format(document, name=_FORMAT, version=_VERSION, source=path)
+    return Path(str(document.get("sweep")))
+
+
+def best_rate(sweep: Path, *, preset: str) -> float | None:
+    """Return the best learning rate of a sweep; None: no trial has ended with a loss yet.
+
+    Raises:
+        ValueError: it is no sweep of the learning rate, or of another preset.
+    """
+    study = load_study(sweep)
+    listed = points(study)
+    if study.kind != "sweep" or not all(_RATE in point.changes for point in listed):
+        raise ValueError(f"--against {sweep} is no sweep over {_RATE}; name one that is")
+    if study.base.preset != preset:
+        raise ValueError(
+            f"--against {sweep} is a sweep of {study.base.preset}, but the range test is of "
+            f"{preset}; name one of the same preset"
+        )
+    ranked = [point for point in best_first(listed) if point.mean is not None]
+    return float(str(ranked[0].changes[_RATE])) if ranked else None
+
+
+def _running_means(losses: Sequence[float]) -> list[float]:
+    """Return the mean up to each loss, older ones weighing less."""
+    total, weight, means = 0.0, 0.0, []
+    for loss in losses:
+        total, weight = _DECAY * total + loss, _DECAY * weight + 1
+        means.append(total / weight)
+    return means
+
+
+def _measured(rows: Sequence[MetricsRow]) -> list[tuple[int, float, float]]:
+    """Return (step, rate, loss) of each step; a loss that is no number is kept as such."""
+    return [
+        (row["step"], rate, row["loss"])
+        for row in rows
+        if row["kind"] == "train"
+        and (rate := row.get("learning_rate")) is not None
+        and row.get("loss") is not None
+    ]

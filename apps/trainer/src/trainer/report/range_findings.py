@@ -1,0 +1,130 @@
+"""Say what a range test shows: how much learning rate a model bears, and where a sweep's best lies.
+
+Stage: study -> *findings, table* -> its page, terminal.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from trainer.experiments import Study
+from trainer.experiments.lr_range import (
+    DIVERGED_FACTOR,
+    EDGE_FACTOR,
+    SAFETY,
+    RangeFindings,
+    best_rate,
+    read_range,
+    remembered_sweep,
+)
+
+_PLACES: dict[str, Callable[[RangeFindings], float | None]] = {
+    "steepest fall": lambda found: found.steepest,
+    "lowest loss": lambda found: found.lowest,
+    "edge of stability": lambda found: found.edge,
+    "diverged": lambda found: found.diverged,
+    "suggested": lambda found: found.suggested,
+}
+
+
+def read_ranges(study: Study) -> dict[str, RangeFindings]:
+    """Return what each trial shows, by name; those of which too little is known are left out."""
+    found = {trial.name: read_range(study, trial) for trial in study.trials}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def describe_range(study: Study) -> list[str]:
+    """Return what a range test shows, most important first."""
+    found = list(read_ranges(study).values())
+    waiting = sum(study.outcome(trial) is None for trial in study.trials)
+    sentences = list(_places(found)) if found else []
+    sentences += _against(study, found)
+    if waiting:
+        sentences.append(f"{waiting} of {len(study.trials)} trials have not run to an end yet.")
+    return sentences
+
+
+def range_rows(study: Study) -> list[list[str]]:
+    """Return a head, then a row a trial: its rates; an unknown one is an empty text."""
+    rows = [["trial", *_PLACES]]
+    for name, found in read_ranges(study).items():
+        rates = [place(found) for place in _PLACES.values()]
+        rows.append([name, *("" if rate is None else f"{rate:.2g}" for rate in rates)])
+    return rows
+
+
+def print_range(study: Study, console: Console) -> None:
+    """Show findings and table on a terminal."""
+    for sentence in describe_range(study):
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    head, *body = range_rows(study)
+    table = Table(title=f"learning rates of {study.base.preset}")
+    for place, name in enumerate(head):
+        table.add_column(name, justify="right" if place else "left", overflow="fold")
+    for row in body:
+        table.add_row(*row)
+    console.print(table)
+
+
+def best_of_sweep(study: Study) -> tuple[Path, float] | None:
+    """Return the sweep that the test is held against and its best rate; None: neither is known."""
+    path = remembered_sweep(study)
+    rate = None if path is None else best_rate(path, preset=study.base.preset)
+    return None if path is None or rate is None else (path, rate)
+
+
+def _places(found: Sequence[RangeFindings]) -> Iterator[str]:
+    edges = [one.edge for one in found if one.edge is not None]
+    highest = max(one.rates[-1] for one in found)
+    if edges:
+        yield (
+            f"The edge of stability is at a learning rate of {_rates(edges)}: from there on the "
+            f"smoothed loss stayed above {EDGE_FACTOR:g} times its lowest value."
+        )
+    else:
+        yield f"No edge of stability up to {highest:.2g}: raise the upper end of the range."
+    ends = [one.diverged for one in found if one.diverged is not None]
+    if ends:
+        yield (
+            f"Training diverged at {_rates(ends)}, by a smoothed loss of {DIVERGED_FACTOR:g} times "
+            "its lowest value, or one that is no number: the expected end of the test."
+        )
+    yield f"The loss was lowest at {_rates([one.lowest for one in found])}."
+    yield f"It fell fastest at {_rates([one.steepest for one in found])}."
+    yield (
+        f"Suggested to sweep around: {_rates([one.suggested for one in found])}, "
+        f"{SAFETY:g} times below the lowest loss, a rule of thumb."
+    )
+
+
+def _against(study: Study, found: Sequence[RangeFindings]) -> Iterator[str]:
+    edges = [one.edge for one in found if one.edge is not None]
+    best = best_of_sweep(study)
+    if best is None or not edges:
+        return
+    path, rate = best
+    edge = _mean(edges)
+    side = "below" if rate <= edge else "above"
+    factor = edge / rate if rate <= edge else rate / edge
+    yield (
+        f"The best rate of the sweep {path.name}, {rate:.2g}, lies {factor:.2g} times {side} the "
+        f"edge, and {_ratio(rate, _mean([one.suggested for one in found]))} what is suggested."
+    )
+
+
+def _ratio(one: float, other: float) -> str:
+    return f"{one / other:.2g} times"
+
+
+def _rates(rates: Sequence[float]) -> str:
+    mean = _mean(rates)
+    if len(rates) < 2:
+        return f"{mean:.2g}"
+    return f"{mean:.2g} (geometric mean of {len(rates)}, {min(rates):.2g} to {max(rates):.2g})"
+
+
+def _mean(rates: Sequence[float]) -> float:
+    return math.exp(math.fsum(map(math.log, rates)) / len(rates))
