@@ -5,14 +5,12 @@ in the place of numbers; when a layer there changes what it keeps, the tests tha
 torch's allocator say so. The legend of dimensions is that of `legend`.
 """
 
-from math import ceil
-
 from accounting.shape import ModelShape
 from accounting.step import StepSettings
 from accounting.tape import Storage, Tape, Value
 
 FLOAT32, FLOAT64, BFLOAT16, INT64, BOOL = 4, 8, 2, 8, 1
-_ROWS_A_BLOCK = 128  # of attention by products
+_ROWS_A_BLOCK, _SQUARE_BYTES = 128, 8 * 1024**2  # of attention by products
 
 
 def legend(shape: ModelShape, settings: StepSettings) -> dict[str, int]:
@@ -194,27 +192,27 @@ class TracedModel:
         return tape.op("attention: heads in order", "b t h k", [heads])
 
     def _by_products(self, q: Value, k: Value, v: Value) -> Value:
-        tape = self.tape
-        length = tape.size("t")
-        blocks = []
-        for index in range(ceil(length / _ROWS_A_BLOCK)):
-            last = min((index + 1) * _ROWS_A_BLOCK, length)
-            blocks.append(self._attend_block(q, k, v, rows=last - index * _ROWS_A_BLOCK, cols=last))
-        heads = blocks[0] if len(blocks) == 1 else tape.op("attention: heads", "b h t k", blocks)
-        del blocks
+        """Attend by products that are done again backward: only some heads' squares ever live."""
+        tape, length = self.tape, self.tape.size("t")
+        rows = min(_ROWS_A_BLOCK, length)
+        q, k, v = (self.cast(one, self.compute_bytes) for one in (q, k, v))
+        portion = max(1, _SQUARE_BYTES // (rows * length * q.itemsize))
+        lasts = (min(first + rows, length) for first in range(0, length, rows))
+        cells = max((last - index * rows) * last for index, last in enumerate(lasts))
+        square = f"{min(portion, tape.size('b h'))} {cells}"
+        if not self._tables:  # rotating reordered them
+            q, k = (tape.op("queries, keys: in order", "b h t k", [one]) for one in (q, k))
+        v = tape.op("values: in order", "b h t k", [v])
+        heads = tape.op(
+            "attention: heads",
+            "b h t k",
+            [q, k, v],
+            saves=[q, k, v],
+            during=["b h t k", square, square],
+            work=["b h t k", square, square, square],
+        )
+        del q, k, v
         return tape.op("attention: heads in order", "b t h k", [heads])
-
-    def _attend_block(self, q: Value, k: Value, v: Value, *, rows: int, cols: int) -> Value:
-        tape, square = self.tape, f"b h {rows} {cols}"
-        bias = tape.allocate("mask", f"{rows} {cols}", q.itemsize)
-        if cols < tape.size("t"):  # batched products want these values in one piece
-            v = tape.op("values: a block's", f"b h {cols} k", [self.cast(v, self.compute_bytes)])
-        part = tape.op("queries: scaled", f"b h {rows} k", [q], work=["b h t k"])
-        scores = self._product("attention: scores", square, part, k)
-        del part
-        weights = self._softmax(tape.add("attention: scores", scores, scores))
-        del scores, bias
-        return self._product("attention: heads", f"b h {rows} k", self.cast(weights, v.itemsize), v)
 
     def _product(self, label: str, dims: str, x: Value, y: Value) -> Value:
         x, y = self.cast(x, self.compute_bytes), self.cast(y, self.compute_bytes)

@@ -2,18 +2,21 @@
 
 Stage: queries, keys, values -> *attention* -> heads. On a CPU, narrow heads and short windows make
 these products faster than torch's fused kernel, above all backward. Rows of a block look at no key
-behind the block, so with n blocks only (n + 1) / 2n of the square is computed.
+behind the block, so with n blocks only (n + 1) / 2n of the square is computed. The weights are
+computed again on the way back instead of kept (Dao et al. 2022, arXiv:2205.14135, section 3.1): one
+product more, and no square stays in memory. To torch all of it is one operation, which
+torch.compile calls as it is.
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nn_layers.activations import softmax
-
 ROWS_A_BLOCK = 128
+_SQUARE_BYTES = 8 * 1024**2  # of the scores at hand; a few of them fit a CPU's last cache
 
 
 def causal_attention_by_products(
@@ -21,31 +24,106 @@ def causal_attention_by_products(
 ) -> Float[Tensor, "... t w"]:
     """Return softmax(q k^T / sqrt(d_k)) v, where row i sees keys 0 .. i.
 
+    Under autocast the products are of its type. A gradient of the gradient is not there.
+
     Args:
         q: (..., t, k) queries.
         k: (..., t, k) keys.
         v: (..., t, w) values.
 
     Returns:
-        (..., t, w) in the type of `v`.
+        (..., t, w) in the type of `v`, or of autocast.
 
     >>> x = torch.eye(2)[None]
     >>> causal_attention_by_products(x, x, x)[0, 0]
     tensor([1., 0.])
     """
-    length = q.shape[-2]
-    blocks = [
-        _attend_block(q[..., first:last, :], k[..., :last, :], v[..., :last, :])
-        for first in range(0, length, ROWS_A_BLOCK)
-        for last in [min(first + ROWS_A_BLOCK, length)]
-    ]
-    return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=-2)
+    if torch.is_autocast_enabled(q.device.type):
+        dtype = torch.get_autocast_dtype(q.device.type)
+        q, k, v = (one if one.dtype == torch.float64 else one.to(dtype) for one in (q, k, v))
+    flat = _attend(*(one.reshape(-1, *one.shape[-2:]) for one in (q, k, v)))
+    return flat.reshape(v.shape)
 
 
-def _attend_block(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attend from the last rows of a window to all of it."""
-    rows, columns = q.shape[-2], k.shape[-2]
-    bias = torch.full((rows, columns), -torch.inf, dtype=q.dtype, device=q.device)
-    bias = bias.triu(columns - rows + 1)
-    scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(-1, -2)
-    return softmax(scores + bias, dim=-1).to(v.dtype) @ v
+@torch.library.custom_op("nn_layers::causal_attention", mutates_args=())
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attend, with the heads of all windows along the first axis."""
+    heads, scaled, hidden = torch.empty_like(v), _scaled(q), _hidden(q)
+    with torch.autocast(q.device.type, enabled=False):
+        for some, rows, seen in _parts(q):
+            weights = _weights(scaled[some, rows], k[some, seen], hidden)
+            heads[some, rows] = weights @ v[some, seen]
+    return heads
+
+
+@torch.library.custom_op("nn_layers::causal_attention_backward", mutates_args=())
+def _attend_backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of queries, keys and values.
+
+    With P the weights, S the scores and O = P V: dV = P^T dO; dP = dO V^T;
+    dS = P (dP - sum(P dP)), row by row; dQ = dS K and dK = dS^T Q, scaled.
+    """
+    grad_q, grad_k, grad_v = (torch.zeros_like(one) for one in (q, k, v))
+    scaled, hidden = _scaled(q), _hidden(q)
+    with torch.autocast(q.device.type, enabled=False):
+        for some, rows, seen in _parts(q):
+            queries, keys, heads = scaled[some, rows], k[some, seen], grad[some, rows]
+            weights = _weights(queries, keys, hidden)
+            scores = heads @ v[some, seen].mT
+            scores = torch._softmax_backward_data(scores, weights, -1, weights.dtype)
+            grad_v[some, seen] += weights.mT @ heads
+            grad_k[some, seen] += scores.mT @ queries
+            grad_q[some, rows] = scores @ keys
+    return grad_q.div_(math.sqrt(q.shape[-1])), grad_k, grad_v
+
+
+def _scaled(q: Tensor) -> Tensor:
+    return q / math.sqrt(q.shape[-1])
+
+
+def _hidden(q: Tensor) -> Tensor:
+    """Return what is added to the scores of a block and of its own keys: -inf at later ones."""
+    rows = min(ROWS_A_BLOCK, q.shape[-2])
+    return torch.full((rows, rows), -torch.inf, dtype=q.dtype, device=q.device).triu_(1)
+
+
+def _weights(q: Tensor, k: Tensor, hidden: Tensor) -> Tensor:
+    """Return the softmax of the scores of a block's rows; its own keys are the last."""
+    scores, rows = q @ k.mT, q.shape[-2]
+    scores[..., -rows:] += hidden[:rows, :rows]
+    return torch.softmax(scores, dim=-1)
+
+
+def _parts(q: Tensor) -> Iterator[tuple[slice, slice, slice]]:
+    """Yield the heads, their rows and the keys those see, in portions that a cache can hold."""
+    num_heads, length, _ = q.shape
+    portion = max(1, _SQUARE_BYTES // (min(ROWS_A_BLOCK, length) * length * q.element_size()))
+    for head in range(0, num_heads, portion):
+        for row in range(0, length, ROWS_A_BLOCK):
+            last = min(row + ROWS_A_BLOCK, length)
+            yield slice(head, head + portion), slice(row, last), slice(last)
+
+
+@_attend.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.empty_like(v)
+
+
+@_attend_backward.register_fake
+def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+
+
+def _keep(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _go_back(
+    context: torch.autograd.function.FunctionCtx, grad: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _attend_backward(grad, *context.saved_tensors)
+
+
+_attend.register_autograd(_go_back, setup_context=_keep)
