@@ -44,6 +44,37 @@ def test_attention_by_products_is_the_formula(length: int) -> None:
     )
 
 
+def test_attention_by_products_is_the_same_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    leaves = _leaves(*[(2, 3, ROWS_A_BLOCK + 2, 4)] * 3)
+    whole = causal_attention_by_products(*leaves).square().sum()
+    expected = _value_and_gradients(whole, leaves)
+    monkeypatch.setattr("nn_layers.causal_products._SQUARE_BYTES", 1)
+    found = causal_attention_by_products(*leaves).square().sum()
+    torch.testing.assert_close(_value_and_gradients(found, leaves), expected)
+
+
+def test_attention_by_products_keeps_no_square() -> None:
+    leaves, kept = _leaves(*[(2, 3, 40, 4)] * 3), []
+    with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda _: pytest.fail("read")):
+        causal_attention_by_products(*leaves)
+    assert sum(one.numel() for one in kept) == sum(one.numel() for one in leaves)
+
+
+def test_attention_by_products_takes_autocasts_type() -> None:
+    q, k, v = (one.detach().float() for one in _leaves(*[(2, 5, 4)] * 3))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = causal_attention_by_products(q, k, v)
+    narrow = causal_attention_by_products(*(one.bfloat16() for one in (q, k, v)))
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, narrow)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_attention_by_products_is_a_sound_operation_of_torch() -> None:
+    leaves = _leaves(*[(3, 5, 4)] * 3)
+    torch.library.opcheck(torch.ops.nn_layers.causal_attention.default, leaves)
+
+
 @pytest.mark.parametrize("scale", [1.0, 0.25, 300.0])
 def test_the_loss_in_one_pass_is_the_formula(scale: float) -> None:
     (x,) = _leaves((2, 3, 11))

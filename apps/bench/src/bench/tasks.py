@@ -31,6 +31,7 @@ SHORT_LENGTHS = (10, 20, 50, 100)
 _SHORT_BATCHES, _SHORT_TEXTS = 5, 2000
 _TEXT_BYTES = 1 << 23  # of the corpus, from which short texts are taken
 _WARM_UP_BYTES, _WARM_UP_SIZE = 1 << 22, 1000  # enough for everyone to load all it has
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of getrusage
 _COMPILED_BYTES, _COMPILED_SIZE = 1 << 25, 32_000  # enough for ours to think it worth compiling
 
 
@@ -231,16 +232,20 @@ def _hash(ids: np.ndarray) -> str:
 
 
 def peak_bytes() -> int:
-    """Return the largest resident set of this process, with that of its largest child.
+    """Return the largest resident set of this process, with that of its largest child."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return own_peak_bytes() + children * _RSS_UNIT
+
+
+def own_peak_bytes() -> int:
+    """Return the largest resident set of this process.
 
     Not from `getrusage` where /proc tells: what it says of a fresh process starts at its parent's.
     """
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     status = Path("/proc/self/status")
     if status.exists() and (found := re.search(r"VmHWM:\s*(\d+) kB", status.read_text())):
-        own = int(found[1])
-    return (own + children) * (1 if sys.platform == "darwin" else 1024)
+        return int(found[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
 
 
 def _outcome(metrics: dict[str, float], digests: dict[str, str], peak: int | None) -> Outcome:
