@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
+from accounting.toml_text import parse_toml
 from trainer.config import RunConfig
 
 DEFAULT_PRESET = "quickstart"
@@ -73,12 +74,7 @@ def config_from_toml(text: str, *, origin: str, preset: str | None = None) -> Ru
     Raises:
         ValueError: not TOML, an unknown or missing key, a value of the wrong type or out of range.
     """
-    try:
-        document = tomllib.loads(text)
-    except RecursionError as error:
-        raise ValueError(f"{origin} is not valid TOML: nested too deeply to be read") from error
-    except ValueError as error:  # also a number of thousands of digits
-        raise ValueError(f"{origin} is not valid TOML: {error}") from error
+    document = parse_toml(text, origin=origin)
     if preset is not None:
         document = {"preset": preset, **document}
     try:

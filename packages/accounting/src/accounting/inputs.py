@@ -6,7 +6,6 @@ what a source does not say is either given beside it or an error that says so.
 
 import difflib
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from accounting.huggingface import MODEL_TYPES, shape_from_huggingface
 from accounting.presets import PRESETS
 from accounting.safetensors_header import shape_from_header
 from accounting.shape import ModelShape
+from accounting.toml_text import parse_toml
 
 _CONFIG_NAMES = ("config.toml", "config.json")
 _WITHOUT_ACCOUNT = {"rope_theta", "attention"}
@@ -107,8 +107,8 @@ def _read_file(path: Path) -> Model:
 
 def _read_toml(path: Path) -> Model:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        document = parse_toml(path.read_text(encoding="utf-8"), origin=str(path))
+    except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from None
     section = document.get("model")
     if not isinstance(section, dict):

@@ -8,7 +8,12 @@ import json
 from pathlib import Path
 
 from accounting.inputs import read_model
-from bench.fuzzing.loaders import BINARY_BYTES_A_BYTE, TEXT_BYTES_A_BYTE, Loader
+from bench.fuzzing.loaders import (
+    BINARY_BYTES_A_BYTE,
+    TEXT_BYTES_A_BYTE,
+    TOML_BYTES_A_BYTE,
+    Loader,
+)
 from bench.fuzzing.mutations import mutate_json, mutate_safetensors, mutate_toml
 
 _LLAMA = {
@@ -60,7 +65,7 @@ def model_toml(folder: Path) -> Loader:
         folder,
         {"config.toml": mutate_toml},
         lambda path: read_model(str(path / "config.toml")),
-        bytes_a_byte=TEXT_BYTES_A_BYTE,
+        bytes_a_byte=TOML_BYTES_A_BYTE,
     )
 
 

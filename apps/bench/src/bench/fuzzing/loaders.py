@@ -30,6 +30,7 @@ _WATCH = Watch()
 
 # A Python object takes more than the text that spells it: an empty list 56 bytes, for two.
 TEXT_BYTES_A_BYTE = 64
+TOML_BYTES_A_BYTE = 512
 BINARY_BYTES_A_BYTE = 2
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench.fuzzing.loaders import BINARY_BYTES_A_BYTE, TEXT_BYTES_A_BYTE, Loader
+from bench.fuzzing.loaders import BINARY_BYTES_A_BYTE, TOML_BYTES_A_BYTE, Loader
 from bench.fuzzing.mutations import mutate_json, mutate_safetensors, mutate_toml
 from optim import AdamW
 from trainer import load_checkpoint, save_checkpoint
@@ -94,7 +94,7 @@ def config_toml(folder: Path) -> Loader:
         folder,
         {"config.toml": mutate_toml},
         lambda path: config_to_toml(load_config(path / "config.toml")),
-        bytes_a_byte=TEXT_BYTES_A_BYTE,
+        bytes_a_byte=TOML_BYTES_A_BYTE,
     )
 
 
