@@ -28,10 +28,10 @@ def test_silu_has_as_many_parameters_as_swiglu() -> None:
     assert sizes[0] == pytest.approx(sizes[1], rel=0.01)
 
 
-def test_no_norm_is_tried_at_the_same_and_at_a_lower_rate() -> None:
+def test_no_norm_is_tried_at_the_same_and_at_lower_rates() -> None:
     trials = {trial.name: trial for trial in ablate(BASE, num_seeds=1)}
-    same = with_values(BASE, trials["no-norm,seed=0"].changes, origin="test")
-    lower = with_values(BASE, trials["no-norm-lower-rate,seed=0"].changes, origin="test")
-    assert same.model.norm == lower.model.norm == "none"
-    assert same.optimizer.learning_rate == BASE.optimizer.learning_rate
-    assert lower.optimizer.learning_rate == BASE.optimizer.learning_rate / 4
+    names = ("no-norm", "no-norm-lower-rate", "no-norm-lowest-rate")
+    configs = [with_values(BASE, trials[f"{n},seed=0"].changes, origin="test") for n in names]
+    assert {config.model.norm for config in configs} == {"none"}
+    rates = [config.optimizer.learning_rate for config in configs]
+    assert rates == [BASE.optimizer.learning_rate * factor for factor in (1, 1 / 4, 1 / 16)]

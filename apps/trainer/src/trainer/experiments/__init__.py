@@ -1,6 +1,6 @@
 """Run many configurations that belong together, and go on where a killed process stopped."""
 
-from trainer.experiments.ablations import ABLATIONS, Ablation, ablate
+from trainer.experiments.ablations import ABLATIONS, Ablation, ablate, retuned_families
 from trainer.experiments.over import Over, parse_over, sweep
 from trainer.experiments.results import Point, best_first, points, print_study, winners
 from trainer.experiments.retune import Retune
@@ -26,6 +26,7 @@ __all__ = [
     "parse_over",
     "points",
     "print_study",
+    "retuned_families",
     "run_study",
     "sweep",
     "winners",

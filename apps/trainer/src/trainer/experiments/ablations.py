@@ -38,6 +38,12 @@ ABLATIONS = (
         learning_rate_factor=0.25,
     ),
     Ablation(
+        name="no-norm-lowest-rate",
+        question="Or one that is lower still? The best of the three is RMSNorm's re-tuned absence.",
+        changes={"model.norm": "none"},
+        learning_rate_factor=0.0625,
+    ),
+    Ablation(
         name="post-norm",
         question="Does it matter whether the norm comes before or after?",
         changes={"model.norm": "post"},
@@ -74,6 +80,19 @@ ABLATIONS = (
         changes={"optimizer.name": "muon"},
     ),
 )
+
+
+def retuned_families() -> list[list[Ablation]]:
+    """Return the ablations that differ in their learning rate only, highest first, by family.
+
+    >>> [[one.learning_rate_factor for one in family] for family in retuned_families()]
+    [[1.0, 0.25, 0.0625]]
+    """
+    families: dict[str, list[Ablation]] = {}
+    for one in ABLATIONS:
+        families.setdefault(repr((one.changes, one.d_ff_factor)), []).append(one)
+    several = [family for family in families.values() if len(family) > 1]
+    return [sorted(family, key=lambda one: -one.learning_rate_factor) for family in several]
 
 
 def ablate(base: RunConfig, names: Sequence[str] = (), *, num_seeds: int = 3) -> list[Trial]:

@@ -7,7 +7,7 @@ where there is one, so that noise is not taken for an effect.
 import math
 from collections.abc import Iterator
 
-from trainer.experiments import Point, Study, best_first, points, winners
+from trainer.experiments import Point, Study, best_first, points, retuned_families, winners
 
 BASELINE = "baseline"
 
@@ -111,6 +111,28 @@ def _variants(listed: list[Point]) -> Iterator[str]:
         else:
             doubt = f"{abs(gap) / error:.1f} standard errors: no clear difference"
         yield f"{point.name} is {word} by {abs(gap):.4f} ({doubt})."
+    yield from _retuned(listed, baseline.mean)
+
+
+def _retuned(listed: list[Point], baseline: float) -> Iterator[str]:
+    """Tell which learning rate suits a variant best, where several were tried."""
+    by_name = {point.name: point for point in listed if point.outcomes}
+    for family in retuned_families():
+        tried = [one for one in family if one.name in by_name]
+        ended = [(by_name[one.name].mean, one) for one in tried]
+        ranked = sorted(
+            ((mean, one) for mean, one in ended if mean is not None), key=lambda pair: pair[0]
+        )
+        if len(tried) < 2 or not ranked:
+            continue
+        mean, best = ranked[0]
+        factors = ", ".join(f"{one.learning_rate_factor:g}" for one in tried)
+        edge = "; a lower one may do better still" if best is tried[-1] else ""
+        yield (
+            f"Of {family[0].name} at {factors} times the baseline's learning rate, "
+            f"{best.learning_rate_factor:g} times is best: re-tuned, it ends at {mean:.4f}, "
+            f"{mean - baseline:+.4f} against the baseline{edge}."
+        )
 
 
 def _is_number(value: object) -> bool:
