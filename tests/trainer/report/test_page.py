@@ -1,5 +1,6 @@
 """The page: whole without its script, safe with any text, honest about what it could not read."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -11,9 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainer.estimate import Estimate
 from trainer.report import read_history, render_page
 from trainer.report.drawing import BOTTOM, TOP, draw_plot
+from trainer.report.estimates import estimate_rows
 from trainer.report.series import Sample, build_plots, thin
+from trainer.summary import Summary
 
 _VOID = {"meta", "input", "br"}
 
@@ -137,3 +141,25 @@ def test_thinning_keeps_ends_and_extremes(values: list[float], limit: int) -> No
     assert {kept[0], kept[-1]} == {samples[0], samples[-1]}
     kept_values = [sample.value for sample in kept]
     assert (min(kept_values), max(kept_values)) == (min(values), max(values))
+
+
+def test_estimate_stands_beside_fact(write_run: Callable[..., Path]) -> None:
+    path = write_run("run")
+    summary = Summary.load(path / "summary.json")
+    foretold = [
+        Estimate("parameters", 1000, 1000),
+        Estimate("training, FLOPs", 5e9, None),
+        Estimate("checkpoint, <bytes>", 1.5e6, 1e6),
+    ]
+    dataclasses.replace(summary, estimates=foretold, mfu=0.25).save(path / "summary.json")
+    history = read_history(path)
+    assert estimate_rows(history) == [
+        ["parameters", "1,000", "1,000", "1.00"],
+        ["training, FLOPs", "5,000,000,000", "", ""],
+        ["checkpoint, <bytes>", "1,500,000", "1,000,000", "1.50"],
+        ["FLOPs a second of training time", "", "100,000,000", ""],
+        ["share of the device's peak (MFU)", "", "25.0%", ""],
+    ]
+    page = render_page([history])
+    assert "Estimate and fact" in page and "checkpoint, &lt;bytes&gt;" in page
+    assert "Estimate and fact" not in render_page([read_history(write_run("other"))])

@@ -7,10 +7,13 @@ from xml.etree import ElementTree
 import pytest
 
 from trainer.experiments import Outcome, Study, ablate, open_study, parse_over, sweep
-from trainer.presets import load_preset
-from trainer.report import render_study
+from trainer.metrics import MetricsLog
+from trainer.presets import config_to_toml, load_preset
+from trainer.report import read_trials, render_study
 from trainer.report.study_drawing import draw_study
 from trainer.report.study_findings import describe_study
+from trainer.report.time_drawing import draw_against_time
+from trainer.run_directory import RunDirectory
 
 BASE = load_preset("quickstart")
 LossOf = Callable[[object], float | None]
@@ -86,3 +89,57 @@ def test_what_diverged_stands_at_its_place(tmp_path: Path) -> None:
     root = draw_study(study)
     texts = {element.text: float(element.get("x")) for element in root.iter("text")}
     assert texts["diverged"] == pytest.approx(texts["0.1"], abs=0.1)
+
+
+def test_the_rate_that_suits_a_variant_best_is_named(tmp_path: Path) -> None:
+    names = ["no-norm", "no-norm-lower-rate", "no-norm-lowest-rate"]
+    trials = ablate(BASE, names, num_seeds=1)
+    study = open_study(tmp_path / "a", kind="ablate", base=BASE, trials=trials)
+    ends = dict(zip(["baseline", *names], (3.0, None, 3.25, 3.5), strict=True))
+    _end(study, {f"{name},seed=0": loss for name, loss in ends.items()})
+    assert (
+        "Of no-norm at 1, 0.25, 0.0625 times the baseline's learning rate, 0.25 times is best: "
+        "re-tuned, it ends at 3.2500, +0.2500 against the baseline."
+    ) in describe_study(study)
+    _end(study, {"no-norm-lowest-rate,seed=0": 3.125})
+    assert any("a lower one may do better still" in line for line in describe_study(study))
+
+
+def _write_rows(study: Study, *, seconds: dict[str, float], norm: float = 0.5) -> None:
+    for trial in study.trials:
+        run = RunDirectory(study.run_path(trial))
+        run.path.mkdir(parents=True)
+        run.config.write_text(config_to_toml(study.config(trial)))
+        log = MetricsLog(run.metrics)
+        for step in range(1, 21):
+            time = seconds[trial.name] * step / 20
+            row = {"kind": "train", "step": step, "seconds": time, "loss": 3.0, "grad_norm": norm}
+            log.append(row)
+
+
+def test_batch_sizes_are_drawn_against_the_time_they_took(tmp_path: Path) -> None:
+    study = _sweep(tmp_path, "training.batch-size=1,8,64")
+    seconds = {"batch-size=1": 100.0, "batch-size=8": 20.0, "batch-size=64": 10.0}
+    _write_rows(study, seconds=seconds)
+    _end(study, {"batch-size=1": 3.0, "batch-size=8": 3.1, "batch-size=64": 3.6})
+    root = draw_against_time(study, read_trials(study))
+    places = {node.text: float(node.get("x")) for node in root.iter("text")}
+    assert places["64"] < places["8"] < places["1"]
+    assert len(list(root.iter("circle"))) == 3
+    assert "against time" in render_study(study)
+
+
+def test_other_sweeps_are_not_drawn_against_time(tmp_path: Path) -> None:
+    study = _sweep(tmp_path, "optimizer.learning-rate=0.001,0.01")
+    _end(study, {"learning-rate=0.001": 3.0, "learning-rate=0.01": 3.1})
+    assert draw_against_time(study, []) is None
+
+
+def test_ablations_tell_their_gradient_norms(tmp_path: Path) -> None:
+    trials = ablate(BASE, ["post-norm"], num_seeds=2)
+    study = open_study(tmp_path / "a", kind="ablate", base=BASE, trials=trials)
+    _write_rows(study, seconds={trial.name: 1.0 for trial in trials}, norm=1.75)
+    page = render_study(study)
+    assert "gradient norm, median" in page
+    assert page.count('<td class="number">1.75</td>') == 4, "median and 95th percentile of two"
+    assert page.count('<td class="number">100%</td>') == 2, "clipped at 1"

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from accounting import count_parameters, training_flops
 from trainer.baselines import Baseline, compare_baselines
 from trainer.checkpoint import newest_checkpoint
 from trainer.curve import write_loss_curve
@@ -18,11 +19,13 @@ from trainer.estimate import Estimate, compare_with_facts
 from trainer.evaluate import StreamScore
 from trainer.loop import Session, sample_text
 from trainer.metrics import read_metrics
+from trainer.model import model_shape
 from trainer.run_directory import read_json, write_json_atomically, write_text_atomically
 from trainer.score import end_of_text_id, score_validation, token_bytes
 from trainer.serialization import require_format
 
 _FORMAT, _VERSION = "run-summary", 1
+TRAINING_FLOPS = "training, FLOPs"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,8 +176,14 @@ def _comparison_table(summary: Summary) -> Table:
 def _estimates(session: Session) -> list[Estimate]:
     if session.expectation is None:
         return []
+    shape = model_shape(session.config, vocab_size=session.tokenizer.vocab_size)
+    flops = training_flops(shape, num_tokens=session.state.tokens)
     checkpoint, _ = newest_checkpoint(session.run.path)
-    return compare_with_facts(session.expectation, checkpoint and checkpoint.path)
+    return [
+        Estimate("parameters", count_parameters(shape).total, session.model.num_parameters),
+        Estimate(TRAINING_FLOPS, flops, None),
+        *compare_with_facts(session.expectation, checkpoint and checkpoint.path),
+    ]
 
 
 def _compare(session: Session, score: StreamScore) -> list[Baseline]:

@@ -11,6 +11,7 @@ from importlib.resources import files
 from xml.etree import ElementTree
 
 from trainer.report.drawing import NUM_COLOURS, axis_ends, draw_plot, x_axes, y_axes
+from trainer.report.estimates import estimates_table
 from trainer.report.findings import describe_run, describe_runs, format_seconds
 from trainer.report.history import RunHistory
 from trainer.report.series import Plot, build_plots
@@ -105,7 +106,10 @@ def _subtitle(histories: Sequence[RunHistory]) -> str:
 def _opening(histories: Sequence[RunHistory]) -> Iterator[str]:
     yield found_list(describe_runs(histories) if len(histories) > 1 else describe_run(histories[0]))
     yield problems_list(histories)
-    yield _runs_table(histories) if len(histories) > 1 else _figures(histories[0])
+    if len(histories) > 1:
+        yield _runs_table(histories)
+    else:
+        yield _figures(histories[0]) + estimates_table(histories[0])
 
 
 def found_list(sentences: Sequence[str]) -> str:

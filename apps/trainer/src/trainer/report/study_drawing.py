@@ -53,7 +53,7 @@ def _numeric_field(study: Study, listed: Sequence[Point]) -> str | None:
 
 def _draw_sweep(study: Study, listed: Sequence[Point], field: str) -> Element:
     x = _value_axis([point.changes[field] for point in listed])
-    y = _loss_axis(listed, start=BOTTOM, end=TOP)
+    y = loss_axis(listed, start=BOTTOM, end=TOP)
     others = [name for name in swept_fields(study) if name != field]
     groups: dict[tuple[object, ...], list[Point]] = {}
     for point in sorted(listed, key=lambda point: point.changes[field]):
@@ -100,7 +100,7 @@ def _draw_rows(listed: Sequence[Point]) -> Element:
     bottom = TOP + _ROW * len(shown)
     root = Element("svg", {"viewBox": f"0 0 {WIDTH} {bottom + 56}", "role": "img"})
     root.set("aria-label", "validation loss of each variant")
-    x = _loss_axis(listed, start=_NAMES, end=RIGHT)
+    x = loss_axis(listed, start=_NAMES, end=RIGHT)
     for tick, label in zip(x.ticks, x.labels, strict=True):
         line(root, x.place(tick), TOP, x.place(tick), bottom, "grid")
         text(root, x.place(tick), bottom + 22, label, "soft middle")
@@ -133,7 +133,8 @@ def _value_axis(values: Sequence[float]) -> Axis:
     return linear_axis(low, high, start=LEFT, end=RIGHT, max_ticks=8)
 
 
-def _loss_axis(listed: Sequence[Point], *, start: float, end: float) -> Axis:
+def loss_axis(listed: Sequence[Point], *, start: float, end: float) -> Axis:
+    """Return an axis that holds every final loss of some points."""
     losses = [loss for point in listed for loss in point.losses]
     low, high = with_margin(min(losses), max(losses))
     if high - low > 2 * low:  # one bad value must not flatten the others

@@ -7,12 +7,14 @@ from html import escape
 from xml.etree import ElementTree
 
 from trainer.experiments import Study, best_first, points
+from trainer.report.gradient_norms import HEADS, gradient_cells
 from trainer.report.history import RunHistory, read_history
 from trainer.report.page import found_list, problems_list, render_document
 from trainer.report.range_drawing import draw_range
 from trainer.report.range_findings import describe_range, range_rows
 from trainer.report.study_drawing import draw_study
 from trainer.report.study_findings import describe_study
+from trainer.report.time_drawing import draw_against_time
 from trainer.run_directory import RunDirectory
 
 _MAX_CURVES = 24  # more lines than this tell nothing
@@ -28,12 +30,14 @@ def render_study(study: Study, *, refresh_seconds: int | None = None) -> str:
     histories, is_range = read_trials(study), study.kind == "lr-range"
     found = describe_range(study) if is_range else describe_study(study)
     opening = [found_list(found), problems_list(histories)]
-    drawing = draw_range(study) if is_range else draw_study(study)
-    if drawing is not None:
-        picture = ElementTree.tostring(drawing, encoding="unicode")
-        title = "Loss against the learning rate" if is_range else "How the trials ended"
-        opening.append(f'<h2>{title}</h2><figure class="wide">{picture}</figure>')
-    opening.append(_table(range_rows(study)) if is_range else _table(_rows(study)))
+    if is_range:
+        opening.append(_picture("Loss against the learning rate", draw_range(study)))
+        opening.append(_table(range_rows(study)))
+    else:
+        opening.append(_picture("How the trials ended", draw_study(study)))
+        in_time = draw_against_time(study, histories)
+        opening.append(_picture("Batch sizes, at their best, against time", in_time))
+        opening.append(_table(_rows(study, histories)))
     if len(histories) > _MAX_CURVES:
         opening.append(f"<p>Curves: the first {_MAX_CURVES} of {len(histories)} trials.</p>")
     kind = {"sweep": "Sweep", "ablate": "Ablations", "lr-range": "Range test"}[study.kind]
@@ -53,12 +57,24 @@ def read_trials(study: Study) -> list[RunHistory]:
     return [read_history(path) for path in paths if RunDirectory(path).config.exists()]
 
 
-def _rows(study: Study) -> list[list[str]]:
+def _picture(title: str, drawing: ElementTree.Element | None) -> str:
+    if drawing is None:
+        return ""
+    picture = ElementTree.tostring(drawing, encoding="unicode")
+    return f'<h2>{title}</h2><figure class="wide">{picture}</figure>'
+
+
+def _rows(study: Study, histories: list[RunHistory]) -> list[list[str]]:
+    is_ablation = study.kind == "ablate"
     rows = [["trial", "validation loss", "spread", "runs", "status"]]
+    rows[0] += HEADS if is_ablation else ()
+    by_name = {history.name: history for history in histories}
     for point in best_first(points(study)):
         mean = "" if point.mean is None else f"{point.mean:.4f}"
         spread = "" if point.spread is None else f"{point.spread:.4f}"
-        rows.append([point.name, mean, spread, f"{len(point.outcomes)}", point.status])
+        row = [point.name, mean, spread, f"{len(point.outcomes)}", point.status]
+        own = [by_name[trial.name] for trial in point.trials if trial.name in by_name]
+        rows.append(row + (gradient_cells(own) if is_ablation else []))
     return rows
 
 
