@@ -105,6 +105,12 @@ def test_a_checkpoint_that_no_run_can_go_on_from_is_named_and_refused(
         run_tiny(tiny_config(original.parent), run, resume=True)
 
 
+def test_what_is_not_looked_at_is_named(run: Path) -> None:
+    (run / "report.html").touch()
+    [finding] = [finding for finding in examine(run) if "not looked at" in finding.text]
+    assert (finding.path, finding.is_whole) == (run / "report.html", True)
+
+
 def test_rows_out_of_order_are_named(run: Path) -> None:
     path = run / "metrics.jsonl"
     path.write_text(path.read_text() * 2)

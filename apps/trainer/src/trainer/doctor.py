@@ -51,8 +51,13 @@ def examine(run_dir: Path) -> Iterator[Finding]:
     yield from _checkpoints(run)
     yield from _results(run)
     yield from _prepared(run)
-    for path in temporary_files(run):
+    temporary = temporary_files(run)
+    for path in temporary:
         yield Finding(path, True, "left by a process that was stopped; the next start removes it")
+    known = {run.config, run.data, run.tokenizer, run.metrics, run.summary, run.curve, run.samples}
+    known |= {run.lock, run.path / "checkpoints", *temporary}
+    for path in sorted(set(run.path.iterdir()) - known):
+        yield Finding(path, True, "not looked at: resuming does without it")
 
 
 def _try(path: Path, text: str, check: Callable[[Path], object]) -> Finding:
