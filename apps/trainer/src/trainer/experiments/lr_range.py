@@ -151,9 +151,12 @@ def find_range(rates: Sequence[float], losses: Sequence[float]) -> RangeFindings
     lowest = smoothed.index(min(smoothed))
     limit = EDGE_FACTOR * smoothed[lowest]
     edge = next(i for i in range(num_finite, 0, -1) if smoothed[i - 1] <= limit)
+    # Over a twelfth of the steps to each side: neighbours differ by the noise of their batches.
+    reach = max(1, num_finite // 12)
+    centres = range(reach, max(reach + 1, min(lowest, num_finite - reach)))
     slopes = [
-        (smoothed[i + 1] - smoothed[i - 1]) / math.log(rates[i + 1] / rates[i - 1])
-        for i in range(1, max(2, lowest))
+        (smoothed[i + reach] - smoothed[i - reach]) / math.log(rates[i + reach] / rates[i - reach])
+        for i in centres
     ]
     return RangeFindings(
         rates=list(rates),
@@ -161,7 +164,7 @@ def find_range(rates: Sequence[float], losses: Sequence[float]) -> RangeFindings
         smoothed=smoothed,
         diverged=rates[-1] if is_over else None,
         edge=rates[edge] if edge < len(rates) else None,
-        steepest=rates[1 + slopes.index(min(slopes))],
+        steepest=rates[centres[slopes.index(min(slopes))]],
         lowest=rates[lowest],
     )
 

@@ -44,7 +44,7 @@ def draw_range(study: Study) -> Element | None:
         places["best of the sweep"] = best[1]
     for index, (name, rate) in enumerate(sorted(places.items(), key=lambda item: item[1])):
         if x.low <= rate <= x.high:
-            _mark(root, x.place(rate), name, height=TOP + 8 + 18 * index)
+            _mark(root, x.place(rate), name, height=TOP + 8 + 24 * index)
     return root
 
 

@@ -22,17 +22,18 @@ from trainer.experiments.lr_range import (
 )
 
 _PLACES: dict[str, Callable[[RangeFindings], float | None]] = {
-    "steepest fall": lambda found: found.steepest,
-    "lowest loss": lambda found: found.lowest,
-    "edge of stability": lambda found: found.edge,
+    "steepest": lambda found: found.steepest,
+    "lowest": lambda found: found.lowest,
+    "edge": lambda found: found.edge,
     "diverged": lambda found: found.diverged,
     "suggested": lambda found: found.suggested,
 }
 
 
 def read_ranges(study: Study) -> dict[str, RangeFindings]:
-    """Return what each trial shows, by name; those of which too little is known are left out."""
-    found = {trial.name: read_range(study, trial) for trial in study.trials}
+    """Return what each trial that has ended shows, by name: half a curve would mislead."""
+    ended = (trial for trial in study.trials if study.outcome(trial) is not None)
+    found = {trial.name: read_range(study, trial) for trial in ended}
     return {name: one for name, one in found.items() if one is not None}
 
 

@@ -41,10 +41,11 @@ def render_study(study: Study, *, refresh_seconds: int | None = None) -> str:
     if len(histories) > _MAX_CURVES:
         opening.append(f"<p>Curves: the first {_MAX_CURVES} of {len(histories)} trials.</p>")
     kind = {"sweep": "Sweep", "ablate": "Ablations", "lr-range": "Range test"}[study.kind]
+    where = "at most" if is_range else "in the baseline"
     return render_document(
         f"{kind}: {study.path.name}",
         subtitle=f"preset {study.base.preset}, {len(study.trials)} trials, "
-        f"{study.base.total_tokens:,} training tokens in the baseline",
+        f"{study.base.total_tokens:,} training tokens {where}",
         opening="".join(opening),
         histories=histories[:_MAX_CURVES],
         refresh_seconds=refresh_seconds,
