@@ -11,7 +11,9 @@ from bench.experiments.texts import Texts
 from tokenizer import Tokenizer
 
 _WORDS = re.compile(r"[A-Za-z_.]{3,} [\w`(]")
-_FORMALITY = re.compile(r"[Cc]opyright|[Ll]icen[cs]e|usr/bin|coding|mypy:|Metadata-Version")
+_FORMALITY = re.compile(
+    r"[Cc]opyright|[Ll]icen[cs]e|required by|usr/bin|coding|mypy:|^import |^from |Metadata-Version"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,6 +3,7 @@
 Stage: findings -> *tables* on stdout, pictures. Not here: what was found (`findings`).
 """
 
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -205,10 +206,17 @@ def _encodings(findings: Findings) -> Table:
 
 
 def _footnotes(findings: Findings) -> Iterator[str]:
+    results = [*findings.trainings.values(), *findings.encodings.values()]
+    found = [sample.foreign_cpus for result in results for sample in result.samples]
+    if foreign := [cpus for cpus in found if cpus is not None]:
+        yield (
+            f"CPUs that other processes kept busy meanwhile: {min(foreign):.1f} to "
+            f"{max(foreign):.1f}, in the middle {statistics.median(foreign):.1f}"
+        )
     for pair, count in findings.shared.items():
         yield f"tokens in both, {pair}: {count:,}"
     for pair, tokens in findings.only.items():
-        yield f"learnt first of those only in {pair}: {shown(tokens)}"
+        yield f"learnt first of the finished tokens of {pair}: {shown(tokens)}"
     for corpus in findings.corpora:
         yield f"corpus {corpus.name}: {corpus.size_bytes / 1e6:.1f} MB, {corpus.source}"
     machine = findings.machine

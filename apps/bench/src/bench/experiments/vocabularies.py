@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from bench.vocabulary import END_OF_TEXT
@@ -128,8 +129,13 @@ def _kind_of_word(word: str) -> str:
 
 
 def only_in(one: Vocabulary, other: Vocabulary, *, count: int) -> list[bytes]:
-    """Return the tokens that `one` learnt first of those that `other` lacks."""
-    return [token for token in learnt(one) if token not in other.ids][:count]
+    """Return the tokens that `one` learnt first of those that `other` lacks.
+
+    Tokens of which a later merge makes longer ones are left out: most of them are no words yet.
+    """
+    parts = {part for merge in one.merges for part in merge}
+    tokens = (token for token in learnt(one) if token not in other.ids and token not in parts)
+    return list(islice(tokens, count))
 
 
 def num_shared(one: Vocabulary, other: Vocabulary) -> int:
