@@ -129,6 +129,15 @@ def test_tokens_only_in_one_are_those_that_no_later_merge_took_up() -> None:
     assert vocabularies.num_shared(one, other) == vocabularies.num_shared(other, one) == 0
 
 
+def test_longest_words_are_of_letters_alone() -> None:
+    text = "-------- parsing parsing 12345678 12345678 aaaaaaaa_b aaaaaaaa_b"
+    vocabulary = vocabulary_from_counts(count_documents([text], [END]), 290)
+    assert vocabularies.longest_words(vocabulary, count=1) == [b" aaaaaaaa"]
+    words = vocabularies.longest_words(vocabulary, count=99)
+    assert all(word.strip().isalpha() for word in words)
+    assert len(words) < len(vocabularies.learnt(vocabulary))
+
+
 def test_longest_tokens_are_counted_in_the_training_text(tmp_path: Path) -> None:
     documents = ["-" * 8 + " word", "-" * 4 + " word", "another"]
     (tmp_path / "train.txt").write_text(END.join(documents))
@@ -207,6 +216,7 @@ def test_a_whole_run_says_all_that_was_asked(
     assert [*content["contents"]] == ["python 300", "english 340", "english 300"]
     assert content["contents"]["english 340"]["largest_id"] == 339
     assert len(content["speeds"]) == 4
+    assert len(content["longest_words"]["english 340"]) == 10
     assert str(tmp_path) not in json.dumps(content)
     for name in ("compression", "kinds", "stages"):
         marks = ElementTree.parse(tmp_path / f"tokenizers-{name}.svg").findall("{*}circle")

@@ -130,6 +130,7 @@ def _compare(findings: Findings, *, seed: int) -> None:
     for text, (name, vocabulary) in zip(findings.texts, list(found.items())[:2], strict=True):
         findings.compressed.extend(compress(text, tokenizers, num_drawn=_NUM_DRAWN, seed=seed))
         findings.longest[name] = vocabularies.longest(vocabulary, text.train, count=_NUM_LONGEST)
+        findings.words[name] = vocabularies.longest_words(vocabulary, count=_NUM_LONGEST)
     findings.contents.update({name: vocabularies.contents(one) for name, one in found.items()})
     for one, other in permutations(found, 2):
         if one.partition(" ")[0] == other.partition(" ")[0]:

@@ -29,6 +29,8 @@ class Findings:
     compressed: list[Compressed] = field(default_factory=list)
     contents: dict[str, Contents] = field(default_factory=dict)
     longest: dict[str, list[LongToken]] = field(default_factory=dict)
+    words: dict[str, list[bytes]] = field(default_factory=dict)
+    """The longest tokens of letters alone."""
     shared: dict[str, int] = field(default_factory=dict)
     """Tokens in both, by the names of two vocabularies."""
     only: dict[str, list[bytes]] = field(default_factory=dict)
@@ -69,10 +71,8 @@ class Findings:
             "contents": {name: asdict(one) for name, one in self.contents.items()},
             "longest_tokens": {name: _tokens_json(v) for name, v in self.longest.items()},
             "shared_tokens": self.shared,
-            "tokens_only_in": {
-                name: [token.decode(errors="backslashreplace") for token in tokens]
-                for name, tokens in self.only.items()
-            },
+            "longest_words": _texts_json(self.words),
+            "tokens_only_in": _texts_json(self.only),
             "trainings": _samples_json(self.trainings),
             "encodings": _samples_json(self.encodings),
             "speeds": [speed.to_json() for speed in self.speeds()],
@@ -112,6 +112,13 @@ class Speed:
 
 def _tokens_json(tokens: Sequence[LongToken]) -> list[dict[str, object]]:
     return [asdict(one) | {"token": one.token.decode(errors="backslashreplace")} for one in tokens]
+
+
+def _texts_json(tokens: Mapping[str, Sequence[bytes]]) -> dict[str, list[str]]:
+    return {
+        name: [token.decode(errors="backslashreplace") for token in some]
+        for name, some in tokens.items()
+    }
 
 
 def _samples_json(results: Mapping[str, Result]) -> dict[str, object]:

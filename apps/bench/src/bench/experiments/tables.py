@@ -213,6 +213,8 @@ def _footnotes(findings: Findings) -> Iterator[str]:
             f"CPUs that other processes kept busy meanwhile: {min(foreign):.1f} to "
             f"{max(foreign):.1f}, in the middle {statistics.median(foreign):.1f}"
         )
+    for name, words in findings.words.items():
+        yield f"longest tokens of letters, {name}: {shown(words)}"
     for pair, count in findings.shared.items():
         yield f"tokens in both, {pair}: {count:,}"
     for pair, tokens in findings.only.items():

@@ -28,6 +28,8 @@ KINDS = (
     "part of a code point",
 )
 """What a token is made of, but for a space before it: each token is of one kind."""
+WORDS = KINDS[:5]
+"""Those of letters."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,6 +159,12 @@ def longest(vocabulary: Vocabulary, train: Path, *, count: int) -> list[LongToke
         )
         for token_id, token in found
     ]
+
+
+def longest_words(vocabulary: Vocabulary, *, count: int) -> list[bytes]:
+    """Return the longest tokens of letters alone; of equal length the one learnt first."""
+    words = [token for token in learnt(vocabulary) if kind_of(token) in WORDS]
+    return sorted(words, key=len, reverse=True)[:count]
 
 
 def shown(tokens: Sequence[bytes]) -> str:
