@@ -29,6 +29,8 @@ FIELDS = {
     "checkpoint.every-steps": 2,
     "device": "cpu",
 }
+OPTUNA = ["sweep", "--over", "optimizer.learning-rate=1e-3..1:log", "--engine", "optuna"]
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -116,6 +118,38 @@ def test_the_rate_is_tuned_anew_for_each_batch_size(run: Run) -> None:
     ]
 
 
+def test_optuna_trains_stops_and_goes_on_from_the_run_directory(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ["--over", "optimizer.learning-rate=1e-4..1e-1:log", "--engine", "optuna"]
+    calls = itertools.count()
+    with monkeypatch.context() as patch:
+        patch.setattr(StopRequest, "is_late", property(lambda _: next(calls) > 6))
+        code, _, err = run("sweep", *asked, "--trials", 2, "--max-hours", 1)
+    assert code == 0 and "0 trials are done" in err
+    code, out, err = run("sweep", *asked, "--trials", 2)
+    assert code == 0 and "resuming at step" in err
+    assert out.count("finished") == 2 and "report.html" in out
+    code, out, err = run("sweep", *asked, "--trials", 2)
+    assert code == 0 and "trial" not in err
+    study = ["--study", "studies/quickstart-optimizer.learning-rate-optuna"]
+    code, _, err = run("sweep", "--over", "optimizer.learning-rate=1e-4,1e-3", *study)
+    assert code == 2 and "engine = optuna or grid" in err
+    code, _, err = run("sweep", "tinystories", *asked, "--trials", 2, *study)
+    assert code == 2 and "another study: preset" in err and err.count("\n") == 1
+
+
+def test_without_optuna_the_engine_says_how_to_get_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "trainer.experiments.optuna_engine", raising=False)
+    asked = ["--over", "optimizer.learning-rate=1e-4..1e-1:log", "--engine", "optuna"]
+    code, _, err = run("sweep", *asked, "--trials", 2)
+    assert code == 2 and "uv sync --package trainer --extra optuna" in err
+    assert not Path("studies").exists()
+
+
 def test_ablate_runs_the_baseline_and_its_variants(run: Run) -> None:
     code, out, err = run("ablate", "--only", "nope", "--seeds", 1)
     assert code == 0, err
@@ -140,6 +174,14 @@ def test_ablate_runs_the_baseline_and_its_variants(run: Run) -> None:
             ["sweep", "--over", "seed=1,2", "--retune", "optimizer.eps=1,2", "--widen", "-1"],
             "--wid",
         ),
+        (["sweep", "--over", "optimizer.learning-rate=1..2:log"], "is for --engine optuna"),
+        (["sweep", "--over", "seed=1,2", "--trials", "3"], "are for --engine optuna"),
+        (["sweep", "--over", "seed=1,2", "--engine", "optuna"], "needs --trials N"),
+        (["sweep", "--engine", "optuna", "--trials", "3"], "needs --over"),
+        ([*OPTUNA, "--trials", "0"], "needs --trials N, at least 1; given 0"),
+        ([*OPTUNA, "--trials", "3", "--storage", "x.db"], "must be journal or sqlite:///FILE"),
+        ([*OPTUNA, "--trials", "3", "--seeds", "3"], "--retune and --seeds are the grid's"),
+        (["sweep", "--over", "seed=1,2", "--engine", "ray"], "invalid choice: 'ray'"),
         (["sweep", "--over", "seed=1,2", "--run-dir", "x"], "--run-dir"),
         (["sweep", "--over", "seed=1,2", "--optimizer.lr", "1"], "unknown option --optimizer.lr"),
         (["ablate", "--only", "everything"], "unknown ablation 'everything'"),

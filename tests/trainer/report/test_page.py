@@ -117,6 +117,15 @@ def test_points_lie_where_the_ticks_say(write_run: Callable[..., Path]) -> None:
     assert last_x == pytest.approx(places["50"], abs=0.1)
 
 
+def test_a_gradient_of_zero_is_drawn_on_a_linear_axis(write_run: Callable[..., Path]) -> None:
+    """Where a rate is far too high, everything saturates."""
+    history = read_history(write_run("run"))
+    history.train[-1]["grad_norm"] = 0.0
+    plots = {plot.key: plot for plot in build_plots([history])}
+    assert not plots["grad_norm"].is_log
+    assert "Gradient norm" in render_page([history])
+
+
 def test_without_the_script_one_axis_is_shown_and_clouds_are_hidden_among_several(
     write_run: Callable[..., Path],
 ) -> None:

@@ -7,7 +7,7 @@ Stage: argv -> *own options; the rest as `train` reads it* -> study. Not here: w
 import argparse
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -42,6 +42,8 @@ class StudyRequest:
     """What a trial may take; None: what its device has."""
     more: MoreTrials | None = None
     """What adds trials when those that are known have run; None: nothing."""
+    engine: Callable[[Study, Sitting], StudyResult] | None = None
+    """What chooses and runs the trials; None: they are known."""
     notes: tuple[str, ...] = ()
     """What to say before it begins."""
 
@@ -49,7 +51,10 @@ class StudyRequest:
         """Run what is left of it; the hours count from now on."""
         for note in self.notes:
             reporter.say(note)
-        return run_study(self.study, self._sitting(reporter), more=self.more)
+        sitting = self._sitting(reporter)
+        if self.engine is not None:
+            return self.engine(self.study, sitting)
+        return run_study(self.study, sitting, more=self.more)
 
     def _sitting(self, reporter: Reporter) -> Sitting:
         hours = self.max_hours

@@ -20,7 +20,7 @@ from trainer.presets import with_values
 _RANGE = re.compile(
     r"(?P<low>[^.,:]+(?:\.\d[^.,:]*)?)\.\.(?P<high>[^,:]+):(?P<kind>[^,:]*):(?P<count>\d+)"
 )
-_FORMS = "FIELD=VALUE,VALUE, FIELD=LOW..HIGH:log:COUNT or FIELD=LOW..HIGH:linear:COUNT"
+FORMS = "FIELD=VALUE,VALUE, FIELD=LOW..HIGH:log:COUNT or FIELD=LOW..HIGH:linear:COUNT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def parse_over(text: str, *, option: str = "--over") -> Over:
     said = f"{option} {text!r}"
     field, separator, listed = text.partition("=")
     if not separator or not field or not listed:
-        raise ValueError(f"{said} names no values; write {_FORMS}")
+        raise ValueError(f"{said} names no values; write {FORMS}")
     words = [word.strip() for word in listed.split(",")]
     last = None
     if goes_on := "..." in words:
@@ -68,9 +68,9 @@ def parse_over(text: str, *, option: str = "--over") -> Over:
     if ".." in listed and not goes_on:
         values = _range(said, listed)
     else:
-        values = tuple(_value(word) for word in words)
+        values = tuple(read_value(word) for word in words)
     if "" in values:
-        raise ValueError(f"{said} has an empty value; write {_FORMS}")
+        raise ValueError(f"{said} has an empty value; write {FORMS}")
     if len(set(map(repr, values))) < len(values):
         raise ValueError(f"{said} says a value twice; say each once")
     if goes_on:
@@ -157,12 +157,14 @@ def _range(said: str, listed: str) -> tuple[object, ...]:
     match = _RANGE.fullmatch(listed)
     kinds = ("log", "linear")
     if match is None or match["kind"] not in kinds:
-        raise ValueError(f"{said} is no range; write {_FORMS}")
+        raise ValueError(
+            f"{said} is no range; write {FORMS}; a range without a COUNT is for --engine optuna"
+        )
     low, high, count = _number(match["low"]), _number(match["high"]), int(match["count"])
     is_log = match["kind"] == "log"
     if low is None or high is None or not low < high or count < 2 or (is_log and low <= 0):
         needed = "0 < LOW < HIGH" if is_log else "LOW < HIGH"
-        raise ValueError(f"{said} needs {needed} and COUNT >= 2; write {_FORMS}")
+        raise ValueError(f"{said} needs {needed} and COUNT >= 2; write {FORMS}")
     shares = [index / (count - 1) for index in range(count)]
     if is_log:
         points = [math.exp(math.log(low) + share * math.log(high / low)) for share in shares]
@@ -183,7 +185,7 @@ def _cut_at_dots(said: str, words: list[str]) -> tuple[list[str], int | float | 
 
 
 def _require_rising(said: str, values: tuple[object, ...], last: int | float | None) -> None:
-    numbers = [value for value in values if _is_number(value)]
+    numbers = [value for value in values if is_number(value)]
     is_rising = len(values) >= 2 and len(numbers) == len(values) and 0 < numbers[-2] < numbers[-1]
     if not is_rising or (last is not None and last <= numbers[-1]):
         raise ValueError(
@@ -193,16 +195,17 @@ def _require_rising(said: str, values: tuple[object, ...], last: int | float | N
 
 
 def _number(word: str) -> int | float | None:
-    value = _value(word)
-    return value if _is_number(value) else None
+    value = read_value(word)
+    return value if is_number(value) else None
 
 
-def _is_number(value: object) -> TypeGuard[int | float]:
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value is a finite number; true and false are none."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and math.isfinite(value)
 
 
-def _value(word: str) -> object:
+def read_value(word: str) -> object:
     """Return what TOML makes of a word; a word that is no TOML stands for itself."""
     word = word.strip()
     try:

@@ -6,11 +6,11 @@ Stage: study -> *points* -> terminal, report.
 import math
 import statistics
 from dataclasses import dataclass
-from typing import TypeGuard
 
 from rich.console import Console
 from rich.table import Table
 
+from trainer.experiments.over import is_number
 from trainer.experiments.study import Outcome, Study, Trial
 
 
@@ -106,11 +106,6 @@ def _winner(field: str, group: list[Point]) -> str:
         f"{where} the best {short} is {value}: {mean:.4f} nats a token, {len(best.losses)} "
         f"seed{'s' if len(best.losses) > 1 else ''}{edge}."
     )
-
-
-def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether a value is a number; true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def print_study(study: Study, console: Console) -> None:

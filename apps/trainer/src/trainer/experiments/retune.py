@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from trainer.config import RunConfig
-from trainer.experiments.over import Over, grid, trial_at
+from trainer.experiments.over import Over, grid, is_number, trial_at
 from trainer.experiments.study import Outcome, Study, Trial
 
 MAX_ADDED = 3
@@ -79,7 +79,7 @@ class Retune:
 
     def _beyond(self, outcomes: dict[object, Outcome | None]) -> int | float | None:
         """Return the next value past the edge that the best is at; None: it is at none."""
-        values = sorted(value for value in outcomes if _is_positive(value))
+        values = sorted(value for value in outcomes if is_number(value) and value > 0)
         if len(values) < max(len(outcomes), 2):
             return None  # not all are numbers with a ratio
         best = best_value(outcomes)
@@ -110,7 +110,3 @@ def best_value(outcomes: dict[object, Outcome | None]) -> object | None:
         and outcome.validation_loss is not None
     }
     return min(losses, key=lambda value: losses[value], default=None)
-
-
-def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0

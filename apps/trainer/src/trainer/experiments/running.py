@@ -20,8 +20,10 @@ from trainer.progress import Reporter
 from trainer.run import train
 from trainer.run_directory import RunDirectory
 
-_MIN_RIVALS = 3  # a trial is given up only against so many finished ones
-_GRACE = 0.3  # share of its steps that every trial gets
+MIN_RIVALS = 3
+"""A trial is given up only against so many finished ones."""
+GRACE = 0.3
+"""Share of its steps that every trial gets."""
 
 Fits = Callable[[Study, Trial], str | None]
 """Returns why a trial cannot fit the device's memory; None: it can, or nobody knows."""
@@ -218,7 +220,7 @@ def _judge(study: Study, trial: Trial) -> OnEvaluation:
     def judge(state: LoopState, loss: float) -> bool:
         seen = [[value for tokens, value in rival if tokens <= state.tokens] for rival in rivals]
         best_by_then = [min(values) for values in seen if values]
-        if state.step < _GRACE * num_steps or len(best_by_then) < _MIN_RIVALS:
+        if state.step < GRACE * num_steps or len(best_by_then) < MIN_RIVALS:
             return True
         return loss <= statistics.median(best_by_then)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from trainer.config import RunConfig
 from trainer.file_lock import file_lock
@@ -97,6 +97,8 @@ class Study:
     """What chose the trials."""
     retuned: str | None = None
     """The field whose best value is sought at each point of the others; None: there is none."""
+    search: dict[str, Any] | None = None
+    """Where an engine looks, and where it keeps what it knows; None: it does not."""
 
     def group(self, trial: Trial) -> str:
         """Return what trials have in common that differ in their seed and `retuned` only."""
@@ -133,6 +135,7 @@ def open_study(
     trials: Sequence[Trial],
     engine: Engine = "grid",
     retuned: str | None = None,
+    search: dict[str, Any] | None = None,
 ) -> Study:
     """Begin a study, or go on with the same one; trials that are new are added behind.
 
@@ -140,7 +143,13 @@ def open_study(
         ValueError: the directory holds another study, or something else.
     """
     asked = Study(
-        path=path, kind=kind, base=base, trials=list(trials), engine=engine, retuned=retuned
+        path=path,
+        kind=kind,
+        base=base,
+        trials=list(trials),
+        engine=engine,
+        retuned=retuned,
+        search=search,
     )
     if not is_study(path) and path.exists() and {one.name for one in path.iterdir()} - {_LOCK}:
         raise ValueError(f"{path} exists and is no study; name another by --study")
@@ -175,7 +184,7 @@ def study_lock(path: Path) -> Iterator[None]:
 def _require_same(old: Study, asked: Study) -> None:
     differs = [
         f"{name} = {was} or {now}"
-        for name in ("kind", "engine", "retuned")
+        for name in ("kind", "engine", "retuned", "search")
         if (was := getattr(old, name)) != (now := getattr(asked, name))
     ]
     differs += _differing(old.base, asked.base) if not differs else []
@@ -221,6 +230,7 @@ def load_study(path: Path) -> Study:
             trials=trials,
             engine=document.get("engine", "grid"),
             retuned=document.get("retuned"),
+            search=document.get("search"),
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"{file} is no complete study ({error}); restore it") from error
@@ -245,6 +255,7 @@ def _save(study: Study) -> None:
         "kind": study.kind,
         "engine": study.engine,
         "retuned": study.retuned,
+        "search": study.search,
         "base": config_to_toml(study.base),
         "trials": [asdict(trial) for trial in study.trials],
     }

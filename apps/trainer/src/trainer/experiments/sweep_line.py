@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from trainer.config import RunConfig
 from trainer.experiments.command_line import (
@@ -22,7 +23,11 @@ from trainer.experiments.fits import why_too_large
 from trainer.experiments.open_lists import close_list
 from trainer.experiments.over import Over, parse_over, sweep
 from trainer.experiments.retune import MAX_ADDED, Retune
+from trainer.experiments.search_space import describe_space, parse_space
 from trainer.experiments.study import STUDIES, open_study, safe_name
+
+if TYPE_CHECKING:
+    from trainer.experiments.optuna_engine import Search
 
 _SWEEP = """Train one run for each value, or each point of a grid, and say which is best.
 
@@ -31,6 +36,9 @@ _SWEEP = """Train one run for each value, or each point of a grid, and say which
   sweep --over model.num-layers=2,4,6 --seeds 3 --training.max-steps 1000
   sweep --over training.batch-size=1,8,64,128,...        on by the last ratio, as far as memory goes
   sweep --over training.batch-size=1,8,64,128,...,1024   likewise, but not beyond 1024
+  sweep --over optimizer.learning-rate=1e-4..1e-1:log --engine optuna --trials 20 --give-up
+      Optuna proposes (TPE), learns from what ended, and prunes by the median (--give-up); a list is
+      a choice, a range needs no COUNT. Several processes, each with this line, share the study
   sweep --over training.batch-size=1,8,64 --retune optimizer.learning-rate=1e-3,4e-3 --seeds 3
       the best rate anew for each batch size with one seed, one more where the best is at an edge,
       then the other seeds at the best
@@ -53,6 +61,10 @@ def parse_sweep(argv: Sequence[str]) -> StudyRequest:
         raise ValueError("sweep needs --over FIELD=VALUES; see --help")
     base = base_config(rest, "sweep")
     sitting = sitting_options(own) | {"gives_up": own.give_up}
+    if own.engine == "optuna":
+        return _search(own, base, sitting)
+    if own.trials is not None or own.storage is not None:
+        raise ValueError("--trials and --storage are for --engine optuna; the grid has its points")
     overs, notes = _closed(own, base)
     if own.retune is not None:
         retune = _retune(own, base, overs)
@@ -70,6 +82,46 @@ def parse_sweep(argv: Sequence[str]) -> StudyRequest:
     return StudyRequest(study=study, notes=notes, **sitting)
 
 
+def _search(own: argparse.Namespace, base: RunConfig, sitting: dict[str, Any]) -> StudyRequest:
+    space = parse_space(own.over, base)
+    if own.retune is not None or own.seeds != 1:
+        raise ValueError("--retune and --seeds are the grid's; --engine optuna runs a trial once")
+    if own.trials is None or own.trials < 1:
+        raise ValueError(f"--engine optuna needs --trials N, at least 1; given {own.trials}")
+    storage = own.storage or "journal"
+    if storage != "journal" and not storage.startswith("sqlite:///"):
+        raise ValueError(f"--storage is {storage!r}, but must be journal or sqlite:///FILE")
+    search = _optuna_search()(
+        space=space,
+        num_trials=own.trials,
+        storage=storage,
+        is_equal_tokens=not own.steps_as_given,
+    )
+    name = safe_name("-".join([base.preset, *(axis.field for axis in space), "optuna"]))
+    study = open_study(
+        own.study or STUDIES / name,
+        kind="sweep",
+        base=base,
+        trials=[],
+        engine="optuna",
+        search={"space": describe_space(space), "storage": storage},
+    )
+    return StudyRequest(study=study, engine=search.run, **sitting)
+
+
+def _optuna_search() -> "type[Search]":
+    try:
+        from trainer.experiments.optuna_engine import Search
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        raise ValueError(
+            '--engine optuna needs the extra "optuna": uv sync --package trainer --extra optuna, '
+            "or leave --engine out and give ranges a COUNT"
+        ) from error
+    return Search
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = study_parser("sweep", _SWEEP)
     parser.add_argument("--over", action="append", default=[], metavar="FIELD=VALUES")
@@ -82,6 +134,11 @@ def _parser() -> argparse.ArgumentParser:
         default=MAX_ADDED,
         metavar="N",
         help=f"values that --retune may add where the best is at an edge ({MAX_ADDED})",
+    )
+    parser.add_argument("--engine", choices=("grid", "optuna"), default="grid", help="(grid)")
+    parser.add_argument("--trials", type=int, metavar="N", help="optuna: of the study in all")
+    parser.add_argument(
+        "--storage", metavar="WHERE", help="optuna: journal, in the study, or sqlite:///FILE"
     )
     parser.add_argument("--seeds", type=int, default=1, help="runs of each point (1)")
     parser.add_argument("--give-up", action="store_true", help="end trials that others outdo")

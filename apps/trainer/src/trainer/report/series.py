@@ -111,7 +111,7 @@ def _gradient_plot(histories: Sequence[RunHistory], limit: int) -> Plot:
         title=plot.title,
         unit=plot.unit,
         series=plot.series,
-        is_log=True,
+        is_log=all(sample.value > 0 for one in plot.series for sample in one.samples),
         target=clipped,
         target_label="" if clipped is None else f"clipped above {clipped:g}",
     )
