@@ -6,7 +6,6 @@ Stage: TOML preset + command line -> *RunConfig* -> everything else. A section i
 """
 
 import math
-import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -21,9 +20,9 @@ from trainer.batch_ramp import (
     steps_until,
     windows_after,
 )
+from trainer.config_outputs import CheckpointConfig, LoggingConfig, require_positive
 
 END_OF_TEXT = "<|endoftext|>"
-_PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,7 +157,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that no update can use."""
-        _require_positive("optimizer", self, "learning_rate", "eps")
+        require_positive("optimizer", self, "learning_rate", "eps")
         for name in ("beta1", "beta2", "muon_momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(
@@ -170,9 +169,9 @@ class OptimizerConfig:
                 f"optimizer.weight-decay is {self.weight_decay}, but must be >= 0 and finite"
             )
         if self.max_grad_norm is not None:
-            _require_positive("optimizer", self, "max_grad_norm")
+            require_positive("optimizer", self, "max_grad_norm")
         if self.muon_learning_rate is not None:
-            _require_positive("optimizer", self, "muon_learning_rate")
+            require_positive("optimizer", self, "muon_learning_rate")
         elif self.muon_scale == "spectral":
             raise ValueError(
                 "optimizer.muon-scale is spectral, where learning-rate does not fit; give "
@@ -205,14 +204,14 @@ class ScheduleConfig:
                 f"schedule.final-fraction is {self.final_fraction}, but must be in [0, 1]"
             )
         if self.total_steps is not None:
-            _require_positive("schedule", self, "total_steps")
+            require_positive("schedule", self, "total_steps")
         if (self.name == "range") != (self.range_from is not None):
             raise ValueError(
                 f"schedule.range-from is {self.range_from}, but schedule.name {self.name!r}; the "
                 "two go together"
             )
         if self.range_from is not None:
-            _require_positive("schedule", self, "range_from")
+            require_positive("schedule", self, "range_from")
             if self.warmup_steps:
                 raise ValueError(
                     f"schedule.warmup-steps is {self.warmup_steps}, but a range has none; set 0"
@@ -248,15 +247,15 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Refuse empty batches and micro-batches that do not divide."""
-        _require_positive("training", self, "batch_size", "max_steps")
+        require_positive("training", self, "batch_size", "max_steps")
         if self.max_skipped_steps < 0:
             raise ValueError(
                 f"training.max-skipped-steps is {self.max_skipped_steps}, but must be >= 0"
             )
         if self.max_hours is not None:
-            _require_positive("training", self, "max_hours")
+            require_positive("training", self, "max_hours")
         if self.micro_batch_size is not None:
-            _require_positive("training", self, "micro_batch_size")
+            require_positive("training", self, "micro_batch_size")
             if self.batch_size % self.micro_batch_size:
                 raise ValueError(
                     f"training.micro-batch-size {self.micro_batch_size} does not divide "
@@ -292,9 +291,9 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        _require_positive("evaluation", self, "every_steps", "num_windows", "batch_size")
+        require_positive("evaluation", self, "every_steps", "num_windows", "batch_size")
         if self.final_tokens is not None:
-            _require_positive("evaluation", self, "final_tokens")
+            require_positive("evaluation", self, "final_tokens")
         if self.sample_tokens < 0:
             raise ValueError(f"evaluation.sample-tokens is {self.sample_tokens}, but must be >= 0")
         if not 0 <= self.sample_temperature < math.inf:
@@ -307,48 +306,6 @@ class EvaluationConfig:
         if not 0 < self.sample_top_p <= 1:
             raise ValueError(
                 f"evaluation.sample-top-p is {self.sample_top_p}, but must be in (0, 1]"
-            )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CheckpointConfig:
-    """What survives the process."""
-
-    every_steps: int
-    """Steps between checkpoints; the last step is always saved."""
-    keep: int | None = 3
-    """Newest checkpoints kept; None: all."""
-    on_failure: Literal["stop", "continue"] = "stop"
-    """When a checkpoint can't be saved: end the run, or say so and try again at the next one."""
-
-    def __post_init__(self) -> None:
-        """Refuse a run that keeps nothing."""
-        _require_positive("checkpoint", self, "every_steps")
-        if self.keep is not None:
-            _require_positive("checkpoint", self, "keep")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LoggingConfig:
-    """What the run says while it goes on."""
-
-    every_steps: int = 10
-    """Steps between rows of metrics.jsonl and updates of the progress display."""
-    track: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
-    """Where the rows of metrics.jsonl are shown too; each is an extra of the trainer. Nothing
-    leaves the machine unless WANDB_MODE=online, TRACKIO_SPACE_ID or TRACKIO_SERVER_URL say so."""
-    track_project: str | None = None
-    """Project of the run in wandb and trackio; None: the preset's name."""
-
-    def __post_init__(self) -> None:
-        """Refuse a non-positive interval, a tracker twice and names that trackers refuse."""
-        _require_positive("logging", self, "every_steps")
-        if len(set(self.track)) < len(self.track):
-            raise ValueError(f"logging.track names {self.track}; name each tracker once")
-        if self.track_project is not None and not _PROJECT.fullmatch(self.track_project):
-            raise ValueError(
-                f"logging.track-project is {self.track_project!r}, but must be letters, digits, "
-                "and -._ between them, 64 at most"
             )
 
 
@@ -417,12 +374,3 @@ class RunConfig:
     def tokens_after(self, step: int) -> int:
         """Return the training tokens that the first `step` steps see."""
         return windows_after(self.batch_stages, step) * self.model.context_length
-
-
-def _require_positive(section: str, config: object, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if not 0 < value < math.inf:
-            raise ValueError(
-                f"{section}.{name.replace('_', '-')} is {value}, but must be positive and finite"
-            )
