@@ -101,7 +101,10 @@ def mutate_toml(data: bytes, rng: random.Random) -> bytes:
     place = rng.choice(places)
     key = lines[place].split("=")[0]
     value = rng.choice(_TOML_VALUES)
-    lines[place] = rng.choice((f"{key}= {value}", f"{key}.a = {value}", f"[{key.strip()}]", value))
+    deep = key.strip() + ".a" * 10 ** rng.randrange(5)
+    lines[place] = rng.choice(
+        (f"{key}= {value}", f"{key}.a = {value}", f"[{key.strip()}]", value, f"{deep} = {value}")
+    )
     return "\n".join(lines).encode()
 
 
