@@ -197,6 +197,18 @@ def test_a_tracker_asked_for_late_gets_what_was_before(tmp_path: Path, fake: typ
     assert fake.made[0][3] == [1, 2, 3, 4, 5]
 
 
+def test_what_a_killed_process_kept_in_memory_comes_back_in_tensorboard(
+    tmp_path: Path, fake: type[_Fake]
+) -> None:
+    for checkpoint, last in ((0, 5), (3, 8)):
+        tracking = _tracking(tmp_path, "tensorboard")
+        MetricsLog(tmp_path / "metrics.jsonl").truncate_after(checkpoint)
+        tracking.open(checkpoint)
+        _log(tracking, tmp_path, checkpoint + 1, last)
+    assert [entry[2] for entry in fake.made] == [0, 0], "nothing is sure to have been handed over"
+    assert fake.made[1][3] == list(range(1, 9))
+
+
 def test_two_kills_in_a_row_repeat_nothing(tmp_path: Path, fake: type[_Fake]) -> None:
     for checkpoint, last in ((0, 8), (3, 5), (3, 9)):
         tracking = _tracking(tmp_path, "wandb")

@@ -27,7 +27,7 @@ class _Mark:
     step: int
     """It has all rows up to here."""
     is_open: bool
-    """It may have later ones too: all that metrics.jsonl had when the process ended."""
+    """It may have later ones too, up to the last that metrics.jsonl had when the process ended."""
 
 
 class Tracking:
@@ -66,8 +66,9 @@ class Tracking:
         )
         rows, _ = read_readable_metrics(self._metrics)
         reached = max((row["step"] for row in rows), default=0)
-        for mark in self._marks.values():
-            mark.step = max(mark.step, reached) if mark.is_open else mark.step
+        for name, mark in self._marks.items():
+            if mark.is_open and not can_forget(name):
+                mark.step = max(mark.step, reached)
             mark.is_open = False
 
     def open(self, step: int) -> None:

@@ -78,7 +78,10 @@ def open_tracker(name: str, run: TrackedRun, *, after_step: int) -> Tracker:
 
 
 def can_forget(name: str) -> bool:
-    """Whether a tracker can take steps again that it has seen."""
+    """Whether a tracker can take steps again that it has seen.
+
+    One that can is given all again that a killed process may not have handed over.
+    """
     return name == "tensorboard"
 
 
@@ -94,6 +97,7 @@ class _TensorBoard:
             str(folder),
             # Makes readers drop the steps from there on that earlier files hold.
             purge_step=None if is_new else after_step + 1,
+            flush_secs=10,
             # Files are told apart by seconds, which are the same where a run goes on at once.
             filename_suffix=f".{len(list(folder.glob('*')))}",
         )
@@ -105,7 +109,6 @@ class _TensorBoard:
     def log(self, values: Mapping[str, float], *, step: int) -> None:
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
-        self._writer.flush()
 
     def close(self) -> None:
         self._writer.close()
@@ -131,7 +134,8 @@ class _Wandb:
             settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
         )
         offline = f"wandb sync {run.folder / 'wandb'}/offline-run-*-{run.id}"
-        self.where = offline if mode == "offline" else str(self._run.url)
+        url = None if mode == "offline" else self._run.url
+        self.where = url or offline
 
     def log(self, values: Mapping[str, float], *, step: int) -> None:
         self._run.log(dict(values), step=step)
