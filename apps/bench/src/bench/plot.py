@@ -30,37 +30,29 @@ _DARK += " .grid { stroke: #242a32 }"
 
 
 def write_curves(
-    curves: Mapping[str, Sequence[Point]],
-    path: Path,
-    *,
-    title: str,
-    labels: tuple[str, str],
-    is_log: bool = False,
+    curves: Mapping[str, Sequence[Point]], path: Path, *, title: str, labels: tuple[str, str]
 ) -> None:
-    """Draw curves on two axes; complete or absent.
+    """Draw curves on a logarithmic y axis; complete or absent.
 
     Args:
-        curves: points by name, at most four. Infinite ones are left out, and with `is_log`
-            those at or below zero.
+        curves: points by name, at most four. Values that have no finite logarithm are left out.
         path: SVG file to write.
         title: over the picture.
         labels: of the x axis and the y axis, with units.
-        is_log: whether the y axis is logarithmic.
     """
     shown = {
-        name: [(x, y) for x, y in points if math.isfinite(y) and (y > 0 or not is_log)]
+        name: [(x, math.log10(y)) for x, y in points if 0 < y < math.inf]
         for name, points in curves.items()
     }
     xs, ys = zip(*(point for points in shown.values() for point in points), strict=True)
     left, bottom = 84, 416
     root = _canvas(476, title)
+    powers = _powers(min(ys), max(ys))
     x_at = _scale((0.0, max(xs)), (left, _RIGHT))
-    y_ticks = _decades(min(ys), max(ys)) if is_log else _ticks(max(ys))
-    height = _scale((_log(y_ticks[0], is_log), _log(y_ticks[-1], is_log)), (bottom, _TOP))
-    for tick in y_ticks:
-        y = height(_log(tick, is_log))
-        _line(root, (left, y), (_RIGHT, y), "grid")
-        _text(root, left - 8, y + 4, f"{tick:,.3g}" if not is_log else f"{tick:.0e}", "soft end")
+    y_at = _scale((powers[0], powers[-1]), (bottom, _TOP))
+    for power in powers:
+        _line(root, (left, y_at(power)), (_RIGHT, y_at(power)), "grid")
+        _text(root, left - 8, y_at(power) + 4, f"1e{power:+d}", "soft end")
     for tick in _ticks(max(xs)):
         if tick <= max(xs):
             _text(root, x_at(tick), bottom + 21, f"{tick:,.3g}", "soft middle")
@@ -68,7 +60,7 @@ def write_curves(
     _text(root, 16, _TOP - 14, labels[1], "soft")
     _legend(root, list(shown))
     for index, points in enumerate(shown.values()):
-        places = (f"{x_at(x):.1f},{height(_log(y, is_log)):.1f}" for x, y in points)
+        places = (f"{x_at(x):.1f},{y_at(y):.1f}" for x, y in points)
         SubElement(root, "polyline", {"class": f"stroke{index}", "points": " ".join(places)})
     _write(root, path)
 
@@ -144,10 +136,6 @@ def _scale(values: Point, places: Point) -> Callable[[float], float]:
     return lambda value: places[0] + (value - values[0]) * slope
 
 
-def _log(value: float, is_log: bool) -> float:
-    return math.log10(value) if is_log else value
-
-
 def _ticks(most: float) -> list[float]:
     """Return round numbers from zero to the first that is not below `most`.
 
@@ -160,16 +148,18 @@ def _ticks(most: float) -> list[float]:
     return [index * step for index in range(math.ceil(most / step) + 1)]
 
 
-def _decades(least: float, most: float) -> list[float]:
-    """Return at most eight powers of ten or so, evenly spaced, around both.
+def _powers(least: float, most: float) -> list[int]:
+    """Return at most ten powers, evenly spaced, the first not above `least`, the last not below.
 
-    >>> _decades(0.02, 300)
-    [0.01, 0.1, 1.0, 10.0, 100.0, 1000.0]
+    >>> _powers(-1.7, 2.5), _powers(-23.5, 19.8)
+    ([-2, -1, 0, 1, 2, 3], [-24, -18, -12, -6, 0, 6, 12, 18, 24])
     """
-    low, high = math.floor(math.log10(least)), math.ceil(math.log10(most))
-    step = max(1, math.ceil((high - low) / 8))
+    low, high = math.floor(least), max(math.ceil(most), math.floor(least) + 1)
+    step = math.ceil((high - low) / 8)
     low = step * math.floor(low / step)
-    return [10.0**power for power in range(low, high + step, step)]
+    return list(
+        range(low, high + step, step) if (high - low) % step else range(low, high + 1, step)
+    )
 
 
 def _line(root: Element, start: Point, end: Point, style: str) -> None:

@@ -87,7 +87,6 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.svg,
             title="Mean square of 10 x 10 weights under SGD",
             labels=("updates", "loss"),
-            is_log=True,
         )
     return 0
 
