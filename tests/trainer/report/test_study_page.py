@@ -1,5 +1,6 @@
 """The page of a study: best value and its doubt, what diverged, all trials."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -81,6 +82,26 @@ def test_every_trial_is_a_dot(tmp_path: Path, over: str) -> None:
     page = render_study(study)
     assert ElementTree.tostring(root, encoding="unicode") in page
     assert all(trial.name.rpartition(",seed")[0] in page for trial in study.trials)
+
+
+@pytest.mark.parametrize(
+    ("over", "is_log"),
+    [
+        ("training.batch-size=2,8,32", True),
+        ("optimizer.learning-rate=0.001,0.003,0.01", True),
+        ("model.num-layers=1,2,3,4,5,6,7,8", False),
+        ("optimizer.weight-decay=0.0,0.01,0.1", False),
+    ],
+)
+def test_values_are_drawn_where_they_lie_evenly(tmp_path: Path, over: str, is_log: bool) -> None:
+    study = _sweep(tmp_path, over)
+    _end(study, {trial.name: 3.0 + index for index, trial in enumerate(study.trials)})
+    places = [float(dot.get("cx")) for dot in draw_study(study).iter("circle")]
+    values = [float(str(next(iter(trial.changes.values())))) for trial in study.trials]
+    first, last = math.log(values[0] or 1), math.log(values[-1])
+    shares = [(math.log(v or 1) - first) / (last - first) for v in values]
+    even = [places[0] + share * (places[-1] - places[0]) for share in shares]
+    assert (places == pytest.approx(even, abs=1.0)) == is_log
 
 
 def test_what_diverged_stands_at_its_place(tmp_path: Path) -> None:

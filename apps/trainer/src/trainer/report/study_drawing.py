@@ -6,6 +6,7 @@ at the top of the frame, at its place.
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from xml.etree.ElementTree import Element, SubElement
 
 from trainer.axes import Axis, linear_axis, log_axis, with_margin
@@ -26,7 +27,7 @@ from trainer.report.study_findings import BASELINE, swept_fields
 
 _ROW = 34
 _NAMES = 240  # pixels for the names of variants
-_LOG_FROM = 20  # ratio of the highest to the lowest value
+_LOG_FROM = 20  # ratio of two values
 
 
 def draw_study(study: Study) -> Element | None:
@@ -124,13 +125,21 @@ def _draw_rows(listed: Sequence[Point]) -> Element:
 
 
 def _value_axis(values: Sequence[float]) -> Axis:
-    """Return a logarithmic axis where the values span orders of magnitude."""
+    """Return a logarithmic axis where the values lie more evenly on it."""
     low, high = min(values), max(values)
-    is_log = low > 0 and high / low >= _LOG_FROM
+    is_log = low > 0 and _widest_gap(list(map(math.log, values))) < _widest_gap(values)
+    if len(set(values)) == 2:
+        is_log = low > 0 and high / low >= _LOG_FROM
     low, high = with_margin(low, high, is_log=is_log)
     if is_log:
         return log_axis(low, high, start=LEFT, end=RIGHT)
     return linear_axis(low, high, start=LEFT, end=RIGHT, max_ticks=8)
+
+
+def _widest_gap(values: Sequence[float]) -> float:
+    """Return the widest gap between neighbours, as a share of the whole range."""
+    ordered = sorted(set(values))
+    return max(b - a for a, b in pairwise(ordered)) / (ordered[-1] - ordered[0])
 
 
 def loss_axis(listed: Sequence[Point], *, start: float, end: float) -> Axis:
