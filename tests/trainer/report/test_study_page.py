@@ -11,6 +11,7 @@ from trainer.experiments import Outcome, Study, ablate, open_study, parse_over, 
 from trainer.metrics import MetricsLog
 from trainer.presets import config_to_toml, load_preset
 from trainer.report import read_trials, render_study
+from trainer.report.files import write_report
 from trainer.report.study_drawing import draw_study
 from trainer.report.study_findings import describe_study
 from trainer.report.time_drawing import draw_against_time
@@ -164,3 +165,16 @@ def test_ablations_tell_their_gradient_norms(tmp_path: Path) -> None:
     assert "gradient norm, median" in page
     assert page.count('<td class="number">1.75</td>') == 4, "median and 95th percentile of two"
     assert page.count('<td class="number">100%</td>') == 2, "clipped at 1"
+
+
+def test_a_study_is_exported_with_its_own_pictures_and_table(tmp_path: Path) -> None:
+    study = _sweep(tmp_path, "training.batch-size=1,8")
+    _write_rows(study, seconds={"batch-size=1": 100.0, "batch-size=8": 20.0})
+    _end(study, {"batch-size=1": 3.0, "batch-size=8": 3.1})
+    written = write_report(study.path, export=tmp_path / "out")
+    names = {path.name for path in written}
+    assert {"trials.svg", "batch-sizes.svg", "study.csv", "study.tex", "runs.csv"} <= names
+    root = ElementTree.parse(tmp_path / "out" / "trials.svg").getroot()
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert "How the trials ended" in texts and "training.batch-size" in texts
+    assert (tmp_path / "out" / "study.csv").read_text().splitlines()[1].startswith("batch-size=1,3")

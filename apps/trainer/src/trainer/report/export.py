@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from xml.etree import ElementTree
-from xml.etree.ElementTree import SubElement
+from xml.etree.ElementTree import Element, SubElement
 
 from trainer.durable import write_bytes_atomically
-from trainer.report.drawing import HEIGHT, WIDTH, draw_plot
+from trainer.report.drawing import WIDTH, draw_plot
 from trainer.report.history import RunHistory
-from trainer.report.series import Plot, build_plots
+from trainer.report.series import build_plots
 from trainer.report.table import NUMBERS, table_rows
 from trainer.run_directory import write_text_atomically
 
@@ -38,28 +38,50 @@ def write_exports(
     Raises:
         ValueError: PNG is asked for without the package that draws it.
     """
-    render = _png_renderer() if png else None
     names = [history.name for history in histories]
+    key = names if len(names) > 1 else ()
+    drawn = [
+        (plot.key, f"{plot.title}, {plot.unit}", draw_plot(plot, names=key))
+        for plot in build_plots(histories)
+    ]
+    rows = table_rows(histories)
+    columns = "l" + "r" * len(NUMBERS) + "l" * (len(rows[0]) - 1 - len(NUMBERS))
+    return [
+        *write_pictures(drawn, folder, png=png),
+        *write_table(rows, folder, name="runs", columns=columns),
+    ]
+
+
+def write_pictures(
+    drawn: Sequence[tuple[str, str, Element]], folder: Path, *, png: bool = False
+) -> list[Path]:
+    """Write drawings, each as file name, title and `<svg>`; see `write_exports`."""
+    render = _png_renderer() if png else None
     written = []
-    for plot in build_plots(histories):
-        svg = standalone_svg(plot, names=names if len(names) > 1 else ())
-        written.append(folder / f"{plot.key}.svg")
+    for name, title, root in drawn:
+        svg = standalone_svg(root, title=title)
+        written.append(folder / f"{name}.svg")
         write_text_atomically(written[-1], svg)
         if render is not None:
-            written.append(folder / f"{plot.key}.png")
+            written.append(folder / f"{name}.png")
             write_bytes_atomically(written[-1], render(svg))
-    rows = table_rows(histories)
-    for suffix, text in (("csv", _csv(rows)), ("md", _markdown(rows)), ("tex", _latex(rows))):
-        written.append(folder / f"runs.{suffix}")
-        write_text_atomically(written[-1], text)
     return written
 
 
-def standalone_svg(plot: Plot, *, names: Sequence[str] = ()) -> str:
-    """Return a plot that needs no page around it: light, with its own style and key."""
-    root = draw_plot(plot, names=names)
+def write_table(rows: list[list[str]], folder: Path, *, name: str, columns: str) -> list[Path]:
+    """Write a table as CSV, Markdown and LaTeX, there with the given columns."""
+    written = []
+    texts = {"csv": _csv(rows), "md": _markdown(rows), "tex": _latex(rows, columns)}
+    for suffix, content in texts.items():
+        written.append(folder / f"{name}.{suffix}")
+        write_text_atomically(written[-1], content)
+    return written
+
+
+def standalone_svg(root: Element, *, title: str) -> str:
+    """Return a drawing that needs no page around it: light, with its own style and title."""
     root.set("xmlns", "http://www.w3.org/2000/svg")
-    height = HEIGHT + 22 * len(names) + _TITLE
+    height = int(float(root.get("viewBox", "").split()[-1])) + _TITLE
     root.set("viewBox", f"0 {-_TITLE} {WIDTH} {height}")
     root.set("width", str(WIDTH))
     root.set("height", str(height))
@@ -69,8 +91,7 @@ def standalone_svg(plot: Plot, *, names: Sequence[str] = ()) -> str:
                 parent.remove(hidden)
     style = SubElement(root, "style")
     style.text = files("trainer.report").joinpath("paper.css").read_text(encoding="utf-8")
-    title = SubElement(root, "text", {"x": "10", "y": "-6"})
-    title.text = f"{plot.title}, {plot.unit}"
+    SubElement(root, "text", {"x": "10", "y": "-6"}).text = title
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
@@ -103,12 +124,11 @@ _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{"
 _LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
 
-def _latex(rows: list[list[str]]) -> str:
+def _latex(rows: list[list[str]], columns: str) -> str:
     def line(cells: list[str]) -> str:
         return " & ".join("".join(_LATEX.get(c, c) for c in cell) for cell in cells) + r" \\" + "\n"
 
     head, *body = rows
-    columns = "l" + "r" * len(NUMBERS) + "l" * (len(head) - 1 - len(NUMBERS))
     return (
         f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{line(head)}\\midrule\n"
         f"{''.join(map(line, body))}\\bottomrule\n\\end{{tabular}}\n"

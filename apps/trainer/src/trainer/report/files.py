@@ -6,10 +6,10 @@ Stage: run or study directory -> *report.html*, exports.
 from pathlib import Path
 
 from trainer.experiments import is_study, load_study
-from trainer.report.export import write_exports
+from trainer.report.export import write_exports, write_pictures, write_table
 from trainer.report.history import read_history
 from trainer.report.page import render_page
-from trainer.report.study_page import read_trials, render_study
+from trainer.report.study_page import read_trials, render_study, study_pictures, study_rows
 from trainer.run_directory import write_text_atomically
 
 
@@ -34,10 +34,19 @@ def write_report(
     write_text_atomically(output, render_path(path))
     if export is None:
         return [output]
-    histories = read_trials(load_study(path)) if is_study(path) else [read_history(path)]
+    if not is_study(path):
+        return [output, *write_exports([read_history(path)], export, png=png)]
+    study = load_study(path)
+    histories = read_trials(study)
     if not histories:
         raise ValueError(f"{path} has no trial that began; run it before exporting")
-    return [output, *write_exports(histories, export, png=png)]
+    rows = study_rows(study, histories)
+    return [
+        output,
+        *write_exports(histories, export, png=png),
+        *write_pictures(study_pictures(study, histories), export, png=png),
+        *write_table(rows, export, name="study", columns="l" + "r" * (len(rows[0]) - 1)),
+    ]
 
 
 def render_path(path: Path, *, refresh_seconds: int | None = None) -> str:

@@ -30,14 +30,10 @@ def render_study(study: Study, *, refresh_seconds: int | None = None) -> str:
     histories, is_range = read_trials(study), study.kind == "lr-range"
     found = describe_range(study) if is_range else describe_study(study)
     opening = [found_list(found), problems_list(histories)]
-    if is_range:
-        opening.append(_picture("Loss against the learning rate", draw_range(study)))
-        opening.append(_table(range_rows(study)))
-    else:
-        opening.append(_picture("How the trials ended", draw_study(study)))
-        in_time = draw_against_time(study, histories)
-        opening.append(_picture("Batch sizes, at their best, against time", in_time))
-        opening.append(_table(_rows(study, histories)))
+    for _, title, drawing in study_pictures(study, histories):
+        picture = ElementTree.tostring(drawing, encoding="unicode")
+        opening.append(f'<h2>{title}</h2><figure class="wide">{picture}</figure>')
+    opening.append(_table(study_rows(study, histories)))
     if len(histories) > _MAX_CURVES:
         opening.append(f"<p>Curves: the first {_MAX_CURVES} of {len(histories)} trials.</p>")
     kind = {"sweep": "Sweep", "ablate": "Ablations", "lr-range": "Range test"}[study.kind]
@@ -58,14 +54,25 @@ def read_trials(study: Study) -> list[RunHistory]:
     return [read_history(path) for path in paths if RunDirectory(path).config.exists()]
 
 
-def _picture(title: str, drawing: ElementTree.Element | None) -> str:
-    if drawing is None:
-        return ""
-    picture = ElementTree.tostring(drawing, encoding="unicode")
-    return f'<h2>{title}</h2><figure class="wide">{picture}</figure>'
+def study_pictures(
+    study: Study, histories: list[RunHistory]
+) -> list[tuple[str, str, ElementTree.Element]]:
+    """Return the drawings that a study has numbers for: file name, title, `<svg>`."""
+    if study.kind == "lr-range":
+        drawn = [("range", "Loss against the learning rate", draw_range(study))]
+    else:
+        in_time = draw_against_time(study, histories)
+        drawn = [
+            ("trials", "How the trials ended", draw_study(study)),
+            ("batch-sizes", "Batch sizes, at their best, against time", in_time),
+        ]
+    return [(name, title, drawing) for name, title, drawing in drawn if drawing is not None]
 
 
-def _rows(study: Study, histories: list[RunHistory]) -> list[list[str]]:
+def study_rows(study: Study, histories: list[RunHistory]) -> list[list[str]]:
+    """Return a head, then a row a point, best first; an unknown value is an empty text."""
+    if study.kind == "lr-range":
+        return range_rows(study)
     is_ablation = study.kind == "ablate"
     rows = [["trial", "validation loss", "spread", "runs", "status"]]
     rows[0] += HEADS if is_ablation else ()
