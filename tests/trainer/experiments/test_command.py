@@ -126,7 +126,7 @@ def test_optuna_trains_stops_and_goes_on_from_the_run_directory(
     with monkeypatch.context() as patch:
         patch.setattr(StopRequest, "is_late", property(lambda _: next(calls) > 6))
         code, _, err = run("sweep", *asked, "--trials", 2, "--max-hours", 1)
-    assert code == 0 and "0 trials are done" in err
+    assert code == 0 and "0 trials are done, 2 are left" in err
     code, out, err = run("sweep", *asked, "--trials", 2)
     assert code == 0 and "resuming at step" in err
     assert out.count("finished") == 2 and "report.html" in out

@@ -301,9 +301,9 @@ def _run_study(request: "StudyRequest") -> int:
     show = print_range if study.kind == "lr-range" else print_study
     show(study, Console())
     print(f"study: {study.path}")
-    left = len(study.trials) - result.num_done
+    left = result.num_trials - result.num_done
     if result.exit_signal is not None:
-        reporter.say(f"interrupted after {result.num_done} of {len(study.trials)} trials; saved")
+        reporter.say(f"interrupted after {result.num_done} of {result.num_trials} trials; saved")
         return 128 + result.exit_signal
     for path in write_report(study.path):
         print(f"written: {path}")

@@ -62,7 +62,7 @@ class Search:
             ValueError: a storage that cannot be used, or a trial that fails for a reason other
                 than divergence.
         """
-        return _Engine(self, study, sitting).run()
+        return replace(_Engine(self, study, sitting).run(), num_asked=self.num_trials)
 
 
 class _Engine:

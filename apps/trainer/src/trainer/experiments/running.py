@@ -45,6 +45,14 @@ class StudyResult:
     is_out_of_time: bool = False
     """Whether the hours of the sitting were used up before the trials were."""
 
+    num_asked: int | None = None
+    """Trials that there are to be in all; None: those that the study has."""
+
+    @property
+    def num_trials(self) -> int:
+        """Trials that there are to be, as far as is known."""
+        return max(self.num_asked or 0, len(self.study.trials))
+
     @property
     def num_done(self) -> int:
         """Trials with an outcome."""
