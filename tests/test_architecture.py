@@ -1,6 +1,7 @@
 """Architecture: what may import what, what may be on disk, and what lies where; read by `ast`."""
 
 import ast
+import json
 import re
 import shutil
 import subprocess
@@ -229,3 +230,14 @@ def test_every_locked_requirement_has_a_version_and_hashes_and_no_address() -> N
         assert re.match(r"[\w.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", requirement), requirement
         assert "://" not in requirement
         assert set(re.findall(r"--[\w-]+", requirement)) == {"--hash"}, requirement
+
+
+def test_no_name_is_undefined() -> None:
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select=F821", "--no-cache"]
+    folders = [ROOT / "packages", ROOT / "apps", ROOT / "tests"]
+    done = subprocess.run(
+        [*command, "--output-format=json", *folders], capture_output=True, text=True
+    )
+    names = {found["message"].split("`")[1] for found in json.loads(done.stdout)}
+    # The lint leaves this rule out: jaxtyping's axes of one letter look like undefined names.
+    assert {name for name in names if len(name) > 1} == set()

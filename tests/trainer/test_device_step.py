@@ -1,6 +1,6 @@
 import copy
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -12,12 +12,17 @@ import torch
 from trainer.compute_plan import ComputePlan
 from trainer.config import RunConfig
 from trainer.cuda_plan import choose_on_cuda
-from trainer.device_step import DeviceStepper, _GraphRunner
-from trainer.device_windows import DeviceWindows
+from trainer.device_step import _GraphRunner
 from trainer.model import build_model
 from trainer.packing import pack_model, pack_optimizer, unpack_optimizer
 from trainer.presets import load_preset
-from trainer.step import EagerStepper, build_loss, build_optimizer, host_windows
+from trainer.step import (
+    EagerStepper,
+    _device_stepper,
+    build_loss,
+    build_optimizer,
+    host_windows,
+)
 
 CPU = torch.device("cpu")
 TOKENS = np.random.default_rng(0).integers(300, size=2000).astype(np.uint16)
@@ -31,10 +36,6 @@ def _config(**model: Any) -> RunConfig:
         model=dataclasses.replace(preset.model, **small | model),
         training=dataclasses.replace(preset.training, batch_size=4, micro_batch_size=2),
     )
-
-
-def _micro_batches(step: int) -> Sequence[range]:
-    return [range(2), range(2, 4)]
 
 
 class _Run:
@@ -54,13 +55,8 @@ class _Run:
                 loss_of=build_loss(self.model, plan=plan, device=CPU),
             )
         else:
-            self.stepper = DeviceStepper(
-                self.model,
-                self.optimizer,
-                windows=DeviceWindows(TOKENS, seed=config.seed, context_length=8, device=CPU),
-                micro_batches=_micro_batches,
-                plan=plan,
-                max_norm=config.optimizer.max_grad_norm,
+            self.stepper = _device_stepper(
+                self.model, self.optimizer, config=config, tokens=TOKENS, device=CPU, plan=plan
             )
 
     def steps(self, first: int, last: int) -> list[list[float]]:

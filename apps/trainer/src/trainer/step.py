@@ -125,7 +125,7 @@ def _device_stepper(
         model,
         optimizer,
         windows=windows,
-        micro_batches=lambda step: list(_micro_batches(config, step)),
+        micro_batches=lambda step: list(micro_batches(config, step)),
         plan=plan,
         max_norm=float("inf") if limit is None else limit,
     )

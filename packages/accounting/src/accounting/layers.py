@@ -199,7 +199,9 @@ class TracedModel:
         portion = max(1, _SQUARE_BYTES // (rows * length * q.itemsize))
         lasts = (min(first + rows, length) for first in range(0, length, rows))
         cells = max((last - index * rows) * last for index, last in enumerate(lasts))
-        square = f"{min(portion, tape.size('b h'))} {cells}"
+        squares = f"{min(portion, tape.size('b h'))} {cells}"
+        # Narrow scores are widened for the softmax; wide ones give way to it.
+        forward, backward = (4, 7) if q.itemsize < FLOAT32 else (1, 2)
         if not self._tables:  # rotating reordered them
             q, k = (tape.op("queries, keys: in order", "b h t k", [one]) for one in (q, k))
         v = tape.op("values: in order", "b h t k", [v])
@@ -208,8 +210,8 @@ class TracedModel:
             "b h t k",
             [q, k, v],
             saves=[q, k, v],
-            during=["b h t k", square, square],
-            work=["b h t k", square, square, square],
+            during=["b h t k", f"{forward} {squares}"],
+            work=["3 b h t k", f"{backward} {squares}"],
         )
         del q, k, v
         return tape.op("attention: heads in order", "b t h k", [heads])

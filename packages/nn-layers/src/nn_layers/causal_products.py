@@ -5,15 +5,18 @@ these products faster than torch's fused kernel, above all backward. Rows of a b
 behind the block, so with n blocks only (n + 1) / 2n of the square is computed. The weights are
 computed again on the way back instead of kept (Dao et al. 2022, arXiv:2205.14135, section 3.1): one
 product more, and no square stays in memory. To torch all of it is one operation, which
-torch.compile calls as it is.
+torch.compile calls as it is; what stands between the products is compiled by itself then.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from nn_layers.precision import at_least_float32
 
 ROWS_A_BLOCK = 128
 _SQUARE_BYTES = 8 * 1024**2  # of the scores at hand; a few of them fit a CPU's last cache
@@ -41,24 +44,26 @@ def causal_attention_by_products(
     if torch.is_autocast_enabled(q.device.type):
         dtype = torch.get_autocast_dtype(q.device.type)
         q, k, v = (one if one.dtype == torch.float64 else one.to(dtype) for one in (q, k, v))
-    flat = _attend(*(one.reshape(-1, *one.shape[-2:]) for one in (q, k, v)))
-    return flat.reshape(v.shape)
+    flat = (one.reshape(-1, *one.shape[-2:]) for one in (q, k, v))
+    heads = _attend(*flat, torch.compiler.is_compiling())
+    return heads.reshape(v.shape)
 
 
 @torch.library.custom_op("nn_layers::causal_attention", mutates_args=())
-def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor, compiled: bool) -> Tensor:
     """Attend, with the heads of all windows along the first axis."""
     heads, scaled, hidden = torch.empty_like(v), _scaled(q), _hidden(q)
+    weigh = _compiled(_weigh) if compiled else _weigh
     with torch.autocast(q.device.type, enabled=False):
         for some, rows, seen in _parts(q):
-            weights = _weights(scaled[some, rows], k[some, seen], hidden)
+            weights = weigh(scaled[some, rows] @ k[some, seen].mT, hidden)
             heads[some, rows] = weights @ v[some, seen]
     return heads
 
 
 @torch.library.custom_op("nn_layers::causal_attention_backward", mutates_args=())
 def _attend_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, compiled: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of queries, keys and values.
 
@@ -67,13 +72,13 @@ def _attend_backward(
     """
     grad_q, grad_k, grad_v = (torch.zeros_like(one) for one in (q, k, v))
     scaled, hidden = _scaled(q), _hidden(q)
+    weigh, go_back = (_compiled(one) if compiled else one for one in (_weigh, _weigh_backward))
     with torch.autocast(q.device.type, enabled=False):
         for some, rows, seen in _parts(q):
             queries, keys, heads = scaled[some, rows], k[some, seen], grad[some, rows]
-            weights = _weights(queries, keys, hidden)
-            scores = heads @ v[some, seen].mT
-            scores = torch._softmax_backward_data(scores, weights, -1, weights.dtype)
+            weights = weigh(queries @ keys.mT, hidden)
             grad_v[some, seen] += weights.mT @ heads
+            scores = go_back(weights, heads @ v[some, seen].mT)
             grad_k[some, seen] += scores.mT @ queries
             grad_q[some, rows] = scores @ keys
     return grad_q.div_(math.sqrt(q.shape[-1])), grad_k, grad_v
@@ -89,11 +94,26 @@ def _hidden(q: Tensor) -> Tensor:
     return torch.full((rows, rows), -torch.inf, dtype=q.dtype, device=q.device).triu_(1)
 
 
-def _weights(q: Tensor, k: Tensor, hidden: Tensor) -> Tensor:
-    """Return the softmax of the scores of a block's rows; its own keys are the last."""
-    scores, rows = q @ k.mT, q.shape[-2]
-    scores[..., -rows:] += hidden[:rows, :rows]
-    return torch.softmax(scores, dim=-1)
+def _weigh(scores: Tensor, hidden: Tensor) -> Tensor:
+    """Put the softmax of a block's rows in the place of its scores; its own keys are the last."""
+    rows = scores.shape[-2]
+    wide = at_least_float32(scores)
+    wide[..., -rows:] += hidden[:rows, :rows]
+    powers = wide.sub_(wide.amax(dim=-1, keepdim=True)).exp_()
+    return powers.div_(powers.sum(dim=-1, keepdim=True)).to(scores.dtype)
+
+
+def _weigh_backward(weights: Tensor, grad: Tensor) -> Tensor:
+    """Put the gradient of the scores in the place of that of their softmax."""
+    wide = at_least_float32(weights)
+    product = at_least_float32(grad).mul_(wide)
+    total = product.sum(dim=-1, keepdim=True)
+    return product.addcmul_(wide, total, value=-1).to(weights.dtype)
+
+
+@cache
+def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return torch.compile(function, fullgraph=True, dynamic=True)
 
 
 def _parts(q: Tensor) -> Iterator[tuple[slice, slice, slice]]:
@@ -107,23 +127,26 @@ def _parts(q: Tensor) -> Iterator[tuple[slice, slice, slice]]:
 
 
 @_attend.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _(q: Tensor, k: Tensor, v: Tensor, compiled: bool) -> Tensor:
     return torch.empty_like(v)
 
 
 @_attend_backward.register_fake
-def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, compiled: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
 
 
 def _keep(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
+    *tensors, ctx.compiled = inputs
+    ctx.save_for_backward(*tensors)
 
 
 def _go_back(
     context: torch.autograd.function.FunctionCtx, grad: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    return _attend_backward(grad, *context.saved_tensors)
+) -> tuple[Tensor | None, ...]:
+    return *_attend_backward(grad, *context.saved_tensors, context.compiled), None
 
 
 _attend.register_autograd(_go_back, setup_context=_keep)
