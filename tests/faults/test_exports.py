@@ -104,7 +104,7 @@ def outputs(request: pytest.FixtureRequest, tmp_path: Path) -> Outputs:
 
 def test_a_kill_leaves_every_file_old_or_new_and_no_litter(outputs: Outputs, is_full: bool) -> None:
     kills = list(every_fault(outputs.operations, "kill", "kill torn"))
-    chosen = kills[:: 1 if is_full else max(1, len(kills) // 12)]
+    chosen = kills[:: 1 if is_full else max(1, len(kills) // 6)]
     for i in outputs.copies(len(chosen)):
         number, fault = chosen[i]
         assert killed_at(number, outputs.folder, outputs.write, fault=fault)
