@@ -108,6 +108,16 @@ def test_where_all_diverged_a_lower_rate_is_tried(tmp_path: Path, trained: list[
     assert _rates(study, 1) == [0.016, 0.064, 0.004, 0.001, 0.00025]
 
 
+def test_where_nothing_fits_no_other_rate_is_tried(
+    tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = Outcome(status="too-large", validation_loss=None, step=0)
+    monkeypatch.setattr(running, "_outcome", lambda *_: large)
+    retune = _retune()
+    study = run_study(_study(tmp_path, retune), SILENT, more=retune.trials).study
+    assert len(study.trials) == 3 * 3
+
+
 def test_no_trial_is_asked_for_that_no_run_can_have(tmp_path: Path, trained: list[str]) -> None:
     field = "schedule.final-fraction"
     retune = Retune(base=BASE, over=Over(field, (0.3, 0.6)), points=[BATCHES])

@@ -83,8 +83,11 @@ class Retune:
         if len(values) < max(len(outcomes), 2):
             return None  # not all are numbers with a ratio
         best = best_value(outcomes)
-        if best is None and self.over.field.endswith("learning-rate"):
-            best = values[0]  # all diverged
+        has_diverged = any(
+            one is not None and one.status == "diverged" for one in outcomes.values()
+        )
+        if best is None and has_diverged and self.over.field.endswith("learning-rate"):
+            best = values[0]  # all were too high
         if best not in (values[0], values[-1]):
             return None
         edge, inner = (values[0], values[1]) if best == values[0] else (values[-1], values[-2])
