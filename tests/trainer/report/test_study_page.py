@@ -55,6 +55,13 @@ def test_a_best_value_at_the_edge_is_called_so(tmp_path: Path) -> None:
     assert any("is the lowest that was tried" in line for line in describe_study(study))
 
 
+def test_values_that_have_not_run_are_no_range(tmp_path: Path) -> None:
+    study = _sweep(tmp_path, "optimizer.learning-rate=0.001,0.002,0.004,0.008")
+    ends = {"learning-rate=0.001": 4.0, "learning-rate=0.002": 3.5, "learning-rate=0.004": 3.0}
+    _end(study, ends)
+    assert any("0.004 is the highest that was tried" in line for line in describe_study(study))
+
+
 def test_differences_are_told_with_their_doubt(tmp_path: Path) -> None:
     trials = ablate(BASE, ["nope", "silu", "tied"], num_seeds=2)
     study = open_study(tmp_path / "a", kind="ablate", base=BASE, trials=trials)

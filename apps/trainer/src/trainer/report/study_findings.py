@@ -76,7 +76,8 @@ def _best(study: Study, listed: list[Point]) -> Iterator[str]:
 
 def _edge(field: str, best: Point, listed: list[Point]) -> Iterator[str]:
     """Tell whether the best value lies within the range that was tried."""
-    values = sorted({v for point in listed if _is_number(v := point.changes.get(field))})
+    tried = [point for point in listed if point.outcomes]
+    values = sorted({v for point in tried if _is_number(v := point.changes.get(field))})
     value = best.changes.get(field)
     if len(values) < 3 or value not in values:
         return
