@@ -132,6 +132,7 @@ def test_a_signal_leaves_a_checkpoint(
     endless = tiny_config(config.corpus.cache_dir.parent, training__max_steps=100_000)
 
     def train() -> None:
+        signal.signal(number, signal.SIG_DFL)  # who starts the tests by nohup ignores it
         result, _ = run_tiny(endless, tmp_path / "run")
         assert result.exit_signal == number
         assert newest_checkpoint(tmp_path / "run")[0].step == result.step
