@@ -107,7 +107,8 @@ def test_the_loss_in_chunks_is_the_formula(rows: int) -> None:
     ids=str,
 )
 def test_stacked_projections_give_the_same_block(switches: dict[str, object]) -> None:
-    block = TransformerBlock(ModelConfig(31, 12, 16, 1, 4, 24, **switches), dtype=torch.float64)
+    config = ModelConfig(31, 12, 16, 1, 4, 24, attention="plain", **switches)
+    block = TransformerBlock(config, dtype=torch.float64)
     leaves = [*_leaves((2, 12, 16)), *block.parameters()]
     plain = block(leaves[0]).square().sum()
     with pytest.MonkeyPatch.context() as patch:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 COMMANDS = frozenset(
     {"train", "prepare", "generate", "evaluate", "doctor", "export"}
-    | {"report", "compare", "watch", "sweep", "ablate"}
+    | {"report", "compare", "watch", "sweep", "ablate", "lr-range"}
 )
 
 
