@@ -72,13 +72,15 @@ def _attend_backward(
     """
     grad_q, grad_k, grad_v = (torch.zeros_like(one) for one in (q, k, v))
     scaled, hidden = _scaled(q), _hidden(q)
-    weigh, go_back = (_compiled(one) if compiled else one for one in (_weigh, _weigh_backward))
+    weigh, weigh_backward = (
+        _compiled(one) if compiled else one for one in (_weigh, _weigh_backward)
+    )
     with torch.autocast(q.device.type, enabled=False):
         for some, rows, seen in _parts(q):
             queries, keys, heads = scaled[some, rows], k[some, seen], grad[some, rows]
             weights = weigh(queries @ keys.mT, hidden)
             grad_v[some, seen] += weights.mT @ heads
-            scores = go_back(weights, heads @ v[some, seen].mT)
+            scores = weigh_backward(weights, heads @ v[some, seen].mT)
             grad_k[some, seen] += scores.mT @ queries
             grad_q[some, rows] = scores @ keys
     return grad_q.div_(math.sqrt(q.shape[-1])), grad_k, grad_v
@@ -113,7 +115,8 @@ def _weigh_backward(weights: Tensor, grad: Tensor) -> Tensor:
 
 @cache
 def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    return torch.compile(function, fullgraph=True, dynamic=True)
+    # Past torch's limit of shapes it says so and goes on uncompiled; fullgraph would raise instead.
+    return torch.compile(function, dynamic=True)
 
 
 def _parts(q: Tensor) -> Iterator[tuple[slice, slice, slice]]:
