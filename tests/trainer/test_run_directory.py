@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from trainer.file_lock import exclusive_lock
 from trainer.run_directory import (
     create_run,
     find_run_to_resume,
+    hold_new_run,
     hold_run,
-    next_free_run,
     read_json,
     require_free,
     write_json_atomically,
@@ -27,20 +28,48 @@ def _make_run(path: Path) -> Path:
     return run.path
 
 
+def _next_run(runs: Path) -> str:
+    with hold_new_run(None, preset="a", say=pytest.fail, runs=runs) as run:
+        return run.path.name
+
+
 def test_numbers_count_on_from_the_highest_run_of_the_preset(tmp_path: Path) -> None:
-    assert next_free_run("a", runs=tmp_path) == tmp_path / "a-001"
+    assert _next_run(tmp_path) == "a-001"
     for name in ("a-001", "a-007", "a-b-100", "b-009", "a-xyz"):
         _make_run(tmp_path / name)
-    assert next_free_run("a", runs=tmp_path) == tmp_path / "a-008"
+    assert _next_run(tmp_path) == "a-008"
 
 
 def test_a_number_that_never_became_a_run_is_used_again(tmp_path: Path) -> None:
     _make_run(tmp_path / "a-001")
     (tmp_path / "a-002").mkdir()
     (tmp_path / "a-002" / "run.lock").touch()
-    assert next_free_run("a", runs=tmp_path) == tmp_path / "a-002"
+    assert _next_run(tmp_path) == "a-002"
     (tmp_path / "a-002" / "notes.txt").touch()
-    assert next_free_run("a", runs=tmp_path) == tmp_path / "a-003"
+    assert _next_run(tmp_path) == "a-003"
+
+
+def test_runs_that_begin_at_once_take_different_numbers(tmp_path: Path) -> None:
+    def hold() -> Iterator[str]:
+        with hold_new_run(None, preset="a", say=pytest.fail, runs=tmp_path) as run:
+            yield run.path.name
+
+    first, second = hold(), hold()
+    assert (next(first), next(second)) == ("a-001", "a-002")
+    first.close()  # as if it were killed before its config.toml
+    assert _next_run(tmp_path) == "a-001"
+    _make_run(tmp_path / "a-001")
+    assert _next_run(tmp_path) == "a-003"  # the second still holds its own
+
+
+def test_a_run_that_another_process_is_about_to_begin_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with (
+        hold_new_run(path, preset="a", say=pytest.fail),
+        pytest.raises(ValueError, match="x is in use by process"),
+        hold_new_run(path, preset="a", say=pytest.fail),
+    ):
+        pytest.fail("two processes hold one run")
 
 
 def test_an_existing_directory_is_refused(tmp_path: Path) -> None:

@@ -70,6 +70,21 @@ def test_sweep_trains_compares_and_goes_on(run: Run) -> None:
     assert before == after and again == out
 
 
+def test_a_trial_that_ends_finite_but_undone_has_diverged(run: Run) -> None:
+    over = ["--over", "optimizer.learning-rate=1e-2,10"]
+    long = ["--training.max-steps", 40, "--evaluation.every-steps", 20]
+    long += ["--schedule.warmup-steps", 40]  # the rate rises to the end, where it is worst
+    code, out, err = run("sweep", *over, *long)
+    assert code == 0, err
+    trials = Path("studies/quickstart-optimizer.learning-rate/trials")
+    outcome = json.loads((trials / "learning-rate=10.json").read_text())
+    assert outcome["status"] == "diverged" and outcome["validation_loss"] > 0
+    assert outcome["reason"].startswith("the training loss fell to")
+    assert json.loads((trials / "learning-rate=0.01.json").read_text())["status"] == "finished"
+    assert "learning-rate=10 diverged: the training loss fell to" in err
+    assert "diverged" in out
+
+
 def test_max_hours_ends_a_trial_resumably_and_says_what_is_left(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,7 +82,6 @@ def _train(argv: list[str]) -> int:
     from trainer.presets import config_to_toml
     from trainer.progress import Reporter
     from trainer.run import train as run_training
-    from trainer.run_directory import next_free_run
     from trainer.summary import print_summary
 
     request = parse_train(argv)
@@ -92,23 +91,17 @@ def _train(argv: list[str]) -> int:
     reporter = Reporter()
     if request.note is not None:
         reporter.say(request.note)
-    run_dir = request.run_dir or next_free_run(request.config.preset)
-    try:
-        result = run_training(
-            request.config,
-            run_dir,
-            resume=request.resume,
-            reporter=reporter,
-            profile=request.profile,
-        )
-    except KeyboardInterrupt:  # outside of the training steps, which end by themselves
-        if (run_dir / "config.toml").exists():
-            reporter.say(f"go on with: train --resume {shlex.quote(str(run_dir))}")
-        raise
+    result = run_training(
+        request.config,
+        request.run_dir,
+        resume=request.resume,
+        reporter=reporter,
+        profile=request.profile,
+    )
     if result.summary is None:
         return _say_interrupted(result.run.path, result.step, result.exit_signal, reporter.say)
     print_summary(result.summary, Console())
-    print(f"run: {run_dir}")
+    print(f"run: {result.run.path}")
     return 0
 
 

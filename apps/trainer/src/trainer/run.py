@@ -3,7 +3,9 @@
 Stage: all of them, in order. Not here: argv (`cli.py`), the steps themselves (`loop.py`).
 """
 
-from contextlib import closing
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,7 +30,7 @@ from trainer.profiling import FIRST_STEP, LAST_STEP, ProfilingStepper, measure_f
 from trainer.progress import Reporter
 from trainer.run_directory import (
     RunDirectory,
-    create_run,
+    hold_new_run,
     hold_run,
     require_free,
     require_run,
@@ -59,7 +61,7 @@ class RunResult:
 
 def train(
     config: RunConfig,
-    run_dir: Path,
+    run_dir: Path | None = None,
     *,
     resume: bool = False,
     reporter: Reporter | None = None,
@@ -72,7 +74,7 @@ def train(
 
     Args:
         config: the complete configuration.
-        run_dir: must not exist, unless `resume`.
+        run_dir: must not exist, unless `resume`; None: the next `runs/<preset>-NNN`.
         resume: go on from the newest valid checkpoint in `run_dir`, or from step 0 without one.
         reporter: where progress goes; None: to stderr.
         on_evaluation: told state and validation loss; False gives the run up, with a checkpoint.
@@ -90,17 +92,30 @@ def train(
     """
     reporter = reporter or Reporter()
     how = _Sitting(on_evaluation, profile, deadline, on_row)
+    say = reporter.say
     if resume:
+        if run_dir is None:
+            raise ValueError("run_dir is None, but must name the run to resume")
         run = require_run(run_dir)
-        with hold_run(run, say=reporter.say):
+        with hold_run(run, say=say), _way_on(run, say=say):
             return _resume(run, config, reporter, how)
-    require_free(run_dir)
+    if run_dir is not None:
+        require_free(run_dir)
     plan, data = _prepare(config, reporter)
-    run = create_run(run_dir)
-    with hold_run(run, say=reporter.say):
-        require_free(run_dir)  # another process may have been faster
+    with hold_new_run(run_dir, preset=config.preset, say=say) as run, _way_on(run, say=say):
         session = _build_session(run, config, data, plan, reporter)
         return _sit(session, plan, how)
+
+
+@contextmanager
+def _way_on(run: RunDirectory, *, say: Callable[[str], None]) -> Iterator[None]:
+    """Say how to go on where an interrupt comes outside of the training steps."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if run.config.exists():
+            say(f"go on with: train --resume {shlex.quote(str(run.path))}")
+        raise
 
 
 @dataclass(frozen=True, slots=True)

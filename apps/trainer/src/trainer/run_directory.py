@@ -8,17 +8,18 @@ metrics (`metrics.py`).
         tokenizer/  samples/step-N.txt  checkpoints/step-N/
 """
 
+import itertools
 import json
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainer.durable import UNFINISHED, make_directories, remove, write_bytes_atomically
-from trainer.file_lock import exclusive_lock
+from trainer.file_lock import InUseError, exclusive_lock
 
 RUNS = Path("runs")
 _AUTO = "auto"
@@ -75,10 +76,42 @@ class RunDirectory:
         return self.samples / f"step-{step}.txt"
 
 
-def next_free_run(preset: str, *, runs: Path = RUNS) -> Path:
-    """Return `runs/<preset>-NNN` with the smallest number above all runs that exist."""
-    numbers = [n for n, path in _numbered_runs(preset, runs).items() if not _is_unborn(path)]
-    return runs / f"{preset}-{max(numbers, default=0) + 1:03d}"
+@contextmanager
+def hold_new_run(
+    path: Path | None, *, preset: str, say: Callable[[str], None], runs: Path = RUNS
+) -> Iterator[RunDirectory]:
+    """Make a run directory and keep other processes out of it, as `hold_run` does.
+
+    Args:
+        path: where; None: `runs/<preset>-NNN` with the smallest number above all runs that exist,
+            those included that other processes are about to begin.
+        preset: names it.
+        say: told what a killed process left, which is taken over.
+        runs: holds it.
+
+    Raises:
+        ValueError: the path exists, is another process's, or cannot be made.
+    """
+    if path is not None:
+        run = create_run(path)
+        with hold_run(run, say=say):
+            require_free(path)  # another process may have been faster
+            yield run
+        return
+    numbers = [n for n, old in _numbered_runs(preset, runs).items() if not _is_unborn(old)]
+    for number in itertools.count(max(numbers, default=0) + 1):
+        path = runs / f"{preset}-{number:03d}"
+        if _is_taken(path):
+            continue
+        run = _make_run(path)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(hold_run(run, say=say))
+            except InUseError:
+                continue
+            if not _is_taken(path):
+                yield run
+                return
 
 
 def create_run(path: Path) -> RunDirectory:
@@ -90,6 +123,10 @@ def create_run(path: Path) -> RunDirectory:
         ValueError: the path exists, or cannot be made.
     """
     require_free(path)
+    return _make_run(path)
+
+
+def _make_run(path: Path) -> RunDirectory:
     try:
         make_directories(path)
     except OSError as error:
@@ -133,7 +170,7 @@ def require_free(path: Path) -> None:
     Raises:
         ValueError: the path exists, or its parent is no place to make a directory in.
     """
-    if os.path.lexists(path) and not _is_unborn(path):
+    if _is_taken(path):
         is_run = RunDirectory(path).config.exists()
         way_on = f"go on with it by --resume {path}, or name" if is_run else "name"
         raise ValueError(f"run directory {path} exists; {way_on} another by --run-dir")
@@ -219,6 +256,10 @@ def write_text_atomically(path: Path, text: str) -> None:
 def write_json_atomically(path: Path, document: object) -> None:
     """Write a JSON document so that it is complete or absent."""
     write_text_atomically(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def _is_taken(path: Path) -> bool:
+    return os.path.lexists(path) and not _is_unborn(path)
 
 
 def _is_unborn(path: Path) -> bool:

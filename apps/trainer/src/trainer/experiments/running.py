@@ -4,6 +4,7 @@ Stage: study -> *runs and outcomes* -> report. A trial that diverges is a result
 number of processes may work on one study: each takes trials that no other is at.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from trainer.curve import smooth
 from trainer.experiments.lr_range import RangeWatch
 from trainer.experiments.study import Outcome, Study, Trial, add_trials
 from trainer.file_lock import InUseError, exclusive_lock
@@ -24,6 +26,9 @@ MIN_RIVALS = 3
 """A trial is given up only against so many finished ones."""
 GRACE = 0.3
 """Share of its steps that every trial gets."""
+UNDONE_FACTOR = 1.2
+"""A trial diverged whose smoothed training loss ends at so many times its lowest, finite or not:
+updates undid what it had learned. The validation loss cannot tell: overfitting raises it too."""
 
 Fits = Callable[[Study, Trial], str | None]
 """Returns why a trial cannot fit the device's memory; None: it can, or nobody knows."""
@@ -198,7 +203,31 @@ def _train(study: Study, trial: Trial, sitting: Sitting, judge: OnEvaluation | N
     if result.summary is None:
         raise StoppedError(result.exit_signal)
     loss = result.summary.validation_loss
+    if (reason := describe_rise(_training_losses(run))) is not None:
+        say(f"{trial.name} diverged: {reason}")
+        return Outcome(status="diverged", validation_loss=loss, step=result.step, reason=reason)
     return Outcome(status="finished", validation_loss=loss, step=result.step)
+
+
+def describe_rise(losses: Sequence[float]) -> str | None:
+    """Say how far the training loss rose above its lowest; None: less than `UNDONE_FACTOR`.
+
+    >>> describe_rise([6.0, 5.0, 4.0, 4.5]) is None
+    True
+    >>> describe_rise([6.0, 4.0, 4.0, 4.0, 4.0, 6.0, 6.0, 6.0])
+    'the training loss fell to 4.00 and ended at 6.00'
+    """
+    smoothed = [value for _, value in smooth(list(enumerate(losses)))]
+    if not smoothed or smoothed[-1] < UNDONE_FACTOR * (lowest := min(smoothed)):
+        return None
+    return f"the training loss fell to {lowest:.2f} and ended at {smoothed[-1]:.2f}"
+
+
+def _training_losses(run: RunDirectory) -> list[float]:
+    """Return the finite training losses of a run, in order."""
+    rows, _ = read_readable_metrics(run.metrics)
+    losses = (row.get("loss") for row in rows if row["kind"] == "train")
+    return [loss for loss in losses if loss is not None and math.isfinite(loss)]
 
 
 def _last_step(run: RunDirectory) -> int:
