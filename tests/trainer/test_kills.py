@@ -204,7 +204,9 @@ def test_a_long_run_leaks_neither_memory_nor_files(
     assert _wait(_fork(train_watched, log=tmp_path / "log")) == 0, (tmp_path / "log").read_text()
     table = [json.loads(line) for line in rows.read_text().splitlines()]
     settled = [row for row in table if row[0] > WARM_UP * seconds]
-    assert len({files for *_, files in settled}) <= 2, "a save is under way, or none"
+    open_files = [files for *_, files in settled]  # more while a save is under way: not all leaks
+    half = len(open_files) // 2
+    assert min(open_files[half:]) == min(open_files[:half]), open_files
     slope = _slope([row[0] / 60 for row in settled], [row[1] / 2**20 for row in settled])
     first, last = settled[0][1] / 2**20, settled[-1][1] / 2**20
     print(
