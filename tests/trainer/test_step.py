@@ -1,10 +1,13 @@
 import dataclasses
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from trainer.compute_plan import plan_compute
+from trainer.compute_plan import find_cxx_compiler, plan_compute
 from trainer.config import RunConfig
 from trainer.learning_rate import set_learning_rate
 from trainer.model import build_model
@@ -84,3 +87,13 @@ def test_a_ramp_takes_its_fewer_windows_in_micro_batches_that_fit() -> None:
     for step in (1, 2, 3):
         stepper.step(step, 1e-3)
     assert seen == [(1, 2), (2, 2), (3, 4)]
+
+
+@pytest.mark.skipif(find_cxx_compiler() is None, reason="torch.compile needs a C++ compiler")
+def test_what_is_compiled_on_the_cpu_keeps_its_claims() -> None:
+    # Without the shape checks of the other tests, which torch.compile does not look through.
+    plain = ["-o", "addopts=--import-mode=importlib", "-p", "no:cacheprovider", "-W", "default"]
+    claims = Path(__file__).with_name("compiled_claims.py")
+    command = [sys.executable, "-m", "pytest", "-q", "--show-capture=no", *plain, str(claims)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

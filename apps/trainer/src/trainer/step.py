@@ -7,12 +7,13 @@ say) are other classes with the same method.
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from functools import partial
+from functools import partial, wraps
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch._functorch import config as functorch_config
 
 from nn_layers import TransformerLM, cross_entropy, fused_cross_entropy, linear_cross_entropy
 from optim import SGD, AdamW, Muon, clip_gradients_, muon_groups, parameter_groups
@@ -32,6 +33,11 @@ Windows = Callable[[int, range], tuple[Tensor, Tensor]]
 
 LossOf = Callable[[Tensor, Tensor], Tensor]
 """(inputs, targets) -> () mean loss, with the graph that backward needs."""
+
+
+KEPT_FOR_BACKWARD = 0.75
+"""Of what torch.compile would keep for the backward pass. The CPU computes the rest again: sums and
+products by element, which take less time there than to be written and read."""
 
 
 class Stepper(Protocol):
@@ -160,6 +166,8 @@ def build_loss(model: TransformerLM, *, plan: ComputePlan, device: torch.device)
     hidden_states = model.hidden_states
     if plan.compile:
         hidden_states = torch.compile(hidden_states, fullgraph=True, dynamic=False)
+        if device.type == "cpu":
+            hidden_states = _keeping_less(hidden_states)
 
     def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
         with autocast(device, plan.dtype):
@@ -171,6 +179,17 @@ def build_loss(model: TransformerLM, *, plan: ComputePlan, device: torch.device)
             return loss(hidden @ model.head_weight.T, targets)
 
     return loss_of
+
+
+def _keeping_less(compiled: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return a compiled function that keeps `KEPT_FOR_BACKWARD` of what it would."""
+
+    @wraps(compiled)
+    def call(inputs: Tensor) -> Tensor:
+        with functorch_config.patch(activation_memory_budget=KEPT_FOR_BACKWARD):
+            return compiled(inputs)
+
+    return call
 
 
 class EagerStepper:
