@@ -215,7 +215,7 @@ def describe_rise(losses: Sequence[float]) -> str | None:
     >>> describe_rise([6.0, 5.0, 4.0, 4.5]) is None
     True
     >>> describe_rise([6.0, 4.0, 4.0, 4.0, 4.0, 6.0, 6.0, 6.0])
-    'the training loss fell to 4.00 and ended at 6.00'
+    'the training loss fell to 4.40 and ended at 6.00'
     """
     smoothed = [value for _, value in smooth(list(enumerate(losses)))]
     if not smoothed or smoothed[-1] < UNDONE_FACTOR * (lowest := min(smoothed)):
