@@ -7,7 +7,7 @@ beam search.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Literal, Required, TypedDict, Unpack
 
 import torch
 
@@ -21,8 +21,43 @@ Note = Callable[[str], None]
 """Told once about anything that the caller may not expect."""
 
 
+class TextOptions(TypedDict, total=False):
+    """What the functions that return text take by name, beside model, tokenizer and prompt.
+
+    max_tokens: ids to generate for each prompt at most; the one that has no default.
+    temperature: see `SamplingConfig` (1.0).
+    top_p: see `SamplingConfig`; applied after top_k (1.0).
+    top_k: see `SamplingConfig` (None).
+    seed: decides the draws; the same seed gives the same ids, whatever else draws numbers (0).
+    use_cache: whether to keep keys and values; changes speed, not the ids (True).
+    weights: what the matrices are rounded to first: float32 leaves them as they are (float32).
+    compile: whether to use the compiled step of the CPU, see `build_decoder`; logits change by
+        rounding only, so ids differ from the plain ones where two are that close (off).
+    on_note: told about cut prompts, a full context, and a compiled step that cannot be had (None).
+    """
+
+    max_tokens: Required[int]
+    temperature: float
+    top_p: float
+    top_k: int | None
+    seed: int
+    use_cache: bool
+    weights: Weights
+    compile: Literal["auto", "on", "off"]
+    on_note: Note | None
+
+
+class IdOptions(TextOptions):
+    """What the functions that return ids take by name: `TextOptions`, and which id ends a text.
+
+    end_of_text_id: ends a sequence, and is not part of it.
+    """
+
+    end_of_text_id: Required[int]
+
+
 def generate_text(
-    model: TransformerLM, tokenizer: Tokenizer, prompt: str, **how: object
+    model: TransformerLM, tokenizer: Tokenizer, prompt: str, **how: Unpack[TextOptions]
 ) -> Iterator[str]:
     """Return an iterator over the text that follows `prompt`, in pieces of whole characters.
 
@@ -30,7 +65,7 @@ def generate_text(
         model: trained with `tokenizer`.
         tokenizer: with an end-of-text token.
         prompt: text to continue; special tokens in it count as such.
-        how: as of `generate_batch`, but for the end-of-text token.
+        how: see `TextOptions`.
 
     Returns:
         Non-empty pieces; joined, the continuation without the prompt.
@@ -44,22 +79,24 @@ def generate_text(
 
 
 def generate_texts(
-    model: TransformerLM, tokenizer: Tokenizer, prompts: Sequence[str], **how: object
+    model: TransformerLM, tokenizer: Tokenizer, prompts: Sequence[str], **how: Unpack[TextOptions]
 ) -> list[str]:
-    """Return the text that follows each prompt; see `generate_text` and `generate_batch`."""
+    """Return the text that follows each prompt; see `generate_text`."""
     end = _end_of_text_id(tokenizer)
     encoded = [tokenizer.encode(prompt) for prompt in prompts]
     found = generate_batch(model, encoded, end_of_text_id=end, **how)
     return ["".join(_decode_stream(tokenizer, iter(ids))) for ids in found]
 
 
-def generate(model: TransformerLM, prompt_ids: Sequence[int], **how: object) -> Iterator[int]:
+def generate(
+    model: TransformerLM, prompt_ids: Sequence[int], **how: Unpack[IdOptions]
+) -> Iterator[int]:
     """Return an iterator over the ids that follow `prompt_ids`, up to end-of-text.
 
     Args:
         model: its context decides how far it looks back; evaluation mode while this runs.
         prompt_ids: ids to continue; none: end-of-text; of too many, the last that fit.
-        how: see `generate_batch`.
+        how: see `IdOptions`.
 
     Raises:
         ValueError: a parameter is outside its range, or an id is outside the vocabulary.
@@ -69,7 +106,7 @@ def generate(model: TransformerLM, prompt_ids: Sequence[int], **how: object) -> 
 
 
 def generate_batch(
-    model: TransformerLM, prompts: Sequence[Sequence[int]], **how: object
+    model: TransformerLM, prompts: Sequence[Sequence[int]], **how: Unpack[IdOptions]
 ) -> list[list[int]]:
     """Return the ids that follow each prompt, up to end-of-text; all prompts go on side by side.
 
@@ -79,18 +116,7 @@ def generate_batch(
     Args:
         model: see `generate`.
         prompts: see `generate`; lengths may differ.
-        how: what follows, by name.
-        max_tokens: ids to generate for each at most.
-        end_of_text_id: ends a sequence, and is not part of it.
-        temperature: see `SamplingConfig`.
-        top_p: see `SamplingConfig`; applied after top_k.
-        top_k: see `SamplingConfig`.
-        seed: decides the draws; the same seed gives the same ids, whatever else draws numbers.
-        use_cache: whether to keep keys and values; changes speed, not the ids.
-        weights: what the matrices are rounded to first: float32 leaves them as they are.
-        compile: whether to use the compiled step of the CPU, see `build_decoder`; logits change by
-            rounding only, so ids differ from the plain ones where two are that close.
-        on_note: told about cut prompts, a full context, and a compiled step that cannot be had.
+        how: see `IdOptions`.
 
     Raises:
         ValueError: see `generate`.
