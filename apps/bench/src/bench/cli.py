@@ -10,6 +10,7 @@ import sys
 from bench import (
     accounting,
     fuzz,
+    generated_text,
     learning,
     sgd_toy,
     tokenization,
@@ -20,6 +21,7 @@ from bench.harness import SampleError
 
 _SUBJECTS = {
     "accounting": accounting,
+    "generated-text": generated_text,
     "learning": learning,
     "sgd-toy": sgd_toy,
     "tokenization": tokenization,

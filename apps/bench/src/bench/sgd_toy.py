@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench.arguments import positive
 from bench.contestants.models import DISTRIBUTIONS
 from bench.durable import write_atomically
 from bench.peers import fetch_extras
@@ -62,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rates", type=_rates, default=(1.0, 10.0, 100.0, 1000.0), help="(1,10,100,1000)"
     )
-    parser.add_argument("--steps", type=_positive, default=10, metavar="N", help="updates (10)")
+    parser.add_argument("--steps", type=positive, default=10, metavar="N", help="updates (10)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the weights (0)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all losses there")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the losses there")
@@ -150,10 +151,3 @@ def _rates(text: str) -> tuple[float, ...]:
     if len(rates) > 4 or any(not 0 < rate < math.inf for rate in rates):
         raise argparse.ArgumentTypeError(f"{text!r}; name one to four rates above zero")
     return rates
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}; take at least one update")
-    return number

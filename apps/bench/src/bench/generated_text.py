@@ -1,0 +1,242 @@
+"""The subject `generated-text`: how does text change with temperature, top-p and model?
+
+Stage: runs, texts -> *measures of generated text*, beside the same of held-out text. Nothing is
+timed, so the machine does not matter. Not here: generating (`trainer.generate`), the loss.
+"""
+
+import argparse
+import json
+import random
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.arguments import positive
+from bench.contestants.models import DISTRIBUTIONS
+from bench.durable import write_atomically
+from bench.peers import fetch_extras
+
+if TYPE_CHECKING:
+    from trainer.load import LoadedRun
+    from trainer.sampling import SamplingConfig
+
+HELP = "Generate at temperatures and top-ps, and measure the text beside held-out text."
+FORMAT, VERSION = "bench-generated-text", 1
+
+END_OF_TEXT = "<|endoftext|>"
+_WORD = re.compile(r"[^\W\d_]{4,}")
+_SHORTEST_LINE = 20
+_SEQUENCE = 4
+_NOTES = (
+    f"repeated: sequences of {_SEQUENCE} words that stood before in the same text",
+    "invented: words of four letters or more, different ones, that the training text has not",
+    f"copied: lines of {_SHORTEST_LINE} characters or more that stand in the training text",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """What stands in the training text."""
+
+    words: frozenset[str]
+    lines: frozenset[str]
+
+    @classmethod
+    def of(cls, text: str) -> "Known":
+        """Collect the words and the lines of `text`."""
+        return cls(words=frozenset(_WORD.findall(text)), lines=frozenset(_lines(text)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measures:
+    """Shares in [0, 1], over all texts together; None where there is nothing to count."""
+
+    repeated: float | None
+    invented: float | None
+    copied: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """What one run wrote at one setting; `run` is None for held-out text."""
+
+    run: str | None
+    temperature: float | None
+    top_p: float | None
+    measures: Measures
+    texts: list[str]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the subject."""
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="as `train` leaves it")
+    parser.add_argument(
+        "--train", type=Path, required=True, metavar="FILE", help="text it was trained on"
+    )
+    parser.add_argument(
+        "--validation", type=Path, required=True, metavar="FILE", help="text held out"
+    )
+    parser.add_argument(
+        "--prompt", action="append", metavar="TEXT", help='repeatable ("def ", "class ", "import ")'
+    )
+    parser.add_argument("--temperatures", type=_numbers, default=(0.0, 0.5, 0.8, 1.0, 1.3))
+    parser.add_argument("--top-ps", type=_numbers, default=(1.0, 0.9))
+    parser.add_argument("--texts", type=positive, default=8, metavar="N", help="a prompt (8)")
+    parser.add_argument(
+        "--max-tokens", type=positive, default=256, metavar="N", help="a text (256)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all draws (0)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write measures and texts there")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Generate at every setting, measure and report."""
+    fetch_extras({"models.ours": DISTRIBUTIONS["models.ours"]})
+    from trainer.load import load_run
+
+    settings = _settings(arguments)
+    known = Known.of(arguments.train.read_text(encoding="utf-8"))
+    held_out = arguments.validation.read_text(encoding="utf-8")
+    prompts = arguments.prompt or ["def ", "class ", "import "]
+    loaded = {str(path): load_run(path) for path in arguments.runs}
+    first = next(iter(loaded.values()))
+    pieces = _pieces(first, held_out, arguments, number=len(prompts) * arguments.texts)
+    findings = [_finding(pieces, known)]
+    for name, model in loaded.items():
+        for setting in settings:
+            texts = _generate(model, prompts, arguments, setting)
+            findings.append(_finding(texts, known, run=name, setting=setting))
+    _print(findings)
+    if arguments.json:
+        content = {"format": FORMAT, "version": VERSION, "prompts": prompts, "seed": arguments.seed}
+        content |= {"max_tokens": arguments.max_tokens, "findings": [asdict(f) for f in findings]}
+        text = json.dumps(content, indent=2, allow_nan=False)
+        write_atomically(arguments.json, (text + "\n").encode())
+    return 0
+
+
+def measure(texts: Sequence[str], known: Known) -> Measures:
+    """Measure texts beside what is known, see `Measures`.
+
+    >>> known = Known.of("return the value of the parser")
+    >>> measure(["return the valeu", "to be or not to be or not"], known)
+    Measures(repeated=0.2, invented=0.5, copied=0.0)
+    """
+    words = {word for text in texts for word in _WORD.findall(text)}
+    lines = [line for text in texts for line in _lines(text)]
+    repeated = [is_old for text in texts for is_old in _is_repeated(text.split())]
+    return Measures(
+        repeated=_share(repeated),
+        invented=_share([word not in known.words for word in words]),
+        copied=_share([line in known.lines for line in lines]),
+    )
+
+
+def _settings(arguments: argparse.Namespace) -> list["SamplingConfig"]:
+    from trainer.sampling import SamplingConfig
+
+    pairs = [
+        (temperature, top_p)
+        for temperature, top_p in product(arguments.temperatures, arguments.top_ps)
+        if temperature > 0.0 or top_p == arguments.top_ps[0]  # greedy whatever top-p is
+    ]
+    return [SamplingConfig(temperature=temperature, top_p=top_p) for temperature, top_p in pairs]
+
+
+def _is_repeated(words: Sequence[str]) -> Iterator[bool]:
+    seen = set()
+    for start in range(len(words) - _SEQUENCE + 1):
+        sequence = tuple(words[start : start + _SEQUENCE])
+        yield sequence in seen
+        seen.add(sequence)
+
+
+def _lines(text: str) -> Iterator[str]:
+    stripped = (line.strip() for line in text.split("\n"))
+    return (line for line in stripped if len(line) >= _SHORTEST_LINE)
+
+
+def _share(facts: Sequence[bool]) -> float | None:
+    return sum(facts) / len(facts) if facts else None
+
+
+def _generate(
+    loaded: "LoadedRun",
+    prompts: Sequence[str],
+    arguments: argparse.Namespace,
+    setting: "SamplingConfig",
+) -> list[str]:
+    from trainer.generate import generate_texts
+
+    times = 1 if setting.temperature == 0.0 else arguments.texts
+    asked = [prompt for prompt in prompts for _ in range(times)]
+    found = generate_texts(
+        loaded.model,
+        loaded.tokenizer,
+        asked,
+        max_tokens=arguments.max_tokens,
+        temperature=setting.temperature,
+        top_p=setting.top_p,
+        seed=arguments.seed,
+    )
+    return [prompt + text for prompt, text in zip(asked, found, strict=True)]
+
+
+def _pieces(
+    loaded: "LoadedRun", text: str, arguments: argparse.Namespace, *, number: int
+) -> list[str]:
+    """Draw pieces of held-out text that are as long as what is generated."""
+    draw = random.Random(arguments.seed)
+    documents = [document for document in text.split(END_OF_TEXT) if document.strip()]
+    if not documents:
+        raise ValueError(f"{arguments.validation} holds no text; name held-out text")
+    pieces = []
+    for document in draw.choices(documents, weights=[len(d) for d in documents], k=number):
+        start = draw.randrange(len(document))
+        ids = loaded.tokenizer.encode(document[start : start + 64 * arguments.max_tokens])
+        pieces.append(loaded.tokenizer.decode(ids[: arguments.max_tokens]))
+    return pieces
+
+
+def _finding(
+    texts: list[str],
+    known: Known,
+    *,
+    run: str | None = None,
+    setting: "SamplingConfig | None" = None,
+) -> Finding:
+    return Finding(
+        run=run,
+        temperature=None if setting is None else setting.temperature,
+        top_p=None if setting is None else setting.top_p,
+        measures=measure(texts, known),
+        texts=texts,
+    )
+
+
+def _print(findings: Iterable[Finding]) -> None:
+    table = Table(title="generated text")
+    for name in ("text", "temperature", "top-p", "repeated", "invented", "copied"):
+        table.add_column(name, justify="left" if name == "text" else "right")
+    for finding in findings:
+        shares = asdict(finding.measures).values()
+        settings = (finding.temperature, finding.top_p)
+        table.add_row(
+            finding.run or "held out",
+            *("" if setting is None else f"{setting:g}" for setting in settings),
+            *("" if share is None else f"{share:.1%}" for share in shares),
+        )
+    console = Console(width=None if Console().is_terminal else 120)
+    console.print(table)
+    for note in _NOTES:
+        console.print(note, highlight=False)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(word) for word in text.split(","))
