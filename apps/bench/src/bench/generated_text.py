@@ -8,6 +8,7 @@ import argparse
 import json
 import random
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -110,6 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
     findings = [_finding(pieces, known)]
     for name, model in loaded.items():
         for setting in settings:
+            print(f"bench: {name} at {setting.temperature:g}, {setting.top_p:g}", file=sys.stderr)
             texts = _generate(model, prompts, arguments, setting)
             findings.append(_finding(texts, known, run=name, setting=setting))
     _print(findings)
@@ -184,6 +186,7 @@ def _generate(
         temperature=setting.temperature,
         top_p=setting.top_p,
         seed=arguments.seed,
+        compile="auto",
     )
     return [prompt + text for prompt, text in zip(asked, found, strict=True)]
 
@@ -222,8 +225,9 @@ def _finding(
 
 def _print(findings: Iterable[Finding]) -> None:
     table = Table(title="generated text")
-    for name in ("text", "temperature", "top-p", "repeated", "invented", "copied"):
-        table.add_column(name, justify="left" if name == "text" else "right")
+    table.add_column("text", overflow="fold")
+    for name in ("temperature", "top-p", "repeated", "invented", "copied"):
+        table.add_column(name, justify="right")
     for finding in findings:
         shares = asdict(finding.measures).values()
         settings = (finding.temperature, finding.top_p)
