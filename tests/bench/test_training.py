@@ -71,6 +71,24 @@ def test_the_fastest_way_of_each_contestant_is_found() -> None:
     }
 
 
+def test_a_way_that_is_fast_only_once_is_not_taken() -> None:
+    lucky = (4, "auto")
+    seen = set()
+
+    def run(entries: Sequence[Entry]) -> dict[str, Result]:
+        def sample(order: object) -> Sample:
+            way = order.arguments["micro_batch_size"], order.arguments["compile"]
+            seconds = 0.5 if way == lucky and way not in seen else 1 + abs(way[0] - 8)
+            seen.add(way)
+            return Sample(metrics=_trained(seconds))
+
+        return run_contest(entries, num_rounds=1, rng=random.Random(0), run=sample)
+
+    ways = find_ways(SETTING, "float32", run, ["models.ours"])
+    assert lucky in seen
+    assert ways == {"models.ours": Way(micro_batch_size=8, compile="auto")}
+
+
 def test_ours_is_set_against_the_best_baseline_and_the_peak() -> None:
     metrics = {"ours": _trained(1.0), "nanogpt": _trained(3.0), "huggingface": _trained(2.0)}
     results = _run({**metrics, "matmul": {"flops_per_second": 125.0}})(
