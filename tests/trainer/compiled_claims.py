@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from einops._backends import _type2backend as einops_backends
 from torch import Tensor
 from torch._functorch import config as functorch_config
 
@@ -28,6 +29,16 @@ def test_a_compiled_step_keeps_less_and_computes_the_same(monkeypatch: pytest.Mo
     assert functorch_config.activation_memory_budget == 1.0, "others' compiling is touched"
 
 
+def test_a_compiled_checkpointed_step_is_the_first_to_use_einops() -> None:
+    plain, would_keep = _loss_and_gradients(is_compiled=False)
+    einops_backends.clear()
+    torch.compiler.reset()
+    lean, kept = _loss_and_gradients(is_compiled=True, activation_checkpointing=True)
+    assert kept < would_keep
+    for ours, theirs in zip(lean, plain, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
 def test_compiled_attention_is_the_plain_one(dtype: torch.dtype, tolerance: float) -> None:
     inputs = torch.randn(3, 2, 3, 150, 16, generator=torch.Generator().manual_seed(0)).to(dtype)
@@ -47,11 +58,15 @@ def _with_gradients(attention: object, inputs: Tensor) -> list[Tensor]:
     return [heads.detach(), *(one.grad for one in (q, k, v))]
 
 
-def _loss_and_gradients(*, is_compiled: bool) -> tuple[list[Tensor], int]:
+def _loss_and_gradients(*, is_compiled: bool, **training: object) -> tuple[list[Tensor], int]:
     """Return loss and gradients of one batch, and the bytes kept in between."""
     preset = load_preset("quickstart")
     small = {"context_length": 8, "d_model": 32, "num_layers": 2, "num_heads": 2, "d_ff": 64}
-    config = dataclasses.replace(preset, model=dataclasses.replace(preset.model, **small))
+    config = dataclasses.replace(
+        preset,
+        model=dataclasses.replace(preset.model, **small),
+        training=dataclasses.replace(preset.training, **training),
+    )
     plan = dataclasses.replace(plan_compute(config, device=CPU), compile=is_compiled)
     model = build_model(config, vocab_size=32, device=CPU, attention=plan.attention)
     ids = torch.arange(36).remainder(32).reshape(4, 9)

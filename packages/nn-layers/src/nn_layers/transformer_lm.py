@@ -5,6 +5,7 @@ once, as token_embeddings.weight.
 """
 
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -39,6 +40,7 @@ class TransformerLM(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        _let_einops_know_tensors()
         self.config = config
         self.activation_checkpointing = False
         """Whether to keep only each block's input for backward, and compute the rest again."""
@@ -108,3 +110,9 @@ class TransformerLM(nn.Module):
         if cache is not None:
             cache.advance(length)
         return x if self.ln_final is None else self.ln_final(x)
+
+
+def _let_einops_know_tensors() -> None:
+    """Have einops look up what tensors are: torch.compile cannot, within a checkpointed block."""
+    for tensor in (torch.empty(1), nn.Parameter(torch.empty(1))):
+        rearrange(tensor, "n -> n")
