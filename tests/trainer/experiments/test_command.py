@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from trainer import cli
+from trainer.experiments.running import describe_rise
 from trainer.interrupts import StopRequest
 
 FIELDS = {
@@ -68,6 +70,14 @@ def test_sweep_trains_compares_and_goes_on(run: Run) -> None:
     assert (code, "trial" in err) == (0, False)
     after = (folder / "trials" / "learning-rate=0.001" / "metrics.jsonl").stat().st_mtime_ns
     assert before == after and again == out
+
+
+def test_the_noise_of_small_batches_is_no_divergence() -> None:
+    draw = random.Random(0)
+    noisy = [3 + 3 / (1 + step / 50) + draw.gauss(0, 0.6) for step in range(2000)]
+    assert noisy[-1] > 1.2 * min(noisy)
+    assert all(describe_rise(noisy[:end]) is None for end in range(1000, 2000, 7))
+    assert describe_rise([*noisy, *(loss + 1 for loss in noisy[-50:])]) is not None
 
 
 def test_a_trial_that_ends_finite_but_undone_has_diverged(run: Run) -> None:

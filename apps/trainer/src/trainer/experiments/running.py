@@ -9,10 +9,10 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 
-from trainer.curve import smooth
 from trainer.experiments.lr_range import RangeWatch
 from trainer.experiments.study import Outcome, Study, Trial, add_trials
 from trainer.file_lock import InUseError, exclusive_lock
@@ -27,8 +27,10 @@ MIN_RIVALS = 3
 GRACE = 0.3
 """Share of its steps that every trial gets."""
 UNDONE_FACTOR = 1.2
-"""A trial diverged whose smoothed training loss ends at so many times its lowest, finite or not:
-updates undid what it had learned. The validation loss cannot tell: overfitting raises it too."""
+"""A trial diverged whose training loss ends at so many times its lowest, finite or not: updates
+undid what it had learned. The validation loss cannot tell: overfitting raises it too."""
+_RISE_SHARE, _RISE_STEPS = 1 / 50, 3
+"""So many losses are averaged, as a share of them and at least: a batch may be a single window."""
 
 Fits = Callable[[Study, Trial], str | None]
 """Returns why a trial cannot fit the device's memory; None: it can, or nobody knows."""
@@ -215,12 +217,14 @@ def describe_rise(losses: Sequence[float]) -> str | None:
     >>> describe_rise([6.0, 5.0, 4.0, 4.5]) is None
     True
     >>> describe_rise([6.0, 4.0, 4.0, 4.0, 4.0, 6.0, 6.0, 6.0])
-    'the training loss fell to 4.40 and ended at 6.00'
+    'the training loss fell to 4.00 and ended at 6.00'
     """
-    smoothed = [value for _, value in smooth(list(enumerate(losses)))]
-    if not smoothed or smoothed[-1] < UNDONE_FACTOR * (lowest := min(smoothed)):
+    width = max(_RISE_STEPS, round(_RISE_SHARE * len(losses)))
+    sums = [0.0, *accumulate(losses)]
+    means = [(after - before) / width for before, after in zip(sums, sums[width:], strict=False)]
+    if not means or means[-1] < UNDONE_FACTOR * (lowest := min(means)):
         return None
-    return f"the training loss fell to {lowest:.2f} and ended at {smoothed[-1]:.2f}"
+    return f"the training loss fell to {lowest:.2f} and ended at {means[-1]:.2f}"
 
 
 def _training_losses(run: RunDirectory) -> list[float]:
