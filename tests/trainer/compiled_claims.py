@@ -29,6 +29,25 @@ def test_a_compiled_step_keeps_less_and_computes_the_same(monkeypatch: pytest.Mo
     assert functorch_config.activation_memory_budget == 1.0, "others' compiling is touched"
 
 
+@pytest.mark.parametrize(
+    ("model", "training"),
+    [
+        ({"qk_norm": True, "num_kv_heads": 1, "norm": "post"}, {"activation_checkpointing": True}),
+        ({"feed_forward": "silu", "tie_embeddings": True, "rope_layout": "half"}, {}),
+        ({"position": "none", "norm": "none", "attention": "fused"}, {"loss": "fused"}),
+        ({"attention": "plain"}, {"loss": "plain"}),
+    ],
+)
+def test_every_kind_of_model_computes_the_same_when_compiled(
+    model: dict[str, object], training: dict[str, object]
+) -> None:
+    torch.compiler.reset()
+    plain, _ = _loss_and_gradients(is_compiled=False, model=model, **training)
+    lean, _ = _loss_and_gradients(is_compiled=True, model=model, **training)
+    for ours, theirs in zip(lean, plain, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
 def test_a_compiled_checkpointed_step_is_the_first_to_use_einops() -> None:
     plain, would_keep = _loss_and_gradients(is_compiled=False)
     einops_backends.clear()
@@ -58,17 +77,19 @@ def _with_gradients(attention: object, inputs: Tensor) -> list[Tensor]:
     return [heads.detach(), *(one.grad for one in (q, k, v))]
 
 
-def _loss_and_gradients(*, is_compiled: bool, **training: object) -> tuple[list[Tensor], int]:
+def _loss_and_gradients(
+    *, is_compiled: bool, model: dict[str, object] | None = None, **training: object
+) -> tuple[list[Tensor], int]:
     """Return loss and gradients of one batch, and the bytes kept in between."""
     preset = load_preset("quickstart")
     small = {"context_length": 8, "d_model": 32, "num_layers": 2, "num_heads": 2, "d_ff": 64}
     config = dataclasses.replace(
         preset,
-        model=dataclasses.replace(preset.model, **small),
+        model=dataclasses.replace(preset.model, **small, **(model or {})),
         training=dataclasses.replace(preset.training, **training),
     )
     plan = dataclasses.replace(plan_compute(config, device=CPU), compile=is_compiled)
-    model = build_model(config, vocab_size=32, device=CPU, attention=plan.attention)
+    built = build_model(config, vocab_size=32, device=CPU, attention=plan.attention)
     ids = torch.arange(36).remainder(32).reshape(4, 9)
     kept: dict[int, int] = {}
 
@@ -77,6 +98,6 @@ def _loss_and_gradients(*, is_compiled: bool, **training: object) -> tuple[list[
         return one
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda one: one):
-        loss = build_loss(model, plan=plan, device=CPU)(ids[:, :-1], ids[:, 1:])
+        loss = build_loss(built, plan=plan, device=CPU)(ids[:, :-1], ids[:, 1:])
     loss.backward()
-    return [loss, *(p.grad for p in model.parameters())], sum(kept.values())
+    return [loss, *(p.grad for p in built.parameters())], sum(kept.values())
