@@ -70,3 +70,34 @@ def test_settings_that_make_no_sense_are_refused_before_anything_is_generated(
     with pytest.raises(SystemExit, match="2"):
         main()
     assert "temperature is -1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "holds no text"),
+        (b"<|endoftext|>\n<|endoftext|>", "holds no text"),
+        (b"caf\xe9!", "is not UTF-8: byte 0xe9 at offset 3"),
+        (None, "No such file"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--train", "--validation"])
+def test_text_that_is_none_is_named(
+    option: str,
+    content: bytes | None,
+    found: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bad, good = tmp_path / "bad.txt", tmp_path / "good.txt"
+    good.write_text(TRAINING)
+    if content is not None:
+        bad.write_bytes(content)
+    texts = {"--train": good, "--validation": good, option: bad}
+    words = [str(word) for pair in texts.items() for word in pair]
+    monkeypatch.setattr(sys, "argv", ["bench", "generated-text", "runs/1", *words])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    error = capsys.readouterr().err
+    assert found in error and "bad.txt" in error

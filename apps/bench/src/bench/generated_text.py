@@ -22,6 +22,7 @@ from bench.arguments import positive
 from bench.contestants.models import DISTRIBUTIONS
 from bench.durable import write_atomically
 from bench.peers import fetch_extras
+from bench.vocabulary import END_OF_TEXT
 
 if TYPE_CHECKING:
     from trainer.load import LoadedRun
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 HELP = "Generate at temperatures and top-ps, and measure the text beside held-out text."
 FORMAT, VERSION = "bench-generated-text", 1
 
-END_OF_TEXT = "<|endoftext|>"
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _SHORTEST_LINE = 20
 _SEQUENCE = 4
@@ -86,8 +86,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompt", action="append", metavar="TEXT", help='repeatable ("def ", "class ", "import ")'
     )
-    parser.add_argument("--temperatures", type=_numbers, default=(0.0, 0.5, 0.8, 1.0, 1.3))
-    parser.add_argument("--top-ps", type=_numbers, default=(1.0, 0.9))
+    parser.add_argument(
+        "--temperatures",
+        type=_numbers,
+        default=(0.0, 0.5, 0.8, 1.0, 1.3),
+        metavar="NUMBERS",
+        help="0 is greedy (0,0.5,0.8,1,1.3)",
+    )
+    parser.add_argument(
+        "--top-ps",
+        type=_numbers,
+        default=(1.0, 0.9),
+        metavar="NUMBERS",
+        help="draw from the likeliest tokens of this probability; 1: from all (1,0.9)",
+    )
     parser.add_argument("--texts", type=positive, default=8, metavar="N", help="a prompt (8)")
     parser.add_argument(
         "--max-tokens", type=positive, default=256, metavar="N", help="a text (256)"
@@ -102,8 +114,8 @@ def run(arguments: argparse.Namespace) -> int:
     from trainer.load import load_run
 
     settings = _settings(arguments)
-    known = Known.of(arguments.train.read_text(encoding="utf-8"))
-    held_out = arguments.validation.read_text(encoding="utf-8")
+    known = Known.of(_read(arguments.train))
+    held_out = _read(arguments.validation)
     prompts = arguments.prompt or ["def ", "class ", "import "]
     loaded = {str(path): load_run(path) for path in arguments.runs}
     first = next(iter(loaded.values()))
@@ -138,6 +150,18 @@ def measure(texts: Sequence[str], known: Known) -> Measures:
         invented=_share([word not in known.words for word in words]),
         copied=_share([line in known.lines for line in lines]),
     )
+
+
+def _read(path: Path) -> str:
+    from trainer.text_files import text_error
+
+    data = path.read_bytes()
+    if (error := text_error(data, name=path)) is not None:
+        raise ValueError(error)
+    text = data.decode("utf-8")
+    if not text.replace(END_OF_TEXT, "").strip():
+        raise ValueError(f"{path} holds no text; name the text that the runs were given")
+    return text
 
 
 def _settings(arguments: argparse.Namespace) -> list["SamplingConfig"]:
@@ -197,8 +221,6 @@ def _pieces(
     """Draw pieces of held-out text that are as long as what is generated."""
     draw = random.Random(arguments.seed)
     documents = [document for document in text.split(END_OF_TEXT) if document.strip()]
-    if not documents:
-        raise ValueError(f"{arguments.validation} holds no text; name held-out text")
     pieces = []
     for document in draw.choices(documents, weights=[len(d) for d in documents], k=number):
         start = draw.randrange(len(document))
@@ -243,4 +265,8 @@ def _print(findings: Iterable[Finding]) -> None:
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(word) for word in text.split(","))
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError as error:
+        message = f"{text!r}; name numbers, with commas between them"
+        raise argparse.ArgumentTypeError(message) from error
