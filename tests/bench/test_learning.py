@@ -93,11 +93,11 @@ def test_without_a_baseline_nobody_has_reached_it(tmp_path: Path) -> None:
 
 def test_a_training_takes_the_sum_of_its_steps(tmp_path: Path) -> None:
     path = tmp_path / "times.json"
-    seconds = {"muon, 16 windows": [0.5, 1.0, 9.0], "muon, 32 windows": [2.0]}
+    seconds = {"muon, 16 windows": [0.5, 1.0, 9.0], "muon, 64 windows": [2.0]}
     path.write_text(json.dumps({"format": FORMAT, "version": VERSION, "seconds": seconds}))
-    # 40 whole batches of 4,096 tokens: 10 of them as 20 steps of 16 windows, 30 whole.
+    # 20 whole batches of 8,192 tokens: 5 of them as 20 steps of 16 windows, 15 whole.
     taken = StepTimes(path).of_training(FASTER, 0.5, _experiment(tmp_path))
-    assert taken == 20 * 1.0 + 30 * 2.0
+    assert taken == 20 * 1.0 + 15 * 2.0
     assert StepTimes(tmp_path / "none").of_training(FASTER, 0.5, _experiment(tmp_path)) is None
 
 
@@ -112,10 +112,10 @@ def test_the_chart_has_a_curve_for_each(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("contender", CONTENDERS.values(), ids=list(CONTENDERS))
 def test_train_understands_every_contender(contender: Contender, tmp_path: Path) -> None:
-    experiment = Experiment(folder=tmp_path, tokens=1_228_800, num_layers=3)
+    experiment = Experiment(folder=tmp_path, tokens=2_457_600, num_layers=3)
     trial = Trial(contender.name, contender.rates[0], contender.shares[0], seed=1)
     config = parse_train(experiment.options(trial, contender)).config
-    tokens = round(1_228_800 * contender.shares[0])
+    tokens = round(2_457_600 * contender.shares[0])
     assert config.total_tokens == pytest.approx(tokens, abs=2048)
     assert len(config.batch_stages) == 1 + len(contender.ramp)
     assert config.seed == 1

@@ -65,14 +65,14 @@ def test_the_fastest_way_of_each_contestant_is_found() -> None:
         return run_contest(entries, num_rounds=1, rng=random.Random(0), run=sample)
 
     assert find_ways(SETTING, "float32", run) == {
-        "models.ours": Way(micro_batch_size=16, compile="auto"),
+        "models.ours": Way(micro_batch_size=16, compile="on"),
         "models.nanogpt": Way(micro_batch_size=4, compile="off"),
         "models.huggingface": Way(micro_batch_size=32, compile="off"),
     }
 
 
 def test_a_way_that_is_fast_only_once_is_not_taken() -> None:
-    lucky = (4, "auto")
+    lucky = (4, "on")
     seen = set()
 
     def run(entries: Sequence[Entry]) -> dict[str, Result]:
@@ -86,7 +86,7 @@ def test_a_way_that_is_fast_only_once_is_not_taken() -> None:
 
     ways = find_ways(SETTING, "float32", run, ["models.ours"])
     assert lucky in seen
-    assert ways == {"models.ours": Way(micro_batch_size=8, compile="auto")}
+    assert ways == {"models.ours": Way(micro_batch_size=8, compile="on")}
 
 
 def test_ours_is_set_against_the_best_baseline_and_the_peak() -> None:

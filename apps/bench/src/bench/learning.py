@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", type=_contenders, help=f"of {','.join(CONTENDERS)}")
     parser.add_argument("--limit", type=int, metavar="N", help="stop after N trainings")
     parser.add_argument(
-        "--tokens", type=int, default=1_228_800, metavar="N", help="of the baseline (1228800)"
+        "--tokens", type=int, default=2_457_600, metavar="N", help="of the baseline (2457600)"
     )
     parser.add_argument("--layers", type=int, default=3, metavar="N", help="of the model (3)")
     parser.add_argument("--times", action="store_true", help="measure the steps; alone, please")

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-BATCH_SIZE, CONTEXT_LENGTH = 32, 128
+BATCH_SIZE, CONTEXT_LENGTH = 64, 128
 TOKENS_A_STEP = BATCH_SIZE * CONTEXT_LENGTH
+"""As many as CS336's reference configuration takes a step."""
 _WARMUP_SHARE = 0.1
 _NUM_EVALUATIONS = 12
 
@@ -121,7 +122,7 @@ CONTENDERS = {
             name="muon",
             options=_MUON,
             rate_option=_RATE,
-            rates=(5.7e-3, 8e-3, 4e-3),
+            rates=(8e-3, 5.7e-3, 1.13e-2, 1.6e-2),
             tuned_at=0.75,
             shares=(0.75,),
         ),
