@@ -171,7 +171,10 @@ def test_the_stages_of_a_training_are_all_of_it(corpus: Corpus, tmp_path: Path) 
     [
         (["--vocab-sizes", "300"], "name two sizes"),
         (["--vocab-sizes", "200,300"], "name two sizes"),
+        (["--vocab-sizes", "300,many"], "'many'; must be a whole number"),
         (["--threads", "0"], "name numbers of threads"),
+        (["--threads", "two"], "'two'; must be a whole number"),
+        (["--rounds", "0"], "must be at least 1"),
         (["--texts"], "name a folder by --keep"),
     ],
 )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from bench.arguments import positive
+from bench.arguments import numbers, positive
 from bench.contestants.models import DISTRIBUTIONS
 from bench.durable import write_atomically
 from bench.peers import fetch_extras
@@ -88,14 +88,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--temperatures",
-        type=_numbers,
+        type=numbers,
         default=(0.0, 0.5, 0.8, 1.0, 1.3),
         metavar="NUMBERS",
         help="0 is greedy (0,0.5,0.8,1,1.3)",
     )
     parser.add_argument(
         "--top-ps",
-        type=_numbers,
+        type=numbers,
         default=(1.0, 0.9),
         metavar="NUMBERS",
         help="draw from the likeliest tokens of this probability; 1: from all (1,0.9)",
@@ -262,11 +262,3 @@ def _print(findings: Iterable[Finding]) -> None:
     console.print(table)
     for note in _NOTES:
         console.print(note, highlight=False)
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(word) for word in text.split(","))
-    except ValueError as error:
-        message = f"{text!r}; name numbers, with commas between them"
-        raise argparse.ArgumentTypeError(message) from error

@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from bench.arguments import names_of, positive
 from bench.contestants.models import DISTRIBUTIONS
 from bench.learning_chart import write_learning_chart
 from bench.learning_report import print_learning
@@ -28,12 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the subject."""
     folder = default_cache_dir() / "learning"
     parser.add_argument("--folder", type=Path, default=folder, help="for text and results")
-    parser.add_argument("--only", type=_contenders, help=f"of {','.join(CONTENDERS)}")
+    parser.add_argument(
+        "--only", type=names_of(CONTENDERS, "contender"), help=f"of {','.join(CONTENDERS)}"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="stop after N trainings")
     parser.add_argument(
-        "--tokens", type=int, default=2_457_600, metavar="N", help="of the baseline (2457600)"
+        "--tokens", type=positive, default=2_457_600, metavar="N", help="of the baseline (2457600)"
     )
-    parser.add_argument("--layers", type=int, default=3, metavar="N", help="of the model (3)")
+    parser.add_argument("--layers", type=positive, default=3, metavar="N", help="of the model (3)")
     parser.add_argument("--times", action="store_true", help="measure the steps; alone, please")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the curves there")
 
@@ -41,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train what is missing, measure if asked, report all there is."""
     fetch_extras(DISTRIBUTIONS)
-    contenders = arguments.only or list(CONTENDERS.values())
+    contenders = [CONTENDERS[name] for name in arguments.only or CONTENDERS]
     experiment = Experiment(
         folder=arguments.folder, tokens=arguments.tokens, num_layers=arguments.layers
     )
@@ -69,12 +72,3 @@ def next_trial(contender: Contender, results: Results) -> Trial | None:
     best = results.best_rate(contender)
     trials = (Trial(contender.name, best, s, seed) for s in contender.shares for seed in _SEEDS)
     return next((trial for trial in trials if trial not in results), None)
-
-
-def _contenders(text: str) -> list[Contender]:
-    unknown = [name for name in text.split(",") if name not in CONTENDERS]
-    if unknown:
-        raise argparse.ArgumentTypeError(
-            f"no contender {unknown[0]!r}; there are {', '.join(CONTENDERS)}"
-        )
-    return [CONTENDERS[name] for name in text.split(",")]

@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.arguments import positive
+from bench.arguments import numbers, positive
 from bench.contestants.models import DISTRIBUTIONS
 from bench.durable import write_atomically
 from bench.peers import fetch_extras
@@ -147,7 +147,7 @@ def _print(descents: Sequence[Descent]) -> None:
 
 
 def _rates(text: str) -> tuple[float, ...]:
-    rates = tuple(float(word) for word in text.split(","))
+    rates = numbers(text)
     if len(rates) > 4 or any(not 0 < rate < math.inf for rate in rates):
         raise argparse.ArgumentTypeError(f"{text!r}; name one to four rates above zero")
     return rates

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+from bench.arguments import names_of, positive, thread_counts
 from bench.chart import write_chart
 from bench.contestants import DISTRIBUTIONS
 from bench.contests import calls, decode, disk, encode, growth, jit, start, train
@@ -58,9 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios there")
-    parser.add_argument("--rounds", type=int, metavar="N", help="samples each (5; quick: 1)")
-    parser.add_argument("--threads", type=_numbers, default=(1, 2), help="numbers (1,2)")
-    parser.add_argument("--only", type=_contests, help=f"of {','.join(_CONTESTS)}")
+    parser.add_argument("--rounds", type=positive, metavar="N", help="samples each (5; quick: 1)")
+    parser.add_argument("--threads", type=thread_counts, default=(1, 2), help="numbers (1,2)")
+    parser.add_argument(
+        "--only", type=names_of(_CONTESTS, "contest"), help=f"of {','.join(_CONTESTS)}"
+    )
     parser.add_argument("--quick", action="store_true", help="2 MB: whether it works, no figures")
     parser.add_argument(
         "--gpt2-dir",
@@ -165,19 +168,6 @@ def _run_patiently(patience_seconds: float, order: Order) -> Sample:
 
 def _num_rounds(arguments: argparse.Namespace) -> int:
     return arguments.rounds or (1 if arguments.quick else 5)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(sorted({int(word) for word in text.split(",")}))
-
-
-def _contests(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    if unknown := [name for name in names if name not in _CONTESTS]:
-        raise argparse.ArgumentTypeError(
-            f"no contest {unknown[0]!r}; there are {', '.join(_CONTESTS)}"
-        )
-    return names
 
 
 def _made(folder: Path) -> Path:

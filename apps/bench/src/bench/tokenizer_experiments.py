@@ -13,6 +13,7 @@ from functools import partial
 from itertools import permutations
 from pathlib import Path
 
+from bench.arguments import positive, thread_counts, whole
 from bench.corpora import built_corpus
 from bench.durable import write_atomically
 from bench.experiments import vocabularies
@@ -42,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--vocab-sizes", type=_sizes, default=(10_000, 32_000), help="of both (10000,32000)"
     )
     parser.add_argument("--seed", type=int, default=336, metavar="N", help="of what is drawn (336)")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="samples each (3)")
-    parser.add_argument("--threads", type=_numbers, default=(1, 2), help="numbers (1,2)")
+    parser.add_argument("--rounds", type=positive, default=3, metavar="N", help="samples each (3)")
+    parser.add_argument("--threads", type=thread_counts, default=(1, 2), help="numbers (1,2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings there")
     parser.add_argument("--svg", type=Path, metavar="FOLDER", help="draw three pictures there")
     parser.add_argument(
@@ -166,19 +167,12 @@ def _run_patiently(patience_seconds: float, order: Order) -> Sample:
 
 
 def _sizes(text: str) -> tuple[int, int]:
-    sizes = tuple(int(word) for word in text.split(","))
+    sizes = tuple(whole(word) for word in text.split(","))
     if len(sizes) != 2 or min(sizes) < 258:
         raise argparse.ArgumentTypeError(
             f"{text!r}; name two sizes of 258 or more, of Python's and of English's vocabulary"
         )
     return sizes
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    numbers = tuple(sorted({int(word) for word in text.split(",")}))
-    if numbers[0] < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}; name numbers of threads, 1 or more")
-    return numbers
 
 
 def _say(line: str) -> None:

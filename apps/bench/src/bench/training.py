@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.arguments import names_of, positive
 from bench.chart import write_chart
 from bench.contestants.models import DISTRIBUTIONS
 from bench.figures import FIGURES
@@ -43,8 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the subject."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios there")
-    parser.add_argument("--rounds", type=int, metavar="N", help="samples each (5; quick: 1)")
-    parser.add_argument("--only", type=_contests, help=f"of {','.join(_CONTESTS)}")
+    parser.add_argument("--rounds", type=positive, metavar="N", help="samples each (5; quick: 1)")
+    parser.add_argument(
+        "--only", type=names_of(_CONTESTS, "contest"), help=f"of {','.join(_CONTESTS)}"
+    )
     parser.add_argument("--quick", action="store_true", help="whether it works, no figures")
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: both, where there"
@@ -239,15 +242,6 @@ def _run_patiently(patience_seconds: float, order: object) -> object:
 
 def _num_rounds(arguments: argparse.Namespace) -> int:
     return arguments.rounds or (1 if arguments.quick else 5)
-
-
-def _contests(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    if unknown := [name for name in names if name not in _CONTESTS]:
-        raise argparse.ArgumentTypeError(
-            f"no contest {unknown[0]!r}; there are {', '.join(_CONTESTS)}"
-        )
-    return names
 
 
 def _say(line: str) -> None:
