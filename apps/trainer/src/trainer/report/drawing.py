@@ -38,16 +38,18 @@ def draw_plot(plot: Plot, *, x_axis: str = "steps", names: Sequence[str] = ()) -
     for name, axis in x_axes(plot).items():
         _draw_x_ticks(root, axis, name=name, is_shown=name == x_axis)
     line(root, LEFT, BOTTOM, RIGHT, BOTTOM, "axis")
+    target = None  # its place on the page, where it is within
     if plot.target is not None and y.low <= plot.target <= y.high:
-        place = y.place(plot.target)
-        line(root, LEFT, place, RIGHT, place, "target")
-        text(root, RIGHT, place - 6, plot.target_label, "target-label end")
+        target = y.place(plot.target)
+        line(root, LEFT, target, RIGHT, target, "target")
     lines = SubElement(root, "g", {"clip-path": f"url(#frame-{plot.key})"})
     num_runs = len({series.run for series in plot.series})
     for index, series in enumerate(plot.series):
         group = _draw_series(lines, series, x, y, x_axis=x_axis, index=index)
         if series.style == "raw" and num_runs > 1:  # one cloud would hide the other
             group.set("visibility", "hidden")
+    if target is not None:  # above the curves, which may pass where it stands
+        text(root, RIGHT, target - 6, plot.target_label, "target-label end")
     for index, name in enumerate(names):
         place = HEIGHT + 22 * index + 4
         line(root, LEFT, place, LEFT + 24, place, f"smooth run-{index % NUM_COLOURS}")
