@@ -146,6 +146,18 @@ def _write_rows(study: Study, *, seconds: dict[str, float], norm: float = 0.5) -
             log.append(row)
 
 
+def test_the_key_of_a_sweep_lists_values_by_size(tmp_path: Path) -> None:
+    over = [
+        parse_over("training.batch-size=1,8,64"),
+        parse_over("optimizer.learning-rate=0.02,0.003"),
+    ]
+    trials = sweep(BASE, over, num_seeds=1)
+    study = open_study(tmp_path / "s", kind="sweep", base=BASE, trials=trials)
+    _end(study, {trial.name: 3.0 + i / 8 for i, trial in enumerate(trials)})
+    key = [node.text for node in draw_study(study).iter("text") if "learning-rate" in node.text]
+    assert key == ["learning-rate 0.003", "learning-rate 0.02"]
+
+
 def test_batch_sizes_are_drawn_against_the_time_they_took(tmp_path: Path) -> None:
     study = _sweep(tmp_path, "training.batch-size=1,8,64")
     seconds = {"batch-size=1": 100.0, "batch-size=8": 20.0, "batch-size=64": 10.0}
@@ -154,6 +166,15 @@ def test_batch_sizes_are_drawn_against_the_time_they_took(tmp_path: Path) -> Non
     root = draw_against_time(study, read_trials(study))
     places = {node.text: float(node.get("x")) for node in root.iter("text")}
     assert places["64"] < places["8"] < places["1"]
+    assert len(list(root.iter("circle"))) == 3
+    assert "against time" in render_study(study)
+
+
+def test_a_trial_under_way_is_not_drawn_against_time_yet(tmp_path: Path) -> None:
+    study = _sweep(tmp_path, "training.batch-size=1,8", num_seeds=2)
+    _write_rows(study, seconds={trial.name: 10.0 for trial in study.trials})
+    _end(study, {trial.name: 3.0 for trial in study.trials[:-1]})
+    root = draw_against_time(study, read_trials(study))
     assert len(list(root.iter("circle"))) == 3
     assert "against time" in render_study(study)
 

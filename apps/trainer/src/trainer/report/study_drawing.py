@@ -11,6 +11,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from trainer.axes import Axis, linear_axis, log_axis, with_margin
 from trainer.experiments import Point, Study, points
+from trainer.experiments.over import is_number
 from trainer.report.drawing import (
     BOTTOM,
     HEIGHT,
@@ -57,7 +58,7 @@ def _draw_sweep(study: Study, listed: Sequence[Point], field: str) -> Element:
     y = loss_axis(listed, start=BOTTOM, end=TOP)
     others = [name for name in swept_fields(study) if name != field]
     groups: dict[tuple[object, ...], list[Point]] = {}
-    for point in sorted(listed, key=lambda point: point.changes[field]):
+    for point in sorted(listed, key=lambda point: _rank(point, [*others, field])):
         groups.setdefault(tuple(point.changes.get(name) for name in others), []).append(point)
     height = HEIGHT + (22 * len(groups) if others else 0)
     root = Element("svg", {"viewBox": f"0 0 {WIDTH} {height}", "role": "img"})
@@ -73,6 +74,12 @@ def _draw_sweep(study: Study, listed: Sequence[Point], field: str) -> Element:
             line(root, LEFT, place, LEFT + 24, place, f"smooth run-{index % NUM_COLOURS}")
             text(root, LEFT + 32, place + 4, name, "ink")
     return root
+
+
+def _rank(point: Point, names: Sequence[str]) -> list[tuple[bool, object]]:
+    """Return what sorts points by the values of fields: numbers by size, then words."""
+    values = [point.changes.get(name) for name in names]
+    return [(False, v) if is_number(v) else (True, str(v)) for v in values]
 
 
 def _draw_group(

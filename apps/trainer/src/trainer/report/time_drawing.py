@@ -25,36 +25,44 @@ from trainer.report.study_drawing import loss_axis
 
 _FIELD = "training.batch-size"
 
+Dot = tuple[float, float]
+"""Time, and validation loss in nats a token."""
+
 
 def draw_against_time(study: Study, histories: Sequence[RunHistory]) -> Element | None:
     """Return the drawing; None: no two batch sizes were swept to an end."""
-    seconds = {history.name: _seconds(history) for history in histories}
     best = _best_by_size([p for p in points(study) if _FIELD in p.changes and p.mean is not None])
-    if study.kind != "sweep" or len(best) < 2 or not all(_times(p, seconds) for p in best):
+    seconds = {history.name: _seconds(history) for history in histories}
+    reached = [_reached(study, point, seconds) for point in best]
+    if study.kind != "sweep" or len(best) < 2 or not all(reached):
         return None
-    times = [time for point in best for time in _times(point, seconds)]
-    scale, unit = time_unit(max(times))
-    low, high = with_margin(0.0, max(times) / scale)
+    longest = max(time for dots in reached for time, _ in dots)
+    scale, unit = time_unit(longest)
+    low, high = with_margin(0.0, longest / scale)
     x = linear_axis(max(0.0, low), high, start=LEFT, end=RIGHT, max_ticks=8)
     y = loss_axis(best, start=BOTTOM, end=TOP)
     root = Element("svg", {"viewBox": f"0 0 {WIDTH} {HEIGHT}", "role": "img"})
     root.set("aria-label", "validation loss against training time, by batch size")
     draw_frame(root, x, y, title=f"training time, {unit}")
-    _draw_line(root, best, {name: time / scale for name, time in seconds.items()}, x, y)
+    scaled = [[(time / scale, loss) for time, loss in dots] for dots in reached]
+    _draw_line(root, best, scaled, x, y)
     return root
 
 
 def _draw_line(
-    root: Element, best: Sequence[Point], seconds: Mapping[str, float], x: Axis, y: Axis
+    root: Element, best: Sequence[Point], reached: Sequence[Sequence[Dot]], x: Axis, y: Axis
 ) -> None:
-    means = [(x.place(statistics.fmean(_times(p, seconds))), y.place(p.mean or 0.0)) for p in best]
+    means = [
+        (x.place(statistics.fmean(time for time, _ in dots)), y.place(point.mean or 0.0))
+        for point, dots in zip(best, reached, strict=True)
+    ]
     part = SubElement(root, "g", {"class": "smooth run-0"})
     SubElement(part, "polyline", {"points": " ".join(f"{a:.1f},{b:.1f}" for a, b in means)})
-    dots = SubElement(root, "g", {"class": "dots run-0"})
-    for point, (left, top) in zip(best, means, strict=True):
-        for time, loss in zip(_times(point, seconds), point.losses, strict=True):
+    group = SubElement(root, "g", {"class": "dots run-0"})
+    for point, dots, (left, top) in zip(best, reached, means, strict=True):
+        for time, loss in dots:
             place = {"cx": f"{x.place(time):.1f}", "cy": f"{y.place(loss):.1f}", "r": "4.5"}
-            dot = SubElement(dots, "circle", place)
+            dot = SubElement(group, "circle", place)
             SubElement(dot, "title").text = f"{point.name}: {loss:.4f}"
         text(root, left, top - 10, f"{point.changes[_FIELD]}", "ink middle")
 
@@ -67,8 +75,14 @@ def _best_by_size(listed: Sequence[Point]) -> list[Point]:
     return [best[size] for size in sorted(best, key=lambda size: float(str(size)))]
 
 
-def _times(point: Point, seconds: Mapping[str, float]) -> list[float]:
-    return [seconds[trial.name] for trial in point.trials if trial.name in seconds]
+def _reached(study: Study, point: Point, seconds: Mapping[str, float]) -> list[Dot]:
+    """Return what each finished trial took and reached; those under way are left out."""
+    outcomes = [(trial.name, study.outcome(trial)) for trial in point.trials]
+    return [
+        (seconds[name], outcome.validation_loss)
+        for name, outcome in outcomes
+        if name in seconds and outcome is not None and outcome.validation_loss is not None
+    ]
 
 
 def _seconds(history: RunHistory) -> float:
