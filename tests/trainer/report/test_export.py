@@ -8,6 +8,8 @@ from xml.etree import ElementTree
 import pytest
 
 from trainer.report import read_history, write_exports
+from trainer.report.command_line import parse_report
+from trainer.report.drawing import X_AXES
 
 
 def test_plots_and_tables_are_written(write_run: Callable[..., Path], tmp_path: Path) -> None:
@@ -34,9 +36,28 @@ def test_a_plot_stands_alone(write_run: Callable[..., Path], tmp_path: Path) -> 
     assert not [element for element in root.iter() if element.get("visibility") == "hidden"]
 
 
+@pytest.mark.parametrize("x_axis", X_AXES)
+def test_a_plot_is_drawn_against_what_is_asked_for(
+    x_axis: str, write_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_exports([read_history(write_run("a"))], tmp_path, x_axis=x_axis)
+    root = ElementTree.parse(tmp_path / "loss.svg").getroot()
+    texts = [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert [text.startswith(X_AXES[x_axis]) for text in texts].count(True) == 1
+    others = [title for name, title in X_AXES.items() if name != x_axis]
+    assert not any(text.startswith(title) for text in texts for title in others)
+
+
 def test_png_is_drawn_at_twice_the_size(write_run: Callable[..., Path], tmp_path: Path) -> None:
     pytest.importorskip("resvg_py", reason="needs the extra png")
     write_exports([read_history(write_run("a"))], tmp_path, png=True)
     data = (tmp_path / "loss.png").read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     assert int.from_bytes(data[16:20]) == 1440
+
+
+@pytest.mark.parametrize("options", [["--png"], ["--x-axis", "tokens"]])
+def test_options_of_the_folder_need_one(options: list[str]) -> None:
+    with pytest.raises(ValueError, match=f"{options[0]} belongs to --export FOLDER"):
+        parse_report(["runs/a", *options])
+    assert parse_report(["runs/a", *options, "--export", "out"]).export == Path("out")

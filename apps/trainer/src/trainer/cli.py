@@ -218,7 +218,11 @@ def _report(argv: list[str]) -> int:
 
     request = parse_report(argv)
     for path in write_report(
-        request.run, output=request.output, export=request.export, png=request.png
+        request.run,
+        output=request.output,
+        export=request.export,
+        png=request.png,
+        x_axis=request.x_axis,
     ):
         print(f"written: {path}")
     return 0
@@ -239,7 +243,8 @@ def _compare(argv: list[str]) -> int:
     write_text_atomically(request.output, render_page(histories))
     print(f"report: {request.output}")
     if request.export is not None:
-        for path in write_exports(histories, request.export, png=request.png):
+        exports = write_exports(histories, request.export, png=request.png, x_axis=request.x_axis)
+        for path in exports:
             print(f"written: {path}")
     return 0
 

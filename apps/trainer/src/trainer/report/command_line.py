@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
 from trainer.command_line import refuse_unknown_options
+
+XAxis = Literal["steps", "tokens", "seconds"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,8 @@ class ReportRequest:
     """Also write plots (SVG) and table (CSV, Markdown, LaTeX) to this folder."""
     png: bool = False
     """With --export: plots as PNG too; needs the extra `png`."""
+    x_axis: XAxis = "steps"
+    """With --export: what its plots are drawn against. The page has a switch for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +43,8 @@ class CompareRequest:
     """Also write plots (SVG) and table (CSV, Markdown, LaTeX) to this folder."""
     png: bool = False
     """With --export: plots as PNG too; needs the extra `png`."""
+    x_axis: XAxis = "steps"
+    """With --export: what its plots are drawn against. The page has a switch for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +65,11 @@ def parse_report(argv: Sequence[str]) -> ReportRequest:
     """Parse the command line of `report`.
 
     Raises:
-        ValueError: an unknown option, or --png without --export.
+        ValueError: an unknown option, or --png or --x-axis without --export.
     """
     refuse_unknown_options(argv, ReportRequest)
     request = tyro.cli(ReportRequest, args=list(argv), prog="report")
-    _require_folder_for_png(request)
+    _require_folder(request)
     return request
 
 
@@ -74,7 +81,7 @@ def parse_compare(argv: Sequence[str]) -> CompareRequest:
     """
     refuse_unknown_options(argv, CompareRequest)
     request = tyro.cli(CompareRequest, args=list(argv), prog="compare")
-    _require_folder_for_png(request)
+    _require_folder(request)
     distinct = {path.resolve() for path in request.runs}
     if len(distinct) < 2 or len(distinct) < len(request.runs):
         raise ValueError(
@@ -99,6 +106,10 @@ def parse_watch(argv: Sequence[str]) -> WatchRequest:
     return request
 
 
-def _require_folder_for_png(request: ReportRequest | CompareRequest) -> None:
-    if request.png and request.export is None:
-        raise ValueError("--png belongs to --export FOLDER; name a folder, or leave --png out")
+def _require_folder(request: ReportRequest | CompareRequest) -> None:
+    given = {"--png": request.png, "--x-axis": request.x_axis != "steps"}
+    for option, is_given in given.items():
+        if is_given and request.export is None:
+            raise ValueError(
+                f"{option} belongs to --export FOLDER; name a folder, or leave {option} out"
+            )

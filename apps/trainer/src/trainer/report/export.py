@@ -23,7 +23,7 @@ _PNG_WIDTH = 2 * WIDTH  # pixels; sharp at a column's width in print
 
 
 def write_exports(
-    histories: Sequence[RunHistory], folder: Path, *, png: bool = False
+    histories: Sequence[RunHistory], folder: Path, *, png: bool = False, x_axis: str = "steps"
 ) -> list[Path]:
     """Write every plot as SVG (and PNG) and the table of runs as CSV, Markdown and LaTeX.
 
@@ -31,6 +31,7 @@ def write_exports(
         histories: at least one run.
         folder: made where it is missing; files of the same names are replaced.
         png: whether to write PNG too.
+        x_axis: what plots are drawn against: steps, tokens or seconds.
 
     Returns:
         What was written.
@@ -41,7 +42,7 @@ def write_exports(
     names = [history.name for history in histories]
     key = names if len(names) > 1 else ()
     drawn = [
-        (plot.key, f"{plot.title}, {plot.unit}", draw_plot(plot, names=key))
+        (plot.key, f"{plot.title}, {plot.unit}", draw_plot(plot, x_axis=x_axis, names=key))
         for plot in build_plots(histories)
     ]
     rows = table_rows(histories)

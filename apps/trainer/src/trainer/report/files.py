@@ -14,7 +14,12 @@ from trainer.run_directory import write_text_atomically
 
 
 def write_report(
-    path: Path, *, output: Path | None = None, export: Path | None = None, png: bool = False
+    path: Path,
+    *,
+    output: Path | None = None,
+    export: Path | None = None,
+    png: bool = False,
+    x_axis: str = "steps",
 ) -> list[Path]:
     """Write the page about a run or a study, and what papers need.
 
@@ -23,6 +28,7 @@ def write_report(
         output: where the page goes; None: `report.html` in `path`.
         export: folder for plots and table; None: none.
         png: plots as PNG too.
+        x_axis: what the plots of that folder are drawn against: steps, tokens or seconds.
 
     Returns:
         What was written.
@@ -35,7 +41,7 @@ def write_report(
     if export is None:
         return [output]
     if not is_study(path):
-        return [output, *write_exports([read_history(path)], export, png=png)]
+        return [output, *write_exports([read_history(path)], export, png=png, x_axis=x_axis)]
     study = load_study(path)
     histories = read_trials(study)
     if not histories:
@@ -43,7 +49,7 @@ def write_report(
     rows = study_rows(study, histories)
     return [
         output,
-        *write_exports(histories, export, png=png),
+        *write_exports(histories, export, png=png, x_axis=x_axis),
         *write_pictures(study_pictures(study, histories), export, png=png),
         *write_table(rows, export, name="study", columns="l" + "r" * (len(rows[0]) - 1)),
     ]
