@@ -1,7 +1,7 @@
 """The loss curve: well-formed, honest about the numbers, readable in light and dark."""
 
 import math
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -167,6 +167,36 @@ def test_smoothing_reduces_noise() -> None:
     noisy = [(float(step), 1.0 + (-1) ** step) for step in range(1000)]
     middle = [loss for _, loss in smooth(noisy)[100:900]]
     assert max(middle) - min(middle) < 0.1
+
+
+def test_smoothing_says_more_at_the_end_than_the_last_loss() -> None:
+    noisy = [(float(step), 3.0 - step / 1000 + 0.5 * (-1) ** step) for step in range(1000)]
+    last = [loss for _, loss in smooth(noisy)[-20:]]
+    assert last == pytest.approx([3.0 - step / 1000 for step in range(980, 1000)], abs=0.06)
+
+
+def test_a_spike_near_the_end_does_not_bend_the_curve_below_the_losses() -> None:
+    spiked = [(float(step), 100.0 if step == 970 else 1.0) for step in range(1000)]
+    assert min(loss for _, loss in smooth(spiked)) >= 1.0
+
+
+@pytest.mark.parametrize("points", [[(3.0, 2.0)], [(1.0, 2.0), (2.0, 4.0)]])
+def test_smoothing_leaves_one_or_two_points(points: list[tuple[float, float]]) -> None:
+    assert smooth(points) == points
+
+
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=60),
+    st.floats(0.1, 10),
+    st.floats(-0.01, 0.01),
+)
+def test_smoothing_keeps_lines_however_the_steps_lie(
+    gaps: list[int], start: float, slope: float
+) -> None:
+    steps = [float(step) for step in accumulate(gaps)]
+    line = [start + slope * step for step in steps]
+    smoothed = smooth(list(zip(steps, line, strict=True)))
+    assert [loss for _, loss in smoothed] == pytest.approx(line, abs=1e-9)
 
 
 @pytest.mark.parametrize("num_points", [8, 40])

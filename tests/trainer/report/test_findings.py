@@ -9,6 +9,7 @@ import pytest
 
 from trainer.metrics import MetricsLog
 from trainer.report import describe_run, describe_runs, read_history, table_rows
+from trainer.report.findings import final_training_loss
 
 
 def test_a_run_is_told_with_its_loss_its_rivals_and_its_trend(
@@ -106,3 +107,12 @@ def test_a_damaged_line_is_left_out_counted_and_named(
     assert len(history.train) == 99
     [problem] = history.problems
     assert "line 11" in problem and named in problem
+
+
+def test_the_training_loss_at_the_end_is_not_that_of_one_batch(
+    write_run: Callable[..., Path],
+) -> None:
+    history = read_history(write_run("a"))
+    before = final_training_loss(history)
+    history.train[-1]["loss"] += 1.0
+    assert final_training_loss(history) - before < 0.6

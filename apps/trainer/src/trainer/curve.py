@@ -6,12 +6,12 @@ as points; colours follow the reader's light or dark scheme. Not here: compariso
 
 import math
 import re
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
+
+import numpy as np
 
 from trainer.axes import Axis, linear_axis, log_axis, with_margin
 from trainer.durable import write_bytes_atomically
@@ -89,23 +89,37 @@ def write_loss_curve(
 
 
 def smooth(points: Sequence[Point]) -> list[Point]:
-    """Average each loss with those of the steps around it; narrower at both ends, so no lag.
+    """Fit a straight line to each loss and those of the steps around it: its value there.
+
+    Amid even steps that is their mean. The reach is narrower at the beginning, where a curve is
+    steep, and one-sided at the end, where the last loss alone would say little.
 
     Args:
         points: (step, loss), sorted by step.
     """
     if not points:
         return []
-    steps = [step for step, _ in points]
-    sums = [0.0, *accumulate(loss for _, loss in points)]
+    steps, losses = np.array(points, dtype=np.float64).T
     share = max(_SMOOTHING, _SMOOTHED_POINTS / len(steps))
     half = share * (steps[-1] - steps[0])
-    means = []
-    for step in steps:
-        reach = min(half, step - steps[0], steps[-1] - step)
-        first, end = bisect_left(steps, step - reach), bisect_right(steps, step + reach)
-        means.append((step, (sums[end] - sums[first]) / (end - first)))
-    return means
+    reach = np.minimum(half, steps - steps[0])
+    low = np.minimum(steps - reach, steps[-1] - 2 * half)  # as wide at the end as before it
+    first = np.searchsorted(steps, low, side="left")
+    end = np.searchsorted(steps, steps + reach, side="right")
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        sums = np.concatenate([[0.0], np.cumsum(values)])
+        return (sums[end] - sums[first]) / (end - first)
+
+    means, x = mean(losses), steps - steps[-1]
+    spread = mean(x * x) - mean(x) ** 2
+    slopes = (mean(x * losses) - mean(x) * means) / np.where(spread > 0, spread, np.inf)
+    fitted = means + slopes * (x - mean(x))
+    # A spike must not bend the end of the line out of the losses that it goes through.
+    lowest = np.minimum.accumulate(losses[::-1])[::-1][first]
+    highest = np.maximum.accumulate(losses[::-1])[::-1][first]
+    smoothed = np.clip(fitted, lowest, highest)
+    return [(step, float(loss)) for (step, _), loss in zip(points, smoothed, strict=True)]
 
 
 def _points(rows: Sequence[MetricsRow], kind: str, *, is_log: bool) -> list[Point]:

@@ -79,13 +79,23 @@ def y_axes(plot: Plot) -> dict[str, Axis]:
 
 def _value_range(plot: Plot) -> tuple[float, float]:
     """Return the values to show; the steep begin of a run may leave a linear page at the top."""
-    last = max(sample.step for sample in _all_samples(plot))
-    settled = [s.value for s in _all_samples(plot) if s.step >= _HIGHEST_SHARE * last]
-    values = settled if plot.key == "loss" and settled else [s.value for s in _all_samples(plot)]
-    low, high = min(values), max(values)
-    if plot.target is not None and plot.key == "loss":
-        low = min(low, plot.target)
+    runs: dict[int, list[Sample]] = {}
+    num_runs = len({series.run for series in plot.series})
+    for series in plot.series:
+        if series.style != "raw" or num_runs == 1:  # of several runs it is hidden at first
+            runs.setdefault(series.run, []).extend(series.samples)
+    low, high = (pick(s.value for run in runs.values() for s in run) for pick in (min, max))
+    if plot.key == "loss":
+        # Of one run nearly all is to be seen, of each of the others at least its second half.
+        highest = [_highest_after(_HIGHEST_SHARE, samples) for samples in runs.values()]
+        high = max(min(highest), *(_highest_after(0.5, samples) for samples in runs.values()))
+        low = low if plot.target is None else min(low, plot.target)
     return low, high
+
+
+def _highest_after(share: float, samples: Sequence[Sample]) -> float:
+    last = max(sample.step for sample in samples)
+    return max(sample.value for sample in samples if sample.step >= share * last)
 
 
 def _all_samples(plot: Plot) -> list[Sample]:
