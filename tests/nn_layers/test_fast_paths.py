@@ -72,7 +72,7 @@ def test_attention_by_products_takes_autocasts_type() -> None:
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_attention_by_products_is_a_sound_operation_of_torch() -> None:
     leaves = _leaves(*[(3, 5, 4)] * 3)
-    torch.library.opcheck(torch.ops.nn_layers.causal_attention.default, (*leaves, False))
+    torch.library.opcheck(torch.ops.nn_layers.causal_attention.default, tuple(leaves))
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.25, 300.0])

@@ -60,16 +60,16 @@ def test_a_compiled_checkpointed_step_is_the_first_to_use_einops() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
-def test_compiled_attention_is_the_plain_one(dtype: torch.dtype, tolerance: float) -> None:
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
+def test_compiled_attention_is_the_uncompiled_one(dtype: torch.dtype, error: float) -> None:
     inputs = torch.randn(3, 2, 3, 150, 16, generator=torch.Generator().manual_seed(0)).to(dtype)
     compiled = torch.compile(causal_attention_by_products, fullgraph=True)
-    for ours, theirs in zip(
+    for ours, exact in zip(
         _with_gradients(compiled, inputs),
-        _with_gradients(causal_attention_by_products, inputs),
+        _with_gradients(causal_attention_by_products, inputs.double()),
         strict=True,
     ):
-        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+        assert (ours - exact).norm() <= error * exact.norm()
 
 
 def _with_gradients(attention: object, inputs: Tensor) -> list[Tensor]:

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--limit", type=int, metavar="N", help="stop after N trainings")
     parser.add_argument(
-        "--tokens", type=positive, default=2_457_600, metavar="N", help="of the baseline (2457600)"
+        "--tokens", type=positive, default=1_638_400, metavar="N", help="of the baseline (1638400)"
     )
     parser.add_argument("--layers", type=positive, default=3, metavar="N", help="of the model (3)")
     parser.add_argument("--times", action="store_true", help="measure the steps; alone, please")
