@@ -200,3 +200,11 @@ def test_a_whole_quick_run(tmp_path: Path) -> None:
     assert content["problems"] == []
     measured = {row["key"] for row in content["rows"] if row["value"] is not None}
     assert {"train-bfloat16", "train-bfloat16-peak", "train-float32", "model-memory"} <= measured
+
+
+@pytest.mark.parametrize("content", [b"", b"\xf8\x00", b"[]", b'{"settings": {}}'])
+def test_a_file_of_ways_that_is_none_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "ways.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"ways\.json is no file that --json"):
+        training._read_ways(path, "bfloat16")

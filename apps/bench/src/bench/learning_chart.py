@@ -68,7 +68,7 @@ def write_learning_chart(contenders: Sequence[Contender], results: Results, path
         points = [place(point) for point in curve if point[1] <= high]
         text = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
         SubElement(root, "polyline", {"class": f"c{index}", "points": text})
-        label = f"{name}, {curve[-1][0] / 1e3:,.0f} thousand tokens"
+        label = f"{name}, {curve[-1][0] / 1e3:,.0f}k tokens"
         _line(root, (x, 58), (x + 22, 58), f"c{index}")
         _text(root, x + 29, 62, label, "ink")
         x += 29 + 6.2 * len(label) + 16

@@ -223,7 +223,10 @@ def _token_file(cache_dir: Path) -> tuple[Path, str]:
 
 
 def _read_ways(path: Path, name: str) -> dict[str, Way]:
-    found: Mapping[str, Mapping] = json.loads(path.read_text())["settings"]["ways"]
+    try:
+        found: Mapping[str, Mapping] = json.loads(path.read_bytes())["settings"]["ways"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no file that --json of this command wrote") from error
     if name not in found:
         raise ValueError(f"{path} has no ways for {name}; leave out --ways to find them")
     return {contestant: Way(**way) for contestant, way in found[name].items()}
