@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -108,6 +109,19 @@ def test_the_chart_has_a_curve_for_each(tmp_path: Path) -> None:
     assert len(list(lines)) == 2
     with pytest.raises(ValueError, match="base was not trained yet"):
         write_learning_chart((BASELINE,), Results(tmp_path / "none", {}), path)
+
+
+@pytest.mark.parametrize(("loss", "drawn"), [(2.9, 0.25), (3.2, 0.5), (9.0, 0.5)])
+def test_the_chart_draws_the_fewest_tokens_that_reached(
+    loss: float, drawn: float, tmp_path: Path
+) -> None:
+    results, contender = _filled(tmp_path / "r.jsonl"), replace(FASTER, shares=(0.5, 0.25))
+    trial = Trial("faster", 2.0, 0.25, 0)
+    results.add(trial, {**_result(loss), "curve": [[5_000, 3.0], [9_000, loss]]})
+    path = tmp_path / "c.svg"
+    write_learning_chart((BASELINE, contender), results, path)
+    tokens = {0.25: 9, 0.5: 0}[drawn]  # thousands
+    assert f"faster, {tokens}k tokens" in path.read_text()
 
 
 @pytest.mark.parametrize("contender", CONTENDERS.values(), ids=list(CONTENDERS))

@@ -7,17 +7,16 @@ when triton is first imported.
 import numpy as np
 import pytest
 import torch
+from attention_twin import ROUNDING, compare_attention, plain_attention
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nn_layers import (
     ModelConfig,
-    RotaryPositionalEmbedding,
     TransformerLM,
     cross_entropy,
     head_loss,
     rotary_attention,
-    scaled_dot_product_attention,
 )
 
 pytest.importorskip("triton", reason="the kernels need triton")
@@ -26,8 +25,6 @@ from triton.runtime import interpreter
 
 from nn_layers._kernels import attention_launch, cross_entropy_launch
 from nn_layers._kernels.attention_launch import Blocks
-
-ROUNDING = {torch.float32: 3e-6, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 
 
 @pytest.fixture(autouse=True)
@@ -53,43 +50,6 @@ def _widened(handle):
     return interpreter.TensorHandle(bits.view(np.float32), interpreter.tl.float32)
 
 
-def _plain(qkv, num_heads, num_kv_heads, rope):
-    width = qkv.shape[-1] // (num_heads + 2 * num_kv_heads)
-    heads = qkv.unflatten(-1, (-1, width)).transpose(1, 2)
-    q, k, v = heads.split([num_heads, num_kv_heads, num_kv_heads], dim=1)
-    length = qkv.shape[1]
-    if rope is not None:
-        q, k = rope(q, torch.arange(length)), rope(k, torch.arange(length))
-    k, v = (x.repeat_interleave(num_heads // num_kv_heads, dim=1) for x in (k, v))
-    mask = torch.ones(length, length, dtype=torch.bool).tril()
-    return scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)
-
-
-def _compare_attention(
-    *, batch=1, length, num_heads=1, num_kv_heads=1, width=16, layout=None, dtype, seed=0
-):
-    torch.manual_seed(seed)
-    columns = (num_heads + 2 * num_kv_heads) * width
-    qkv = torch.randn(batch, length, columns).to(dtype).requires_grad_()
-    wide = qkv.detach().float().requires_grad_()
-    rope = layout and RotaryPositionalEmbedding(100.0, width, length + 3, layout=layout)
-    ours = rotary_attention(
-        qkv,
-        num_heads=num_heads,
-        num_kv_heads=num_kv_heads,
-        tables=rope.float32_tables() if rope else None,
-        layout=layout or "half",
-    )
-    plain = _plain(wide, num_heads, num_kv_heads, rope)
-    weights = torch.randn_like(plain).to(dtype)
-    ours.backward(weights)
-    plain.backward(weights.float())
-    rounding = {"rtol": ROUNDING[dtype], "atol": ROUNDING[dtype]}
-    assert ours.dtype == qkv.grad.dtype == dtype
-    torch.testing.assert_close(ours.float(), plain, **rounding)
-    torch.testing.assert_close(qkv.grad.float(), wide.grad, **rounding)
-
-
 @pytest.mark.parametrize(
     ("layout", "dtype"),
     [
@@ -101,17 +61,17 @@ def _compare_attention(
     ],
 )
 def test_attention_is_the_plain_formula_and_so_are_its_gradients(layout, dtype):
-    _compare_attention(length=39, layout=layout, dtype=dtype)
+    compare_attention(length=39, layout=layout, dtype=dtype)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [32, 64, 128])
 def test_attention_has_kernels_for_these_widths(width):
-    _compare_attention(length=17, width=width, layout="half", dtype=torch.float32)
+    compare_attention(length=17, width=width, layout="half", dtype=torch.float32)
 
 
 def test_grouped_heads_share_keys_and_their_gradients():
-    _compare_attention(
+    compare_attention(
         batch=2, length=18, num_heads=4, num_kv_heads=2, layout="adjacent", dtype=torch.float32
     )
 
@@ -121,7 +81,7 @@ def test_grouped_heads_share_keys_and_their_gradients():
 @given(data=st.data())
 def test_attention_is_the_plain_formula_for_any_shape(data):
     groups = data.draw(st.integers(1, 2))
-    _compare_attention(
+    compare_attention(
         batch=data.draw(st.integers(1, 2)),
         length=data.draw(st.integers(1, 100)),
         num_heads=groups * data.draw(st.integers(1, 3)),
@@ -137,7 +97,7 @@ def test_attention_is_the_plain_formula_for_any_shape(data):
 @pytest.mark.parametrize("length", [255, 256, 300])
 def test_attention_holds_with_the_blocks_that_a_gpu_gets(length, monkeypatch):
     monkeypatch.undo()
-    _compare_attention(length=length, width=32, layout="adjacent", dtype=torch.float16)
+    compare_attention(length=length, width=32, layout="adjacent", dtype=torch.float16)
 
 
 @pytest.mark.slow
@@ -151,7 +111,7 @@ def test_strided_projections_need_no_copy():
     whole = torch.randn(2, 20, 100)
     qkv = whole[..., 4:52]
     ours = rotary_attention(qkv, num_heads=1, num_kv_heads=1, tables=None)
-    torch.testing.assert_close(ours, _plain(qkv, 1, 1, None), rtol=3e-6, atol=3e-6)
+    torch.testing.assert_close(ours, plain_attention(qkv, 1, 1, None), rtol=3e-6, atol=3e-6)
 
 
 @pytest.mark.slow

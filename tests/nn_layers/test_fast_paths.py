@@ -18,6 +18,8 @@ from nn_layers.fused_loss import (
     _replace_by_gradient_,
     _replace_by_gradient_in_one_kernel_,
 )
+from nn_layers.native_kernels import why_no_native_kernels
+from nn_layers.native_loss import replace_by_gradient_natively_
 
 
 def _leaves(*shapes: tuple[int, ...], seed: int = 0) -> list[Tensor]:
@@ -93,6 +95,46 @@ def test_the_loss_in_chunks_is_the_formula(rows: int) -> None:
     torch.testing.assert_close(
         _value_and_gradients(fast, [hidden, weight]), _value_and_gradients(plain, [hidden, weight])
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("count", "vocabulary"), [(1, 1), (5, 16), (37, 70), (64, 1000)])
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_the_native_loss_is_the_formula(count, vocabulary, scale, dtype) -> None:
+    if reason := why_no_native_kernels(dtype):
+        pytest.skip(reason)
+    generator = torch.Generator().manual_seed(0)
+    logits = (scale * torch.randn(count, vocabulary, generator=generator)).to(dtype)
+    targets = torch.randint(vocabulary, (count,), generator=generator)
+    exact, native = logits.double(), logits.clone()
+    expected = _replace_by_gradient_(exact, targets, count=64)
+    found = replace_by_gradient_natively_(native, targets, count=64)
+    rounding = {torch.float32: 1e-6, torch.bfloat16: 8e-3}[dtype]
+    torch.testing.assert_close(found, expected.float(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(native.double(), exact, rtol=rounding, atol=rounding / 64)
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_the_native_loss_of_what_is_no_number_is_none(number: float) -> None:
+    if reason := why_no_native_kernels(torch.float32):
+        pytest.skip(reason)
+    logits = torch.zeros(3, 20)
+    logits[1, 4] = number
+    loss = replace_by_gradient_natively_(logits, torch.tensor([0, 1, 2]), count=3)
+    assert loss.isnan()
+    assert logits.isnan().any(1).tolist() == [False, True, False]
+
+
+def test_the_native_path_of_head_and_loss_is_the_plain_one() -> None:
+    if reason := why_no_native_kernels(torch.float32):
+        pytest.skip(reason)
+    leaves = [one.detach().float().requires_grad_() for one in _leaves((2, 7, 5), (11, 5))]
+    targets = torch.randint(11, (2, 7), generator=torch.Generator().manual_seed(0))
+    found = [
+        _value_and_gradients(linear_cross_entropy(*leaves, targets, rows=4, path=path) * 3, leaves)
+        for path in ("plain", "native")
+    ]
+    torch.testing.assert_close(*found)
 
 
 @pytest.mark.parametrize(

@@ -34,13 +34,14 @@ def test_the_kernels_keep_their_claims_under_the_interpreter(marked: str) -> Non
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
 
 
-def test_the_attention_kernel_says_why_it_cannot_run_on_the_cpu() -> None:
+def test_the_kernels_say_why_they_cannot_run() -> None:
     cpu = torch.device("cpu")
     assert "need a CUDA device, and this is cpu" in why_no_kernels(cpu)
-    assert "knows head widths" in why_no_rotary_attention(cpu, width=24, dtype=torch.bfloat16)
-    assert "float64" in why_no_rotary_attention(cpu, width=32, dtype=torch.float64)
+    for device in (cpu, torch.device("cuda")):
+        assert "knows head widths" in why_no_rotary_attention(device, width=24, dtype=torch.float32)
+        assert "float64" in why_no_rotary_attention(device, width=32, dtype=torch.float64)
     layer = MultiHeadSelfAttention(32, 2, attention="triton")
-    with pytest.raises(ValueError, match="need a CUDA device, and this is cpu; use another path"):
+    with pytest.raises(ValueError, match="attention is triton, but the kernel of cpu is native"):
         layer(torch.zeros(1, 3, 32))
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from nn_layers import NativeError
 from trainer.command_line import parse_train
 from trainer.compute_plan import ComputePlan, plan_compute
 
@@ -15,9 +16,37 @@ def _plan(*arguments: str) -> ComputePlan:
     return plan_compute(parse_train(list(arguments)).config, device=CPU)
 
 
-def test_auto_is_exact_on_the_cpu() -> None:
+@pytest.mark.parametrize(
+    ("reason", "attention", "loss"),
+    [(None, "native", "native"), ("this CPU is old", "matmul", "chunked")],
+)
+def test_auto_is_exact_on_the_cpu(
+    reason: str | None, attention: str, loss: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(kernel: str, dtype: torch.dtype) -> None:
+        if reason:
+            raise NativeError(reason)
+
+    monkeypatch.setattr("trainer.compute_plan.why_no_rotary_attention", lambda *_, **__: None)
+    monkeypatch.setattr("trainer.compute_plan.native_kernels.load_kernel", load)
     plan = _plan()
-    assert (plan.dtype, plan.attention, plan.loss) == (torch.float32, "matmul", "chunked")
+    assert (plan.dtype, plan.attention, plan.loss) == (torch.float32, attention, loss)
+    assert " ".join(plan.notes).count("slower: this CPU is old") == (2 if reason else 0)
+
+
+def test_a_kernel_that_cannot_be_built_is_said_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(kernel: str, dtype: torch.dtype) -> None:
+        raise NativeError("no disk left")
+
+    monkeypatch.setattr("trainer.compute_plan.why_no_rotary_attention", lambda *_, **__: None)
+    monkeypatch.setattr("trainer.compute_plan.native_kernels.load_kernel", fail)
+    plan = _plan()
+    assert plan.attention == "matmul"
+    assert "slower: no disk left" in " ".join(plan.notes)
+    with pytest.raises(ValueError, match=r"training\.loss is native, but no disk left; use auto"):
+        _plan("--training.loss", "native")
+    with pytest.raises(ValueError, match=r"model\.attention is native, but no disk left; use auto"):
+        _plan("--model.attention", "native")
 
 
 def test_what_is_named_is_taken() -> None:

@@ -7,6 +7,7 @@ end; colours follow the reader's light or dark scheme.
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
@@ -36,7 +37,9 @@ Point = tuple[float, float]
 
 
 def write_learning_chart(contenders: Sequence[Contender], results: Results, path: Path) -> None:
-    """Draw the validation loss of everyone's best rate and fewest tokens, complete or absent.
+    """Draw the validation loss of everyone's best rate, complete or absent.
+
+    Of several numbers of tokens it is the fewest that reached the baseline's end, or else the most.
 
     Raises:
         ValueError: the baseline was not trained yet.
@@ -45,7 +48,7 @@ def write_learning_chart(contenders: Sequence[Contender], results: Results, path
         contender.name: curve
         for contender in contenders
         if results.rates(contender)
-        if (curve := mean_curve(results.at_share(contender, contender.shares[-1])))
+        if (curve := mean_curve(_drawn(contender, contenders[0], results)))
     }
     baseline = contenders[0].name
     if baseline not in curves:
@@ -74,6 +77,13 @@ def write_learning_chart(contenders: Sequence[Contender], results: Results, path
         x += 29 + 6.2 * len(label) + 16
     ElementTree.indent(root)
     write_atomically(path, ElementTree.tostring(root, encoding="utf-8") + b"\n")
+
+
+def _drawn(contender: Contender, baseline: Contender, results: Results) -> list[dict[str, Any]]:
+    goal = results.mean_loss(baseline, baseline.shares[0])
+    means = {share: results.mean_loss(contender, share) for share in contender.shares}
+    reached = [s for s, mean in means.items() if mean is not None and goal and mean <= goal]
+    return results.at_share(contender, min(reached, default=max(contender.shares)))
 
 
 def mean_curve(results: Sequence[dict]) -> list[Point]:

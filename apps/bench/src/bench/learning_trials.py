@@ -124,7 +124,7 @@ CONTENDERS = {
             rate_option=_RATE,
             rates=(8e-3, 5.7e-3, 1.13e-2, 1.6e-2),
             tuned_at=0.75,
-            shares=(0.75,),
+            shares=(0.9, 0.75),
         ),
         Contender(
             name="muon-ramp",

@@ -13,10 +13,13 @@ from typing import Literal
 
 import torch
 
-from nn_layers import why_no_kernels, why_no_rotary_attention
+from nn_layers import NativeError, native_kernels, why_no_kernels, why_no_rotary_attention
 from trainer.config import RunConfig
 from trainer.cuda_plan import choose_on_cuda
 from trainer.devices import resolve_dtype
+
+AttentionChoice = Literal["plain", "fused", "matmul", "native", "triton"]
+LossChoice = Literal["plain", "chunked", "native", "fused"]
 
 LONG_RUN_FLOPS = 1e15
 """Of a run that takes the better part of an hour on two CPU cores."""
@@ -28,8 +31,8 @@ class ComputePlan:
 
     dtype: torch.dtype
     """Of activations and products; weights and optimizer state stay float32."""
-    attention: Literal["plain", "fused", "matmul", "triton"]
-    loss: Literal["plain", "chunked", "fused"]
+    attention: AttentionChoice
+    loss: LossChoice
     compile: bool
     """Whether torch.compile is used."""
     notes: tuple[str, ...] = ()
@@ -57,12 +60,14 @@ def plan_compute(config: RunConfig, *, device: torch.device) -> ComputePlan:
         return _plan_cuda(config, device)
     wants_compile, notes = _plan_compile(config, device)
     dtype = resolve_dtype(config.dtype, device)
+    attention, attention_notes = _plan_attention(config, device, dtype)
+    loss, loss_notes = _plan_loss(config, device, dtype)
     return ComputePlan(
         dtype=dtype,
-        attention=_plan_attention(config, device),
-        loss="chunked" if config.training.loss == "auto" else config.training.loss,
+        attention=attention,
+        loss=loss,
         compile=wants_compile,
-        notes=(*notes, *_describe_bfloat16(dtype, device)),
+        notes=(*notes, *attention_notes, *loss_notes, *_describe_bfloat16(dtype, device)),
     )
 
 
@@ -85,17 +90,53 @@ def find_cxx_compiler() -> str | None:
 
 
 def _plan_attention(
-    config: RunConfig, device: torch.device
-) -> Literal["plain", "fused", "matmul", "triton"]:
+    config: RunConfig, device: torch.device, dtype: torch.dtype
+) -> tuple[AttentionChoice, tuple[str, ...]]:
+    """Return the path of attention, with the CPU's own kernel built where it is taken."""
     asked = config.model.attention
     if asked == "triton" and device.type != "cuda":
         raise ValueError(
             f"model.attention is triton, but that kernel needs a CUDA device and this is {device}; "
             "use auto"
         )
-    if asked == "auto":
-        return "matmul" if device.type == "cpu" else "fused"
-    return asked
+    if asked == "auto" and device.type != "cpu":
+        return "fused", ()
+    if asked not in ("auto", "native"):
+        return asked, ()
+    width = config.model.d_model // config.model.num_heads
+    reason = why_no_rotary_attention(device, width=width, dtype=dtype)
+    if (reason := reason or _why_not_loaded("attention_step", device, dtype)) is None:
+        return "native", ()
+    if asked == "native":
+        raise ValueError(f"model.attention is native, but {reason}; use auto")
+    return "matmul", (f"attention is by batched products, which are slower: {reason}",)
+
+
+def _plan_loss(
+    config: RunConfig, device: torch.device, dtype: torch.dtype
+) -> tuple[LossChoice, tuple[str, ...]]:
+    """Return the path of the loss, with the CPU's own kernel built where it is taken."""
+    asked = config.training.loss
+    if asked not in ("auto", "native"):
+        return asked, ()
+    if (reason := _why_not_loaded("loss_step", device, dtype)) is None:
+        return "native", ()
+    if asked == "native":
+        raise ValueError(f"training.loss is native, but {reason}; use auto")
+    return "chunked", (f"the loss takes torch's operations, which are slower: {reason}",)
+
+
+def _why_not_loaded(
+    kernel: native_kernels.Kernel, device: torch.device, dtype: torch.dtype
+) -> str | None:
+    """Return why a kernel for the CPU cannot be had; it is built in seconds, once a machine."""
+    if device.type != "cpu":
+        return f"that kernel is for the CPU, and this is {device}"
+    try:
+        native_kernels.load_kernel(kernel, dtype)
+    except NativeError as error:
+        return str(error)
+    return None
 
 
 def multiplies_bfloat16() -> bool | None:

@@ -116,9 +116,10 @@ class ModelSection:
     """RMSNorm on queries and keys, a head at a time."""
     tie_embeddings: bool = False
     """One matrix for the token embedding and the output head."""
-    attention: Literal["auto", "plain", "fused", "matmul", "triton"] = "auto"
+    attention: Literal["auto", "plain", "fused", "matmul", "native", "triton"] = "auto"
     """How attention is computed, never what: the written-out formula, torch's kernel,
-    batched matrix products or an own GPU kernel; auto: the fastest that is exact."""
+    batched matrix products or an own kernel (native on the CPU, triton on CUDA); auto: the
+    fastest that is exact."""
 
     def __post_init__(self) -> None:
         """Let the model's own checks speak before any text is read."""
@@ -231,10 +232,10 @@ class TrainingConfig:
     windows a step; the learning rate follows the root of the batch size. None: batch_size."""
     activation_checkpointing: bool = False
     """Keep only each block's input and compute the rest again in backward: less memory, slower."""
-    loss: Literal["auto", "plain", "chunked", "fused"] = "auto"
+    loss: Literal["auto", "plain", "chunked", "native", "fused"] = "auto"
     """How the loss is computed, never what: plain formula; chunked: head and loss together, some
-    rows at a time, so that the logits are never all there; fused: loss and its gradient in one
-    pass; auto: the fastest that is exact."""
+    rows at a time, so that the logits are never all there; native: the same by an own kernel for
+    the CPU; fused: loss and its gradient in one pass; auto: the fastest that is exact."""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile; needs a C++ compiler on the CPU; auto: where it is likely to pay."""
     max_steps: int

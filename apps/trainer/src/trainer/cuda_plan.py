@@ -16,8 +16,8 @@ from trainer.config import RunConfig
 class CudaChoices:
     """How a CUDA device computes; the fields are those of `ComputePlan`."""
 
-    attention: Literal["plain", "fused", "matmul", "triton"]
-    loss: Literal["plain", "chunked", "fused"]
+    attention: Literal["plain", "fused", "matmul", "native", "triton"]
+    loss: Literal["plain", "chunked", "native", "fused"]
     compile: bool
     notes: tuple[str, ...]
 
@@ -41,6 +41,8 @@ def choose_on_cuda(
         ValueError: the configuration names what cannot run here.
     """
     attention, loss = config.model.attention, config.training.loss
+    _refuse("model.attention", attention, "native", "that kernel is for the CPU")
+    _refuse("training.loss", loss, "native", "that kernel is for the CPU")
     _refuse("model.attention", attention, "triton", why_no_attention)
     _refuse("training.loss", loss, "fused", why_no_kernels)
     _refuse("training.compile", config.training.compile, "on", why_no_kernels)

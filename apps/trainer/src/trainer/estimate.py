@@ -138,9 +138,9 @@ def step_settings(config: RunConfig, plan: ComputePlan) -> StepSettings:
         batch_size=micro,
         num_micro_batches=training.batch_size // micro,
         dtype="float32" if plan.dtype == torch.float32 else "bfloat16",
-        # The own kernel keeps what torch's does.
-        attention="fused" if plan.attention == "triton" else plan.attention,
-        loss=plan.loss,
+        # The own kernels keep what torch's does.
+        attention="fused" if plan.attention in ("native", "triton") else plan.attention,
+        loss="chunked" if plan.loss == "native" else plan.loss,
         checkpointing=training.activation_checkpointing,
         optimizer=config.optimizer.name,
     )

@@ -162,6 +162,7 @@ def host_windows(
 
 def build_loss(model: TransformerLM, *, plan: ComputePlan, device: torch.device) -> LossOf:
     """Return the function from windows to mean loss, in the plan's type and ways."""
+    path = "native" if plan.loss == "native" else "compiled" if plan.compile else "plain"
     loss = {"plain": cross_entropy, "fused": fused_cross_entropy}.get(plan.loss)
     hidden_states = model.hidden_states
     if plan.compile:
@@ -173,9 +174,7 @@ def build_loss(model: TransformerLM, *, plan: ComputePlan, device: torch.device)
         with autocast(device, plan.dtype):
             hidden = hidden_states(inputs)
             if loss is None:
-                return linear_cross_entropy(
-                    hidden, model.head_weight, targets, compiled=plan.compile
-                )
+                return linear_cross_entropy(hidden, model.head_weight, targets, path=path)
             return loss(hidden @ model.head_weight.T, targets)
 
     return loss_of

@@ -14,7 +14,8 @@ from nn_layers.linear import Linear
 from nn_layers.loss import cross_entropy, perplexity
 from nn_layers.loss_kernel import head_loss
 from nn_layers.narrow_weights import round_weights
-from nn_layers.native import NativeDecoder, NativeError
+from nn_layers.native import NativeDecoder
+from nn_layers.native_build import NativeError
 from nn_layers.rms_norm import RMSNorm
 from nn_layers.rope import RotaryPositionalEmbedding
 from nn_layers.transformer_lm import TransformerLM

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention as fused_attention
 
 from nn_layers.activations import softmax
-from nn_layers.attention_kernel import rotary_attention
+from nn_layers.attention_kernel import kernel_of, rotary_attention
 from nn_layers.causal_products import causal_attention_by_products
 from nn_layers.kv_cache import KVCache
 from nn_layers.linear import Linear
@@ -22,10 +22,11 @@ from nn_layers.rms_norm import RMSNorm
 from nn_layers.rope import RotaryPositionalEmbedding
 from nn_layers.state_dict import split_stacked
 
-AttentionPath = Literal["auto", "plain", "fused", "matmul", "triton"]
+AttentionPath = Literal["auto", "plain", "fused", "matmul", "native", "triton"]
 """plain: the written-out formula. fused: torch's kernel. matmul: batched products, a block of rows
-at a time. triton: an own kernel, CUDA only, rotation inside; torch's where a cache is extended.
-auto: matmul on the CPU, elsewhere fused."""
+at a time. native, triton: an own kernel, rotation inside, for a CPU with AVX-512 and a C++ compiler
+or for CUDA; where a cache is extended, matmul or fused. auto: matmul on the CPU, elsewhere fused:
+nothing that is built first."""
 
 
 def scaled_dot_product_attention(
@@ -132,7 +133,7 @@ class MultiHeadSelfAttention(nn.Module):
         Returns:
             (..., t, d).
         """
-        if self.attention == "triton" and cache is None and token_positions is None:
+        if self.attention in ("native", "triton") and cache is None and token_positions is None:
             return self.output_proj(self._heads_by_kernel(x))
         past = 0 if cache is None else cache.length
         if token_positions is None:
@@ -193,6 +194,11 @@ class MultiHeadSelfAttention(nn.Module):
 
     def _heads_by_kernel(self, x: Float[Tensor, "... t d"]) -> Float[Tensor, "... t c"]:
         """Project with one product, then rotate and attend in one kernel."""
+        if self.attention != (kernel := kernel_of(x.device)):
+            raise ValueError(
+                f"attention is {self.attention}, but the kernel of {x.device} is {kernel}; use "
+                "that, or another path"
+            )
         projections = (self.q_proj.weight, self.k_proj.weight, self.v_proj.weight)
         qkv = x @ torch.cat(projections).T
         if self.q_norm is not None:
@@ -213,7 +219,7 @@ class MultiHeadSelfAttention(nn.Module):
         path = self.attention
         if path == "auto":
             path = "matmul" if q.device.type == "cpu" else "fused"
-        if past == 0 and path == "matmul":
+        if past == 0 and path in ("matmul", "native"):
             return causal_attention_by_products(q, k, v)
         if past == 0 and path in ("fused", "triton"):
             return fused_attention(q, k, v, is_causal=True)

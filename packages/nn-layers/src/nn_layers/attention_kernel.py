@@ -1,22 +1,39 @@
-"""Attend causally from fused projections in GPU kernels, rotation included.
+"""Attend causally from fused projections in kernels of their own, rotation included.
 
-Stage: queries, keys and values in one tensor -> *heads*. The kernels (`_kernels`) are Triton's;
-here they are registered with torch, so that autograd and torch.compile know them. The plain twin is
+Stage: queries, keys and values in one tensor -> *heads*. On CUDA the kernels (`_kernels`) are
+Triton's, on the CPU they are compiled C++ (`native_attention`); here they are registered with
+torch, so that autograd and torch.compile know them. The plain twin is
 `attention.scaled_dot_product_attention` after `rope`. Not here: masks, caches, dropout.
 """
 
+import os
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nn_layers import native_attention
 from nn_layers.kernels_here import require_kernels, why_no_kernels
+from nn_layers.native_kernels import why_no_native_kernels
 
 Rotation = Literal["none", "adjacent", "half"]
 WIDTHS = (16, 32, 64, 128)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _ROTATIONS: dict[str, int] = {"none": 0, "adjacent": 1, "half": 2}
+
+
+# As Triton does, which settles this when it is first imported.
+_IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def kernel_of(device: torch.device) -> Literal["native", "triton"]:
+    """Return which of the kernels `rotary_attention` runs on a device.
+
+    >>> kernel_of(torch.device("cuda"))
+    'triton'
+    """
+    return "native" if device.type == "cpu" and not _IS_INTERPRETED else "triton"
 
 
 def why_no_rotary_attention(device: torch.device, *, width: int, dtype: torch.dtype) -> str | None:
@@ -29,6 +46,8 @@ def why_no_rotary_attention(device: torch.device, *, width: int, dtype: torch.dt
     """
     if width not in WIDTHS:
         return f"the attention kernel knows head widths {WIDTHS}, and this is {width}"
+    if kernel_of(device) == "native":
+        return why_no_native_kernels(dtype)
     if dtype not in DTYPES:
         return f"the attention kernel knows {DTYPES}, and this is {dtype}"
     return why_no_kernels(device)
@@ -59,6 +78,7 @@ def rotary_attention(
 
     Raises:
         ValueError: heads that do not divide the width, a width without a kernel, short tables.
+        NativeError: on a CPU that cannot, see `why_no_rotary_attention`.
     """
     width, rest = divmod(qkv.shape[-1], num_heads + 2 * num_kv_heads)
     if rest or num_heads % num_kv_heads or width not in WIDTHS:
@@ -85,6 +105,10 @@ def rotary_attention(
 def _attend(
     qkv: Tensor, cos: Tensor, sin: Tensor, heads: int, key_heads: int, rotation: int
 ) -> tuple[Tensor, Tensor]:
+    if _is_native(qkv):
+        heads_of = {"heads": heads, "key_heads": key_heads, "rotation": rotation}
+        arrays = (one.contiguous() for one in (qkv, cos, sin))
+        return native_attention.run_forward(*arrays, **heads_of)
     require_kernels(qkv.device)
     from nn_layers._kernels.attention_launch import Geometry, run_forward
 
@@ -114,6 +138,10 @@ def _attend_backward(
     key_heads: int,
     rotation: int,
 ) -> Tensor:
+    if _is_native(qkv):
+        heads_of = {"heads": heads, "key_heads": key_heads, "rotation": rotation}
+        arrays = (one.contiguous() for one in (d_out, qkv, cos, sin, out, log_totals))
+        return native_attention.run_backward(*arrays, **heads_of)
     from nn_layers._kernels.attention_launch import Geometry, run_backward
 
     geometry = Geometry(heads, key_heads, _width(qkv, heads, key_heads), rotation)
@@ -159,6 +187,10 @@ _attend.register_autograd(_differentiate, setup_context=_save)
 
 def _width(qkv: Tensor, heads: int, key_heads: int) -> int:
     return qkv.shape[-1] // (heads + 2 * key_heads)
+
+
+def _is_native(qkv: Tensor) -> bool:
+    return kernel_of(qkv.device) == "native"
 
 
 def _rows(x: Tensor) -> Tensor:

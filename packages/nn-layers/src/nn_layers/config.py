@@ -47,7 +47,7 @@ class ModelConfig:
     """RMSNorm on queries and keys, a head at a time."""
     tie_embeddings: bool = False
     """One matrix for the token embedding and the output head."""
-    attention: Literal["auto", "plain", "fused", "matmul", "triton"] = "auto"
+    attention: Literal["auto", "plain", "fused", "matmul", "native", "triton"] = "auto"
     """How attention is computed, never what: see `nn_layers.attention`; auto: the fastest here."""
 
     def __post_init__(self) -> None:

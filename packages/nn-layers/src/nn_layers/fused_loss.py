@@ -7,6 +7,7 @@ d loss / d logits = (softmax(logits) - onehot(target)) / n.
 
 from collections.abc import Callable
 from functools import cache
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -15,9 +16,14 @@ from torch.autograd import Function
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from nn_layers.loss import check_targets
+from nn_layers.native_loss import replace_by_gradient_natively_
 from nn_layers.precision import at_least_float32
 
 ROWS_A_CHUNK = 2048
+
+LossPath = Literal["plain", "compiled", "native"]
+"""plain: torch's operations. compiled: torch.compile makes one kernel of them. native: an own
+kernel, for a CPU with AVX-512 and a C++ compiler."""
 
 
 def fused_cross_entropy(
@@ -48,7 +54,7 @@ def linear_cross_entropy(
     targets: Int[Tensor, "..."],
     *,
     rows: int = ROWS_A_CHUNK,
-    compiled: bool = False,
+    path: LossPath = "plain",
 ) -> Float[Tensor, ""]:
     """Return `cross_entropy(hidden @ weight.T, targets)` with `rows` rows of logits at a time.
 
@@ -60,17 +66,18 @@ def linear_cross_entropy(
         weight: (v, d) of the head.
         targets: (...) ids in [0, v).
         rows: positions whose logits exist at one time.
-        compiled: whether torch.compile makes one kernel of loss and gradient.
+        path: how logits become their gradient, never which; see `LossPath`.
 
     Returns:
         () at least float32.
 
     Raises:
         ValueError: as `cross_entropy`.
+        NativeError: `path` is native, and this CPU cannot; see `why_no_native_kernels`.
     """
     check_targets((*hidden.shape[:-1], len(weight)), targets)
     return _ChunkedLoss.apply(
-        hidden.reshape(-1, hidden.shape[-1]), weight, targets.reshape(-1), rows, compiled
+        hidden.reshape(-1, hidden.shape[-1]), weight, targets.reshape(-1), rows, path
     )
 
 
@@ -92,12 +99,12 @@ class _InPlaceLoss(Function):
 class _ChunkedLoss(Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx, hidden: Tensor, weight: Tensor, targets: Tensor, rows: int, compiled: bool
+        ctx: FunctionCtx, hidden: Tensor, weight: Tensor, targets: Tensor, rows: int, path: LossPath
     ) -> Tensor:
         kind = hidden.device.type
         narrow = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
         inputs, matrix = hidden.to(narrow), weight.to(narrow)
-        replace = _compiled_replacement() if compiled else _replace_by_gradient_
+        replace = _replacement(path)
         wants_gradient = any(ctx.needs_input_grad)
         d_hidden = torch.empty_like(inputs)
         d_weight = torch.zeros_like(weight)
@@ -152,5 +159,9 @@ def _log_of_sum(wide: Float[Tensor, "n v"]) -> Float[Tensor, "n 1"]:
 
 
 @cache
-def _compiled_replacement() -> Callable[..., Tensor]:
+def _replacement(path: LossPath) -> Callable[..., Tensor]:
+    if path == "plain":
+        return _replace_by_gradient_
+    if path == "native":
+        return replace_by_gradient_natively_
     return torch.compile(_replace_by_gradient_in_one_kernel_, fullgraph=True, dynamic=False)

@@ -1,7 +1,6 @@
 """Map the last axis by a matrix, without bias."""
 
 import torch
-from einops import einsum
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -41,4 +40,4 @@ class Linear(nn.Module):
 
     def forward(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:
         """Return (..., d_out); the weight is stored (d_out, d_in)."""
-        return einsum(x, self.weight, "... d_in, d_out d_in -> ... d_out")
+        return x @ self.weight.T

@@ -1,17 +1,10 @@
 """Decode a token at the speed of memory: one compiled C++ function for the whole model.
 
 Stage: model, caches -> *step of a token a sequence* -> logits. It computes what the plain layers
-compute, in float32, from weights that may be narrower; the layers remain the reference. Built once
-a machine, in seconds, by its C++ compiler; kept in a cache folder. CPU only.
+compute, in float32, from weights that may be narrower; the layers remain the reference. CPU only.
 """
 
 import ctypes
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,29 +12,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nn_layers import native_build
 from nn_layers.kv_cache import KVCache
 from nn_layers.narrow_weights import Weights, quantize_rows
 from nn_layers.transformer_lm import TransformerLM
 
 _SOURCE = Path(__file__).with_name("decode_step.cpp")
-# Sums may be reordered, or no reduction is vectorised; NaN and infinity keep their meaning. Not
-# -ffast-math: linked into a library, it turns off denormal numbers for the whole process.
-_FLAGS = (
-    *("-std=c++17", "-O3", "-march=native", "-shared", "-fPIC"),
-    *("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"),
-)
 _NORMS = {"none": 0, "pre": 1, "post": 2}
 _BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 
 
-class NativeError(RuntimeError):
-    """The compiled step cannot be had; the message says why and what to do."""
-
-
 def is_built() -> bool:
     """Whether the compiled step is there already, so that having it costs nothing."""
-    compiler = find_compiler()
-    return compiler is not None and _library_path(compiler).exists()
+    return native_build.is_built(_SOURCE)
 
 
 def build() -> ctypes.CDLL:
@@ -50,19 +33,7 @@ def build() -> ctypes.CDLL:
     Raises:
         NativeError: there is no C++ compiler, or it fails.
     """
-    compiler = find_compiler()
-    if compiler is None:
-        raise NativeError(
-            "the compiled decoding step needs a C++ compiler, and there is none (CXX, g++, "
-            "clang++); install one, or decode without"
-        )
-    path = _library_path(compiler)
-    if not path.exists():
-        _compile(compiler, path)
-    try:
-        return ctypes.CDLL(str(path))
-    except OSError as error:
-        raise NativeError(f"{path} cannot be loaded: {error}; delete it") from error
+    return native_build.build(_SOURCE)
 
 
 class NativeDecoder:
@@ -228,46 +199,4 @@ class _Call(ctypes.Structure):
         *((name, ctypes.POINTER(ctypes.c_int64)) for name in ("tokens", "positions")),
         *((name, ctypes.POINTER(ctypes.c_void_p)) for name in ("keys", "values")),
         *_fields(ctypes.c_void_p, "shared own logits"),
-    )
-
-
-def find_compiler() -> str | None:
-    """Return the C++ compiler that is there, None where there is none."""
-    names = (os.environ.get("CXX"), "g++", "clang++")
-    return next((name for name in names if name and shutil.which(name)), None)
-
-
-def _library_path(compiler: str) -> Path:
-    """Name the library by all it follows from; the CPU is in it, because of -march=native."""
-    told = [_SOURCE.read_text(encoding="utf-8"), compiler, *_FLAGS, _describe_cpu()]
-    key = hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
-    base = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(base) if base else Path.home() / ".cache") / "nn-layers"
-    return folder / f"decode-step-{key}.so"
-
-
-def _describe_cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    told = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
-    return "\n".join([platform.machine(), platform.processor(), *dict.fromkeys(told)])
-
-
-def _compile(compiler: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        beside = Path(folder, path.name)
-        # Apple's clang has no OpenMP: one thread then.
-        for openmp in (["-fopenmp"], []):
-            command = [compiler, *_FLAGS, *openmp, str(_SOURCE), "-o", str(beside)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode == 0:
-                beside.replace(path)
-                return
-    said = (done.stderr.strip().splitlines() or ["no message"])[0]
-    raise NativeError(
-        f"{compiler} cannot build the compiled decoding step: {said}; set CXX to another compiler, "
-        "or decode without"
     )

@@ -1,0 +1,54 @@
+"""Say whether this CPU can run the compiled kernels, and load them.
+
+Stage: beside `native_attention`, `native_loss`. The kernels are for AVX-512, and for its products
+of bfloat16 where the arrays are bfloat16; elsewhere the layers take their other paths.
+"""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from nn_layers.native_build import NativeError, build, cpu_flags, find_compiler
+
+Kernel = Literal["attention_step", "loss_step"]
+
+_AVX512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
+_NEEDED = {torch.float32: _AVX512, torch.bfloat16: _AVX512 | {"avx512_bf16"}}
+
+
+def why_no_native_kernels(dtype: torch.dtype) -> str | None:
+    """Return why this CPU cannot run the compiled kernels on `dtype`, or None if it can.
+
+    Nothing is built to find out.
+
+    >>> why_no_native_kernels(torch.float64)
+    'compiled kernels know float32 and bfloat16, and this is float64'
+    """
+    name = str(dtype).removeprefix("torch.")
+    if dtype not in _NEEDED:
+        return f"compiled kernels know float32 and bfloat16, and this is {name}"
+    if missing := _NEEDED[dtype] - cpu_flags():
+        return f"compiled kernels in {name} need a CPU with {', '.join(sorted(missing))}"
+    if find_compiler() is None:
+        return "compiled kernels need a C++ compiler (CXX, g++, clang++), and there is none"
+    return None
+
+
+@cache
+def load_kernel(kernel: Kernel, dtype: torch.dtype) -> ctypes.CDLL:
+    """Return a kernel's library, built where it is not there yet.
+
+    Raises:
+        NativeError: it cannot be had, or the system does not let this process use it.
+    """
+    if reason := why_no_native_kernels(dtype):
+        raise NativeError(reason)
+    library = build(Path(__file__).with_name(f"{kernel}.cpp"))
+    if not library.knows(ctypes.c_int64(dtype.itemsize)):
+        raise NativeError(
+            f"the system does not lend this process what {kernel} in {dtype} needs of the CPU"
+        )
+    return library
