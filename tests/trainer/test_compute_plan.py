@@ -1,6 +1,7 @@
 """How a run computes: what auto picks, what cannot run, what is said."""
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,10 +13,31 @@ from trainer.compute_plan import ComputePlan, plan_compute
 CPU = torch.device("cpu")
 
 
-def _plan(*arguments: str) -> ComputePlan:
-    return plan_compute(parse_train(list(arguments)).config, device=CPU)
+def _plan(*arguments: str, say: Callable[[str], None] = lambda _: None) -> ComputePlan:
+    return plan_compute(parse_train(list(arguments)).config, device=CPU, say=say)
 
 
+@pytest.fixture
+def _capable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the CPU be one that the kernels are for."""
+    monkeypatch.setattr("trainer.compute_plan.why_no_rotary_attention", lambda *_, **__: None)
+    able = "trainer.compute_plan.native_kernels.why_no_native_kernels"
+    monkeypatch.setattr(able, lambda dtype: None)
+
+
+@pytest.mark.usefixtures("_capable")
+@pytest.mark.parametrize(("is_built", "told"), [(False, 2), (True, 0)])
+def test_what_is_built_is_said_before(
+    is_built: bool, told: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels, said = "trainer.compute_plan.native_kernels", []
+    monkeypatch.setattr(f"{kernels}.is_kernel_built", lambda kernel: is_built)
+    monkeypatch.setattr(f"{kernels}.load_kernel", lambda kernel, dtype: None)
+    _plan(say=said.append)
+    assert " ".join(said).count("some seconds, once") == told
+
+
+@pytest.mark.usefixtures("_capable")
 @pytest.mark.parametrize(
     ("reason", "attention", "loss"),
     [(None, "native", "native"), ("this CPU is old", "matmul", "chunked")],
@@ -27,18 +49,17 @@ def test_auto_is_exact_on_the_cpu(
         if reason:
             raise NativeError(reason)
 
-    monkeypatch.setattr("trainer.compute_plan.why_no_rotary_attention", lambda *_, **__: None)
     monkeypatch.setattr("trainer.compute_plan.native_kernels.load_kernel", load)
     plan = _plan()
     assert (plan.dtype, plan.attention, plan.loss) == (torch.float32, attention, loss)
     assert " ".join(plan.notes).count("slower: this CPU is old") == (2 if reason else 0)
 
 
+@pytest.mark.usefixtures("_capable")
 def test_a_kernel_that_cannot_be_built_is_said_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(kernel: str, dtype: torch.dtype) -> None:
         raise NativeError("no disk left")
 
-    monkeypatch.setattr("trainer.compute_plan.why_no_rotary_attention", lambda *_, **__: None)
     monkeypatch.setattr("trainer.compute_plan.native_kernels.load_kernel", fail)
     plan = _plan()
     assert plan.attention == "matmul"

@@ -7,6 +7,7 @@ what `auto` would have liked and cannot have is said in a note.
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -50,8 +51,15 @@ class ComputePlan:
         return f"{dtype}, attention {self.attention}, loss {self.loss}, {how}"
 
 
-def plan_compute(config: RunConfig, *, device: torch.device) -> ComputePlan:
-    """Return how to compute on `device`.
+def plan_compute(
+    config: RunConfig, *, device: torch.device, say: Callable[[str], None] = lambda _: None
+) -> ComputePlan:
+    """Return how to compute on `device`, with what must be built for that.
+
+    Args:
+        config: the run.
+        device: where.
+        say: told before something is built, which takes seconds, once a machine.
 
     Raises:
         ValueError: the configuration names a path that cannot run here; says what can.
@@ -60,8 +68,8 @@ def plan_compute(config: RunConfig, *, device: torch.device) -> ComputePlan:
         return _plan_cuda(config, device)
     wants_compile, notes = _plan_compile(config, device)
     dtype = resolve_dtype(config.dtype, device)
-    attention, attention_notes = _plan_attention(config, device, dtype)
-    loss, loss_notes = _plan_loss(config, device, dtype)
+    attention, attention_notes = _plan_attention(config, device, dtype, say)
+    loss, loss_notes = _plan_loss(config, device, dtype, say)
     return ComputePlan(
         dtype=dtype,
         attention=attention,
@@ -90,7 +98,7 @@ def find_cxx_compiler() -> str | None:
 
 
 def _plan_attention(
-    config: RunConfig, device: torch.device, dtype: torch.dtype
+    config: RunConfig, device: torch.device, dtype: torch.dtype, say: Callable[[str], None]
 ) -> tuple[AttentionChoice, tuple[str, ...]]:
     """Return the path of attention, with the CPU's own kernel built where it is taken."""
     asked = config.model.attention
@@ -105,7 +113,7 @@ def _plan_attention(
         return asked, ()
     width = config.model.d_model // config.model.num_heads
     reason = why_no_rotary_attention(device, width=width, dtype=dtype)
-    if (reason := reason or _why_not_loaded("attention_step", device, dtype)) is None:
+    if (reason := reason or _why_not_loaded("attention_step", device, dtype, say)) is None:
         return "native", ()
     if asked == "native":
         raise ValueError(f"model.attention is native, but {reason}; use auto")
@@ -113,13 +121,13 @@ def _plan_attention(
 
 
 def _plan_loss(
-    config: RunConfig, device: torch.device, dtype: torch.dtype
+    config: RunConfig, device: torch.device, dtype: torch.dtype, say: Callable[[str], None]
 ) -> tuple[LossChoice, tuple[str, ...]]:
     """Return the path of the loss, with the CPU's own kernel built where it is taken."""
     asked = config.training.loss
     if asked not in ("auto", "native"):
         return asked, ()
-    if (reason := _why_not_loaded("loss_step", device, dtype)) is None:
+    if (reason := _why_not_loaded("loss_step", device, dtype, say)) is None:
         return "native", ()
     if asked == "native":
         raise ValueError(f"training.loss is native, but {reason}; use auto")
@@ -127,11 +135,18 @@ def _plan_loss(
 
 
 def _why_not_loaded(
-    kernel: native_kernels.Kernel, device: torch.device, dtype: torch.dtype
+    kernel: native_kernels.Kernel,
+    device: torch.device,
+    dtype: torch.dtype,
+    say: Callable[[str], None],
 ) -> str | None:
-    """Return why a kernel for the CPU cannot be had; it is built in seconds, once a machine."""
+    """Return why a kernel for the CPU cannot be had; it is built where it is not there yet."""
     if device.type != "cpu":
         return f"that kernel is for the CPU, and this is {device}"
+    if reason := native_kernels.why_no_native_kernels(dtype):
+        return reason
+    if not native_kernels.is_kernel_built(kernel):
+        say(f"building {kernel} for this CPU: some seconds, once")
     try:
         native_kernels.load_kernel(kernel, dtype)
     except NativeError as error:

@@ -178,7 +178,8 @@ def _train(session: Session, plan: ComputePlan, *, deadline: float | None) -> Ru
 
 def _prepare(config: RunConfig, reporter: Reporter) -> tuple[ComputePlan, PreparedData]:
     require_trackers(config.logging.track)
-    plan = plan_compute(config, device=resolve_device(config.device))  # says what can't be used
+    device = resolve_device(config.device)
+    plan = plan_compute(config, device=device, say=reporter.say)  # says what can't be used
     data = prepare(config, reporter=reporter)
     _require_windows(data, config)
     return plan, data

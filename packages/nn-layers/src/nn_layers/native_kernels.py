@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from nn_layers.native_build import NativeError, build, cpu_flags, find_compiler
+from nn_layers.native_build import NativeError, build, cpu_flags, find_compiler, is_built
 
 Kernel = Literal["attention_step", "loss_step"]
 
@@ -37,6 +37,11 @@ def why_no_native_kernels(dtype: torch.dtype) -> str | None:
     return None
 
 
+def is_kernel_built(kernel: Kernel) -> bool:
+    """Whether a kernel's library is there already, so that loading it takes no seconds."""
+    return is_built(_source(kernel))
+
+
 @cache
 def load_kernel(kernel: Kernel, dtype: torch.dtype) -> ctypes.CDLL:
     """Return a kernel's library, built where it is not there yet.
@@ -46,9 +51,13 @@ def load_kernel(kernel: Kernel, dtype: torch.dtype) -> ctypes.CDLL:
     """
     if reason := why_no_native_kernels(dtype):
         raise NativeError(reason)
-    library = build(Path(__file__).with_name(f"{kernel}.cpp"))
+    library = build(_source(kernel))
     if not library.knows(ctypes.c_int64(dtype.itemsize)):
         raise NativeError(
             f"the system does not lend this process what {kernel} in {dtype} needs of the CPU"
         )
     return library
+
+
+def _source(kernel: Kernel) -> Path:
+    return Path(__file__).with_name(f"{kernel}.cpp")
