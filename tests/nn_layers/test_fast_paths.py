@@ -125,6 +125,23 @@ def test_the_native_loss_of_what_is_no_number_is_none(number: float) -> None:
     assert logits.isnan().any(1).tolist() == [False, True, False]
 
 
+@pytest.mark.parametrize(
+    ("targets", "named"),
+    [
+        (torch.tensor([0, 20]), r"are 0 \.\. 20, but 2 ids of 0 \.\. 19"),
+        (torch.tensor([-1, 3]), r"are -1 \.\. 3"),
+        (torch.tensor([0, 1], dtype=torch.int32), "int64 targets are needed"),
+    ],
+)
+def test_what_would_be_outside_of_the_logits_is_refused(targets: Tensor, named: str) -> None:
+    logits = torch.zeros(2, 20)
+    with pytest.raises(ValueError, match=named):
+        replace_by_gradient_natively_(logits, targets, count=2)
+    with pytest.raises(ValueError, match="contiguous logits on the CPU"):
+        replace_by_gradient_natively_(torch.zeros(20, 2).T, torch.tensor([0, 1]), count=2)
+    assert not logits.any()
+
+
 def test_the_native_path_of_head_and_loss_is_the_plain_one() -> None:
     if reason := why_no_native_kernels(torch.float32):
         pytest.skip(reason)

@@ -129,6 +129,16 @@ def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert not any((tmp_path / "nn-layers").iterdir())
 
 
+def test_a_cache_that_cannot_be_written_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert not native.is_built()
+    with pytest.raises(NativeError, match=r"cannot be built below .*file.*; set XDG_CACHE_HOME"):
+        native.build()
+
+
 def test_integers_are_within_half_a_step_of_the_weights() -> None:
     weight = torch.randn(5, 40)
     weight[2] = 0

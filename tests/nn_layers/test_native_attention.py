@@ -127,6 +127,15 @@ def test_a_query_or_key_that_is_no_number_is_seen_where_it_is_read(column, reach
     assert found.any(1).sum() == len(reached)
 
 
+def test_tables_in_float64_are_the_same_tables() -> None:
+    qkv, tables = torch.randn(1, 6, 48), (torch.rand(6, 8), torch.rand(6, 8))
+    found = [
+        rotary_attention(qkv, num_heads=1, num_kv_heads=1, tables=each)
+        for each in (tables, tuple(table.double() for table in tables))
+    ]
+    assert torch.equal(*found)
+
+
 def test_strided_projections_are_read_as_they_lie() -> None:
     qkv = torch.randn(2, 20, 100)[..., 4:52]
     ours = rotary_attention(qkv, num_heads=1, num_kv_heads=1, tables=None)

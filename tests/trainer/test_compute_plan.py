@@ -85,7 +85,7 @@ def test_a_kernel_for_another_device_is_refused() -> None:
 
 
 def test_compiling_without_a_compiler_is_refused_or_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.compute_plan.find_cxx_compiler", lambda: None)
+    monkeypatch.setattr("trainer.compute_plan.find_compiler", lambda: None)
     with pytest.raises(ValueError, match=r"needs a C\+\+ compiler .* install one"):
         _plan("--training.compile", "on")
     plan = _plan()
@@ -95,7 +95,7 @@ def test_compiling_without_a_compiler_is_refused_or_said(monkeypatch: pytest.Mon
 
 
 def test_auto_compiles_long_runs_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.compute_plan.find_cxx_compiler", lambda: "g++")
+    monkeypatch.setattr("trainer.compute_plan.find_compiler", lambda: "g++")
     assert not _plan("quickstart").compile
     assert _plan("tinystories-cpu").compile
 

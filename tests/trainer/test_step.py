@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.compute_plan import find_cxx_compiler, plan_compute
+from nn_layers.native_build import find_compiler
+from trainer.compute_plan import plan_compute
 from trainer.config import RunConfig
 from trainer.learning_rate import set_learning_rate
 from trainer.model import build_model
@@ -89,7 +90,7 @@ def test_a_ramp_takes_its_fewer_windows_in_micro_batches_that_fit() -> None:
     assert seen == [(1, 2), (2, 2), (3, 4)]
 
 
-@pytest.mark.skipif(find_cxx_compiler() is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.skipif(find_compiler() is None, reason="torch.compile needs a C++ compiler")
 def test_what_is_compiled_on_the_cpu_keeps_its_claims() -> None:
     # Without the shape checks of the other tests, which torch.compile does not look through.
     plain = ["-o", "addopts=--import-mode=importlib", "-p", "no:cacheprovider", "-W", "default"]

@@ -5,8 +5,6 @@ rounding; `auto` takes the fastest that is exact. What was asked for and cannot 
 what `auto` would have liked and cannot have is said in a note.
 """
 
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Literal
 import torch
 
 from nn_layers import NativeError, native_kernels, why_no_kernels, why_no_rotary_attention
+from nn_layers.native_build import find_compiler
 from trainer.config import RunConfig
 from trainer.cuda_plan import choose_on_cuda
 from trainer.devices import resolve_dtype
@@ -89,12 +88,6 @@ def _plan_cuda(config: RunConfig, device: torch.device) -> ComputePlan:
         why_no_attention=why_no_rotary_attention(device, width=width, dtype=dtype),
     )
     return ComputePlan(dtype=dtype, **asdict(choices))
-
-
-def find_cxx_compiler() -> str | None:
-    """Return the C++ compiler that torch.compile would use on the CPU, None where there is none."""
-    names = (os.environ.get("CXX"), "g++", "clang++")
-    return next((name for name in names if name and shutil.which(name)), None)
 
 
 def _plan_attention(
@@ -182,7 +175,7 @@ def _plan_compile(config: RunConfig, device: torch.device) -> tuple[bool, tuple[
     asked = config.training.compile
     if asked == "off":
         return False, ()
-    if device.type == "cpu" and find_cxx_compiler() is None:
+    if device.type == "cpu" and find_compiler() is None:
         missing = (
             "torch.compile needs a C++ compiler on the CPU, and there is none (CXX, g++, clang++)"
         )

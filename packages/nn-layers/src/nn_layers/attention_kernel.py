@@ -107,7 +107,7 @@ def _attend(
 ) -> tuple[Tensor, Tensor]:
     if _is_native(qkv):
         heads_of = {"heads": heads, "key_heads": key_heads, "rotation": rotation}
-        arrays = (one.contiguous() for one in (qkv, cos, sin))
+        arrays = (one.contiguous() for one in (qkv, cos.float(), sin.float()))
         return native_attention.run_forward(*arrays, **heads_of)
     require_kernels(qkv.device)
     from nn_layers._kernels.attention_launch import Geometry, run_forward
@@ -140,7 +140,8 @@ def _attend_backward(
 ) -> Tensor:
     if _is_native(qkv):
         heads_of = {"heads": heads, "key_heads": key_heads, "rotation": rotation}
-        arrays = (one.contiguous() for one in (d_out, qkv, cos, sin, out, log_totals))
+        tables = cos.float(), sin.float()
+        arrays = (one.contiguous() for one in (d_out, qkv, *tables, out, log_totals))
         return native_attention.run_backward(*arrays, **heads_of)
     from nn_layers._kernels.attention_launch import Geometry, run_backward
 

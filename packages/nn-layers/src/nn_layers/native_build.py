@@ -28,14 +28,14 @@ class NativeError(RuntimeError):
 def is_built(source: Path) -> bool:
     """Whether the library is there already, so that having it costs nothing."""
     compiler = find_compiler()
-    return compiler is not None and _library_path(source, compiler).exists()
+    return compiler is not None and os.access(_library_path(source, compiler), os.R_OK)
 
 
 def build(source: Path) -> ctypes.CDLL:
     """Return the library of a source file, after compiling it where it is not there yet.
 
     Raises:
-        NativeError: there is no C++ compiler, or it fails.
+        NativeError: there is no C++ compiler, it fails, or the cache folder cannot be written.
     """
     compiler = find_compiler()
     if compiler is None:
@@ -44,8 +44,14 @@ def build(source: Path) -> ctypes.CDLL:
             "one, or do without"
         )
     path = _library_path(source, compiler)
-    if not path.exists():
-        _compile(source, compiler, path)
+    if not is_built(source):
+        try:
+            _compile(source, compiler, path)
+        except OSError as error:
+            raise NativeError(
+                f"{source.name} cannot be built below {path.parent}: {error}; set XDG_CACHE_HOME "
+                "to a folder that can be written, or do without"
+            ) from error
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:

@@ -24,8 +24,20 @@ def replace_by_gradient_natively_(
 
     Raises:
         NativeError: this CPU cannot; see `why_no_native_kernels`.
+        ValueError: arrays that the kernel would read or write wrongly, or beyond their ends.
     """
     rows, columns = logits.shape
+    if logits.device.type != "cpu" or not logits.is_contiguous() or targets.dtype != torch.int64:
+        raise ValueError(
+            f"logits are on {logits.device} with strides {logits.stride()} and targets "
+            f"{targets.dtype}, but contiguous logits on the CPU and int64 targets are needed"
+        )
+    least, most = (int(one) for one in targets.aminmax())
+    if targets.shape != (rows,) or least < 0 or most >= columns:
+        raise ValueError(
+            f"targets of shape {tuple(targets.shape)} are {least} .. {most}, but {rows} ids of "
+            f"0 .. {columns - 1} are needed"
+        )
     losses = torch.empty(rows)
     targets = targets.contiguous()
     load_kernel("loss_step", logits.dtype).loss_replace(
