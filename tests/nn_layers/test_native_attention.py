@@ -20,6 +20,7 @@ from nn_layers import (
     native_kernels,
     rotary_attention,
 )
+from nn_layers.native_build import cpu_flags
 from nn_layers.native_kernels import why_no_native_kernels
 
 REASONS = {dtype: why_no_native_kernels(dtype) for dtype in (torch.float32, torch.bfloat16)}
@@ -100,14 +101,33 @@ def test_the_number_of_threads_changes_no_bit(dtype) -> None:
         assert torch.equal(grad, found[0][1])
 
 
-def test_products_of_torch_around_it_stay_what_they_are() -> None:
-    """Tiles belong to a thread: whoever had set them up must find them so again."""
-    dtype = torch.float32 if REASONS[torch.bfloat16] else torch.bfloat16
-    a, b, qkv = (torch.randn(shape).to(dtype) for shape in ((64, 96), (96, 80), (2, 40, 48)))
-    before = a @ b
-    for _ in range(3):
+TILES = """
+#include <immintrin.h>
+extern "C" void set_tiles(const void* config) { _tile_loadconfig(config); }
+extern "C" void get_tiles(void* config) { _tile_storeconfig(config); }
+"""
+
+
+@pytest.mark.skipif("amx_bf16" not in cpu_flags(), reason="this CPU has no tiles")
+@pytest.mark.parametrize("dtype", [torch.bfloat16], ids=str)
+def test_whoever_had_set_up_tiles_finds_them_so_again(dtype, monkeypatch, tmp_path) -> None:
+    qkv, before = torch.randn(2, 40, 48).to(dtype), torch.get_num_threads()
+    rotary_attention(qkv, num_heads=1, num_kv_heads=1, tables=None)  # is lent the tiles
+    source = tmp_path / "tiles.cpp"
+    source.write_text(TILES)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    library, found = native_build.build(source), (ctypes.c_uint8 * 64)()
+    mine = (ctypes.c_uint8 * 64)(1)  # the palette
+    mine[16], mine[48] = 8, 3  # bytes a row, and rows, of the first tile
+    torch.set_num_threads(1)  # tiles belong to a thread
+    try:
+        library.set_tiles(mine)
         rotary_attention(qkv, num_heads=1, num_kv_heads=1, tables=None)
-        assert torch.equal(a @ b, before)
+        library.get_tiles(found)
+    finally:
+        torch.set_num_threads(before)
+        library.set_tiles((ctypes.c_uint8 * 64)())
+    assert bytes(found) == bytes(mine)
 
 
 @EACH_TYPE
