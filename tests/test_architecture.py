@@ -30,6 +30,12 @@ TORCHS_OWN = re.compile(
     r"|Transformer\w+|linear|embedding(_bag)?|(layer|rms|group|batch|instance)_norm|\w*softmax"
     r"|logsumexp|silu|glu|\w+_loss|\w*cross_entropy|clip_grad\w*"
 )
+# What makes tensors out of none; `new_empty`, `zeros_like` and the like take after one.
+FACTORIES = {
+    *("arange", "as_tensor", "asarray", "empty", "empty_strided", "eye", "full", "linspace"),
+    *("logspace", "normal", "ones", "rand", "randint", "randn", "randperm", "range"),
+    *("scalar_tensor", "tensor", "tril_indices", "triu_indices", "zeros"),
+}
 TOP_LEVEL = {
     *("packages", "apps", "tests", "docs"),
     *("pyproject.toml", "requirements.lock", "README.md", "LICENSE", ".ci", ".gitignore"),
@@ -187,6 +193,46 @@ def test_no_package_uses_torchs_own_layers_losses_and_optimizers(package: str) -
     own = {name for name in named if TORCHS_OWN.fullmatch(name.rpartition(".")[2])}
     own |= {name for name in named if re.match(r"torch\.optim\.(?!Optimizer$)", name)}
     assert own == set()
+
+
+def _unstated(call: ast.Call) -> set[str]:
+    """What a call that makes a tensor leaves to torch's defaults; nothing where it makes none."""
+    module, _, name = ast.unparse(call.func).rpartition(".")
+    if module != "torch":
+        return set()
+    if name == "Generator":
+        return set() if call.args or call.keywords else {"device"}
+    needed = {"dtype", "device"} if name in FACTORIES else set()
+    return needed - {keyword.arg for keyword in call.keywords}
+
+
+@pytest.mark.parametrize("member", ["nn_layers", "optim", "trainer"])
+def test_no_tensor_is_made_of_torchs_default_type_or_on_its_default_device(member: str) -> None:
+    """Whoever uses the member in a program may have set either."""
+    found = [
+        f"{path.name}:{node.lineno}: {ast.unparse(node)} leaves out {sorted(missing)}"
+        for path in _files(member)
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.Call) and (missing := _unstated(node))
+    ]
+    assert found == []
+
+
+def test_an_unstated_type_or_device_is_noticed() -> None:
+    calls = ("torch.empty(3)", "torch.ones(3, dtype=d)", "torch.tensor(x, **how)", "torch.stack(x)")
+    trees = [ast.parse(call, mode="eval").body for call in calls]
+    both = {"dtype", "device"}
+    assert list(map(_unstated, trees)) == [both, {"device"}, both, set()]
+
+
+def test_only_one_function_hands_the_memory_of_arrays_to_cpp() -> None:
+    users = {
+        path.name
+        for path in _files("nn_layers")
+        for node in _attributes(path)
+        if node.attr in ("data_ptr", "storage", "untyped_storage", "numpy", "ctypes")
+    }
+    assert users == {"native_arrays.py"}
 
 
 @pytest.mark.parametrize("member", MEMBERS)

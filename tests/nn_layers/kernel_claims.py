@@ -170,6 +170,57 @@ def test_the_loss_op_keeps_what_it_tells_torch():
     torch.library.opcheck(torch.ops.nn_layers.head_loss, (hidden, weight, torch.arange(6)))
 
 
+def test_head_loss_depends_on_no_default_type():
+    operands = torch.ones(3, 4), torch.arange(20.0).view(5, 4).cos(), torch.arange(3)
+    expected = head_loss(*operands)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert torch.equal(head_loss(*operands), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_target_that_is_no_id_is_refused_or_makes_the_loss_no_number():
+    hidden, weight = torch.ones(3, 4), torch.ones(200, 4)
+    with pytest.raises(ValueError, match="1 of 3 targets are -100, torch's ignore_index"):
+        head_loss(hidden, weight, torch.tensor([1, -100, 2]))
+    for target in (-1, -(2**40), 200, 2**40):
+        assert head_loss(hidden, weight, torch.tensor([1, target, 2])).isnan()
+
+
+def test_further_derivatives_of_head_loss_are_refused():
+    hidden = torch.ones(3, 4, requires_grad=True)
+    weight, targets = torch.arange(20.0).view(5, 4).cos(), torch.arange(3)
+    with pytest.raises(NotImplementedError, match="head_loss has no second derivative"):
+        torch.autograd.grad(head_loss(hidden, weight, targets), hidden, create_graph=True)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(hidden.detach(), torch.ones(3, 4))
+        with pytest.raises(NotImplementedError, match="head_loss has no forward-mode derivative"):
+            head_loss(dual, weight, targets)
+
+
+def test_losses_are_compiled_whole():
+    hidden, weight, targets = torch.ones(3, 4), torch.ones(200, 4), torch.tensor([1, 0, 199])
+    ways = {
+        "head": (head_loss, (hidden, weight)),
+        "plain": (cross_entropy, (torch.arange(600.0).view(3, 200).sin(),)),
+    }
+    for loss, inputs in ways.values():
+        compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+        inputs = [one.clone().requires_grad_() for one in inputs]
+        found = torch.autograd.grad(compiled(*inputs, targets), inputs)
+        expected = torch.autograd.grad(loss(*inputs, targets), inputs)
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.slow
+def test_compiled_a_negative_target_does_not_count_from_the_end():
+    compiled = torch.compile(cross_entropy, fullgraph=True)
+    assert compiled(torch.zeros(2, 200), torch.tensor([3, 100])).isfinite()
+    with pytest.raises(RuntimeError, match="index out of bounds"):
+        compiled(torch.zeros(2, 200), torch.tensor([3, -100]))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("qk_norm", [False, True])
 def test_a_compiled_model_keeps_the_kernels_and_the_plain_gradients(qk_norm):

@@ -22,6 +22,10 @@ from nn_layers import (
     TransformerBlock,
     TransformerLM,
     cross_entropy,
+    fused_cross_entropy,
+    head_loss,
+    linear_cross_entropy,
+    perplexity,
     scaled_dot_product_attention,
 )
 
@@ -89,6 +93,55 @@ def test_an_id_outside_the_vocabulary_is_refused(token_id: int) -> None:
 def test_a_target_outside_the_vocabulary_is_refused(token_id: int) -> None:
     with pytest.raises(RuntimeError, match=f"index {token_id} is out of bounds"):
         cross_entropy(torch.zeros(2, 7), torch.tensor([3, token_id]))
+
+
+LOSSES = {
+    "plain": cross_entropy,
+    "perplexity": perplexity,
+    "fused": fused_cross_entropy,
+    "chunked": lambda x, targets: linear_cross_entropy(x, torch.zeros(200, 8), targets),
+    "compiled": lambda x, targets: linear_cross_entropy(
+        x, torch.zeros(200, 8), targets, path="compiled"
+    ),
+    "native": lambda x, targets: linear_cross_entropy(
+        x, torch.zeros(200, 8), targets, path="native"
+    ),
+    "head": lambda x, targets: head_loss(x, torch.zeros(200, 8), targets),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_targets_that_torch_would_ignore_are_refused_by_name(
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    named = "2 of 3 targets are -100, torch's ignore_index, which is not supported; leave those"
+    with pytest.raises(ValueError, match=named):
+        loss(torch.zeros(3, 8), torch.tensor([3, -100, -100]))
+
+
+def test_a_head_of_another_type_than_the_hidden_states_is_refused() -> None:
+    hidden, weight = torch.zeros(3, 8, dtype=torch.float64), torch.zeros(5, 8)
+    with pytest.raises(ValueError, match=r"are torch.float64 and the head is torch.float32"):
+        linear_cross_entropy(hidden, weight, torch.arange(3))
+
+
+def test_autocast_leaves_the_head_in_float64() -> None:
+    hidden, weight = torch.ones(3, 8).double(), torch.arange(40.0).view(5, 8).cos().double()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = linear_cross_entropy(hidden, weight, torch.arange(3))
+    expected = cross_entropy(hidden @ weight.T, torch.arange(3))
+    torch.testing.assert_close(found, expected, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("positions", [[-1, 0], [0, 12], [-(2**40), 3]], ids=str)
+@pytest.mark.parametrize("rotate", ["forward", "rotate_halves"])
+def test_positions_without_an_angle_are_refused(positions: list[int], rotate: str) -> None:
+    named = rf"positions go from {min(positions)} to {max(positions)}, but must be in 0 \.\. 11"
+    with pytest.raises(IndexError, match=named):
+        getattr(ROPE, rotate)(torch.zeros(3, 2, 2), torch.tensor(positions))
+    layer = MultiHeadSelfAttention(8, 4, rope=ROPE)
+    with pytest.raises(IndexError, match=named):
+        layer(torch.zeros(3, 2, 8), torch.tensor(positions))
 
 
 @pytest.mark.parametrize("shape", [(1,), (4,), (8, 1), (1, 8), ()], ids=str)

@@ -137,7 +137,8 @@ class MultiHeadSelfAttention(nn.Module):
             return self.output_proj(self._heads_by_kernel(x))
         past = 0 if cache is None else cache.length
         if token_positions is None:
-            token_positions = torch.arange(past, past + x.shape[-2], device=x.device)
+            seen = past + x.shape[-2]
+            token_positions = torch.arange(past, seen, dtype=torch.int64, device=x.device)
         # Without a compiler the copies that stacking makes cost what it saves.
         is_stacked = torch.compiler.is_compiling() and cache is None
         project = self._project_at_once if is_stacked else self._project

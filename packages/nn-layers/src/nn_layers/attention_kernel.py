@@ -16,6 +16,7 @@ from torch import Tensor
 from nn_layers import native_attention
 from nn_layers.kernels_here import require_kernels, why_no_kernels
 from nn_layers.native_kernels import why_no_native_kernels
+from nn_layers.operands import check_operands
 
 Rotation = Literal["none", "adjacent", "half"]
 WIDTHS = (16, 32, 64, 128)
@@ -77,24 +78,18 @@ def rotary_attention(
         (..., t, h k) in the type of `qkv`.
 
     Raises:
-        ValueError: heads that do not divide the width, a width without a kernel, short tables.
+        ValueError: heads that do not divide the width, a width without a kernel, short tables,
+            tables on another device, or tables that are trained: they get no gradient.
         NativeError: on a CPU that cannot, see `why_no_rotary_attention`.
+        NotImplementedError: an input has a tangent.
     """
-    width, rest = divmod(qkv.shape[-1], num_heads + 2 * num_kv_heads)
-    if rest or num_heads % num_kv_heads or width not in WIDTHS:
-        raise ValueError(
-            f"{qkv.shape[-1]} columns are not {num_heads} query and 2 x {num_kv_heads} key and "
-            f"value heads of one of the widths {WIDTHS}; use another attention path"
-        )
+    width = _width(qkv, num_heads, num_kv_heads)
     if tables is None:
         cos = sin = qkv.new_empty(0, dtype=torch.float32)
     else:
         cos, sin = tables
-        if len(cos) < qkv.shape[-2] or cos.shape[1] != width // 2:
-            raise ValueError(
-                f"rotary tables of shape {tuple(cos.shape)} do not fit {qkv.shape[-2]} positions "
-                f"of heads {width} wide; build them for this model"
-            )
+        _check_tables(cos, sin, length=qkv.shape[-2], width=width)
+    check_operands("rotary_attention", qkv, cos, sin, plain="attention='plain'")
     rotation = _ROTATIONS["none" if tables is None else layout]
     flat = qkv.reshape(-1, *qkv.shape[-2:])
     heads, _ = _attend(flat, cos, sin, num_heads, num_kv_heads, rotation)
@@ -105,6 +100,7 @@ def rotary_attention(
 def _attend(
     qkv: Tensor, cos: Tensor, sin: Tensor, heads: int, key_heads: int, rotation: int
 ) -> tuple[Tensor, Tensor]:
+    _width(qkv, heads, key_heads)
     if _is_native(qkv):
         heads_of = {"heads": heads, "key_heads": key_heads, "rotation": rotation}
         arrays = (one.contiguous() for one in (qkv, cos.float(), sin.float()))
@@ -138,6 +134,7 @@ def _attend_backward(
     key_heads: int,
     rotation: int,
 ) -> Tensor:
+    _width(qkv, heads, key_heads)
     if _is_native(qkv):
         heads_of = {"heads": heads, "key_heads": key_heads, "rotation": rotation}
         tables = cos.float(), sin.float()
@@ -187,7 +184,29 @@ _attend.register_autograd(_differentiate, setup_context=_save)
 
 
 def _width(qkv: Tensor, heads: int, key_heads: int) -> int:
-    return qkv.shape[-1] // (heads + 2 * key_heads)
+    """Return the width of a head, having checked that the kernels know these heads."""
+    has_heads = key_heads > 0 and heads > 0 and heads % key_heads == 0
+    width, rest = divmod(qkv.shape[-1], heads + 2 * key_heads) if has_heads else (0, 0)
+    if rest or width not in WIDTHS:
+        raise ValueError(
+            f"{qkv.shape[-1]} columns are not {heads} query and 2 x {key_heads} key and "
+            f"value heads of one of the widths {WIDTHS}; use another attention path"
+        )
+    return width
+
+
+def _check_tables(cos: Tensor, sin: Tensor, *, length: int, width: int) -> None:
+    for table in (cos, sin):
+        if len(table) < length or table.shape[1] != width // 2:
+            raise ValueError(
+                f"rotary tables of shape {tuple(table.shape)} do not fit {length} positions "
+                f"of heads {width} wide; build them for this model"
+            )
+        if table.requires_grad:
+            raise ValueError(
+                "rotary tables require a gradient, but the kernel gives them none; detach them, or "
+                "use another attention path"
+            )
 
 
 def _is_native(qkv: Tensor) -> bool:

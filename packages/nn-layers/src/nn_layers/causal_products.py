@@ -16,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nn_layers.activations import softmax
-from nn_layers.precision import at_least_float32
+from nn_layers.operands import check_operands
+from nn_layers.precision import as_autocast_has_it, at_least_float32
 
 ROWS_A_BLOCK = 128
 _SQUARE_BYTES = 8 * 1024**2  # of the scores at hand; a few of them fit a CPU's last cache
@@ -27,7 +28,8 @@ def causal_attention_by_products(
 ) -> Float[Tensor, "... t w"]:
     """Return softmax(q k^T / sqrt(d_k)) v, where row i sees keys 0 .. i.
 
-    Under autocast the products are of its type. Uncompiled, there is no gradient of the gradient.
+    Under autocast the products are of its type. Uncompiled, there is no gradient of the gradient,
+    and no forward mode.
 
     Args:
         q: (..., t, k) queries.
@@ -37,16 +39,18 @@ def causal_attention_by_products(
     Returns:
         (..., t, w) in the type of `v`, or of autocast.
 
+    Raises:
+        ValueError: inputs on several devices.
+        NotImplementedError: an input has a tangent.
+
     >>> x = torch.eye(2)[None]
     >>> causal_attention_by_products(x, x, x)[0, 0]
     tensor([1., 0.])
     """
     if torch.compiler.is_compiling():
         return _attend_by_formula(q, k, v)
-    if torch.is_autocast_enabled(q.device.type):
-        dtype = torch.get_autocast_dtype(q.device.type)
-        q, k, v = (one if one.dtype == torch.float64 else one.to(dtype) for one in (q, k, v))
-    flat = (one.reshape(-1, *one.shape[-2:]) for one in (q, k, v))
+    check_operands("attention by products", q, k, v, plain="attention='plain'")
+    flat = (as_autocast_has_it(one).reshape(-1, *one.shape[-2:]) for one in (q, k, v))
     return _attend(*flat).reshape(v.shape)
 
 

@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nn_layers.initialization import truncated_normal_
+from nn_layers.lookup import look_up
 
 
 class Embedding(nn.Module):
@@ -43,12 +44,5 @@ class Embedding(nn.Module):
         Raises:
             IndexError: an id out of range; CUDA reports it later.
         """
-        # Unlike indexing, this counts no negative id from the end, and needs no look at the ids.
-        try:
-            rows = self.weight.index_select(0, token_ids.reshape(-1))
-        except IndexError as error:
-            raise IndexError(
-                f"token ids go from {token_ids.min()} to {token_ids.max()}, but must be in "
-                f"0 .. {len(self.weight) - 1}; use the tokenizer that the model was built for"
-            ) from error
-        return rows.view(*token_ids.shape, self.weight.shape[-1])
+        advice = "use the tokenizer that the model was built for"
+        return look_up(self.weight, token_ids, name="token ids", advice=advice)

@@ -13,11 +13,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from nn_layers.loss import check_targets
 from nn_layers.native_loss import replace_by_gradient_natively_
-from nn_layers.precision import at_least_float32
+from nn_layers.operands import refuse_second_derivative
+from nn_layers.precision import as_autocast_has_it, at_least_float32
 
 ROWS_A_CHUNK = 2048
 
@@ -40,6 +41,7 @@ def fused_cross_entropy(
 
     Raises:
         ValueError: as `cross_entropy`.
+        NotImplementedError: a second derivative or forward mode; `cross_entropy` has both.
 
     >>> round(float(fused_cross_entropy(torch.zeros(3, 10), torch.arange(3))), 4)
     2.3026
@@ -72,10 +74,16 @@ def linear_cross_entropy(
         () at least float32.
 
     Raises:
-        ValueError: as `cross_entropy`.
+        ValueError: as `cross_entropy`; or hidden states and weight of different types.
         NativeError: `path` is native, and this CPU cannot; see `why_no_native_kernels`.
+        NotImplementedError: a second derivative or forward mode; `cross_entropy` has both.
     """
     check_targets((*hidden.shape[:-1], len(weight)), targets)
+    if as_autocast_has_it(hidden[:0]).dtype != as_autocast_has_it(weight[:0]).dtype:
+        raise ValueError(
+            f"hidden states are {hidden.dtype} and the head is {weight.dtype}, but products need "
+            "one type; convert one, or use autocast"
+        )
     return _ChunkedLoss.apply(
         hidden.reshape(-1, hidden.shape[-1]), weight, targets.reshape(-1), rows, path
     )
@@ -90,8 +98,8 @@ class _InPlaceLoss(Function):
         return loss
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative("fused_cross_entropy", plain="cross_entropy")
         (gradient,) = ctx.saved_tensors
         return gradient * grad.to(gradient.dtype), None
 
@@ -101,9 +109,7 @@ class _ChunkedLoss(Function):
     def forward(
         ctx: FunctionCtx, hidden: Tensor, weight: Tensor, targets: Tensor, rows: int, path: LossPath
     ) -> Tensor:
-        kind = hidden.device.type
-        narrow = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
-        inputs, matrix = hidden.to(narrow), weight.to(narrow)
+        inputs, matrix = as_autocast_has_it(hidden), as_autocast_has_it(weight)
         replace = _replacement(path)
         wants_gradient = any(ctx.needs_input_grad)
         d_hidden = torch.empty_like(inputs)
@@ -120,8 +126,8 @@ class _ChunkedLoss(Function):
         return loss
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative("linear_cross_entropy", plain="cross_entropy")
         d_hidden, d_weight = (one * grad.to(one.dtype) for one in ctx.saved_tensors)
         return d_hidden, d_weight, None, None, None
 
@@ -146,7 +152,8 @@ def _replace_by_gradient_in_one_kernel_(
     """Do the same by comparisons instead of indices: more work, but a compiler fuses all of it."""
     wide = at_least_float32(logits)
     log_total = _log_of_sum(wide)
-    is_target = torch.arange(wide.shape[-1], device=wide.device) == targets.unsqueeze(-1)
+    ids = torch.arange(wide.shape[-1], dtype=torch.int64, device=wide.device)
+    is_target = ids == targets.unsqueeze(-1)
     loss = (log_total - wide.gather(-1, targets.unsqueeze(-1))).sum() / count
     logits.copy_(((wide - log_total).exp() - is_target.to(wide.dtype)) / count)
     return loss

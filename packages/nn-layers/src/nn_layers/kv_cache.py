@@ -49,9 +49,9 @@ class KVCache:
                 f"{len(keys)} sequences, but the cache has batch_size={self._shape[0]}"
             )
         if self._keys[layer] is None:
-            where = {"device": self._device or keys.device, "dtype": self._dtype or keys.dtype}
-            self._keys[layer] = torch.zeros(self._shape, **where)
-            self._values[layer] = torch.zeros(self._shape, **where)
+            dtype, device = self._dtype or keys.dtype, self._device or keys.device
+            self._keys[layer] = torch.zeros(self._shape, dtype=dtype, device=device)
+            self._values[layer] = torch.zeros(self._shape, dtype=dtype, device=device)
         end = self.length + keys.shape[-2]
         for buffer, new in ((self._keys[layer], keys), (self._values[layer], values)):
             buffer[:, :, self.length : end] = new

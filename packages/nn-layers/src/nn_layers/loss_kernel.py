@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from nn_layers.kernels_here import require_kernels
+from nn_layers.loss import refuse_ignore_index
+from nn_layers.operands import check_operands, refuse_second_derivative
 
 CHUNK_BYTES = 40 * 2**20
 """Of logits at one time: most of the L2 cache of an H100 (50 MB) or H200 (60 MB)."""
@@ -35,7 +37,9 @@ def head_loss(
         () float32.
 
     Raises:
-        ValueError: shapes or types that do not belong together, or nothing to average.
+        ValueError: shapes, types or devices that do not belong together, nothing to average, or,
+            under Triton's interpreter, a target of -100. A target that is no id makes the loss nan.
+        NotImplementedError: a second derivative or forward mode; `loss.cross_entropy` has both.
     """
     fits = targets.shape == hidden.shape[:-1] and weight.shape[1:] == hidden.shape[-1:]
     if not fits or weight.dtype != hidden.dtype or targets.numel() == 0:
@@ -44,6 +48,8 @@ def head_loss(
             f"{weight.dtype} and targets {tuple(targets.shape)} do not fit; give (..., d), (v, d) "
             "of one type, and (...) with at least one target"
         )
+    refuse_ignore_index(targets)
+    check_operands("head_loss", hidden, weight, targets, plain="cross_entropy")
     return _score(hidden.flatten(0, -2), weight, targets.flatten())[0]
 
 
@@ -112,6 +118,7 @@ def _save(
 def _differentiate(
     ctx: torch.autograd.function.FunctionCtx, d_loss: Tensor, _: Tensor, __: Tensor
 ) -> tuple[Tensor | None, ...]:
+    refuse_second_derivative("head_loss", plain="cross_entropy")
     d_hidden, d_weight = ctx.saved_tensors
     scaled = (d_hidden * d_loss).to(d_hidden.dtype)
     return scaled, (d_weight * d_loss).to(ctx.weight_dtype), None

@@ -15,11 +15,12 @@ from torch import Tensor
 from nn_layers import native_build
 from nn_layers.kv_cache import KVCache
 from nn_layers.narrow_weights import Weights, quantize_rows
+from nn_layers.native_arrays import pointer_to
 from nn_layers.transformer_lm import TransformerLM
 
 _SOURCE = Path(__file__).with_name("decode_step.cpp")
 _NORMS = {"none": 0, "pre": 1, "post": 2}
-_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
+_KEPT = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
 
 
 def is_built() -> bool:
@@ -71,9 +72,12 @@ class NativeDecoder:
             caches: of one sequence each, float32, filled by the model with at least one token.
 
         Raises:
-            ValueError: a full or empty cache, or a token outside the vocabulary.
+            ValueError: a full or empty cache, one of another model, place or type, the same cache
+                twice, or a token outside the vocabulary.
         """
         config, batch = self._config, len(tokens)
+        if len({id(cache) for cache in caches}) < len(caches):
+            raise ValueError("one cache was given for several tokens; give each sequence its own")
         for token, cache in zip(tokens, caches, strict=True):
             if not (0 <= token < config.vocab_size and 0 < cache.length < cache.capacity):
                 raise ValueError(
@@ -81,49 +85,62 @@ class NativeDecoder:
                     f"{config.vocab_size} after 1 .. {cache.capacity - 1} positions is needed"
                 )
         d, d_kv = config.d_model, config.kv_heads * config.d_head
-        shared = torch.empty(batch * (2 * d + 2 * d_kv + config.d_ff))
-        own = torch.empty(self._model.num_threads * (2 * batch * d + config.context_length))
-        logits = torch.empty(batch, config.vocab_size)
-        buffers = [cache.buffers(layer) for cache in caches for layer in range(config.num_layers)]
+        sizes = (
+            (batch * (2 * d + 2 * d_kv + config.d_ff),),
+            (self._model.num_threads * (2 * batch * d + config.context_length),),
+            (batch, config.vocab_size),
+        )
+        written = [torch.empty(size, dtype=torch.float32, device="cpu") for size in sizes]
+        rooms = [cache.buffers(layer) for cache in caches for layer in range(config.num_layers)]
         call = _Call(
             batch,
             (ctypes.c_int64 * batch)(*tokens),
             (ctypes.c_int64 * batch)(*(cache.length for cache in caches)),
-            (ctypes.c_void_p * len(buffers))(*(keys.data_ptr() for keys, _ in buffers)),
-            (ctypes.c_void_p * len(buffers))(*(values.data_ptr() for _, values in buffers)),
-            *(tensor.data_ptr() for tensor in (shared, own, logits)),
+            self._room_pointers("keys", [keys for keys, _ in rooms]),
+            self._room_pointers("values", [values for _, values in rooms]),
+            *map(_float32_pointer, written, ("scratch", "scratch", "logits"), sizes),
         )
-        width = ctypes.c_int64(_BYTES[self._weights])
+        width = ctypes.c_int64(_KEPT[self._weights].itemsize)
         if self._step(ctypes.byref(self._model), width, ctypes.byref(call)):
             raise AssertionError(f"weights of {width.value} bytes are unknown to {_SOURCE.name}")
         for cache in caches:
             cache.advance(1)
-        return logits
+        return written[-1]
+
+    def _room_pointers(self, name: str, rooms: Sequence[Tensor]) -> ctypes.Array:
+        """Return where the caches have their room for keys or values, all layers of each."""
+        config = self._config
+        shape = (1, config.kv_heads, config.context_length, config.d_head)
+        pointers = (_float32_pointer(room, name, shape) for room in rooms)
+        return (ctypes.c_void_p * len(rooms))(*pointers)
 
     def _describe(self, model: TransformerLM) -> "_Model":
         config, state = model.config, model.state_dict()
-        embedding = self._matrix(state["token_embeddings.weight"])
-        head = embedding if config.tie_embeddings else self._matrix(state["lm_head.weight"])
+        d, vocab, pairs = config.d_model, config.vocab_size, config.d_head // 2
+        embedding = self._matrix(state, "token_embeddings", vocab, d)
+        head = embedding if config.tie_embeddings else self._matrix(state, "lm_head", vocab, d)
         layers = (_Layer * config.num_layers)(
-            *(self._layer(state, f"layers.{index}.") for index in range(config.num_layers))
+            *(self._layer(state, f"layers.{index}") for index in range(config.num_layers))
         )
         self._kept.append(layers)
         rope = model.layers[0].attn.rope
+        tables = (None, None) if rope is None else rope.float32_tables()
+        cos, sin = (self._vector(one, "rope", config.context_length, pairs) for one in tables)
         return _Model(
             embedding=embedding,
             head=head,
             layers=ctypes.cast(layers, ctypes.c_void_p),
-            final_norm=self._vector(state.get("ln_final.weight")),
-            cos=self._vector(None if rope is None else rope.cos),
-            sin=self._vector(None if rope is None else rope.sin),
+            final_norm=self._gain(state, "ln_final", d),
+            cos=cos,
+            sin=sin,
             num_layers=config.num_layers,
             num_heads=config.num_heads,
             num_kv_heads=config.kv_heads,
-            d_model=config.d_model,
+            d_model=d,
             d_head=config.d_head,
             d_ff=config.d_ff,
             context=config.context_length,
-            vocab=config.vocab_size,
+            vocab=vocab,
             norm=_NORMS[config.norm],
             has_halves=config.rope_layout == "half",
             num_threads=torch.get_num_threads(),
@@ -131,37 +148,43 @@ class NativeDecoder:
         )
 
     def _layer(self, state: dict[str, Tensor], prefix: str) -> "_Layer":
-        projections = [f"{prefix}attn.{name}_proj.weight" for name in ("q", "k", "v", "output")]
-        is_gated = f"{prefix}ffn.w3.weight" in state
+        config = self._config
+        d, d_ff, d_kv = config.d_model, config.d_ff, config.kv_heads * config.d_head
+        rows = {"q": d, "k": d_kv, "v": d_kv, "output": d}
         # SwiGLU is w2(silu(w1 x) * w3 x): w1 is the gate, w3 goes up; without a gate, w1 goes up.
-        up, gate = ("w3", "w1") if is_gated else ("w1", None)
+        up, gate = ("w3", "w1") if f"{prefix}.ffn.w3.weight" in state else ("w1", None)
+        widths = {"ln1": d, "ln2": d, "attn.q_norm": config.d_head, "attn.k_norm": config.d_head}
         return _Layer(
-            *(self._matrix(state[name]) for name in projections),
-            self._matrix(state[f"{prefix}ffn.{up}.weight"]),
-            self._matrix(state[f"{prefix}ffn.{gate}.weight"]) if gate else _Matrix(),
-            self._matrix(state[f"{prefix}ffn.w2.weight"]),
-            *(self._vector(state.get(f"{prefix}{name}.weight")) for name in _GAINS),
+            *(self._matrix(state, f"{prefix}.attn.{one}_proj", rows[one], d) for one in rows),
+            self._matrix(state, f"{prefix}.ffn.{up}", d_ff, d),
+            self._matrix(state, f"{prefix}.ffn.{gate}", d_ff, d) if gate else _Matrix(),
+            self._matrix(state, f"{prefix}.ffn.w2", d, d_ff),
+            *(self._gain(state, f"{prefix}.{name}", width) for name, width in widths.items()),
         )
 
-    def _matrix(self, weight: Tensor) -> "_Matrix":
-        scales = None
+    def _matrix(self, state: dict[str, Tensor], name: str, rows: int, columns: int) -> "_Matrix":
+        weight, scales = state[f"{name}.weight"], None
         if self._weights == "int8":
             weight, scales = quantize_rows(weight)
-        elif self._weights == "bfloat16":
-            weight = weight.bfloat16()
-        weight = weight.contiguous()
-        self._kept.append(weight)
-        return _Matrix(weight.data_ptr(), self._vector(scales), *weight.shape)
+        kept = weight.to(_KEPT[self._weights]).contiguous()
+        self._kept.append(kept)
+        dtype = _KEPT[self._weights]
+        place = pointer_to(kept, f"weights of {name}", dtype=dtype, shape=(rows, columns))
+        return _Matrix(place, self._vector(scales, f"scales of {name}", rows), rows, columns)
 
-    def _vector(self, vector: Tensor | None) -> int | None:
+    def _gain(self, state: dict[str, Tensor], name: str, width: int) -> ctypes.c_void_p | None:
+        return self._vector(state.get(f"{name}.weight"), f"gains of {name}", width)
+
+    def _vector(self, vector: Tensor | None, name: str, *shape: int) -> ctypes.c_void_p | None:
         if vector is None:
             return None
         vector = vector.detach().float().contiguous()
         self._kept.append(vector)
-        return vector.data_ptr()
+        return _float32_pointer(vector, name, shape)
 
 
-_GAINS = ("ln1", "ln2", "attn.q_norm", "attn.k_norm")
+def _float32_pointer(array: Tensor, name: str, shape: tuple[int, ...]) -> ctypes.c_void_p:
+    return pointer_to(array, name, dtype=torch.float32, shape=shape)
 
 
 def _fields(kind: type, names: str) -> list[tuple[str, type]]:

@@ -5,10 +5,12 @@ AMX's tiles where the CPU has them.
 """
 
 import ctypes
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from nn_layers.native_arrays import pointer_to
 from nn_layers.native_kernels import load_kernel
 
 
@@ -28,18 +30,20 @@ def run_forward(
 
     Args:
         qkv: (b, t, (h + 2 g) k), contiguous.
-        cos: (s, k / 2) float32, contiguous; unread without rotation.
+        cos: (s, k / 2) float32, contiguous, s >= t; unread without rotation.
         sin: the same.
         heads: query heads h.
         key_heads: key heads g.
         rotation: none, adjacent pairs, halves: 0, 1, 2.
+
+    Raises:
+        ValueError: an array of another place, type or size.
     """
     geometry = _geometry(qkv, heads, key_heads, rotation)
     out = qkv.new_empty(geometry.batch, geometry.length, heads * geometry.width)
-    totals = torch.empty(geometry.batch, heads, geometry.length)
-    load_kernel("attention_step", qkv.dtype).attention_forward(
-        *_told(geometry, qkv, cos, sin, out, totals)
-    )
+    totals = qkv.new_empty(geometry.batch, heads, geometry.length, dtype=torch.float32)
+    arrays = {"qkv": qkv, "cos": cos, "sin": sin, "out": out, "totals": totals}
+    load_kernel("attention_step", qkv.dtype).attention_forward(*_told(geometry, qkv.dtype, arrays))
     return out, totals
 
 
@@ -58,8 +62,9 @@ def run_backward(
     """Return the gradient of `qkv`; all arrays are contiguous, and of `run_forward`."""
     geometry = _geometry(qkv, heads, key_heads, rotation)
     d_qkv = torch.empty_like(qkv)
-    arrays = (d_out, qkv, cos, sin, out, totals, d_qkv)
-    load_kernel("attention_step", qkv.dtype).attention_backward(*_told(geometry, *arrays))
+    arrays = {"d_out": d_out, "qkv": qkv, "cos": cos, "sin": sin, "out": out, "totals": totals}
+    arrays["d_qkv"] = d_qkv
+    load_kernel("attention_step", qkv.dtype).attention_backward(*_told(geometry, qkv.dtype, arrays))
     return d_qkv
 
 
@@ -70,8 +75,26 @@ def _geometry(qkv: Tensor, heads: int, key_heads: int, rotation: int) -> Geometr
     return Geometry(batch, length, heads, key_heads, width, rotation, threads)
 
 
-def _told(geometry: Geometry, *arrays: Tensor) -> tuple[object, ...]:
-    """Return a call's arguments; the first array is of the projections' type."""
-    size = ctypes.c_int64(arrays[0].element_size())
-    pointers = (ctypes.c_void_p(array.data_ptr()) for array in arrays)
-    return ctypes.byref(geometry), size, *pointers
+def _told(
+    geometry: Geometry, dtype: torch.dtype, arrays: Mapping[str, Tensor]
+) -> tuple[object, ...]:
+    """Return a call's arguments, the arrays in their order; projections are of type `dtype`."""
+    batch, length, heads = geometry.batch, geometry.length, geometry.heads
+    stacked = (batch, length, (heads + 2 * geometry.key_heads) * geometry.width)
+    apart = (batch, length, heads * geometry.width)
+    kinds = {
+        **dict.fromkeys(("qkv", "d_qkv"), (dtype, stacked)),
+        **dict.fromkeys(("out", "d_out"), (dtype, apart)),
+        **dict.fromkeys(("cos", "sin"), (torch.float32, (length, geometry.width // 2))),
+        "totals": (torch.float32, (batch, heads, length)),
+    }
+    pointers = []
+    for name, array in arrays.items():
+        is_table = name in ("cos", "sin")
+        if is_table and not geometry.rotation:
+            pointers.append(ctypes.c_void_p())
+            continue
+        kind, shape = kinds[name]
+        rows = array[:length] if is_table else array
+        pointers.append(pointer_to(rows, name, dtype=kind, shape=shape))
+    return ctypes.byref(geometry), ctypes.c_int64(dtype.itemsize), *pointers

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from nn_layers.native_arrays import pointer_to
 from nn_layers.native_kernels import load_kernel
 
 
@@ -27,27 +28,25 @@ def replace_by_gradient_natively_(
         ValueError: arrays that the kernel would read or write wrongly, or beyond their ends.
     """
     rows, columns = logits.shape
-    if logits.device.type != "cpu" or not logits.is_contiguous() or targets.dtype != torch.int64:
-        raise ValueError(
-            f"logits are on {logits.device} with strides {logits.stride()} and targets "
-            f"{targets.dtype}, but contiguous logits on the CPU and int64 targets are needed"
-        )
+    targets = targets.contiguous()
+    losses = logits.new_empty(rows, dtype=torch.float32)
+    to_logits = pointer_to(logits, "logits", dtype=logits.dtype, shape=(rows, columns))
+    to_targets = pointer_to(targets, "targets", dtype=torch.int64, shape=(rows,))
+    to_losses = pointer_to(losses, "losses", dtype=torch.float32, shape=(rows,))
     least, most = (int(one) for one in targets.aminmax())
-    if targets.shape != (rows,) or least < 0 or most >= columns:
+    if least < 0 or most >= columns:
         raise ValueError(
             f"targets of shape {tuple(targets.shape)} are {least} .. {most}, but {rows} ids of "
             f"0 .. {columns - 1} are needed"
         )
-    losses = torch.empty(rows)
-    targets = targets.contiguous()
     load_kernel("loss_step", logits.dtype).loss_replace(
         ctypes.c_int64(logits.element_size()),
-        ctypes.c_void_p(logits.data_ptr()),
-        ctypes.c_void_p(targets.data_ptr()),
+        to_logits,
+        to_targets,
         ctypes.c_int64(rows),
         ctypes.c_int64(columns),
         ctypes.c_float(1 / count),
         ctypes.c_int64(torch.get_num_threads()),
-        ctypes.c_void_p(losses.data_ptr()),
+        to_losses,
     )
     return losses.sum() / count

@@ -1,4 +1,4 @@
-"""Widen narrow floats where a sum or an exponential needs the digits."""
+"""Say in which type something is computed: wide sums and exponentials, autocast's products."""
 
 import torch
 from torch import Tensor
@@ -13,3 +13,17 @@ def at_least_float32(x: Tensor) -> Tensor:
     torch.float64
     """
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def as_autocast_has_it(x: Tensor) -> Tensor:
+    """Return a factor in the type that autocast gives it: float64 and, without autocast, its own.
+
+    >>> with torch.autocast("cpu", dtype=torch.bfloat16):
+    ...     as_autocast_has_it(torch.ones(1, dtype=torch.float32)).dtype
+    torch.bfloat16
+    """
+    kind = x.device.type
+    is_known = torch.amp.is_autocast_available(kind)  # not of meta
+    if x.dtype == torch.float64 or not (is_known and torch.is_autocast_enabled(kind)):
+        return x
+    return x.to(torch.get_autocast_dtype(kind))

@@ -13,6 +13,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from nn_layers.lookup import look_up
 from nn_layers.precision import at_least_float32
 
 
@@ -56,6 +57,7 @@ class RotaryPositionalEmbedding(nn.Module):
                 f"max_seq_len is {max_seq_len} and theta {theta}, but both must be positive"
             )
         self.layout = layout
+        self._theta = theta
         angles = _angles(theta, d_k, max_seq_len, device)
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
@@ -74,13 +76,14 @@ class RotaryPositionalEmbedding(nn.Module):
 
         Raises:
             ValueError: `x` is not d_k wide.
+            IndexError: a position that is negative or beyond the tables; CUDA reports it later.
         """
         if x.shape[-1] != 2 * self.cos.shape[-1]:  # one pair would broadcast to any width
             raise ValueError(
                 f"x is {x.shape[-1]} wide, but the tables are for d_k={2 * self.cos.shape[-1]}"
             )
         wide = at_least_float32(x)
-        cos, sin = (table[token_positions].to(wide.dtype) for table in (self.cos, self.sin))
+        cos, sin = self._angles_at(token_positions, wide.dtype)
         pattern = "... (j r) -> r ... j" if self.layout == "adjacent" else "... (r j) -> r ... j"
         first, second = rearrange(wide, pattern, r=2)
         turned = torch.stack((first * cos - second * sin, first * sin + second * cos), dim=-1)
@@ -92,7 +95,7 @@ class RotaryPositionalEmbedding(nn.Module):
     ) -> Float[Tensor, "... t k"]:
         """Rotate `x`, whose dimensions pair up as (j, j + d_k / 2) whatever the layout says."""
         wide = at_least_float32(x)
-        cos, sin = (table[token_positions].to(wide.dtype) for table in (self.cos, self.sin))
+        cos, sin = self._angles_at(token_positions, wide.dtype)
         first, second = wide.chunk(2, dim=-1)
         turned = torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
         return turned.to(x.dtype)
@@ -104,12 +107,24 @@ class RotaryPositionalEmbedding(nn.Module):
     def _apply(
         self, fn: Callable[[Tensor], Tensor], recurse: bool = True
     ) -> "RotaryPositionalEmbedding":
-        """Move with the module, but never narrow the tables: `.bfloat16()` leaves them alone."""
+        """Move with the module, but never narrow the tables: `.bfloat16()` leaves them alone.
+
+        No state dict holds them, so those that were built without memory are computed here.
+        """
         cos, sin = self.cos, self.sin
         super()._apply(fn, recurse)
-        self.cos = cos.to(self.cos.device)
-        self.sin = sin.to(self.sin.device)
+        device = self.cos.device
+        if cos.is_meta and device.type != "meta":
+            angles = _angles(self._theta, 2 * cos.shape[-1], len(cos), device)
+            cos, sin = angles.cos(), angles.sin()
+        self.cos, self.sin = cos.to(device), sin.to(device)
         return self
+
+    def _angles_at(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return cosines and sines of positions."""
+        known = {"name": "positions", "advice": "give positions that the tables were built for"}
+        cos, sin = (look_up(table, positions, **known) for table in (self.cos, self.sin))
+        return cos.to(dtype), sin.to(dtype)
 
 
 def _angles(

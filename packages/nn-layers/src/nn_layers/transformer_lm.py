@@ -114,5 +114,6 @@ class TransformerLM(nn.Module):
 
 def _let_einops_know_tensors() -> None:
     """Have einops look up what tensors are: torch.compile cannot, within a checkpointed block."""
-    for tensor in (torch.empty(1), nn.Parameter(torch.empty(1))):
+    plain = torch.empty(1, dtype=torch.float32, device="cpu")
+    for tensor in (plain, nn.Parameter(plain)):
         rearrange(tensor, "n -> n")

@@ -35,8 +35,8 @@ class AdamW(torch.optim.Optimizer):
     Raises:
         ValueError: a value out of range, no parameters, a sparse gradient.
 
-    State per parameter: `step` (() float32 on the CPU), `exp_avg` and `exp_avg_sq` like the
-    parameter.
+    State per parameter: `step` (() float32 on the CPU, whatever torch's defaults are),
+    `exp_avg` and `exp_avg_sq` like the parameter.
 
     Source: Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2; Kingma and Ba 2015,
     arXiv:1412.6980, section 3 (bias correction). Departure: lr scales the decay, as in torch.
@@ -77,7 +77,7 @@ class AdamW(torch.optim.Optimizer):
 def new_moments(parameter: Tensor) -> dict[str, Tensor]:
     """Return the state of a parameter before its first update."""
     return {
-        "step": torch.zeros(()),
+        "step": torch.zeros((), dtype=torch.float32, device="cpu"),
         "exp_avg": torch.zeros_like(parameter),
         "exp_avg_sq": torch.zeros_like(parameter),
     }

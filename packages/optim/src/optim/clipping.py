@@ -10,6 +10,7 @@ from torch import Tensor
 EPS = 1e-6
 
 
+@torch.no_grad()
 def clip_gradients_(
     parameters: Iterable[torch.nn.Parameter] | torch.nn.Parameter, max_norm: float
 ) -> Float[Tensor, ""]:
@@ -22,7 +23,7 @@ def clip_gradients_(
         max_norm: positive; infinity only measures.
 
     Returns:
-        () at least float32; the norm before clipping.
+        () at least float32; the norm before clipping. It has no gradient.
 
     Raises:
         ValueError: max_norm is not positive, or a gradient is sparse.
@@ -36,12 +37,13 @@ def clip_gradients_(
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm is {max_norm}, but must be positive")
-    listed = [parameters] if isinstance(parameters, Tensor) else parameters
+    listed = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     gradients = [parameter.grad for parameter in listed if parameter.grad is not None]
     if any(gradient.is_sparse for gradient in gradients):
         raise ValueError("a gradient is sparse, but only dense ones can be clipped; use dense ones")
     if not gradients:
-        return torch.zeros(())
+        device = listed[0].device if listed else "cpu"
+        return torch.zeros((), dtype=torch.float32, device=device)
     norms = [torch.linalg.vector_norm(grad, dtype=_wide(grad.dtype)) for grad in gradients]
     norm = torch.linalg.vector_norm(torch.stack([one.to(norms[0].device) for one in norms]))
     if not math.isinf(max_norm):

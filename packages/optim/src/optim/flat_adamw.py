@@ -53,17 +53,18 @@ class FlatAdamW:
         self._optimizer = optimizer
         self._places, self._slices = _lay_out(groups)
         size = self._slices[-1].stop
-        where = {"dtype": torch.float32, "device": self.parameters[0].device}
+        device = self.parameters[0].device
         self.values, self.gradient, self._means, self._squares = (
-            torch.zeros(size, **where) for _ in range(4)
+            torch.zeros(size, dtype=torch.float32, device=device) for _ in range(4)
         )
         self.copy = None if copy_dtype is None else torch.zeros_like(self.values, dtype=copy_dtype)
-        self.learning_rate = torch.zeros((), dtype=torch.float64, device=where["device"])
+        self.learning_rate = torch.zeros((), dtype=torch.float64, device=device)
         """Of the next update; fill it."""
-        self.is_sound = torch.ones((), dtype=torch.bool, device=where["device"])
+        self.is_sound = torch.ones((), dtype=torch.bool, device=device)
         """Whether the last gradient was finite."""
-        self._ages = torch.full((len(self.parameters),), age, **where)
-        self._gradients = [self._view(self.gradient, i) for i in range(len(self.parameters))]
+        count = len(self.parameters)
+        self._ages = torch.full((count,), age, dtype=torch.float32, device=device)
+        self._gradients = [self._view(self.gradient, i) for i in range(count)]
         self._adopt()
         self._addresses = [parameter.data_ptr() for parameter in self.parameters]
         self._measure, self._advance = _measure, _advance

@@ -5,6 +5,7 @@ would do the same, exactly and slowly: `reference.py` has it.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from jaxtyping import Float
@@ -66,7 +67,7 @@ def orthogonalize(
     squared: 4 m^2 n + 2 m^3 FLOPs a polynomial for m <= n.
 
     Args:
-        matrices: batched; computed in their type, bfloat16 is enough.
+        matrices: batched; computed in their type, also under autocast; bfloat16 is enough.
         coefficients: one polynomial after another.
 
     Returns:
@@ -81,13 +82,20 @@ def orthogonalize(
         x = x.mT
     norms = torch.linalg.matrix_norm(x, keepdim=True, dtype=_wide(x.dtype))
     x = (x / (norms * _SAFETY + _TINY)).to(matrices.dtype)
-    for a, b, c in coefficients:
-        square = x @ x.mT
-        polynomial = torch.baddbmm(square, square, square, beta=b, alpha=c)
-        x = torch.baddbmm(x, polynomial, x, beta=a)
+    with _without_autocast(x.device.type):
+        for a, b, c in coefficients:
+            square = x @ x.mT
+            polynomial = torch.baddbmm(square, square, square, beta=b, alpha=c)
+            x = torch.baddbmm(x, polynomial, x, beta=a)
     if rows > columns:
         x = x.mT
     return x.reshape(*batch, rows, columns)
+
+
+def _without_autocast(kind: str) -> AbstractContextManager[object]:
+    """Return a context in which products keep their type; some devices (meta) have no autocast."""
+    is_known = torch.amp.is_autocast_available(kind)
+    return torch.autocast(kind, enabled=False) if is_known else nullcontext()
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

@@ -18,7 +18,7 @@ def cross_entropy_rows(
     Args:
         logits: (n, vocabulary), `row_stride` elements apart; overwritten by
             (softmax - one-hot target) * gradient_scale.
-        targets: (n,) int64 in [0, vocabulary).
+        targets: (n,) int64 in [0, vocabulary); the loss of any other is nan.
         losses: (n,) float32; written: nats.
         row_stride: between rows of logits.
         vocabulary: columns.
@@ -41,7 +41,8 @@ def cross_entropy_rows(
         peaks = new_peaks
     peak = tl.max(peaks, 0)
     log_total = peak + tl.log(tl.sum(totals * tl.exp(peaks - peak), 0))
-    chosen = tl.load(logits + target).to(tl.float32)
+    is_id = (target >= 0) & (target < vocabulary)
+    chosen = tl.load(logits + target, mask=is_id, other=float("nan")).to(tl.float32)
     tl.store(losses + row, log_total - chosen)
     tl.debug_barrier()  # no thread overwrites the target's logit before all have read it
     for start in range(0, vocabulary, COLUMNS):

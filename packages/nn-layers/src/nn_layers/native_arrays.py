@@ -1,0 +1,43 @@
+"""Hand arrays to C++: none whose place, type or size is another than the function takes.
+
+Stage: arrays -> *addresses* -> compiled functions. C++ cannot know what lies at an address, and
+ends the process where it is mistaken, so nothing else in this package asks for one.
+"""
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+
+def pointer_to(
+    array: Tensor, name: str, *, dtype: torch.dtype, shape: tuple[int, ...]
+) -> ctypes.c_void_p:
+    """Return where the elements of an array begin, having checked what C++ takes for granted.
+
+    Args:
+        array: must outlive the call that reads or writes it.
+        name: what it holds, in the plural.
+        dtype: of its elements.
+        shape: all of it, row by row without gaps.
+
+    Raises:
+        ValueError: it is elsewhere, strided, of another type or of another shape.
+
+    >>> pointer_to(torch.zeros(2), "losses", dtype=torch.float64, shape=(2,))
+    Traceback (most recent call last):
+    ValueError: losses are torch.float32 of shape (2,) on cpu, but torch.float64 losses are needed
+    """
+    is_plain = array.layout == torch.strided and not array.is_neg()
+    if array.device.type != "cpu" or not is_plain or not array.is_contiguous():
+        needed = f"contiguous {name} on the CPU"
+    elif array.dtype != dtype:
+        needed = f"{dtype} {name}"
+    elif array.shape != shape:
+        needed = f"{name} of shape {shape}"
+    else:
+        return ctypes.c_void_p(array.data_ptr())
+    raise ValueError(
+        f"{name} are {array.dtype} of shape {tuple(array.shape)} on {array.device}, but {needed} "
+        "are needed"
+    )

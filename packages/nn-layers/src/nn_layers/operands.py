@@ -1,0 +1,52 @@
+"""Refuse what an operation of our own would get wrong silently: operands, and derivatives of them.
+
+Stage: inside losses and attention. Torch takes what an own backward computes for a constant, an
+operation without a forward mode for one that does not depend on its operands, and one operand
+without memory (meta) as a sign that the result needs none.
+"""
+
+import torch
+from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
+
+
+def check_operands(name: str, *operands: Tensor, plain: str) -> None:
+    """Insist on operands of one device, without tangents; to be called before the operation.
+
+    Args:
+        name: of the function.
+        operands: all its tensors.
+        plain: what has a forward mode, to be used instead.
+
+    Raises:
+        ValueError: they are on several devices.
+        NotImplementedError: one has a tangent, as under `torch.func.jvp`.
+    """
+    if torch.compiler.is_compiling():  # which has checks of its own
+        return
+    devices = list(dict.fromkeys(str(one.device) for one in operands))
+    if len(devices) > 1:
+        raise ValueError(
+            f"{name} was given tensors on {' and '.join(devices)}, but needs all on one device; "
+            "move them"
+        )
+    if any(unpack_dual(one).tangent is not None for one in operands):
+        raise NotImplementedError(
+            f"{name} has no forward-mode derivative, but an input has a tangent; use {plain}"
+        )
+
+
+def refuse_second_derivative(name: str, *, plain: str) -> None:
+    """Refuse to be differentiated again; to be called in backward.
+
+    Args:
+        name: of the function.
+        plain: what can be differentiated twice, to be used instead.
+
+    Raises:
+        NotImplementedError: backward runs with `create_graph=True`.
+    """
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        raise NotImplementedError(
+            f"{name} has no second derivative, but create_graph=True asks for it; use {plain}"
+        )
