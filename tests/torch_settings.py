@@ -53,12 +53,13 @@ _WITHOUT_GRADIENTS = {"inference mode", "no gradients"}
 _CHANGING_PRODUCTS = {"autocast", "medium precision", "one thread"}
 """What torch's own products give other numbers under."""
 
+
+def marks_of(setting: str) -> list[pytest.MarkDecorator]:
+    return [] if setting in list(SETTINGS)[:_ALWAYS] else [pytest.mark.matrix]
+
+
 EACH_SETTING = pytest.mark.parametrize(
-    "setting",
-    [
-        pytest.param(name, marks=[] if number < _ALWAYS else pytest.mark.matrix)
-        for number, name in enumerate(SETTINGS)
-    ],
+    "setting", [pytest.param(name, marks=marks_of(name)) for name in SETTINGS]
 )
 
 

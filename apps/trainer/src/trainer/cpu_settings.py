@@ -62,9 +62,10 @@ def product_error() -> float:
 
     Forward, and both products of backward: y = x w^T, dx = g w, dw = g^T x.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator("cpu").manual_seed(0)
     x, w, g = (
-        torch.randn(shape, generator=generator) for shape in ((1024, 512), (768, 512), (1024, 768))
+        torch.randn(shape, dtype=torch.float32, device="cpu", generator=generator)
+        for shape in ((1024, 512), (768, 512), (1024, 768))
     )
     pairs = ((x, w.T), (g, w), (g.T, x))
     return max(_relative_error(left, right) for left, right in pairs)

@@ -79,7 +79,11 @@ class PlainDecoder:
             return torch.stack([self._last(window) for window in windows.values()])
 
     def _last(self, window: list[int]) -> Tensor:
-        return self._model(torch.tensor([window], device=self._device))[0, -1]
+        return self._model(_ids(window, self._device))[0, -1]
+
+
+def _ids(tokens: list[int], device: torch.device) -> Tensor:
+    return torch.tensor([tokens], dtype=torch.int64, device=device)
 
 
 class CachedDecoder:
@@ -97,7 +101,7 @@ class CachedDecoder:
 
     def _extend(self, index: int, window: list[int]) -> Tensor:
         cache = self.cache(index, window)
-        ids = torch.tensor([window[cache.length :]], device=self._device)
+        ids = _ids(window[cache.length :], self._device)
         return self._model(ids, cache=cache)[0, -1]
 
     def cache(self, index: int, window: list[int]) -> KVCache:
@@ -130,5 +134,6 @@ class CompiledDecoder(CachedDecoder):
             found = dict(zip(single, logits, strict=True))
         rest = {index: window for index, window in windows.items() if index not in found}
         if rest:
-            found |= zip(rest, super().__call__(rest), strict=True)
+            with torch.autocast("cpu", enabled=False):  # the step reads float32 keys
+                found |= zip(rest, super().__call__(rest), strict=True)
         return torch.stack([found[index] for index in windows])

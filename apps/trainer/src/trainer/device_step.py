@@ -115,14 +115,14 @@ class _Program:
         self.flat = flat
         device = flat.values.device
         self.step = torch.zeros((), dtype=torch.int64, device=device)
-        self.history = torch.zeros(HISTORY_STEPS, 2, device=device)
+        self.history = torch.zeros(HISTORY_STEPS, 2, dtype=torch.float32, device=device)
         self._loss_of, self._leaves = loss_of, leaves
         self._windows, self._max_norm = windows, max_norm
 
     def run(self, batches: Sequence[range]) -> None:
         """Make one update; kernels only, no value is looked at."""
         num_windows = sum(map(len, batches))
-        total = torch.zeros((), device=self.step.device)
+        total = torch.zeros((), dtype=torch.float32, device=self.step.device)
         for number, indices in enumerate(batches):
             loss = self._loss_of(*self._windows.cut(self.step, indices))
             # Each micro-batch weighs by its windows: the sum is the mean over the whole batch.

@@ -91,8 +91,8 @@ class DeviceWindows:
         self._tokens = _to_device(tokens, device)
         # Torch indexes by signed integers only; the mask makes them what they were.
         self._mask = 2 ** (8 * tokens.itemsize) - 1 if tokens.itemsize < 8 else -1
-        self._seed_hash = mix(torch.tensor(seed, device=device))
-        self._offsets = torch.arange(context_length + 1, device=device)
+        self._seed_hash = mix(torch.tensor(seed, dtype=torch.int64, device=device))
+        self._offsets = torch.arange(context_length + 1, dtype=torch.int64, device=device)
 
     def prepare(self, step: int, num_windows: int) -> None:
         """Do nothing: all is on the device."""
@@ -108,9 +108,9 @@ class DeviceWindows:
 
     def starts(self, step: Int[Tensor, ""], indices: range) -> Int[Tensor, "b"]:
         """Return what `batches.window_starts` returns."""
-        numbers = torch.arange(
-            indices.start, indices.stop, indices.step, device=self._seed_hash.device
-        )
+        first, last, every = indices.start, indices.stop, indices.step
+        device = self._seed_hash.device
+        numbers = torch.arange(first, last, every, dtype=torch.int64, device=device)
         hashes = mix(mix(self._seed_hash ^ step) ^ numbers)
         return high_product(hashes, self._num_starts)
 
@@ -144,7 +144,7 @@ class PinnedWindows:
         shape = (max_windows, context_length + 1)
         self._windows = torch.zeros(shape, dtype=torch.int64, device=device)
         self._slots = [
-            torch.zeros(shape, dtype=torch.int64, pin_memory=self._is_cuda)
+            torch.zeros(shape, dtype=torch.int64, device="cpu", pin_memory=self._is_cuda)
             for _ in range(PINNED_SLOTS)
         ]
         self._copied: list[torch.cuda.Event | None] = [None] * PINNED_SLOTS

@@ -5,7 +5,7 @@ Stage: configuration -> *device, compute type* -> model. Not here: tuning of eit
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
 
@@ -48,10 +48,24 @@ def device_name(device: torch.device) -> str:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """Return the context in which matrix products run in `dtype`; float32 needs none."""
-    if dtype == torch.float32:
-        return nullcontext()
+    """Return the context in which matrix products run in `dtype`, float32 or a narrow one."""
+    if dtype == torch.float32:  # also where the caller has autocast on
+        return torch.autocast(device.type, enabled=False)
     return torch.autocast(device.type, dtype=dtype)
+
+
+@contextmanager
+def plain_modes() -> Iterator[None]:
+    """Let a run train as in a process of its own, whatever modes its caller has torch in.
+
+    Gradients are on, and inference mode and autocast off; the run turns on what it wants itself.
+    """
+    with ExitStack() as modes:
+        modes.enter_context(torch.inference_mode(False))
+        modes.enter_context(torch.enable_grad())
+        for kind in ("cpu", "cuda"):
+            modes.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 @contextmanager
@@ -65,13 +79,13 @@ def deterministic_operations(device: torch.device, *, is_asked: bool) -> Iterato
         yield
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    before = torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
+        torch.set_deterministic_debug_mode(before[0])
         torch.backends.cudnn.benchmark = before[1]
 
 

@@ -162,7 +162,7 @@ def _start(
         num_tokens=max_tokens * len(prompts),
         note=note,
     )
-    generators = {index: torch.Generator().manual_seed(seed + index) for index in windows}
+    generators = {index: torch.Generator("cpu").manual_seed(seed + index) for index in windows}
 
     def pick(index: int, logits: torch.Tensor) -> int:
         return draw(logits, sampling, generator=generators[index])

@@ -24,8 +24,8 @@ def build_model(
     if attention is not None:
         shape = dataclasses.replace(shape, attention=attention)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = TransformerLM(shape)
+        torch.default_generator.manual_seed(config.seed)  # the CPU's, which alone is forked
+        model = TransformerLM(shape, device="cpu", dtype=torch.float32)
     model.activation_checkpointing = config.training.activation_checkpointing
     return model.to(device)
 

@@ -144,9 +144,12 @@ def measure_floors(
         dtype: of its products.
     """
     size = 8192 if device.type == "cuda" else 2048
-    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    left, right = (
+        torch.randn(size, size, dtype=torch.float32, device=device).to(dtype) for _ in range(2)
+    )
     seconds = _best_seconds(lambda: left @ right, device)
-    source = torch.empty(2**26 // 4, device=device)  # 64 MiB: larger than caches
+    # 64 MiB: larger than caches.
+    source = torch.empty(2**26 // 4, dtype=torch.float32, device=device)
     target = torch.empty_like(source)
     copy_seconds = _best_seconds(lambda: target.copy_(source), device)
     bytes_per_second = 2 * source.numel() * source.element_size() / copy_seconds

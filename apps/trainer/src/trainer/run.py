@@ -16,7 +16,12 @@ from trainer.checkpoint import Checkpoint, load_into, newest_checkpoint
 from trainer.compute_plan import ComputePlan, plan_compute
 from trainer.config import RunConfig
 from trainer.cpu_settings import cpu_settings
-from trainer.devices import deterministic_operations, device_name, resolve_device
+from trainer.devices import (
+    deterministic_operations,
+    device_name,
+    plain_modes,
+    resolve_device,
+)
 from trainer.durable import TEMPORARY, remove, rename_durably
 from trainer.estimate import announce_expectation, expect_run
 from trainer.interrupts import StopRequest
@@ -59,6 +64,7 @@ class RunResult:
     """The signal that interrupted it; None: none did, though its deadline may have."""
 
 
+@plain_modes()
 def train(
     config: RunConfig,
     run_dir: Path | None = None,

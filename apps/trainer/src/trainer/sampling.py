@@ -50,7 +50,7 @@ def sample(logits: Tensor, sampling: SamplingConfig, *, generator: torch.Generat
     Raises:
         ValueError: the logits are not finite numbers, as those of a diverged model are.
     """
-    share = float(torch.rand((), dtype=torch.float64, generator=generator))
+    share = _share(generator)
     highest = _highest(logits)
     if sampling.temperature == 0:
         return int((logits == highest).nonzero()[0])
@@ -62,7 +62,7 @@ def sample(logits: Tensor, sampling: SamplingConfig, *, generator: torch.Generat
 
 def draw(logits: Tensor, sampling: SamplingConfig, *, generator: torch.Generator) -> int:
     """Draw the id that `sample` draws, faster; see there."""
-    share = float(torch.rand((), dtype=torch.float64, generator=generator))
+    share = _share(generator)
     highest = _highest(logits)
     if sampling.temperature == 0:
         return int(logits.argmax())  # of equal ones the first
@@ -78,6 +78,11 @@ def draw(logits: Tensor, sampling: SamplingConfig, *, generator: torch.Generator
         kept = _count_kept(ordered[: sampling.top_k], sampling, total=mass.sum())
         return _pick(mass, order[:kept], share)
     return _pick(mass, ids[order[:kept]], share)
+
+
+def _share(generator: torch.Generator) -> float:
+    """Return a uniform number in [0, 1)."""
+    return float(torch.rand((), dtype=torch.float64, device="cpu", generator=generator))
 
 
 def _highest(logits: Tensor) -> Tensor:

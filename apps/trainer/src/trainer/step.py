@@ -221,7 +221,7 @@ class EagerStepper:
     def step(self, step: int, learning_rate: float) -> StepResult:
         """Update the model on the windows of `step`, counted from 1, if all is finite."""
         self._optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self._parameters[0].device)
+        total = torch.zeros((), dtype=torch.float32, device=self._parameters[0].device)
         batches = list(self._micro_batches(step))
         num_windows = sum(map(len, batches))
         for indices in batches:
