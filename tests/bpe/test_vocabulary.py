@@ -56,10 +56,13 @@ def test_header_records_format_pattern_and_unicode_version(
     vocabulary.save(tmp_path)
     assert json.loads((tmp_path / "bpe.json").read_text()) == {
         "format": "bpe-vocabulary",
-        "version": 1,
+        "version": 2,
         "pattern": bpe.CL100K,
         "special_tokens": [END, "<pad>"],
         "unicode_version": "16.0.0",
+        "num_tokens": 288,
+        "num_merges": 30,
+        "fingerprint": vocabulary.fingerprint,
     }
 
 
@@ -150,7 +153,7 @@ def test_file_that_is_not_utf8_is_named_by_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("format", "gpt"), ("version", 2), ("unicode_version", "17.0.0")]
+    ("key", "value"), [("format", "gpt"), ("version", 3), ("unicode_version", "17.0.0")]
 )
 def test_other_formats_and_versions_are_refused(
     vocabulary: bpe.Vocabulary, tmp_path: Path, key: str, value: object

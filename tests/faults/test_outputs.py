@@ -83,7 +83,7 @@ OUTPUTS = {
     "convert to tiktoken": Output(
         lambda folder, text: save_vocabulary(vocabulary_of(text), folder / "a.tiktoken"),
         lambda folder: load_vocabulary(folder / "a.tiktoken", pattern="gpt2").merges,
-        1,
+        2,
     ),
 }
 

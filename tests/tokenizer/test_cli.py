@@ -178,6 +178,17 @@ def test_decode_names_the_token_file_that_holds_an_unknown_id(run: Run, director
     assert "text.npy: id 60000 at position 3 is outside the vocabulary of 259" in err
 
 
+def test_decode_refuses_a_token_file_that_has_changed(run: Run, directory: Path) -> None:
+    path = directory / "text.npy"
+    run("encode", directory / "tokenizer", directory / "text.txt", "--output", path)
+    ids = np.load(path)
+    ids[3] = 65
+    np.save(path, ids)
+    code, out, err = run("decode", directory / "tokenizer", path)
+    assert (code, out) == (2, "")
+    assert "text.npy has SHA-256" in err
+
+
 def run_in_a_shell(directory: Path, words: str, **environment: str) -> tuple[int, str, str]:
     command, _, rest = words.partition(" ")
     result = subprocess.run(

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from bpe.statement import AlteredVocabularyError
 from tokenizer import TokenFile, Tokenizer
 from tokenizer.token_file import documents_path, sidecar_path
 from trainer.folders import AlteredError
@@ -46,8 +47,11 @@ def open_tokenizer(folder: Path) -> Tokenizer:
         ValueError: it is damaged, or nothing was recorded.
         OSError: a file is missing.
     """
-    tokenizer = Tokenizer.load(folder)
     recorded = _recorded(folder, _TOKENIZER_FORMAT).get("fingerprint")
+    try:
+        tokenizer = Tokenizer.load(folder)
+    except AlteredVocabularyError as error:
+        raise AlteredError(f"{error}; {recorded} was trained on this text") from error
     if tokenizer.fingerprint != recorded:
         raise AlteredError(
             f"{folder} holds the tokenizer {tokenizer.fingerprint}, but {recorded} was trained on "

@@ -19,6 +19,7 @@ from bpe.pretoken_counts import CountSettings, Dropped, Packed, PretokenCounts
 FORMAT, FORMAT_VERSION = "bpe-pretoken-counts", 1
 _DTYPES = {"U8": np.dtype("u1"), "I64": np.dtype("<i8")}
 _ARRAYS = {"counts": "I64", "lengths": "I64", "bytes": "U8"}  # wide ones first: all aligned
+_SEAL = "metadata_sha256"  # early files have none
 _BLOCK = 1 << 16
 _MAX_HEADER_BYTES = 100_000_000  # as in the safetensors library
 
@@ -66,6 +67,8 @@ def load_counts(path: Path) -> PretokenCounts:
             f"this version of bpe reads {FORMAT!r} and {FORMAT_VERSION}"
         )
     try:
+        if metadata.get(_SEAL, sealed := _seal(header["__metadata__"])) != sealed:
+            raise ValueError("the checksum of its metadata does not fit")
         return _parse(header, metadata, body)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: damaged ({error}); count again or copy it anew") from error
@@ -89,7 +92,14 @@ def _metadata(counts: PretokenCounts, body: bytes) -> dict[str, str]:
         "dropped": counts.dropped,
         "sha256": hashlib.sha256(body).hexdigest(),
     }
-    return {key: json.dumps(value) for key, value in values.items()}
+    metadata = {key: json.dumps(value) for key, value in values.items()}
+    return metadata | {_SEAL: json.dumps(_seal(metadata))}
+
+
+def _seal(metadata: dict[str, str]) -> str:
+    """Return the SHA-256 over all of the metadata but the checksums."""
+    sealed = {key: text for key, text in metadata.items() if key not in (_SEAL, "sha256")}
+    return hashlib.sha256(json.dumps(sealed, sort_keys=True).encode()).hexdigest()
 
 
 def _split(content: bytes) -> tuple[dict, memoryview]:

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 
 from bpe.byte_spelling import spell
 from bpe.patterns import GPT2
+from bpe.statement import statement
 from bpe.vocabulary_files import spelled_vocab
 
 if TYPE_CHECKING:
     from bpe.vocabulary import Vocabulary
+
+STATEMENT_KEY = "bpe"
+"""Where in `model` the file states what it holds; HF tokenizers skip it, and never write it."""
 
 
 def tokenizer_json(vocabulary: "Vocabulary") -> str:
@@ -37,6 +41,7 @@ def tokenizer_json(vocabulary: "Vocabulary") -> str:
             "ignore_merges": False,
             "vocab": spelled_vocab(vocabulary.tokens, vocabulary.special_tokens),
             "merges": [[spell(left), spell(right)] for left, right in vocabulary.merges],
+            STATEMENT_KEY: statement(vocabulary),
         },
     }
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

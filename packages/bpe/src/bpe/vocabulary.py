@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from bpe.evidence import check_merges
 from bpe.files import Staging, make_directory, require_inside
 from bpe.huggingface import tokenizer_json
 from bpe.patterns import GPT2, resolve_pattern
 from bpe.special_tokens import check_special_tokens
+from bpe.statement import AlteredVocabularyError, check_statement, statement
 from bpe.unicode_classes import UNICODE_VERSION
 from bpe.vocabulary_files import (
     format_merges,
@@ -26,7 +28,8 @@ from bpe.vocabulary_files import (
     read_text,
 )
 
-FORMAT, FORMAT_VERSION = "bpe-vocabulary", 1
+FORMAT, FORMAT_VERSION = "bpe-vocabulary", 2
+_UNSTATED = 1  # version that does not state what the other files hold
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ class Vocabulary:
 
         Raises:
             FileNotFoundError: a file is missing.
+            AlteredVocabularyError: the files are well-formed, but not those that were saved.
             ValueError: malformed content, named by file and line, or another format or version.
         """
         directory = Path(directory)
@@ -127,9 +131,14 @@ class Vocabulary:
             require_inside(file, directory)
         header = parse_json_object(path, text=read_text(path))
         special_tokens, pattern = _check_header(header, path)
-        return cls.from_files(
-            vocab_path, merges_path, special_tokens=special_tokens, pattern=pattern
-        )
+        if header["version"] == _UNSTATED:
+            return cls.from_files(vocab_path, merges_path, special_tokens, pattern)
+        vocabulary = cls._read(vocab_path, merges_path, special_tokens, pattern)
+        try:
+            check_statement(header, vocabulary)
+        except AlteredVocabularyError as error:
+            raise AlteredVocabularyError(f"{path}: {error}") from error
+        return vocabulary
 
     @classmethod
     def from_files(
@@ -145,10 +154,23 @@ class Vocabulary:
 
         Raises:
             FileNotFoundError: a file is missing.
-            ValueError: malformed content, named by file and line.
+            ValueError: malformed content, named by file and line, or merges that were evidently
+                cut off, reordered or made for another vocabulary.
         """
         vocab_path, merges_path = Path(vocab_path), Path(merges_path)
-        special_tokens = check_special_tokens(special_tokens)
+        vocabulary = cls._read(
+            vocab_path, merges_path, check_special_tokens(special_tokens), pattern
+        )
+        try:
+            check_merges(vocabulary.tokens, vocabulary.merges, vocabulary.special_tokens)
+        except ValueError as error:
+            raise ValueError(f"{merges_path}, with {vocab_path}: {error}") from error
+        return vocabulary
+
+    @classmethod
+    def _read(
+        cls, vocab_path: Path, merges_path: Path, special_tokens: tuple[str, ...], pattern: str
+    ) -> "Vocabulary":
         tokens, by_spelling = parse_vocab(vocab_path, special_tokens=special_tokens)
         present, next_id = set(tokens.values()), max(tokens, default=-1) + 1
         missing = [token for token in map(str.encode, special_tokens) if token not in present]
@@ -166,6 +188,7 @@ class Vocabulary:
             "pattern": self.pattern,
             "special_tokens": list(self.special_tokens),
             "unicode_version": UNICODE_VERSION,
+            **statement(self),
         }
         return json.dumps(header, indent=2, ensure_ascii=False) + "\n"
 
@@ -206,16 +229,16 @@ class Vocabulary:
 
 def _check_header(header: dict[str, object], path: Path) -> tuple[tuple[str, ...], str]:
     """Return the special tokens and the pattern."""
-    expected = {
-        "format": FORMAT,
-        "version": FORMAT_VERSION,
-        "unicode_version": UNICODE_VERSION,
+    readable = {
+        "format": (FORMAT,),
+        "version": (FORMAT_VERSION, _UNSTATED),
+        "unicode_version": (UNICODE_VERSION,),
     }
-    for key, needed in expected.items():
-        if header.get(key) != needed:
+    for key, needed in readable.items():
+        if header.get(key) not in needed:
             raise ValueError(
-                f"{path}: {key} is {header.get(key)!r}, but this version of bpe reads {needed!r}; "
-                "use the version of bpe that wrote it"
+                f"{path}: {key} is {header.get(key)!r}, but this version of bpe reads "
+                f"{' and '.join(map(repr, needed))}; use the version of bpe that wrote it"
             )
     special_tokens = header.get("special_tokens")
     if not isinstance(special_tokens, list) or not isinstance(header.get("pattern"), str):

@@ -28,10 +28,12 @@ def _explain(error: ImportError) -> str:
 try:
     from bpe import PATTERNS, Pretokenizer, Vocabulary
     from bpe.byte_spelling import unspell
+    from bpe.evidence import check_merges
     from bpe.files import Staging, require_inside, write_atomically
-    from bpe.huggingface import tokenizer_json
+    from bpe.huggingface import STATEMENT_KEY, tokenizer_json
     from bpe.pieces import cut_files, cut_stream
     from bpe.special_tokens import check_special_tokens
+    from bpe.statement import check_statement
     from bpe.streams import repair_streams
     from bpe.vocabulary_files import read_json_object
 except ImportError as error:
@@ -41,10 +43,13 @@ except ImportError as error:
 
 __all__ = [
     "PATTERNS",
+    "STATEMENT_KEY",
     "Pretokenizer",
     "Staging",
     "Vocabulary",
+    "check_merges",
     "check_special_tokens",
+    "check_statement",
     "cut_files",
     "cut_stream",
     "read_json_object",

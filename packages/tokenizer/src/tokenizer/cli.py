@@ -147,6 +147,7 @@ def _decode(arguments: argparse.Namespace) -> None:
         token_file = TokenFile.open(arguments.ids)
         token_file.check_tokenizer(tokenizer.fingerprint)
         token_file.check_ids()
+        token_file.check_hash()
         ids = map(int, token_file.tokens)
     decoder = tokenizer.decoder()
     stdout = sys.stdout.buffer  # UTF-8 and its own line ends, whatever the terminal's settings

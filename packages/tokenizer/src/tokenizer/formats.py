@@ -5,6 +5,8 @@ tokenizer.json and tiktoken's list of ranks. A file that means something which `
 do is refused, never approximated. Not here: SentencePiece and WordPiece.
 """
 
+import hashlib
+import json
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
@@ -12,12 +14,19 @@ from itertools import pairwise
 from pathlib import Path
 
 from tokenizer._bpe import (
+    STATEMENT_KEY,
+    Staging,
     Vocabulary,
+    check_merges,
+    check_statement,
     read_json_object,
+    require_inside,
     tokenizer_json,
     unspell,
     write_atomically,
 )
+
+_RANKS_FORMAT, _RANKS_VERSION = "tiktoken-ranks", 1
 
 
 def load_vocabulary(path: str | Path, *, pattern: str | None = None) -> Vocabulary:
@@ -73,15 +82,9 @@ def load_tiktoken(
         ValueError: malformed, or a token that no merge makes.
     """
     path = Path(path)
-    ranks: dict[bytes, int] = {}
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            spelled, rank = line.split()
-            ranks[b64decode(spelled, validate=True)] = int(rank)
-        except (ValueError, Base64Error):
-            raise ValueError(
-                f"{path}, line {number}: {line[:60]!r} is not a token in base64, a space and an id"
-            ) from None
+    content = path.read_bytes()
+    ranks = _parse_ranks(content, path)
+    _check_ranks(content, len(ranks), path)
     specials = dict(special_tokens or {})
     by_rank = sorted(ranks, key=ranks.__getitem__)
     merges = [_split_in_two(token, ranks, path) for token in by_rank if len(token) > 1]
@@ -89,6 +92,11 @@ def load_tiktoken(
     taken = {token: i for token, i in specials.items() if i in tokens}
     if taken or len(tokens) < len(ranks):
         raise ValueError(f"{path}: an id stands for two tokens {taken or ''}; give each its own")
+    if lacking := _lacking_bytes(ranks):
+        raise ValueError(
+            f"{path} has no token for {len(lacking)} of the 256 bytes (the first is "
+            f"0x{lacking[0]:02x}), so it was cut off; get it again"
+        )
     tokens |= {token_id: token.encode() for token, token_id in specials.items()}
     try:
         return Vocabulary(tokens, merges, tuple(specials), pattern)
@@ -99,10 +107,14 @@ def load_tiktoken(
 def save_tiktoken(vocabulary: Vocabulary, path: str | Path) -> None:
     """Write tiktoken's ranks; special tokens and pattern have no place in the file.
 
+    How many there are, and their hash, stand in a JSON file beside it: tiktoken reads nothing else
+    in its own, and a file cut off at the end of a line is as good as any.
+
     Raises:
         ValueError: ids that do not ascend with the merges, or a byte without a token: tiktoken
-            would give other ids.
+            would give other ids. Or the file beside would replace another one.
     """
+    path = Path(path)
     specials = {token.encode() for token in vocabulary.special_tokens}
     merged_ids = [vocabulary.ids[left + right] for left, right in vocabulary.merges]
     if merged_ids != sorted(set(merged_ids)):
@@ -110,8 +122,7 @@ def save_tiktoken(vocabulary: Vocabulary, path: str | Path) -> None:
             "the ids of this vocabulary do not ascend in the order of its merges, but tiktoken "
             "takes one for the other; train it anew, or save a tokenizer.json"
         )
-    lacking = [byte for byte in range(256) if bytes([byte]) not in vocabulary.ids]
-    if lacking:
+    if lacking := _lacking_bytes(vocabulary.ids):
         raise ValueError(
             f"this vocabulary has no token for {len(lacking)} of the 256 bytes (the first is "
             f"0x{lacking[0]:02x}), but tiktoken needs all; save a tokenizer.json"
@@ -121,14 +132,22 @@ def save_tiktoken(vocabulary: Vocabulary, path: str | Path) -> None:
         for token_id, token in sorted(vocabulary.tokens.items())
         if token not in specials
     ]
-    write_atomically(Path(path), b"".join(lines))
+    content, beside = b"".join(lines), _beside(path)
+    if beside.exists() and read_json_object(beside).get("format") != _RANKS_FORMAT:
+        raise ValueError(f"{beside} would be replaced; choose another name, or remove it")
+    stated = {"format": _RANKS_FORMAT, "version": _RANKS_VERSION, **_state(content, len(lines))}
+    with Staging() as staging:
+        staging.open(path).write(content)
+        staging.open(beside).write((json.dumps(stated, indent=2) + "\n").encode())
+        staging.commit()
 
 
 def load_tokenizer_json(path: str | Path) -> Vocabulary:
     """Read HF's tokenizer.json, if it is byte-level BPE without further steps.
 
     Raises:
-        ValueError: malformed, or it asks for something that changes ids and is not supported.
+        ValueError: malformed, it asks for something that changes ids and is not supported, or part
+            of it is missing.
     """
     path = Path(path)
     content = read_json_object(path)
@@ -137,18 +156,75 @@ def load_tokenizer_json(path: str | Path) -> Vocabulary:
         pattern = _pattern_of(content["pre_tokenizer"])
         added = {token["content"]: token["id"] for token in content["added_tokens"]}
         model = content["model"]
-        tokens = {
-            token_id: spelled.encode() if spelled in added else unspell(spelled)
-            for spelled, token_id in model["vocab"].items()
-        }
-        tokens |= {token_id: token.encode() for token, token_id in added.items()}
+        tokens = _tokens_of(model["vocab"], added)
         pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
         merges = [(unspell(left), unspell(right)) for left, right in pairs]
-        return Vocabulary(tokens, merges, tuple(added), pattern)
+        vocabulary = Vocabulary(tokens, merges, tuple(added), pattern)
+        if STATEMENT_KEY in model:
+            check_statement(model[STATEMENT_KEY], vocabulary)
+        else:
+            check_merges(tokens, merges, tuple(added))
+        return vocabulary
     except KeyError as error:
         raise ValueError(f"{path} lacks {error}, which a tokenizer.json has") from None
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
+
+
+def _parse_ranks(content: bytes, path: Path) -> dict[bytes, int]:
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(content.splitlines(), start=1):
+        try:
+            spelled, rank = line.split()
+            token, token_id = b64decode(spelled, validate=True), int(rank)
+        except (ValueError, Base64Error):
+            raise ValueError(
+                f"{path}, line {number}: {line[:60]!r} is not a token in base64, a space and an id"
+            ) from None
+        if ranks.setdefault(token, token_id) != token_id:
+            raise ValueError(
+                f"{path}, line {number}: {token!r} has id {token_id}, but {ranks[token]} before"
+            )
+    return ranks
+
+
+def _check_ranks(content: bytes, num_tokens: int, path: Path) -> None:
+    """Compare ranks with what was stated when they were saved, if that is beside them."""
+    beside = _beside(path)
+    if not beside.exists():
+        return
+    require_inside(beside, path.parent, path.resolve().parent)
+    stated = read_json_object(beside)
+    header = {"format": _RANKS_FORMAT, "version": _RANKS_VERSION}
+    for key, found in (header | _state(content, num_tokens)).items():
+        if stated.get(key) != found:
+            raise ValueError(
+                f"{path}: {key} is {found!r}, but {beside.name} beside it states "
+                f"{stated.get(key)!r}: it was cut off or replaced; convert it again, or remove "
+                f"{beside.name} if it belongs to another file"
+            )
+
+
+def _lacking_bytes(ids: Mapping[bytes, int]) -> list[int]:
+    return [byte for byte in range(256) if bytes([byte]) not in ids]
+
+
+def _state(content: bytes, num_tokens: int) -> dict[str, int | str]:
+    return {"num_tokens": num_tokens, "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
+def _tokens_of(vocab: Mapping[str, int], added: Mapping[str, int]) -> dict[int, bytes]:
+    """Return the tokens by id, once no id is known to stand for two."""
+    tokens: dict[int, bytes] = {}
+    for spelled, token_id in (vocab | added).items():
+        token = spelled.encode() if spelled in added else unspell(spelled)
+        if tokens.setdefault(token_id, token) != token:
+            raise ValueError(f"id {token_id} stands for {tokens[token_id]!r} and for {token!r}")
+    return tokens
 
 
 def _split_in_two(token: bytes, ranks: Mapping[bytes, int], path: Path) -> tuple[bytes, bytes]:

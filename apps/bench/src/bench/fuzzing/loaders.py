@@ -20,6 +20,7 @@ from bench.fuzzing.mutations import (
 )
 from bench.fuzzing.watching import MisdeedError, Watch
 from bpe import PretokenCounts, Vocabulary, count_documents, vocabulary_from_counts
+from bpe.huggingface import STATEMENT_KEY
 from tokenizer import TokenFile, Tokenizer
 from tokenizer.formats import load_tiktoken, save_vocabulary
 
@@ -104,7 +105,11 @@ def vocabulary_folder(folder: Path) -> Loader:
     (folder / "tokenizer.json").unlink()  # for other projects; not read here
     kinds = {"bpe.json": mutate_json, "vocab.json": mutate_json, "merges.txt": mutate_lines}
     return Loader(
-        folder, kinds, lambda path: _use(Tokenizer.load(path)), bytes_a_byte=TEXT_BYTES_A_BYTE
+        folder,
+        kinds,
+        lambda path: _use(Tokenizer.load(path)),
+        bytes_a_byte=TEXT_BYTES_A_BYTE,
+        seal=_unseal_vocabulary,
     )
 
 
@@ -116,12 +121,14 @@ def tokenizer_json(folder: Path) -> Loader:
         {"tokenizer.json": mutate_json},
         lambda path: _use(Tokenizer.load(path / "tokenizer.json")),
         bytes_a_byte=TEXT_BYTES_A_BYTE,
+        seal=_unseal_tokenizer_json,
     )
 
 
 def tiktoken_file(folder: Path) -> Loader:
     """Return the target for tiktoken's ranks."""
     save_vocabulary(_vocabulary(num_specials=0), folder / "a.tiktoken")
+    (folder / "a.tiktoken.json").unlink()  # states the hash, so that no damage would be read
     return Loader(
         folder,
         {"a.tiktoken": mutate_lines},
@@ -168,6 +175,17 @@ def _vocabulary(num_specials: int = 2) -> Vocabulary:
     specials = ["<|endoftext|>", "<|x|>"][:num_specials]
     counts = count_documents([_TEXT], specials)
     return vocabulary_from_counts(counts, 256 + num_specials + 12, specials)
+
+
+def _unseal_vocabulary(files: dict[str, bytes], rng: random.Random) -> None:
+    """Make the folder one of the version that stated no hash, so that damage is read."""
+    files["bpe.json"] = files["bpe.json"].replace(b'"version": 2', b'"version": 1')
+
+
+def _unseal_tokenizer_json(files: dict[str, bytes], rng: random.Random) -> None:
+    """Make the file one that states no hash, as other projects write it."""
+    key = f'"{STATEMENT_KEY}": '.encode()
+    files["tokenizer.json"] = files["tokenizer.json"].replace(key, b'"other": ')
 
 
 def _use(tokenizer: Tokenizer) -> None:

@@ -1,0 +1,99 @@
+"""Do tokens and merges show that they belong together, and that no merge is missing?
+
+Stage: vocab.json, merges.txt -> *vocabulary*. Files of other projects state no counts, so only what
+nothing else explains is refused. Tokens without a merge are common: special tokens that nobody
+named, and tokens that a tokenizer gives to whole pretokens (678 of Llama 3's). A merge is missing
+where those before it make exactly two parts of a token. Ids need not follow the merges (RoBERTa's
+do not), but where nearly all do, the others were moved. Not here: files that state what they hold
+(`statement`).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+Pair = tuple[bytes, bytes]
+
+_LOOKS_SPECIAL = re.compile(rb"<.+>|\[.+\]|[A-Z_]{3,}", re.DOTALL)
+_MAX_BYTES = 256  # of a token that is taken apart, which takes time by the square of it
+_UNRELATED = 0.25  # share of descents; ids that have nothing to do with the merges have half
+_REMEDY = "lines were cut off, moved, or belong to another vocabulary; get both files again"
+
+
+def check_merges(
+    tokens: Mapping[int, bytes], merges: Sequence[Pair], special_tokens: Sequence[str]
+) -> None:
+    """Refuse merges that were cut off, reordered, or made for other tokens.
+
+    Args:
+        tokens: bytes by id.
+        merges: in their order; the parts and the result of each are tokens.
+        special_tokens: those that are known by name.
+
+    Raises:
+        ValueError: they were; the first token or merge that shows it is named.
+    """
+    ids = {token: token_id for token_id, token in tokens.items()}
+    makers: dict[bytes, int] = {}
+    for rank, (left, right) in enumerate(merges):
+        makers.setdefault(left + right, rank)
+    follow_ids = _check_order(ids, makers)
+    if not follow_ids:
+        _check_parts(merges, makers)
+    unmade = {token for token in ids if len(token) > 1} - makers.keys()
+    unmade.difference_update(map(str.encode, special_tokens))
+    ranks = {pair: rank for rank, pair in reversed([*enumerate(merges)])} if unmade else {}
+    for token in sorted(unmade, key=ids.__getitem__):
+        if len(token) > _MAX_BYTES or _LOOKS_SPECIAL.fullmatch(token):
+            continue
+        parts = _take_apart(token, ranks, ids, before=ids[token] if follow_ids else None)
+        if len(parts) == 2 and all(part in ids for part in parts):
+            raise ValueError(
+                f"{len(merges):,} merges leave {len(unmade):,} tokens unmade, among them "
+                f"{token!r} (id {ids[token]}), which only a merge of {parts[0]!r} and "
+                f"{parts[1]!r} explains: {_REMEDY}, or name it as a special token if it is one"
+            )
+
+
+def _check_order(ids: Mapping[bytes, int], makers: Mapping[bytes, int]) -> bool:
+    """Return whether ids ascend in the order in which the merges make them.
+
+    Raises:
+        ValueError: all but a few do.
+    """
+    made = list(makers)
+    descents = [(a, b) for a, b in pairwise(made) if ids[b] < ids[a]]
+    if descents and len(descents) < _UNRELATED * len(made):
+        before, token = descents[0]
+        raise ValueError(
+            f"merge {makers[token]} makes {token!r} (id {ids[token]}) after {before!r} (id "
+            f"{ids[before]}), but nearly all merges follow the ids: {_REMEDY}"
+        )
+    return not descents
+
+
+def _check_parts(merges: Sequence[Pair], makers: Mapping[bytes, int]) -> None:
+    """Insist that a merge joins only what merges before it make."""
+    for rank, pair in enumerate(merges):
+        for part in pair:
+            if makers.get(part, -1) > rank:
+                raise ValueError(
+                    f"merge {rank} joins {part!r}, which merge {makers[part]} makes: {_REMEDY}"
+                )
+
+
+def _take_apart(
+    token: bytes, ranks: Mapping[Pair, int], ids: Mapping[bytes, int], *, before: int | None
+) -> list[bytes]:
+    """Return what the merges make of a token; with `before`, those of tokens with smaller ids."""
+    parts = [bytes([byte]) for byte in token]
+    while True:
+        places = [
+            (ranks[pair], place)
+            for place, pair in enumerate(pairwise(parts))
+            if pair in ranks and (before is None or ids[pair[0] + pair[1]] < before)
+        ]
+        if not places:
+            return parts
+        _, place = min(places)
+        parts[place : place + 2] = [parts[place] + parts[place + 1]]
