@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tokenizer import TokenFile, Tokenizer, cli
+from tokenizer.stats import Measurement
 
 END = "<|endoftext|>"
 TEXT = "the cat\r\nate \u6d4b\0\U0001f600" + END + "the end"
@@ -82,8 +83,29 @@ def test_inspect_shows_tokens_compression_and_the_pile(run: Run, directory: Path
     assert "257    3 bytes  'the'" in out
     assert "3,000 bytes are 1,000 tokens" in out
     assert "3.000 bytes per token" in out
-    assert "825 GB would be 275 billion tokens, 550 GB of ids" in out
+    assert "825 GB would be 275 billion tokens, 550 GB of ids; measure on " in out
     assert "100%" in err
+
+
+def test_inspect_tells_threads_runs_and_hours(
+    run: Run, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(tokenizer: Tokenizer, path: Path, *, num_threads: int, progress) -> Measurement:
+        return Measurement(
+            num_bytes=10**9,
+            num_tokens=10**8,
+            seconds=1000.0,
+            num_threads=num_threads,
+            num_runs=3,
+            start_seconds=0.25,
+        )
+
+    monkeypatch.setattr(cli, "measure", measure)
+    code, out, _ = run("inspect", directory / "tokenizer", directory / "text.txt", "--threads", "2")
+    assert code == 0
+    assert "1.00 MB/s to a token file; threads: 2, runs: 3" in out
+    assert "0.25 s until kernels are ready" in out
+    assert "after 229.2 hours" in out
 
 
 def test_convert_writes_the_other_formats(run: Run, directory: Path) -> None:
@@ -131,6 +153,8 @@ def test_convert_replaces_nothing_unasked(
         ("inspect {d}/tokenizer {d}/empty.txt", "empty.txt is empty"),
         ("convert {d}/tokenizer {d}/no/x.json", "no/x.json: No such file"),
         ("inspect {d}/tokenizer --longest -1", "at least 0"),
+        ("inspect {d}/tokenizer --threads 2", "--threads is for measuring"),
+        ("inspect {d}/tokenizer {d}/text.txt --threads 0", "num_threads is 0"),
         ("convert {d}/x.tiktoken {d}/y", "name a split pattern"),
     ],
 )

@@ -31,7 +31,7 @@ try:
     from bpe.evidence import check_merges
     from bpe.files import Staging, require_inside, write_atomically
     from bpe.huggingface import STATEMENT_KEY, tokenizer_json
-    from bpe.pieces import cut_files, cut_stream
+    from bpe.pieces import PIECE_BYTES, cut_files, cut_stream
     from bpe.special_tokens import check_special_tokens
     from bpe.statement import check_statement
     from bpe.streams import repair_streams
@@ -43,6 +43,7 @@ except ImportError as error:
 
 __all__ = [
     "PATTERNS",
+    "PIECE_BYTES",
     "STATEMENT_KEY",
     "Pretokenizer",
     "Staging",

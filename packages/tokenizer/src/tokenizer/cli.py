@@ -47,6 +47,7 @@ def inspect() -> None:
     """Show what a tokenizer has learnt and how well it compresses a text."""
     parser = _parser("inspect", "Show the longest tokens and, on a text, compression and speed.")
     parser.add_argument("file", nargs="?", type=Path, help="UTF-8 text to measure on")
+    parser.add_argument("--threads", type=int, help="threads to measure with [one a CPU]")
     parser.add_argument("--longest", type=int, default=10, help="tokens to list (10)")
     _run(parser, _inspect)
 
@@ -171,6 +172,8 @@ def _read_ids(lines: Iterable[str]) -> Iterator[int]:
 def _inspect(arguments: argparse.Namespace) -> None:
     if arguments.longest < 0:
         raise ValueError(f"--longest is {arguments.longest}, but must be at least 0")
+    if arguments.threads is not None and arguments.file is None:
+        raise ValueError("--threads is for measuring; name a text to measure on, or leave it out")
     tokenizer = Tokenizer.load(arguments.tokenizer)
     print(
         f"vocabulary      {tokenizer.vocab_size:,} ids, {len(tokenizer.vocabulary.merges):,} merges"
@@ -182,7 +185,9 @@ def _inspect(arguments: argparse.Namespace) -> None:
         print(f"  {token_id:>8}  {len(token):>3} bytes  {token.decode(errors='replace')!r}")
     if arguments.file is not None:
         with closing(Progress("measuring")) as progress:
-            measured = measure(tokenizer, arguments.file, progress=progress)
+            measured = measure(
+                tokenizer, arguments.file, num_threads=arguments.threads, progress=progress
+            )
         _print_measurement(measured, arguments.file, bytes_per_id=tokenizer.dtype.itemsize)
 
 
@@ -190,11 +195,18 @@ def _print_measurement(measured: Measurement, path: Path, *, bytes_per_id: int) 
     pile = estimate(measured, corpus_bytes=PILE_BYTES, bytes_per_id=bytes_per_id)
     print(f"on {path.name}: {measured.num_bytes:,} bytes are {measured.num_tokens:,} tokens")
     print(f"  compression   {measured.bytes_per_token:.3f} bytes per token")
-    print(f"  throughput    {measured.bytes_per_second / 1e6:.2f} MB/s in one process")
+    print(
+        f"  throughput    {measured.bytes_per_second / 1e6:.2f} MB/s to a token file; threads: "
+        f"{measured.num_threads}, runs: {measured.num_runs}"
+    )
+    print(f"  start         {measured.start_seconds:.2f} s until kernels are ready, once a process")
+    if measured.num_bytes < measured.busy_bytes:
+        duration = f"measure on {measured.busy_bytes / 1e6:.0f} MB or more to tell how soon"
+    else:
+        duration = f"after {pile.seconds / 3600:.1f} hours"
     print(
         f"  the Pile      {PILE_BYTES / 1e9:.0f} GB would be {pile.num_tokens / 1e9:.0f} billion "
-        f"tokens, {pile.num_file_bytes / 1e9:.0f} GB of ids, "
-        f"after {pile.seconds / 3600:.1f} hours"
+        f"tokens, {pile.num_file_bytes / 1e9:.0f} GB of ids; {duration}"
     )
 
 

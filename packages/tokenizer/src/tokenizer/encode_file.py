@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tokenizer._bpe import PATTERNS
+from tokenizer._bpe import PATTERNS, PIECE_BYTES
 from tokenizer.batch import check_num_threads
 from tokenizer.documents import DocumentStarts
 from tokenizer.sources import COMPRESSED, Piece, cut_sources
@@ -25,6 +25,9 @@ from tokenizer.token_file import TokenFile, TokenFileWriter
 if TYPE_CHECKING:
     from tokenizer._kernels.lane import Lane
     from tokenizer.tokenizer import Tokenizer
+
+BUSY_BYTES_PER_THREAD = 8 * PIECE_BYTES
+"""Text that gives a thread so many pieces that its start and the file's own costs hardly count."""
 
 Progress = Callable[[int, int], None]
 

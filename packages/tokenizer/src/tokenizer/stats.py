@@ -3,27 +3,37 @@
 Stage: beside encoding. Not here: benchmarks against other projects.
 """
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from tokenizer.stream import read_text_blocks
+from tokenizer.batch import check_num_threads
+from tokenizer.encode_file import BUSY_BYTES_PER_THREAD
 from tokenizer.tokenizer import Tokenizer
 
 PILE_BYTES = 825 * 10**9
 """The Pile (Gao et al. 2020, arXiv:2101.00027), as its 825 GB are usually quoted."""
 
+_MIN_RUNS, _MAX_RUNS = 3, 25
+_ENOUGH_SECONDS, _PLENTY_SECONDS = 1.0, 5.0  # for `_MIN_RUNS`, and for fewer
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
-    """What encoding one text took, from bytes on disk to ids in memory."""
+    """What encoding one text file to a token file took."""
 
     num_bytes: int
     """UTF-8 bytes of text."""
     num_tokens: int
     seconds: float
-    """Wall clock."""
+    """Wall clock, once the kernels were ready; the median of the runs."""
+    num_threads: int = 1
+    num_runs: int = 1
+    start_seconds: float = 0.0
+    """What it took to have the kernels ready, which a process does once."""
 
     @property
     def bytes_per_token(self) -> float:
@@ -35,6 +45,11 @@ class Measurement:
         """Throughput."""
         return self.num_bytes / self.seconds
 
+    @property
+    def busy_bytes(self) -> int:
+        """Text that it takes to keep all threads busy; with less, the speed is below that."""
+        return self.num_threads * BUSY_BYTES_PER_THREAD
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
@@ -42,34 +57,67 @@ class Estimate:
 
     num_tokens: float
     seconds: float
-    """On one process as fast as the measured one."""
+    """With as many threads, as fast as measured."""
     num_file_bytes: float
     """Of the token file."""
 
 
 def measure(
-    tokenizer: Tokenizer, path: Path, *, progress: Callable[[int, int], None] | None = None
+    tokenizer: Tokenizer,
+    path: Path,
+    *,
+    num_threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Measurement:
-    """Encode a UTF-8 file and keep nothing but the figures.
+    """Time `Tokenizer.encode_file` on a file, again and again where once is too short to trust.
+
+    Every run has a tokenizer of its own, since one that has met a text encodes it sooner. The token
+    file is written to a temporary directory, and removed.
+
+    Args:
+        tokenizer: what to encode with.
+        path: UTF-8 text, or *.gz or *.zst of it.
+        num_threads: as for `encode_file`.
+        progress: called during the first run, as by `encode_file`.
+        clock: seconds, monotonic; tests pass their own.
 
     Raises:
         ValueError: the file is empty, or holds bytes that are no UTF-8.
     """
-    total = path.stat().st_size
-    if not total:
+    num_threads = check_num_threads(num_threads)
+    if not path.stat().st_size:
         raise ValueError(f"{path} is empty or no regular file; measure on a file with text")
-    num_bytes = num_tokens = 0
-    encoder = tokenizer.encoder()
-    started = time.perf_counter()
-    with path.open("rb") as file:
-        for text, num_read in read_text_blocks(file, name=path):
-            ids = encoder.push(text) if num_read else encoder.finish()
-            num_tokens += sum(1 for _ in ids)
-            num_bytes += num_read
-            if progress is not None:
-                progress(num_bytes, total)
-    seconds = time.perf_counter() - started
-    return Measurement(num_bytes=num_bytes, num_tokens=num_tokens, seconds=seconds)
+    starts, runs = [], []
+    while not _is_enough(runs):
+        fresh = Tokenizer.from_vocabulary(tokenizer.vocabulary)
+        with TemporaryDirectory() as folder:
+            times = [clock()]
+            fresh.warm_up()
+            times.append(clock())
+            info = fresh.encode_file(
+                path,
+                Path(folder, "ids.npy"),
+                num_threads=num_threads,
+                progress=None if runs else progress,
+            ).info
+            times.append(clock())
+        starts.append(times[1] - times[0])
+        runs.append(times[2] - times[1])
+    return Measurement(
+        num_bytes=info.num_bytes,
+        num_tokens=info.num_tokens,
+        seconds=statistics.median(runs),
+        num_threads=num_threads if fresh.kernels_for(info.num_bytes) is not None else 1,
+        num_runs=len(runs),
+        start_seconds=starts[0],
+    )
+
+
+def _is_enough(runs: list[float]) -> bool:
+    """Whether the runs, in seconds, are long or many enough for a median."""
+    needed = _ENOUGH_SECONDS if len(runs) >= _MIN_RUNS else _PLENTY_SECONDS
+    return sum(runs) >= needed or len(runs) == _MAX_RUNS
 
 
 def estimate(measurement: Measurement, *, corpus_bytes: int, bytes_per_id: int) -> Estimate:
