@@ -13,6 +13,7 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
+from bpe.arguments import as_paths, require, require_iterable, require_whole_number
 from bpe.counting_threads import can_count, count_in_threads
 from bpe.patterns import GPT2, PATTERNS, resolve_pattern
 from bpe.pieces import PIECE_BYTES, Piece, cut_files
@@ -66,9 +67,11 @@ def count_pretokens(
         ValueError: the files are empty, a byte is not UTF-8, or an argument makes no sense.
     """
     settings = CountSettings(resolve_pattern(pattern), check_special_tokens(special_tokens))
+    if max_pretokens is not None:
+        require_whole_number(max_pretokens, name="max_pretokens")
     if max_pretokens is not None and max_pretokens < 1:
         raise ValueError(f"max_pretokens is {max_pretokens}; keep 1 or more, or None for all")
-    files = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    files = as_paths(paths, name="paths")
     total_bytes = _total_bytes(files)
     count = _choose_way(settings, total_bytes, num_workers)
     report = _ByteProgress(progress, total_bytes)
@@ -99,9 +102,11 @@ def count_documents(
     >>> count_documents(["low low<|end|>low"], ["<|end|>"]).by_pretoken
     {b'low': 2, b' low': 1}
     """
+    require_iterable(documents, name="documents", needed="a list of texts, such as [text]")
     settings = CountSettings(resolve_pattern(pattern), check_special_tokens(special_tokens))
     counter = PretokenCounter(special_tokens=settings.special_tokens, pattern=settings.pattern)
     for index, document in enumerate(documents):
+        require(document, str, name=f"document {index}", needed="a str")
         try:
             document.encode()
         except UnicodeEncodeError as error:
@@ -185,6 +190,8 @@ def _total_bytes(files: list[Path]) -> int:
 
 
 def _check_num_workers(num_workers: int | None) -> int:
+    if num_workers is not None:
+        require_whole_number(num_workers, name="num_workers")
     if num_workers is not None and num_workers < 1:
         raise ValueError(f"num_workers is {num_workers}; use 1 or more, or None for one a CPU")
     return num_workers or os.cpu_count() or 1

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
+from bpe.arguments import require, require_whole_number
 from bpe.pretoken_counts import MAX_COUNT, PretokenCounts
 from bpe.tie_breaking import CS336, Pair, check_tie_breaking, pair_order
 
@@ -46,6 +47,8 @@ def learn_merges(
     >>> learn_merges(PretokenCounts({b"low": 5, b"lower": 2}), 2)
     [(b'o', b'w'), (b'l', b'ow')]
     """
+    require(counts, PretokenCounts, name="counts", needed="PretokenCounts")
+    require_whole_number(num_merges, name="num_merges")
     if num_merges < 0:
         raise ValueError(f"num_merges is {num_merges}; ask for 0 or more")
     check_tie_breaking(tie_breaking)

@@ -7,6 +7,8 @@ it names (`unicode_classes`).
 
 import regex
 
+from bpe.arguments import require
+
 GPT2 = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 """English contractions, then letters, digits or symbols with at most one space in front."""
 
@@ -69,6 +71,7 @@ def resolve_pattern(pattern: str) -> str:
     >>> resolve_pattern(r"\S+|\s+")
     '\\S+|\\s+'
     """
+    require(pattern, str, name="pattern", needed=f"one of {', '.join(PATTERNS)}, or a regex as str")
     if pattern in PATTERNS:
         return PATTERNS[pattern]
     if not pattern:

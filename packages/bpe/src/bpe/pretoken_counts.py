@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bpe.arguments import as_path, require, require_all, require_iterable, require_whole_number
 from bpe.patterns import PATTERNS
 from bpe.unicode_classes import UNICODE_VERSION
 
@@ -35,6 +36,13 @@ class CountSettings:
     pattern: str
     special_tokens: tuple[str, ...] = ()
     unicode_version: str = UNICODE_VERSION
+
+    def __post_init__(self) -> None:
+        require(self.pattern, str, name="pattern", needed="a regex as str")
+        needed = "a tuple of strings"
+        require_iterable(self.special_tokens, name="special_tokens", needed=needed)
+        for special in self.special_tokens:
+            require(special, str, name="a special token", needed="a str")
 
 
 class Packed(NamedTuple):
@@ -78,7 +86,10 @@ class PretokenCounts:
     def __init__(
         self, by_pretoken: Mapping[bytes, int] | None = None, settings: CountSettings | None = None
     ) -> None:
-        by_pretoken = by_pretoken or {}
+        by_pretoken = {} if by_pretoken is None else by_pretoken
+        require(by_pretoken, Mapping, name="by_pretoken", needed="a dict from bytes to counts")
+        require_all(by_pretoken, bytes, name="a pretoken", needed="bytes, as by text.encode()")
+        require_all(by_pretoken.values(), int, name="a count", needed="a whole number")
         for pretoken, count in by_pretoken.items():
             if not pretoken or count < 1:
                 raise ValueError(
@@ -117,7 +128,10 @@ class PretokenCounts:
         Raises:
             ValueError: the corpora were cut differently, or a sum exceeds 2^63 - 1.
         """
+        require_iterable(parts, name="parts", needed="a list of PretokenCounts")
         parts = list(parts)
+        for place, part in enumerate(parts):
+            require(part, PretokenCounts, name=f"parts[{place}]", needed="PretokenCounts")
         settings = _common_settings(parts)
         dropped = Dropped(*map(sum, zip(*(part.dropped for part in parts), strict=True)))
         full = [part.packed for part in parts if len(part)]
@@ -134,15 +148,17 @@ class PretokenCounts:
         """
         from bpe.counts_file import load_counts
 
-        return load_counts(Path(path))
+        return load_counts(as_path(path, name="path"))
 
     def save(self, path: str | Path) -> None:
         """Write one file, complete or not at all; equal counts give equal files."""
         from bpe.counts_file import save_counts
 
-        save_counts(self, Path(path))
+        save_counts(self, as_path(path, name="path"))
 
     def __add__(self, other: "PretokenCounts") -> "PretokenCounts":
+        if not isinstance(other, PretokenCounts):
+            return NotImplemented
         return PretokenCounts.merge([self, other])
 
     def __len__(self) -> int:
@@ -187,6 +203,7 @@ class PretokenCounts:
         >>> PretokenCounts({b"low": 2, b"er": 1, b"est": 1}).pruned(2).by_pretoken
         {b'low': 2, b'er': 1}
         """
+        require_whole_number(max_pretokens, name="max_pretokens")
         if max_pretokens < 1:
             raise ValueError(f"max_pretokens is {max_pretokens}; keep 1 or more")
         if len(self) <= max_pretokens:

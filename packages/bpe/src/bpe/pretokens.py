@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import regex
 
+from bpe.arguments import require
 from bpe.patterns import PATTERNS, resolve_pattern
 from bpe.unicode_classes import stand_ins
 
@@ -44,12 +45,17 @@ class Pretokenizer:
 
     def split(self, text: str) -> list[str]:
         """Return the pretokens of `text` in order; none is empty."""
+        require(text, str, name="text", needed="a str")
         if self._matches_everything and self._as_classed_by_regex(text) is text:
             return self._regex.findall(text)
-        return [text[start:end] for start, end in self.spans(text)]
+        return [text[start:end] for start, end in self._spans(text)]
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield the pretokens of `text` lazily, as start and end index in code points."""
+        require(text, str, name="text", needed="a str")
+        return self._spans(text)
+
+    def _spans(self, text: str) -> Iterator[tuple[int, int]]:
         done = 0
         for match in self._regex.finditer(self._as_classed_by_regex(text)):
             start, end = match.span()

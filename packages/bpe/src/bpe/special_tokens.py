@@ -3,15 +3,18 @@
 Stage: text -> *text between special tokens* -> pretokens. Not here: the ids they get.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import regex
+
+from bpe.arguments import require_all, require_iterable
 
 
 def check_special_tokens(special_tokens: Iterable[str]) -> tuple[str, ...]:
     """Return the special tokens as a tuple, once they are known to make sense.
 
     Raises:
+        TypeError: neither a list nor another iterable.
         ValueError: a single string in place of several, or a special token that is empty,
             repeated, holds a lone surrogate, or is one byte long and so a token already.
 
@@ -20,6 +23,7 @@ def check_special_tokens(special_tokens: Iterable[str]) -> tuple[str, ...]:
     """
     if isinstance(special_tokens, str):
         raise ValueError(f"special_tokens is the string {special_tokens!r}; pass a list of strings")
+    require_iterable(special_tokens, name="special_tokens", needed="a list of strings")
     checked = tuple(special_tokens)
     seen: set[str] = set()
     for special in checked:
@@ -33,6 +37,19 @@ def check_special_tokens(special_tokens: Iterable[str]) -> tuple[str, ...]:
         if any(0xD800 <= ord(character) < 0xE000 for character in special):
             raise ValueError(f"special token {special!r} holds a lone surrogate; remove it")
     return checked
+
+
+def append_missing(tokens: Mapping[int, bytes], special_tokens: Iterable[str]) -> dict[int, bytes]:
+    """Return the tokens by id, with an id behind the highest for each special token they lack.
+
+    >>> append_missing({0: b"<a>", 5: b"b"}, ["<a>", "<c>"])
+    {0: b'<a>', 5: b'b', 6: b'<c>'}
+    """
+    require_all(tokens, int, name="an id", needed="a whole number")
+    require_all(tokens.values(), bytes, name="a token", needed="bytes")
+    present, next_id = set(tokens.values()), max(tokens, default=-1) + 1
+    missing = [token for token in map(str.encode, special_tokens) if token not in present]
+    return {**tokens, **dict(enumerate(missing, start=next_id))}
 
 
 def compile_special_tokens(special_tokens: Iterable[str]) -> "regex.Pattern[str] | None":

@@ -29,7 +29,7 @@ def check_tie_breaking(name: str) -> str:
     Raises:
         ValueError: there is no such rule.
     """
-    if name not in TIE_BREAKING:
+    if not isinstance(name, str) or name not in TIE_BREAKING:
         raise ValueError(f"tie_breaking is {name!r}; name one of {', '.join(TIE_BREAKING)}")
     return name
 

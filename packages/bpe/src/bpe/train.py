@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from bpe.arguments import as_paths, require, require_whole_number
 from bpe.counts import count_pretokens
 from bpe.merges import learn_merges
 from bpe.patterns import GPT2, resolve_pattern
@@ -82,6 +83,7 @@ def train_vocabulary(
     progress: StageProgress | None = None,
 ) -> Vocabulary:
     """Train as `train_bpe` does, and return what can be saved, fingerprinted and encoded with."""
+    input_path = as_paths(input_path, name="input_path")
     special_tokens = check_special_tokens(special_tokens)
     check_tie_breaking(tie_breaking)  # before hours of counting, as what follows
     _num_merges(vocab_size, special_tokens)
@@ -126,6 +128,7 @@ def vocabulary_from_counts(
     >>> vocabulary_from_counts(counts, 259, ["<|end|>"]).merges
     [(b'o', b'w'), (b'l', b'ow')]
     """
+    require(counts, PretokenCounts, name="counts", needed="PretokenCounts")
     special_tokens, pattern = _settings_for(counts, special_tokens, pattern)
     num_merges = _num_merges(vocab_size, special_tokens)
     merges = learn_merges(
@@ -165,6 +168,7 @@ def _settings_for(
 
 
 def _num_merges(vocab_size: int, special_tokens: tuple[str, ...]) -> int:
+    require_whole_number(vocab_size, name="vocab_size")
     smallest = 256 + len(special_tokens)
     if vocab_size < smallest:
         raise ValueError(

@@ -8,15 +8,17 @@ the `tokenizer` package's work, and the spelling of the files (`vocabulary_files
 import errno
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from bpe.arguments import as_path, require, require_all, wrong_kind
 from bpe.evidence import check_merges
 from bpe.files import Staging, make_directory, require_inside
 from bpe.huggingface import tokenizer_json
 from bpe.patterns import GPT2, resolve_pattern
-from bpe.special_tokens import check_special_tokens
+from bpe.special_tokens import append_missing, check_special_tokens
 from bpe.statement import AlteredVocabularyError, check_statement, statement
 from bpe.unicode_classes import UNICODE_VERSION
 from bpe.vocabulary_files import (
@@ -59,6 +61,7 @@ class Vocabulary:
     def __post_init__(self) -> None:
         object.__setattr__(self, "special_tokens", check_special_tokens(self.special_tokens))
         object.__setattr__(self, "pattern", resolve_pattern(self.pattern))
+        self._check_kinds()
         self._check_tokens()
         self._check_merges()
 
@@ -95,7 +98,7 @@ class Vocabulary:
         Raises:
             ValueError: a special token spelled like another token; JSON has room for one of them.
         """
-        directory = Path(directory)
+        directory = as_path(directory, name="directory")
         files = {
             "vocab.json": format_vocab(self.tokens, self.special_tokens),
             "merges.txt": format_merges(self.merges),
@@ -117,7 +120,7 @@ class Vocabulary:
             AlteredVocabularyError: the files are well-formed, but not those that were saved.
             ValueError: malformed content, named by file and line, or another format or version.
         """
-        directory = Path(directory)
+        directory = as_path(directory, name="directory")
         path = directory / "bpe.json"
         if directory.is_dir() and not path.exists():
             raise FileNotFoundError(
@@ -157,7 +160,8 @@ class Vocabulary:
             ValueError: malformed content, named by file and line, or merges that were evidently
                 cut off, reordered or made for another vocabulary.
         """
-        vocab_path, merges_path = Path(vocab_path), Path(merges_path)
+        vocab_path = as_path(vocab_path, name="vocab_path")
+        merges_path = as_path(merges_path, name="merges_path")
         vocabulary = cls._read(
             vocab_path, merges_path, check_special_tokens(special_tokens), pattern
         )
@@ -172,9 +176,7 @@ class Vocabulary:
         cls, vocab_path: Path, merges_path: Path, special_tokens: tuple[str, ...], pattern: str
     ) -> "Vocabulary":
         tokens, by_spelling = parse_vocab(vocab_path, special_tokens=special_tokens)
-        present, next_id = set(tokens.values()), max(tokens, default=-1) + 1
-        missing = [token for token in map(str.encode, special_tokens) if token not in present]
-        tokens |= dict(enumerate(missing, start=next_id))
+        tokens = append_missing(tokens, special_tokens)
         merges = parse_merges(merges_path, by_spelling=by_spelling)
         try:
             return cls(tokens, merges, special_tokens, pattern)
@@ -191,6 +193,16 @@ class Vocabulary:
             **statement(self),
         }
         return json.dumps(header, indent=2, ensure_ascii=False) + "\n"
+
+    def _check_kinds(self) -> None:
+        require(self.tokens, Mapping, name="tokens", needed="a dict from ids to bytes")
+        require_all(self.tokens.values(), bytes, name="a token", needed="bytes")
+        try:
+            parts = [part for left, right in self.merges for part in (left, right)]
+        except (TypeError, ValueError):
+            needed = "a list of pairs of bytes"
+            raise wrong_kind(self.merges, name="merges", needed=needed) from None
+        require_all(parts, bytes, name="a part of a merge", needed="bytes")
 
     def _check_tokens(self) -> None:
         if not self.tokens:

@@ -27,12 +27,20 @@ def _explain(error: ImportError) -> str:
 
 try:
     from bpe import PATTERNS, Pretokenizer, Vocabulary
+    from bpe.arguments import (
+        as_path,
+        as_paths,
+        require,
+        require_iterable,
+        require_whole_number,
+        wrong_kind,
+    )
     from bpe.byte_spelling import unspell
     from bpe.evidence import check_merges
     from bpe.files import Staging, require_inside, write_atomically
     from bpe.huggingface import STATEMENT_KEY, tokenizer_json
     from bpe.pieces import PIECE_BYTES, cut_files, cut_stream
-    from bpe.special_tokens import check_special_tokens
+    from bpe.special_tokens import append_missing, check_special_tokens
     from bpe.statement import check_statement
     from bpe.streams import repair_streams
     from bpe.vocabulary_files import read_json_object
@@ -48,6 +56,9 @@ __all__ = [
     "Pretokenizer",
     "Staging",
     "Vocabulary",
+    "append_missing",
+    "as_path",
+    "as_paths",
     "check_merges",
     "check_special_tokens",
     "check_statement",
@@ -55,8 +66,12 @@ __all__ = [
     "cut_stream",
     "read_json_object",
     "repair_streams",
+    "require",
     "require_inside",
+    "require_iterable",
+    "require_whole_number",
     "tokenizer_json",
     "unspell",
     "write_atomically",
+    "wrong_kind",
 ]

@@ -5,9 +5,11 @@ large enough to be worth handing over. Not here: one text that is large (`encode
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
+
+from tokenizer._bpe import require, require_iterable, require_whole_number
 
 if TYPE_CHECKING:
     from tokenizer.tokenizer import Tokenizer
@@ -17,12 +19,16 @@ _GROUP_CHARACTERS = 1 << 18
 
 def encode_batch(
     tokenizer: "Tokenizer",
-    texts: list[str],
+    texts: Iterable[str],
     *,
     num_threads: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> list[list[int]]:
     """Do the work of `Tokenizer.encode_batch`."""
+    require_iterable(texts, name="texts", needed="a list of texts, such as [text]")
+    texts = list(texts)
+    for place, text in enumerate(texts):
+        require(text, str, name=f"texts[{place}]", needed="a str")
     groups = _group(texts)
     num_threads = min(check_num_threads(num_threads), len(groups))
     report = progress or (lambda done, total: None)
@@ -51,6 +57,7 @@ def check_num_threads(num_threads: int | None) -> int:
     """
     if num_threads is None:
         return os.cpu_count() or 1
+    require_whole_number(num_threads, name="num_threads")
     if num_threads < 1:
         raise ValueError(f"num_threads is {num_threads}; use 1 or more, or None for one a CPU")
     return num_threads

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tokenizer._bpe import PATTERNS, PIECE_BYTES
+from tokenizer._bpe import PATTERNS, PIECE_BYTES, as_path, as_paths
 from tokenizer.batch import check_num_threads
 from tokenizer.documents import DocumentStarts
 from tokenizer.sources import COMPRESSED, Piece, cut_sources
@@ -44,6 +44,7 @@ def encode_file(
     progress: Progress | None,
 ) -> TokenFile:
     """Do the work of `Tokenizer.encode_file`."""
+    destination = as_path(destination, name="destination")
     encoding = _Encoding(tokenizer, source, num_threads=num_threads, progress=progress)
     documents = DocumentStarts(tokenizer.end_of_text_id)
     num_bytes = 0
@@ -99,8 +100,7 @@ class _Encoding:
         num_threads: int | None,
         progress: Progress | None,
     ) -> None:
-        one = isinstance(source, str | Path)
-        self.paths = [Path(source)] if one else [Path(path) for path in source]
+        self.paths = as_paths(source, name="source")
         sizes = [path.stat().st_size for path in self.paths]
         if not sum(sizes):
             named = ", ".join(map(str, self.paths)) or "an empty list of files"

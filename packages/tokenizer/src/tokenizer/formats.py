@@ -17,6 +17,7 @@ from tokenizer._bpe import (
     STATEMENT_KEY,
     Staging,
     Vocabulary,
+    as_path,
     check_merges,
     check_statement,
     read_json_object,
@@ -40,7 +41,7 @@ def load_vocabulary(path: str | Path, *, pattern: str | None = None) -> Vocabula
         FileNotFoundError: there is nothing at `path`.
         ValueError: malformed, not supported, or `pattern` is missing or superfluous.
     """
-    path = Path(path)
+    path = as_path(path, name="path")
     if path.suffix == ".tiktoken":
         if pattern is None:
             raise ValueError(f"{path} does not say how to cut text; name a split pattern")
@@ -56,7 +57,7 @@ def save_vocabulary(vocabulary: Vocabulary, path: str | Path) -> None:
     Raises:
         ValueError: the format has no way to say what the vocabulary means.
     """
-    path = Path(path)
+    path = as_path(path, name="path")
     if path.suffix == ".tiktoken":
         save_tiktoken(vocabulary, path)
     elif path.suffix == ".json":

@@ -10,7 +10,10 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-from tokenizer._bpe import PATTERNS, Pretokenizer
+import numpy as np
+
+from tokenizer._bpe import PATTERNS, Pretokenizer, require
+from tokenizer.ids import as_ids
 from tokenizer.special_tokens import SpecialTokens, require_no_surrogates
 
 _BLOCK = 1 << 16  # characters gathered before they are cut; a longer text is cut in such blocks
@@ -128,6 +131,7 @@ class StreamEncoder:
         Raises:
             ValueError: a lone surrogate, or a byte for which the vocabulary has no token.
         """
+        require(text, str, name="text", needed="a str")
         return chain.from_iterable(map(self._encode, self._stream.push(text)))
 
     def finish(self) -> Iterator[int]:
@@ -144,7 +148,7 @@ class StreamDecoder:
         bytes_of: gives the bytes of ids; its second argument is the position of the first.
     """
 
-    def __init__(self, bytes_of: Callable[[list[int], int], bytes]) -> None:
+    def __init__(self, bytes_of: Callable[[list[int] | np.ndarray, int], bytes]) -> None:
         self._bytes_of = bytes_of
         self._num_pushed = 0
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -157,8 +161,9 @@ class StreamDecoder:
         """
         return self.push_many([token_id])
 
-    def push_many(self, ids: list[int]) -> str:
+    def push_many(self, ids: Iterable[int]) -> str:
         """Return what `push` gives for each of `ids`, joined."""
+        ids = as_ids(ids)
         text = self._utf8.decode(self._bytes_of(ids, self._num_pushed))
         self._num_pushed += len(ids)
         return text

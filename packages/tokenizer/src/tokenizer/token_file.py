@@ -17,7 +17,7 @@ from typing import get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from tokenizer._bpe import Staging, read_json_object, require_inside
+from tokenizer._bpe import Staging, as_path, read_json_object, require_inside
 from tokenizer.npy import map_array
 
 FORMAT, FORMAT_VERSION = "token-file", 2
@@ -293,7 +293,7 @@ def sidecar_path(path: Path) -> Path:
 
 
 def _require_npy(path: str | Path) -> Path:
-    path = Path(path)
+    path = as_path(path, name="path")
     if path.suffix != ".npy":
         raise ValueError(f"a token file is named *.npy, got {path}; choose such a name")
     return path

@@ -5,7 +5,6 @@ tokenizers for the same vocabulary. Not here: training (`bpe`), other projects' 
 and the parts this module joins (`special_tokens`, `plain`, `engine`, `stream`, `token_file`).
 """
 
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -13,11 +12,19 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from tokenizer._bpe import Vocabulary, check_special_tokens
+from tokenizer._bpe import (
+    Vocabulary,
+    append_missing,
+    check_special_tokens,
+    require,
+    require_iterable,
+    wrong_kind,
+)
 from tokenizer.batch import encode_batch
 from tokenizer.encode_file import encode_file, encode_files_to_array
 from tokenizer.engine import Engine
 from tokenizer.formats import load_vocabulary
+from tokenizer.ids import as_ids, as_keys, pack
 from tokenizer.plain import PlainEncoder
 from tokenizer.special_tokens import (
     SpecialTokens,
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
     from tokenizer._kernels.encoder import KernelEncoder
 
 END_OF_TEXT = "<|endoftext|>"
+_WORTH_PACKING = 200  # ids; fewer are decoded sooner without a kernel
 
 SpecialText = Literal["split", "forbid", "text"]
 """What the text of a special token means: that token, an error, or ordinary text."""
@@ -69,13 +77,16 @@ class Tokenizer:
         *,
         pattern: str = "gpt2",
     ) -> None:
+        require(vocab, Mapping, name="vocab", needed="a dict from ids to bytes")
+        require_iterable(merges, name="merges", needed="a list of pairs of bytes")
         names = check_special_tokens(() if special_tokens is None else special_tokens)
-        tokens = _append_missing(vocab, names)
+        tokens = append_missing(vocab, names)
         self._set_up(Vocabulary(tokens, list(merges), names, pattern))
 
     @classmethod
     def from_vocabulary(cls, vocabulary: Vocabulary) -> "Tokenizer":
         """Build the tokenizer that encodes with `vocabulary`, as `bpe` trained or read it."""
+        require(vocabulary, Vocabulary, name="vocabulary", needed="a bpe.Vocabulary")
         tokenizer = cls.__new__(cls)
         tokenizer._set_up(vocabulary)
         return tokenizer
@@ -186,6 +197,8 @@ class Tokenizer:
             ValueError: a lone surrogate, a byte for which the vocabulary has no token, or the
                 text of a special token where that is forbidden.
         """
+        if not isinstance(text, str):
+            raise wrong_kind(text, name="text", needed="a str; encode_array takes bytes too")
         kernels = self._engine.kernels_for(len(text))
         if kernels is not None and special == "split":
             try:
@@ -211,6 +224,7 @@ class Tokenizer:
         Returns:
             (n,) of `dtype`.
         """
+        require(text, (str, bytes, bytearray), name="text", needed="a str or bytes")
         kernels = self._engine.kernels_for(len(text))
         if isinstance(text, str):
             self._check_text(text, special=special)
@@ -239,7 +253,7 @@ class Tokenizer:
             num_threads: None for one a CPU; the kernels run in parallel, plain Python does not.
             progress: called with the texts done and in all.
         """
-        return encode_batch(self, list(texts), num_threads=num_threads, progress=progress)
+        return encode_batch(self, texts, num_threads=num_threads, progress=progress)
 
     def encode_iterable(self, iterable: Iterable[str]) -> Iterator[int]:
         """Yield the ids of the pieces joined, wherever the text is cut into pieces.
@@ -250,8 +264,13 @@ class Tokenizer:
         Args:
             iterable: pieces of one text, such as an open text file.
         """
+        needed = "pieces of text, such as an open file or [text]"
+        require_iterable(iterable, name="iterable", needed=needed)
+        return self._encode_pieces(iterable)
+
+    def _encode_pieces(self, pieces: Iterable[str]) -> Iterator[int]:
         encoder = self.encoder()
-        for piece in iterable:
+        for piece in pieces:
             yield from encoder.push(piece)
         yield from encoder.finish()
 
@@ -310,14 +329,13 @@ class Tokenizer:
         Raises:
             ValueError: an id outside the vocabulary; it and its position are named.
         """
-        if not hasattr(ids, "__len__"):
-            ids = list(ids)
+        ids = as_ids(ids)
         kernels = self._engine.kernels_for(len(ids))
-        if kernels is not None:
-            packed = _pack(ids)
+        if kernels is not None and len(ids) >= _WORTH_PACKING:
+            packed = pack(ids)
             if packed is not None:
                 return self._decode_array(packed, kernels)
-        return self._bytes_of(ids.tolist() if hasattr(ids, "tolist") else list(ids))
+        return self._bytes_of(ids)
 
     def kernels_for(self, num_bytes: int) -> "KernelEncoder | None":
         """Return the compiled way to encode, or None where plain Python is done sooner.
@@ -340,13 +358,15 @@ class Tokenizer:
         """
         return StreamDecoder(self._bytes_of)
 
-    def _bytes_of(self, ids: list[int], first_position: int = 0) -> bytes:
+    def _bytes_of(self, ids: list[int] | np.ndarray, first_position: int = 0) -> bytes:
+        ids = ids.tolist() if isinstance(ids, np.ndarray) else ids
+        keys = as_keys(ids)
         try:
-            return b"".join([self._tokens[token_id] for token_id in ids])
-        except KeyError as error:
-            place = next(i for i, token_id in enumerate(ids) if token_id not in self._tokens)
+            return b"".join([self._tokens[key] for key in keys])
+        except KeyError:
+            place = next(i for i, key in enumerate(keys) if key not in self._tokens)
             raise ValueError(
-                f"id {error.args[0]!r} at position {first_position + place} is no token of this "
+                f"id {ids[place]!r} at position {first_position + place} is no token of this "
                 f"vocabulary, whose ids go from {min(self._tokens)} to {max(self._tokens)}; "
                 "decode with the tokenizer that made the ids"
             ) from None
@@ -355,7 +375,7 @@ class Tokenizer:
         found = kernels.decode(ids)
         if isinstance(found, bytes):
             return found
-        return self._bytes_of(ids[found : found + 1].tolist(), found)  # raises
+        return self._bytes_of(ids[found : found + 1], found)  # raises
 
     def _check_text(self, text: str, *, special: SpecialText, offset: int = 0) -> None:
         require_no_surrogates(text)
@@ -378,23 +398,3 @@ class Tokenizer:
         if kernels is not None:
             return kernels.encode_to_list(text.encode())
         return self._plain.encode(text)
-
-
-def _pack(ids: Iterable[int]) -> np.ndarray | None:
-    """Return ids as a (n,) array of integers, or None where not all are integers of 64 bits."""
-    if isinstance(ids, np.ndarray):
-        return ids.ravel() if np.issubdtype(ids.dtype, np.integer) else None
-    try:
-        return np.frombuffer(array("q", ids if isinstance(ids, list) else list(ids)), np.int64)
-    except (TypeError, OverflowError):
-        return None
-
-
-def _append_missing(vocab: Mapping[int, bytes], special_tokens: Iterable[str]) -> dict[int, bytes]:
-    """Return `vocab` with an id for every special token."""
-    tokens = dict(vocab)
-    present = set(tokens.values())
-    for token in special_tokens:
-        if token.encode() not in present:
-            tokens[max(tokens, default=-1) + 1] = token.encode()
-    return tokens

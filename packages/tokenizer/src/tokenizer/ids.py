@@ -1,0 +1,61 @@
+"""What is an id, among the things that people pass as ids?
+
+Stage: *ids* -> text. Lists, arrays, tensors and iterables of whole numbers; `True` is none, though
+Python takes it for 1. Not here: which ids a vocabulary has.
+"""
+
+from array import array
+from collections.abc import Iterable
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from tokenizer._bpe import wrong_kind
+
+
+def as_ids(ids: Any) -> list[Any] | np.ndarray:
+    """Return ids as something with a length.
+
+    Raises:
+        TypeError: no ids at all, such as a text or one number.
+        ValueError: an array with other than one axis.
+    """
+    if isinstance(ids, np.ndarray):
+        if ids.ndim != 1:
+            raise ValueError(f"ids has the shape {ids.shape}; pass one sequence, of one axis")
+        return ids
+    if hasattr(ids, "tolist"):
+        ids = ids.tolist()
+    if isinstance(ids, list):
+        return ids
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        raise wrong_kind(ids, name="ids", needed="a list or an array of ids")
+    return list(ids)
+
+
+def pack(ids: list[Any] | np.ndarray) -> np.ndarray | None:
+    """Return ids as an (n,) array of integers, or None where not all are integers of 64 bits."""
+    if isinstance(ids, np.ndarray):
+        return ids if np.issubdtype(ids.dtype, np.integer) else None
+    try:
+        packed = np.frombuffer(array("q", ids), np.int64)
+    except (TypeError, OverflowError):
+        return None
+    # Looking at the type of each would take as long as all the rest.
+    suspects = np.flatnonzero((packed == 0) | (packed == 1))
+    return None if any(isinstance(ids[place], bool) for place in suspects) else packed
+
+
+def as_keys(ids: list[Any]) -> list[int | None]:
+    """Return ids as what finds their tokens: an int each, None for what is no id."""
+    return ids if {*map(type, ids)} <= {int} else [*map(_key, ids)]
+
+
+def _key(token_id: Any) -> int | None:
+    if isinstance(token_id, bool):
+        return None
+    try:
+        return index(token_id)
+    except TypeError:
+        return None
