@@ -37,7 +37,7 @@ def add_models(parser: argparse.ArgumentParser, *, default: str) -> None:
         nargs="*",
         metavar="MODEL",
         help=f"{', '.join(PRESETS)}; or a config.toml of the trainer, a config.json of Hugging "
-        f"Face, a .safetensors file, a folder of one; default: {default}",
+        f"Face, a .safetensors file or the index of several, a folder of one; default: {default}",
     )
     shape = parser.add_argument_group(
         "a shape of your own, or what a file does not say", argument_default=_ABSENT

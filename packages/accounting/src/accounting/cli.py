@@ -157,7 +157,10 @@ def _params(arguments: argparse.Namespace) -> str:
     models = options.read_models(arguments, default=[_XL])
     return _shown(
         arguments,
-        [parameter_section(name, count_parameters(model.shape)) for name, model in models.items()],
+        [
+            parameter_section(name, count_parameters(model.shape), model.weights)
+            for name, model in models.items()
+        ],
     )
 
 

@@ -1,28 +1,33 @@
-"""Read a model from what is at hand: a preset, a run's TOML, a config.json, a safetensors header.
+"""Read a model from what is at hand: a preset, a run's TOML, a config.json, weights.
 
 Stage: a name or a path -> *Model* -> every account. Nothing is downloaded, executed or guessed:
-what a source does not say is either given beside it or an error that says so.
+what a source does not say is either given beside it or an error that says so. Weights are asked
+first: a configuration beside them adds what they do not say, if it describes the same model.
 """
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from accounting.huggingface import MODEL_TYPES, shape_from_huggingface
+from accounting.parameters import count_parameters
 from accounting.presets import PRESETS
-from accounting.safetensors_header import shape_from_header
 from accounting.shape import ModelShape
+from accounting.tensor_names import describe_difference, shape_from_parameters
 from accounting.toml_text import parse_toml
+from accounting.weights import INDEX_SUFFIX, Weights, find_weights, read_weights
 
 _CONFIG_NAMES = ("config.toml", "config.json")
 _WITHOUT_ACCOUNT = {"rope_theta", "attention"}
 """Fields of the trainer's [model] that change neither size nor work."""
 ACCEPTED = (
     f"a preset ({', '.join(PRESETS)}), a config.toml or preset of the trainer, a config.json of "
-    f"{', '.join(MODEL_TYPES)}, a .safetensors file, or a folder that holds one of them"
+    f"{', '.join(MODEL_TYPES)}, a .safetensors file or the index of several, or a folder that "
+    "holds one of them"
 )
 
 
@@ -36,6 +41,10 @@ class Model:
     """Sections of the trainer's configuration; empty where the source is another."""
     unknown: tuple[str, ...] = ()
     """Fields of the shape that the source does not say; their values there mean nothing."""
+    weights: Weights | None = None
+    """What the source holds; None: a source without weights. The shape agrees with them."""
+    note: str = ""
+    """Why what lies beside the source does not complete it."""
 
     def require(self, *names: str) -> ModelShape:
         """Return the shape, if it is known as far as it is needed.
@@ -45,7 +54,8 @@ class Model:
         """
         missing = [f"--{name.replace('_', '-')}" for name in names if name in self.unknown]
         if missing:
-            raise ValueError(f"{self.name} does not say it all; give {' and '.join(missing)}")
+            note = f" ({self.note})" if self.note else ""
+            raise ValueError(f"{self.name} does not say it all{note}; give {' and '.join(missing)}")
         return self.shape
 
 
@@ -54,10 +64,12 @@ def read_model(source: str, **overrides: Any) -> Model:
 
     Args:
         source: a preset's name or a path; see `ACCEPTED`.
-        overrides: fields of `ModelShape` that the source does not say, or says otherwise.
+        overrides: fields of `ModelShape` that the source does not say, or says otherwise; weights
+            are never said otherwise.
 
     Raises:
-        ValueError: no such preset or file, or not one that can be read; says what can.
+        ValueError: no such preset or file, or not one that can be read, which says what can; or
+            weights of another model than the configuration in their folder, or the overrides.
 
     >>> read_model("gpt2-xl").shape.num_layers
     48
@@ -66,37 +78,80 @@ def read_model(source: str, **overrides: Any) -> Model:
     if source in PRESETS:
         model = Model(name=source, shape=PRESETS[source])
     elif path.is_dir():
-        model = _read_folder(path)
+        model = _read_folder(path, num_heads=overrides.get("num_heads"))
     elif path.is_file():
-        model = _read_file(path)
+        model = _read_file(path, num_heads=overrides.get("num_heads"))
     else:
         near = difflib.get_close_matches(source, PRESETS, n=1, cutoff=0.0)[0]
         raise ValueError(
             f"{source!r} is no preset and no file; did you mean {near!r}? Accepted are {ACCEPTED}"
         )
     unknown = tuple(name for name in model.unknown if name not in overrides)
-    return replace(model, shape=replace(model.shape, **overrides), unknown=unknown)
+    model = replace(model, shape=replace(model.shape, **overrides), unknown=unknown)
+    _require_agreement(model, other="the shape that was given" if overrides else "its first layer")
+    return model
 
 
-def _read_folder(folder: Path) -> Model:
-    for name in _CONFIG_NAMES:
-        if (folder / name).is_file():
-            return _read_file(folder / name)
-    files = sorted(folder.glob("*.safetensors"))
-    if len(files) == 1:
-        return _read_file(files[0])
-    raise ValueError(
-        f"{folder} holds neither {' nor '.join(_CONFIG_NAMES)} nor a single .safetensors file; "
-        f"accepted are {ACCEPTED}"
+def _require_agreement(model: Model, *, other: str) -> None:
+    if model.weights is None:
+        return
+    found = describe_difference(
+        model.shape, model.weights.parameters, weights=str(model.weights.path), other=other
+    )
+    if found:
+        raise ValueError(found)
+
+
+def _read_folder(folder: Path, *, num_heads: int | None) -> Model:
+    configs = _configs_in(folder)
+    weights = find_weights(folder)
+    if weights is not None:
+        model = _read_weights(weights, configs, num_heads=num_heads)
+        if model.note:
+            raise ValueError(f"{model.note}; name the weights or the configuration alone")
+        return replace(model, name=str(folder))
+    models = [_read_file(path) for path in configs]
+    if not models:
+        raise ValueError(
+            f"{folder} holds neither {' nor '.join(_CONFIG_NAMES)} nor a .safetensors file; "
+            f"accepted are {ACCEPTED}"
+        )
+    if any(_sizes(model.shape) != _sizes(models[0].shape) for model in models[1:]):
+        raise ValueError(
+            f"{' and '.join(model.name for model in models)} describe different models, of "
+            f"{' and '.join(f'{count_parameters(model.shape).total:,}' for model in models)} "
+            "parameters; name one of them"
+        )
+    return models[0]
+
+
+def _configs_in(folder: Path) -> list[Path]:
+    return [folder / name for name in _CONFIG_NAMES if (folder / name).is_file()]
+
+
+def _sizes(shape: ModelShape) -> ModelShape:
+    """Leave out how two spellings of one model differ without a difference."""
+    return replace(
+        shape, rope_layout="adjacent", num_kv_heads=shape.kv_heads, head_width=shape.d_head
     )
 
 
-def _read_file(path: Path) -> Model:
-    readers = {".toml": _read_toml, ".json": _read_json, ".safetensors": _read_safetensors}
-    if path.suffix not in readers:
+def _read_file(path: Path, *, num_heads: int | None = None) -> Model:
+    is_weights = path.suffix == ".safetensors" or path.name.endswith(INDEX_SUFFIX)
+    readers = {".toml": _read_toml, ".json": _read_json}
+    if not is_weights and path.suffix not in readers:
         raise ValueError(f"{path} is of no known kind; accepted are {ACCEPTED}")
-    try:
+    if is_weights:
+        return _read_weights(path, _configs_in(path.parent), num_heads=num_heads)
+    with _describing(path):
         return readers[path.suffix](path)
+
+
+@contextmanager
+def _describing(path: Path) -> Iterator[None]:
+    """Let whatever damaged content raises be a ValueError that names its file."""
+    try:
+        yield
     except (LookupError, TypeError, ArithmeticError, RecursionError) as error:
         raise ValueError(
             f"{path} describes no model ({error!r}); accepted are {ACCEPTED}"
@@ -151,17 +206,39 @@ def _load_json(path: Path) -> dict[str, Any]:
     return document
 
 
-def _read_safetensors(path: Path) -> Model:
-    """Read the header; heads and context, which it lacks, from a configuration beside it."""
-    for name in _CONFIG_NAMES:
-        if (path.parent / name).is_file():
-            beside = _read_file(path.parent / name)
-            shape, _ = shape_from_header(path, num_heads=beside.shape.num_heads)
-            # A trained tokenizer may have fewer ids than was asked for: the weights know.
-            shape = replace(beside.shape, vocab_size=shape.vocab_size)
-            return Model(name=str(path), shape=shape, run=beside.run)
-    shape, unknown = shape_from_header(path)
-    return Model(name=str(path), shape=shape, unknown=unknown)
+def _read_weights(path: Path, configs: Sequence[Path], *, num_heads: int | None) -> Model:
+    """Read weights; heads and context, which they do not say, from a configuration that fits."""
+    with _describing(path):
+        weights = read_weights(path)
+        shape, unknown = shape_from_parameters(
+            weights.parameters, origin=str(weights.path), num_heads=num_heads
+        )
+    notes = []
+    for config in configs:
+        try:
+            beside = _read_file(config)
+        except ValueError as error:
+            notes.append(str(error))
+            continue
+        full = _with_vocabulary_of(shape, beside)
+        found = describe_difference(
+            full, weights.parameters, weights=str(weights.path), other=str(config)
+        )
+        if found is None:
+            return Model(name=str(path), shape=full, run=beside.run, weights=weights)
+        notes.append(found)
+    note = notes[0] if notes else ""
+    return Model(name=str(path), shape=shape, unknown=unknown, weights=weights, note=note)
+
+
+def _with_vocabulary_of(weights: ModelShape, beside: Model) -> ModelShape:
+    """Return a configuration's shape with the ids that there are.
+
+    A trained tokenizer may have fewer than the run's configuration asked for: the weights know.
+    """
+    if "vocab_size" not in beside.run.get("tokenizer", {}):
+        return beside.shape
+    return replace(beside.shape, vocab_size=min(weights.vocab_size, beside.shape.vocab_size))
 
 
 def _build_shape(

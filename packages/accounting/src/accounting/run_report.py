@@ -7,10 +7,12 @@ from accounting.plan import Budget, Plan
 from accounting.scaling import APPROACHES, optimal_allocation
 from accounting.sections import Row, Section, count, in_units, size
 from accounting.time import Duration
+from accounting.weights import Weights
 
 
-def parameter_section(name: str, parameters: Parameters) -> Section:
-    """Return parameters by component."""
+def parameter_section(name: str, parameters: Parameters, weights: Weights | None) -> Section:
+    """Return parameters by component, and what files take that hold them."""
+    stored = [] if weights is None else [_stored_row(weights)]
     return Section(
         f"{name}: parameters",
         [
@@ -23,7 +25,18 @@ def parameter_section(name: str, parameters: Parameters) -> Section:
             count("without embedding and head", parameters.non_embedding),
             size("in float32", 4 * parameters.total, "4 N"),
             size("in bfloat16", 2 * parameters.total, "2 N"),
+            *stored,
         ],
+    )
+
+
+def _stored_row(weights: Weights) -> Row:
+    num_bytes, files = weights.num_bytes, weights.num_files
+    return Row(
+        "as stored",
+        num_bytes,
+        f"{num_bytes:,} bytes = {in_units(num_bytes)}, {' and '.join(weights.dtypes)}",
+        f"headers of {files} files" if files > 1 else "the file's header",
     )
 
 

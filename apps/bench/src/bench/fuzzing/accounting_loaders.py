@@ -5,6 +5,7 @@ torch. Not here: the other loaders (`loaders`).
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from accounting.inputs import read_model
@@ -71,17 +72,41 @@ def model_toml(folder: Path) -> Loader:
 
 def weights_header(folder: Path) -> Loader:
     """Return the target for the header of a safetensors file."""
-    header, end = {"__metadata__": {"format": "pt"}}, 0
-    for name, shape in _WEIGHTS.items():
-        begin, end = end, end + 4 * shape[0] * (shape[1] if len(shape) > 1 else 1)
-        place = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
-        header[f"{name}.weight"] = place
-    text = json.dumps(header).encode()
-    content = len(text).to_bytes(8, "little") + text + bytes(end)
-    (folder / "a.safetensors").write_bytes(content)
+    _write_weights(folder / "a.safetensors", _WEIGHTS)
     return Loader(
         folder,
         {"a.safetensors": mutate_safetensors},
         lambda path: read_model(str(path / "a.safetensors")),
         bytes_a_byte=BINARY_BYTES_A_BYTE,
     )
+
+
+def weights_index(folder: Path) -> Loader:
+    """Return the target for shards, their index, and a configuration beside them."""
+    shards = ("a-00001-of-00002.safetensors", "a-00002-of-00002.safetensors")
+    names = list(_WEIGHTS)
+    placed = dict(zip(shards, (names[::2], names[1::2]), strict=True))
+    for shard, held in placed.items():
+        _write_weights(folder / shard, {name: _WEIGHTS[name] for name in held})
+    places = {f"{name}.weight": shard for shard, held in placed.items() for name in held}
+    (folder / "a.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    (folder / "config.json").write_text(json.dumps(_LLAMA))
+    return Loader(
+        folder,
+        {
+            **dict.fromkeys(shards, mutate_safetensors),
+            **dict.fromkeys(("a.safetensors.index.json", "config.json"), mutate_json),
+        },
+        lambda path: read_model(str(path / shards[0])),
+        bytes_a_byte=TEXT_BYTES_A_BYTE,
+    )
+
+
+def _write_weights(path: Path, weights: Mapping[str, tuple[int, ...]]) -> None:
+    header, end = {"__metadata__": {"format": "pt"}}, 0
+    for name, shape in weights.items():
+        begin, end = end, end + 4 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+        place = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+        header[f"{name}.weight"] = place
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(end))

@@ -175,7 +175,7 @@ def mutate_one(
         mutate = mutate_bytes if rng.random() < 0.35 else kinds[name]
         try:
             damaged[name] = mutate(damaged[name], rng)
-        except (ValueError, IndexError, RecursionError):  # damaged before, no longer of its format
+        except (ValueError, IndexError, OverflowError, RecursionError):  # damaged before: no format
             damaged[name] = mutate_bytes(damaged[name], rng)
     return damaged
 

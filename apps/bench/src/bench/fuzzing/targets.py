@@ -41,6 +41,7 @@ TARGETS = {
     "hf-config": Place("accounting_loaders", "hf_config", needs="accounting"),
     "model-toml": Place("accounting_loaders", "model_toml", needs="accounting"),
     "weights-header": Place("accounting_loaders", "weights_header", needs="accounting"),
+    "weights-index": Place("accounting_loaders", "weights_index", needs="accounting"),
     "single-file": Place("trainer_loaders", "single_file", needs="trainer"),
     "checkpoint": Place("trainer_loaders", "run_checkpoint", needs="trainer"),
     "config": Place("trainer_loaders", "config_toml", needs="trainer"),
