@@ -34,9 +34,9 @@ class CorpusConfig:
     train: tuple[Path, ...] = ()
     """UTF-8 text files to train on; naming any makes the source `files`."""
     validation: tuple[Path, ...] = ()
-    """UTF-8 text files to validate on; none: a share of the training documents is held out."""
+    """UTF-8 text files to validate on; none: some of the training documents are held out."""
     validation_fraction: float = 0.05
-    """Share of the documents held out where no validation file is given, in (0, 1)."""
+    """Share of the bytes held out where no validation file is given, in (0, 1); whole documents."""
     cache_dir: Path = Path("data")
     """Downloads and prepared data (tokenizer, token files) live here and are reused."""
     mirror: str | None = None

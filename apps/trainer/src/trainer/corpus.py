@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from trainer.config import END_OF_TEXT, CorpusConfig
 from trainer.datasets import DATASETS, fetch_dataset, require_recorded
-from trainer.documents import hold_out_documents
+from trainer.documents import describe_share, hold_out_documents
 from trainer.folders import AlteredError, open_or_build
+from trainer.held_out import choose_documents, is_near, share_of
 from trainer.progress import Reporter, format_amount
 from trainer.run_directory import read_json, write_json_atomically
 from trainer.text_files import SEPARATOR, TextFile, check_text_file, text_error
@@ -24,6 +27,8 @@ from trainer.text_files import SEPARATOR, TextFile, check_text_file, text_error
 FORMAT, VERSION = "trainer-text", 2
 
 _TEXTS = ("train.txt", "validation.txt")
+_RULE = "by bytes"
+"""How text is divided: a text that was divided by another rule is another text."""
 _NOT_LIBRARY = frozenset(
     {"site-packages", "dist-packages", "test", "tests", "idlelib", "__pycache__"}
 )
@@ -124,24 +129,24 @@ def _standard_library(config: CorpusConfig, reporter: Reporter) -> tuple[_Text, 
             kept.append((name, data))
         else:
             left_out.append(error)
-    held = {name for name, _ in kept if _is_held_out(name, config.validation_fraction)}
-    if not 0 < len(held) < len(kept):
+    if len(kept) < 2:
         raise ValueError(
-            f"{root} has {len(kept)} usable .py files, {len(held)} of them for validation, but "
-            "training and validation need some each; change corpus.validation-fraction, or name "
-            "files with --corpus.train"
+            f"{root} has {len(kept)} usable .py files, but training and validation need some "
+            "each; name files with --corpus.train"
         )
+    held, share = _hold_out_files(kept, config.validation_fraction)
 
     def write(folder: Path) -> list[str]:
         _write_documents(folder / "train.txt", (data for name, data in kept if name not in held))
         _write_documents(folder / "validation.txt", (data for name, data in kept if name in held))
         names = f"left out {len(left_out)}: {'; '.join(left_out)}" if left_out else "none left out"
         return [
-            f"standard library: {len(kept):,} files, {len(held)} of them for validation; {names}"
+            f"standard library: {len(kept):,} files, {len(held)} of them "
+            f"({describe_share(share, config.validation_fraction)}) for validation; {names}"
         ]
 
     files = [(name, hashlib.sha256(data).hexdigest()) for name, data in kept]
-    identity = ["stdlib", config.validation_fraction, files, left_out]
+    identity = ["stdlib", _RULE, config.validation_fraction, files, left_out]
     return _written_once(config.cache_dir, identity, write=write, reporter=reporter)
 
 
@@ -161,14 +166,29 @@ def _library_files(root: Path) -> Iterator[tuple[str, bytes]]:
         yield path.relative_to(root).as_posix(), path.read_bytes()
 
 
-def _is_held_out(name: str, fraction: float) -> bool:
-    """Decide by the name alone, so that other versions of the library divide alike.
+def _hold_out_files(kept: list[tuple[str, bytes]], fraction: float) -> tuple[set[str], float]:
+    """Return the names of the files to validate on, and their share of the bytes.
 
-    >>> [_is_held_out(name, 0.5) for name in ("ast.py", "json/decoder.py", "re/_parser.py")]
+    Names alone decide, so that other versions of the library divide alike, unless that gives less
+    than half of the share, or more than twice.
+    """
+    ordered = sorted((_place(name), name, len(data) + len(SEPARATOR)) for name, data in kept)
+    names = np.array([name for _, name, _ in ordered], object)
+    sizes = np.array([size for _, _, size in ordered], np.int64)
+    chosen = np.array([place < fraction * 2**64 for place, _, _ in ordered])
+    if not is_near(share_of(sizes, chosen), fraction) or chosen.all():
+        chosen = choose_documents(sizes, fraction=fraction)
+    return set(names[chosen]), share_of(sizes, chosen)
+
+
+def _place(name: str) -> int:
+    """Return a number below 2**64 that follows from a name.
+
+    >>> [_place(name) < 2**63 for name in ("ast.py", "json/decoder.py", "re/_parser.py")]
     [False, True, False]
     """
     digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") < fraction * 2**64
+    return int.from_bytes(digest, "big")
 
 
 def _held_out_text(config: CorpusConfig, reporter: Reporter) -> tuple[_Text, tuple[str, ...]]:
@@ -188,7 +208,7 @@ def _held_out_text(config: CorpusConfig, reporter: Reporter) -> tuple[_Text, tup
             )
         return [note]
 
-    identity = ["files", config.validation_fraction, [file.sha256 for file in files]]
+    identity = ["files", _RULE, config.validation_fraction, [file.sha256 for file in files]]
     return _written_once(config.cache_dir, identity, write=write, reporter=reporter)
 
 

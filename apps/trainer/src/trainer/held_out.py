@@ -1,0 +1,135 @@
+"""Choose documents at random so that their bytes are the share that was asked for.
+
+Stage: inside *documents, corpus*. Whoever calls puts them in a random order that follows from the
+documents themselves. Not here: reading and writing them.
+"""
+
+import numpy as np
+
+_FEW = 20  # so many can be tried in every combination: 2**20 sums
+_MOST_ROUNDS = 50
+
+
+def choose_documents(sizes: np.ndarray, *, fraction: float) -> np.ndarray:
+    """Choose documents of about `fraction` of all bytes: never none of them, never all.
+
+    The first stretch of the order is taken that is off by no more than half the smallest document:
+    documents alike have chances alike. Where there is none, the nearest is mended by changing one
+    document for another, and of few documents the best choice is found.
+
+    Args:
+        sizes: (n,) int64, positive, n >= 2; bytes of each document, in a random order.
+        fraction: in (0, 1).
+
+    Returns:
+        (n,) bool.
+
+    >>> choose_documents(np.array([5, 900, 40, 5]), fraction=0.05).tolist()
+    [True, False, True, True]
+    """
+    target = fraction * int(sizes.sum())
+    chosen = _stretch(sizes, target)
+    for _ in range(_MOST_ROUNDS):
+        distance = _distance(sizes, chosen, target)
+        if distance <= sizes.min() / 2:
+            return chosen
+        changed = _fill(sizes, _change_one(sizes, chosen, target), target)
+        # What goes over is given back: seen from the others, they are filled up.
+        changed = ~_fill(sizes[::-1], ~changed[::-1], sizes.sum() - target)[::-1]
+        if _distance(sizes, changed, target) >= distance:
+            break
+        chosen = changed
+    return _best_choice(sizes, target) if len(sizes) <= _FEW else chosen
+
+
+def keeps_share(sizes: np.ndarray, chosen: np.ndarray, *, fraction: float) -> bool:
+    """Whether a choice is off by less than the smallest document, and neither nothing nor all."""
+    distance = _distance(sizes, chosen, fraction * int(sizes.sum()))
+    return bool(chosen.any() and not chosen.all() and distance < sizes.min())
+
+
+def is_near(share: float, fraction: float) -> bool:
+    """Whether a share is more than half of what was asked for, and less than twice.
+
+    >>> is_near(0.03, 0.05), is_near(0.02, 0.05)
+    (True, False)
+    """
+    return fraction / 2 < share < 2 * fraction
+
+
+def share_of(sizes: np.ndarray, chosen: np.ndarray) -> float:
+    """Return the share of the bytes that a choice has."""
+    return int(sizes[chosen].sum()) / int(sizes.sum())
+
+
+def _distance(sizes: np.ndarray, chosen: np.ndarray, target: float) -> float:
+    return abs(int(sizes[chosen].sum()) - target)
+
+
+def _stretch(sizes: np.ndarray, target: float) -> np.ndarray:
+    """Choose a stretch of the order, which begins again at its end: the first near enough.
+
+    Where none is off by half the smallest document or less, the nearest is chosen.
+    """
+    n = len(sizes)
+    starts = np.arange(n)
+    sums = np.concatenate([[0], np.cumsum(np.tile(sizes, 2))])
+    stops = np.clip(_nearest(sums, sums[:n] + target), starts + 1, starts + n - 1)
+    distances = np.abs(sums[stops] - sums[:n] - target)
+    start = int(np.argmax(distances <= max(sizes.min() / 2, distances.min())))
+    chosen = np.zeros(n, np.bool_)
+    chosen[np.arange(start, stops[start]) % n] = True
+    return chosen
+
+
+def _fill(sizes: np.ndarray, chosen: np.ndarray, target: float) -> np.ndarray:
+    """Return a choice with those besides, in order, that the target has room for."""
+    filled, room = chosen.copy(), target - int(sizes[chosen].sum())
+    candidates = np.flatnonzero(~chosen & (sizes <= room))
+    smallest = sizes.min()
+    for place, size in zip(candidates, sizes[candidates].tolist(), strict=True):
+        if size <= room:
+            filled[place] = True
+            room -= size
+            if room < smallest:
+                break
+    return filled
+
+
+def _change_one(sizes: np.ndarray, chosen: np.ndarray, target: float) -> np.ndarray:
+    """Return the choice with that one added, taken away or changed which comes nearest."""
+    held, free = np.flatnonzero(chosen), np.flatnonzero(~chosen)
+    free = free[np.argsort(sizes[free], kind="stable")]
+    room = target - int(sizes[chosen].sum())
+    moves: list[tuple[float, tuple[int, ...]]] = []
+    if len(free) > 1:
+        place = free[_nearest(sizes[free], np.array([room]))[0]]
+        moves.append((abs(sizes[place] - room), (place,)))
+    if len(held) > 1:
+        place = held[np.argmin(np.abs(sizes[held] + room))]
+        moves.append((abs(sizes[place] + room), (place,)))
+    partners = free[_nearest(sizes[free], sizes[held] + room)]
+    errors = np.abs(sizes[partners] - sizes[held] - room)
+    best = int(np.argmin(errors))
+    moves.append((errors[best], (held[best], partners[best])))
+    changed = chosen.copy()
+    for place in min(moves)[1]:
+        changed[place] ^= True
+    return changed
+
+
+def _nearest(ordered: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return where in `ordered` the value nearest to each wanted one stands."""
+    above = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+    below = np.maximum(above - 1, 0)
+    is_below = np.abs(ordered[below] - wanted) < np.abs(ordered[above] - wanted)
+    return np.where(is_below, below, above)
+
+
+def _best_choice(sizes: np.ndarray, target: float) -> np.ndarray:
+    """Try every combination but none and all; of equal ones, that of the first documents."""
+    sums = np.zeros(1, np.int64)
+    for size in sizes:
+        sums = np.concatenate([sums, sums + size])
+    best = 1 + int(np.argmin(np.abs(sums[1:-1] - target)))
+    return (best >> np.arange(len(sizes)) & 1).astype(np.bool_)
