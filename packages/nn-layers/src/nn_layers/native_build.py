@@ -8,10 +8,13 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
-import tempfile
+from functools import cache, partial
 from pathlib import Path
+
+from nn_layers.native_cache import find_library, make_library, report_once
 
 # Sums may be reordered, or no reduction is vectorised; NaN and infinity keep their meaning. Not
 # -ffast-math: linked into a library, it turns off denormal numbers for the whole process.
@@ -26,9 +29,12 @@ class NativeError(RuntimeError):
 
 
 def is_built(source: Path) -> bool:
-    """Whether the library is there already, so that having it costs nothing."""
+    """Whether the library is there already, whole and ours, so that having it costs nothing."""
     compiler = find_compiler()
-    return compiler is not None and os.access(_library_path(source, compiler), os.R_OK)
+    try:
+        return compiler is not None and find_library(_name(source, compiler)) is not None
+    except OSError:  # whoever builds says so
+        return False
 
 
 def build(source: Path) -> ctypes.CDLL:
@@ -43,25 +49,40 @@ def build(source: Path) -> ctypes.CDLL:
             f"{source.name} needs a C++ compiler, and there is none (CXX, g++, clang++); install "
             "one, or do without"
         )
-    path = _library_path(source, compiler)
-    if not is_built(source):
-        try:
-            _compile(source, compiler, path)
-        except OSError as error:
-            raise NativeError(
-                f"{source.name} cannot be built below {path.parent}: {error}; set XDG_CACHE_HOME "
-                "to a folder that can be written, or do without"
-            ) from error
+    try:
+        name = _name(source, compiler)
+        path = find_library(name) or make_library(name, partial(_compile, source, compiler))
+    except OSError as error:
+        raise NativeError(
+            f"{source.name} cannot be built below the cache folder: {error}; set XDG_CACHE_HOME "
+            "to a folder that can be written, or do without"
+        ) from error
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
-        raise NativeError(f"{path} cannot be loaded: {error}; delete it") from error
+        raise NativeError(
+            f"{path} cannot be loaded: {error}; set XDG_CACHE_HOME to a folder that libraries may "
+            "be loaded from, or do without"
+        ) from error
 
 
 def find_compiler() -> str | None:
-    """Return the C++ compiler that is there, None where there is none."""
+    """Return the C++ compiler that is there, None where there is none.
+
+    CXX may have arguments, as in `ccache g++`; where it names no program, the others are tried.
+    """
     names = (os.environ.get("CXX"), "g++", "clang++")
-    return next((name for name in names if name and shutil.which(name)), None)
+    return next((name for name in names if name and shutil.which(_words(name)[0])), None)
+
+
+def _words(command: str) -> list[str]:
+    """Split a command as a shell does; one word where a path has spaces or a quote is open."""
+    if shutil.which(command):
+        return [command]
+    try:
+        return shlex.split(command) or [command]
+    except ValueError:
+        return [command]
 
 
 def cpu_flags() -> frozenset[str]:
@@ -70,14 +91,21 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(lines[0].split()) if lines else frozenset()
 
 
-def _library_path(source: Path, compiler: str) -> Path:
+def _name(source: Path, compiler: str) -> str:
     """Name the library by all it follows from; the CPU is in it, because of -march=native."""
     read = [source, *sorted(source.parent.glob("*.h"))]
-    told = [*(one.read_text(encoding="utf-8") for one in read), compiler, *_FLAGS, _describe_cpu()]
+    told = [one.read_text(encoding="utf-8") for one in read]
+    told += [*_describe_compiler(compiler), *_FLAGS, _describe_cpu()]
     key = hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
-    base = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(base) if base else Path.home() / ".cache") / "nn-layers"
-    return folder / f"{source.stem.replace('_', '-')}-{key}.so"
+    return f"{source.stem.replace('_', '-')}-{key}"
+
+
+@cache
+def _describe_compiler(compiler: str) -> tuple[str, ...]:
+    """Return the command, where its program lies, and what it says of its version."""
+    words = _words(compiler)
+    version = _run([*words, "--version"]).stdout.partition("\n")[0]
+    return compiler, str(shutil.which(words[0])), version
 
 
 def _describe_cpu() -> str:
@@ -92,18 +120,27 @@ def _cpu_lines() -> list[str]:
         return []
 
 
-def _compile(source: Path, compiler: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        beside = Path(folder, path.name)
-        # Apple's clang has no OpenMP: one thread then.
-        for openmp in (["-fopenmp"], []):
-            command = [compiler, *_FLAGS, *openmp, str(source), "-o", str(beside)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode == 0:
-                beside.replace(path)
-                return
+def _compile(source: Path, compiler: str, to: Path) -> None:
+    asked = os.environ.get("CXX")
+    if asked and asked != compiler:
+        report_once(f"CXX is {asked!r}, which is no program here: building with {compiler}")
+    # Apple's clang has no OpenMP: one thread then.
+    for openmp in (["-fopenmp"], []):
+        done = _run([*_words(compiler), *_FLAGS, *openmp, str(source), "-o", str(to)])
+        if done.returncode == 0:
+            return
     said = (done.stderr.strip().splitlines() or ["no message"])[0]
     raise NativeError(
         f"{compiler} cannot build {source.name}: {said}; set CXX to another compiler, or do without"
+    )
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
