@@ -78,11 +78,6 @@ def _rename_another(path: Path) -> None:
     other.unlink()
 
 
-def _make_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
 def _open_to_all(path: Path) -> None:
     path.chmod(0o777)
 

@@ -6,9 +6,11 @@ library ends in a hash of its content, and file and folder must belong to this u
 here: compiling and loading (`native_build`).
 """
 
+import atexit
 import hashlib
 import logging
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable
@@ -121,12 +123,9 @@ def _wanted_folder() -> Path:
 
 @cache
 def _own_folder() -> Path:
-    _own_folders.append(tempfile.TemporaryDirectory(prefix="nn-layers-"))
-    return Path(_own_folders[0].name)
-
-
-_own_folders: list[tempfile.TemporaryDirectory[str]] = []
-"""At most one; it is removed at the end of the process."""
+    own = tempfile.mkdtemp(prefix="nn-layers-")
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    return Path(own)
 
 
 def _stranger(path: Path) -> int | None:

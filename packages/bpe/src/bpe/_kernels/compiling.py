@@ -3,7 +3,8 @@
 Stage: none; every kernel goes through here. Numba keeps machine code beside the source, or in the
 user's cache directory where that is read-only, one file a CPU model. By itself it looks only at
 the file that defines a function, so an edit of a helper elsewhere would serve stale code: here
-the key is a hash of all kernel sources. Not here: what the kernels do.
+the key is a hash of all kernel sources. Not here: what the kernels do, and whether what lies on
+disk may be loaded (`keeping`).
 """
 
 import hashlib
@@ -16,8 +17,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import llvmlite
+import numba
 from numba import njit, types
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+from bpe._kernels.keeping import KernelCache
 
 _HERE = Path(__file__).parent
 _OPTIONS = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
@@ -29,22 +33,10 @@ _SECONDS_WORTH_A_WORD = 1.0
 _log = logging.getLogger("bpe")
 
 
-class _KernelCache(FunctionCache):
-    """Numba's cache, but fresh only where no kernel source has changed at all."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(function)
-        self._cache_file = IndexDataCacheFile(
-            cache_path=self._cache_path,
-            filename_base=self._impl.filename_base,
-            source_stamp=sources_stamp(Path(inspect.getfile(function)).parent),
-        )
-
-
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls; its machine code is kept on disk."""
     dispatcher = _without_literals(njit(**_OPTIONS)(function))
-    dispatcher._cache = _KernelCache(function)
+    dispatcher._cache = KernelCache(function, sources_stamp(Path(inspect.getfile(function)).parent))
     return dispatcher
 
 
@@ -83,8 +75,7 @@ def are_ready(*kernels: Any) -> bool:
 def _is_ready(dispatcher: Any) -> bool:
     if dispatcher.signatures:
         return True
-    target = dispatcher.targetctx.codegen().magic_tuple()
-    return any(kept[1] == target for kept in dispatcher._cache._cache_file._load_index())
+    return dispatcher._cache.holds(dispatcher.targetctx.codegen().magic_tuple())
 
 
 @contextmanager
@@ -103,8 +94,8 @@ def announced(name: str, *kernels: Any) -> Iterator[None]:
 
 @cache
 def sources_stamp(directory: Path) -> str:
-    """Return a hash of the kernel sources in `directory` and in this one."""
-    digest = hashlib.sha256()
+    """Return a hash of the kernel sources in `directory` and in this one, and of the compiler."""
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}\n".encode())
     for path in sorted({*_HERE.glob("*.py"), *directory.glob("*.py")}):
         content = path.read_bytes()
         digest.update(f"{path.name} {len(content)}\n".encode() + content)
