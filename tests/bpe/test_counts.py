@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import bpe
 from bpe.counts import _check_num_workers, _choose_num_workers
+from bpe.cpus import usable_cpus
 from bpe.pieces import Piece, cut_files
 from bpe.reference import count_reference
 from bpe.workers import _Worker, count_in_workers
@@ -161,7 +162,7 @@ def test_progress_ends_at_the_size_of_all_files(tmp_path: Path) -> None:
 def test_small_corpora_start_no_process() -> None:
     assert _choose_num_workers(8, 1 << 20) == 1
     assert _choose_num_workers(8, 1 << 30) == 8
-    assert _check_num_workers(None) == os.cpu_count()
+    assert _check_num_workers(None) == usable_cpus()
 
 
 def test_invalid_utf8_is_named_by_its_offset_in_the_file(tmp_path: Path) -> None:

@@ -68,3 +68,23 @@ import nn_layers
 assert state() == before, (before, state())
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(("usable", "expected"), [(1, 1), (2, 2), (64, 2)])
+def test_there_are_no_more_threads_than_cpus_that_may_be_used(
+    usable: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(cpu_settings, "usable_cpus", lambda: usable)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with cpu_settings.cpu_settings(torch.device("cpu"), reporter=_reporter()[0]):
+            assert torch.get_num_threads() == expected
+        assert torch.get_num_threads() == 2
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        with cpu_settings.allowed_threads():
+            assert torch.get_num_threads() == 2  # whoever says so knows better
+    finally:
+        torch.set_num_threads(before)

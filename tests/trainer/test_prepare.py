@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tokenizer import TokenFile
+from bpe import Vocabulary, train_vocabulary
+from tokenizer import TokenFile, Tokenizer
 from trainer.config import CorpusConfig, TokenizerConfig
 from trainer.prepare import PreparedData, prepare
 from trainer.progress import Reporter
@@ -86,6 +87,26 @@ def test_number_of_workers_changes_nothing(files: tuple[Path, Path]):
     reporter = Listener()
     assert run(files, num_workers=2, reporter=reporter).hashes() == first.hashes()
     assert any(line.startswith("reusing") for line in reporter.lines)
+
+
+def test_number_of_workers_reaches_counting_and_encoding(
+    files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+):
+    reached: dict[str, int | None] = {}
+
+    def train(*arguments: object, **options: object) -> Vocabulary:
+        reached["count"] = options["num_workers"]
+        return train_vocabulary(*arguments, **options)
+
+    def encode(self: Tokenizer, *arguments: object, **options: object) -> TokenFile:
+        reached["encode"] = options["num_threads"]
+        return encode_file(self, *arguments, **options)
+
+    encode_file = Tokenizer.encode_file
+    monkeypatch.setattr("trainer.prepare.train_vocabulary", train)
+    monkeypatch.setattr(Tokenizer, "encode_file", encode)
+    run(files, num_workers=3)
+    assert reached == {"count": 3, "encode": 3}
 
 
 @pytest.mark.parametrize("change", ["train", "validation", "vocabulary"])

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bpe.cpus import usable_cpus
+
 _STAT = Path("/proc/stat")
 _IDLE_ENOUGH = 0.88
 _LOOK_SECONDS = 0.25
@@ -44,9 +46,7 @@ def default_cache_dir() -> Path:
 
 def num_cpus() -> int:
     """Return how many CPUs this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return usable_cpus()
 
 
 def installed_version(distribution: str) -> str | None:

@@ -320,9 +320,12 @@ def _say_interrupted(path: Path, step: int, number: int | None, say: Callable[[s
 
 
 def _guarded(command: Callable[[list[str]], int]) -> int:
+    from trainer.cpu_settings import allowed_threads
+
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = command(sys.argv[1:])
+        with allowed_threads():
+            code = command(sys.argv[1:])
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # as in `generate RUN | head`: nobody reads any more

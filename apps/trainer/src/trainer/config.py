@@ -72,7 +72,8 @@ class TokenizerConfig:
     pattern: str = "gpt2"
     """Split pattern: gpt2, cl100k, o200k, or any `regex` source."""
     num_workers: int | None = None
-    """Processes that count and encode; None: one a core. Never changes the result."""
+    """Threads or processes that count and encode; None: one per usable CPU. Never changes the
+    result."""
 
     def __post_init__(self) -> None:
         """Refuse a vocabulary that cannot hold the bytes, and a pattern that does not compile."""

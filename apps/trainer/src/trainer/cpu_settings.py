@@ -1,9 +1,10 @@
 """Let the CPU work at its speed for the time of a run, and leave no trace afterwards.
 
-Stage: beside the whole run. Two settings, both of the process: large blocks of memory are kept
-instead of given back to the system and faulted in again at every step; and float32 products take
+Stage: beside the whole run. Three settings, all of the process: large blocks of memory are kept
+instead of given back to the system and faulted in again at every step; float32 products take
 oneDNN's route, where they stay float32: on some CPUs (AMX) the same switch rounds to bfloat16, so
-the route is tried first. Not here: thread counts, which torch chooses well.
+the route is tried first; and there are no more threads than CPUs that may be used, while torch
+knows no quotas. Not here: how threads wait for each other (`brief_waits`).
 """
 
 import ctypes
@@ -13,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
+from bpe.cpus import usable_cpus
 from trainer.progress import Reporter
 
 MAX_RELATIVE_ERROR = 2e-6
@@ -29,9 +31,24 @@ def cpu_settings(device: torch.device, *, reporter: Reporter) -> Iterator[None]:
     """Set what a run on the CPU needs, say what could not be set, and take it back at the end."""
     with ExitStack() as settings:
         if device.type == "cpu":
+            settings.enter_context(allowed_threads())
             settings.enter_context(kept_memory(reporter=reporter))
             settings.enter_context(onednn_products(reporter=reporter))
         yield
+
+
+@contextmanager
+def allowed_threads() -> Iterator[None]:
+    """Use no more threads than CPUs may be used, unless the environment says how many."""
+    before = torch.get_num_threads()
+    if not {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}.isdisjoint(os.environ):
+        yield
+        return
+    torch.set_num_threads(min(before, usable_cpus()))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

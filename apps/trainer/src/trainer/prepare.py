@@ -77,7 +77,9 @@ def prepare(config: RunConfig, *, reporter: Reporter) -> PreparedData:
     (train, validation), has_tokens = open_or_build(
         directory / "tokens",
         read=lambda folder: open_tokens(folder, tokenizer, reporter=reporter),
-        build=lambda folder: _encode(corpus, tokenizer, folder, reporter=reporter),
+        build=lambda folder: _encode(
+            corpus, tokenizer, folder, num_threads=config.tokenizer.num_workers, reporter=reporter
+        ),
         reporter=reporter,
     )
     reused = [
@@ -124,7 +126,14 @@ def _train_tokenizer(
     record_tokenizer(folder, tokenizer)
 
 
-def _encode(corpus: Corpus, tokenizer: Tokenizer, folder: Path, *, reporter: Reporter) -> None:
+def _encode(
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    num_threads: int | None,
+    reporter: Reporter,
+) -> None:
     separator = folder / "end-of-text.txt"
     separator.write_bytes(SEPARATOR)
     encoded = {}
@@ -134,6 +143,7 @@ def _encode(corpus: Corpus, tokenizer: Tokenizer, folder: Path, *, reporter: Rep
             encoded[name] = tokenizer.encode_file(
                 _separated(files, separator),
                 folder / f"{name}.npy",
+                num_threads=num_threads,
                 progress=lambda done, total, stage=stage: stage.update(done, total=total),
             )
     separator.unlink()

@@ -142,7 +142,9 @@ def _add_counting_options(parser: argparse.ArgumentParser) -> None:
         "--pattern",
         help=f"{', '.join(PATTERNS)} or a regular expression, which is slower [gpt2]",
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="threads that count [one a CPU]")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="threads that count [one per usable CPU]"
+    )
     _add_max_pretokens(parser)
 
 

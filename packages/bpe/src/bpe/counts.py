@@ -7,7 +7,6 @@ here: where files are cut (`pieces`), and what counts are (`pretoken_counts`).
 """
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import islice
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from bpe.arguments import as_paths, require, require_iterable, require_whole_number
 from bpe.counting_threads import can_count, count_in_threads
+from bpe.cpus import usable_cpus
 from bpe.patterns import GPT2, PATTERNS, resolve_pattern
 from bpe.pieces import PIECE_BYTES, Piece, cut_files
 from bpe.pretoken_counter import PretokenCounter
@@ -55,7 +55,7 @@ def count_pretokens(
         paths: one file or several; each ends a pretoken.
         special_tokens: strings that separate documents and are not counted; longest wins.
         pattern: a name in `PATTERNS`, or regex source.
-        num_workers: threads or processes; None for one a CPU.
+        num_workers: threads or processes; None for one per CPU that may be used.
         max_pretokens: kinds of pretokens to keep, which bounds memory; None keeps all. Now and
             then, and in the end, the rarest beyond that are dropped, and `dropped` of the result
             says how many. What is rare then may become frequent later, so the order of files
@@ -193,8 +193,8 @@ def _check_num_workers(num_workers: int | None) -> int:
     if num_workers is not None:
         require_whole_number(num_workers, name="num_workers")
     if num_workers is not None and num_workers < 1:
-        raise ValueError(f"num_workers is {num_workers}; use 1 or more, or None for one a CPU")
-    return num_workers or os.cpu_count() or 1
+        raise ValueError(f"num_workers is {num_workers}; use 1 or more, or None for one per CPU")
+    return num_workers or usable_cpus()
 
 
 def _choose_num_workers(num_workers: int, total_bytes: int) -> int:

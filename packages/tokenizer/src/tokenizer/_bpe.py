@@ -36,6 +36,7 @@ try:
         wrong_kind,
     )
     from bpe.byte_spelling import unspell
+    from bpe.cpus import usable_cpus
     from bpe.evidence import check_merges
     from bpe.files import Staging, require_inside, write_atomically
     from bpe.huggingface import STATEMENT_KEY, tokenizer_json
@@ -72,6 +73,7 @@ __all__ = [
     "require_whole_number",
     "tokenizer_json",
     "unspell",
+    "usable_cpus",
     "write_atomically",
     "wrong_kind",
 ]

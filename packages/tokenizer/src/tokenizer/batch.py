@@ -4,12 +4,11 @@ Stage: texts -> *ids*. The kernels let other threads run, so texts go to threads
 large enough to be worth handing over. Not here: one text that is large (`encode_file`).
 """
 
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from tokenizer._bpe import require, require_iterable, require_whole_number
+from tokenizer._bpe import require, require_iterable, require_whole_number, usable_cpus
 
 if TYPE_CHECKING:
     from tokenizer.tokenizer import Tokenizer
@@ -56,10 +55,10 @@ def check_num_threads(num_threads: int | None) -> int:
         ValueError: fewer than one.
     """
     if num_threads is None:
-        return os.cpu_count() or 1
+        return usable_cpus()
     require_whole_number(num_threads, name="num_threads")
     if num_threads < 1:
-        raise ValueError(f"num_threads is {num_threads}; use 1 or more, or None for one a CPU")
+        raise ValueError(f"num_threads is {num_threads}; use 1 or more, or None for one per CPU")
     return num_threads
 
 

@@ -31,7 +31,9 @@ def encode() -> None:
     parser.add_argument(
         "--output", type=Path, help="token file to write (*.npy); then files may be *.gz or *.zst"
     )
-    parser.add_argument("--threads", type=int, help="with --output: threads to use [one a CPU]")
+    parser.add_argument(
+        "--threads", type=int, help="with --output: threads to use [one per usable CPU]"
+    )
     parser.add_argument("--text", help="encode this text instead of files")
     _run(parser, _encode)
 
