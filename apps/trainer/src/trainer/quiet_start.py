@@ -22,9 +22,8 @@ COMMANDS = frozenset(
 @contextmanager
 def quiet_start() -> Iterator[None]:
     """Exit with 130 on Ctrl-C inside of the block, if this process is one of our commands."""
-    is_command = Path(sys.argv[0] if sys.argv else "").stem in COMMANDS
     # A command started with `nohup` or in the background goes on ignoring the signal.
-    if not is_command or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    if not is_command() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
     signal.signal(signal.SIGINT, _exit_at_once)
@@ -32,6 +31,11 @@ def quiet_start() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def is_command() -> bool:
+    """Whether this process is one of our commands, rather than a program that imports us."""
+    return Path(sys.argv[0] if sys.argv else "").stem in COMMANDS
 
 
 def _exit_at_once(number: int, frame: FrameType | None) -> NoReturn:
