@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,7 +13,10 @@ import pytest
 from accounting import PRESETS, ModelShape, cli, count_parameters, forward_flops, training_flops
 from accounting import measure_peak as measuring
 from accounting.cli import flops as flops_command
+from accounting.listed import listed_memory
+from accounting.optimizer import optimizer_cost
 from accounting.parameters import openai_gpt2_parameters
+from accounting.time import training_time
 
 
 @pytest.mark.parametrize(
@@ -58,6 +62,48 @@ def test_xl_has_its_parameters_and_openais_has_others() -> None:
     assert count_parameters(PRESETS["gpt2-xl"]).total == 2_127_057_600
     xl = openai_gpt2_parameters(vocab_size=50257, context_length=1024, d_model=1600, num_layers=48)
     assert xl == 1_557_611_200
+
+
+@pytest.mark.parametrize(
+    ("name", "d_ff", "total"),
+    [
+        ("small", 2048, 291_648_307_200),
+        ("medium", 2752, 830_172_299_264),
+        ("large", 3392, 1_768_530_903_040),
+        ("xl", 4288, 3_516_769_894_400),
+        ("xl-16k", 4288, 133_577_729_638_400),
+    ],
+)
+def test_forward_flops_of_2026(name: str, d_ff: int, total: int) -> None:
+    shape, of_2025 = PRESETS[f"cs336-2026-{name}"], PRESETS[f"gpt2-{name}"]
+    assert shape == replace(of_2025, d_ff=d_ff)
+    assert shape.d_ff == 64 * round(8 * shape.d_model / 3 / 64)
+    assert forward_flops(shape).total == total
+
+
+def test_xl_of_2026_has_the_courses_figures() -> None:
+    xl, long = PRESETS["cs336-2026-xl"], PRESETS["cs336-2026-xl-16k"]
+    assert count_parameters(xl).total == 1_640_452_800
+    assert 4 * count_parameters(xl).total == 6_561_811_200
+    flops, at_16k = forward_flops(xl).total, forward_flops(long).total
+    assert (round(flops / 1e12, 3), round(at_16k / 1e12, 1)) == (3.517, 133.6)
+    assert round(at_16k / flops) == 38
+
+
+def test_xl_of_2026_trains_in_the_courses_memory_and_hours() -> None:
+    xl = PRESETS["cs336-2026-xl"]
+    a, b = listed_memory(xl, year=2026)
+    assert (a, b) == (16_373_391_360, 26_247_244_800)
+    assert (80 * 10**9 - b) // a == 3
+    run = training_time(
+        xl, 400_000 * 1024 * 1024, flops_per_second=0.5 * 495e12, convention="counter"
+    )
+    assert round(run.seconds / 3600) == 4850
+
+
+def test_adamws_own_flops_are_fourteen_a_parameter() -> None:
+    cost = optimizer_cost(PRESETS["cs336-2026-xl"], "adamw")
+    assert cost.elementwise_flops - cost.clipping_flops == 14 * 1_640_452_800 == 22_966_339_200
 
 
 def test_training_flops_of_the_reference_model() -> None:
@@ -119,9 +165,10 @@ def test_flops_command_ends_quietly_when_its_reader_has_gone() -> None:
         (["gpt2-smal"], "did you mean 'gpt2-small'"),
         (["--d-model", "8"], "missing: --vocab-size"),
         (["--tie-embeddings"], "missing: --vocab-size"),
-        (["gpt2-xl", "--d-model", "8"], "not both"),
-        (["gpt2-xl", "--num-kv-heads", "5"], "gpt2-xl) or a shape (--num-kv-heads), not both"),
-        (["gpt2-xl", "--feed-forward", "silu"], "not both"),
+        (["--d-ff", "4288"], "or name the model that they change"),
+        (["gpt2-xl", "--d-model", "8"], "num_heads=25 must divide d_model=8"),
+        (["gpt2-xl", "--num-kv-heads", "4"], "num_kv_heads=4 must divide num_heads=25"),
+        (["gpt2-xl", "--d-ff", "0"], "d_ff is 0"),
         (
             [
                 "--vocab-size",
@@ -158,11 +205,17 @@ def _output(capsys: pytest.CaptureFixture[str], command: str, *arguments: str) -
 def test_memory_prints_gpt2_xls_line_twice(capsys: pytest.CaptureFixture[str]) -> None:
     out = _output(capsys, "memory", "gpt2-xl", "--memory-gb", "80", "--json")
     report = json.loads(out)
-    listed = report["a * batch + b, with the activations that CS336 lists (float32, AdamW)"]
-    assert listed == {
+    title = "a * batch + b, with the activations that CS336 lists in {} (float32, AdamW)"
+    assert report[title.format(2025)] == {
         "a, a window": 15_517_753_344,
         "b": 16 * 2_127_057_600,
         "largest batch in 80.00 GB": 2,
+    }
+    of_2026 = json.loads(_output(capsys, "memory", "cs336-2026-xl", "--json"))
+    assert of_2026[title.format(2026)] == {
+        "a, a window": 16_373_391_360,
+        "b": 26_247_244_800,
+        "largest batch in 80.00 GB": 3,
     }
     kept = report["a * batch + b, with all that this project's model keeps"]
     assert kept["largest batch in 80.00 GB"] == 5
@@ -214,6 +267,34 @@ def test_inference_and_params_print_their_figures(capsys: pytest.CaptureFixture[
     assert "314,572,800 bytes" in _output(capsys, "inference", "gpt2-xl", "--device", "H200")
     assert "unknown: give --device" in _output(capsys, "inference", "gpt2-xl")
     assert "2,127,057,600" in _output(capsys, "params")
+
+
+@pytest.mark.parametrize("command", ["flops", "params", "memory", "inference", "plan"])
+def test_sizes_change_a_preset_in_every_command(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = ["--steps", "1", "--batch-size", "1", "--peak-tflops", "1"] if command == "plan" else []
+    changed = _output(capsys, command, "gpt2-xl", "--d-ff", "4288", *plan)
+    of_2026 = _output(capsys, command, "cs336-2026-xl", *plan)
+    assert "gpt2-xl with d_ff 4288: " in changed
+    assert _figures(changed) == _figures(of_2026)
+    assert "gpt2-xl (CS336 2025): " in _output(capsys, command, "gpt2-xl", *plan)
+
+
+def _figures(text: str) -> list[str]:
+    """Return the lines below headings: those alone name the model."""
+    return [line for line in text.splitlines() if line.startswith("  ")]
+
+
+def test_several_sizes_and_switches_change_several_models(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = "--num-layers 3 --num-kv-heads 5 --tie-embeddings --json"
+    report = json.loads(_output(capsys, "flops", "gpt2-xl", "cs336-2026-xl", *options.split()))
+    changes = {"num_layers": 3, "num_kv_heads": 5, "tie_embeddings": True}
+    assert {name: one["parameters"] for name, one in report.items()} == {
+        name: count_parameters(replace(PRESETS[name], **changes)).total for name in report
+    }
 
 
 def test_charts_are_svg_with_every_part(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

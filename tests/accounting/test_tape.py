@@ -1,5 +1,7 @@
 """The tape: who holds what, and for how long."""
 
+from dataclasses import replace
+
 import pytest
 
 from accounting import PRESETS, ModelShape, StepSettings, largest_batch, memory
@@ -64,12 +66,19 @@ def test_the_largest_batch_fits_and_one_more_does_not() -> None:
 
 
 def test_cs336s_list_gives_its_line() -> None:
-    a, b = listed_memory(XL)
+    a, b = listed_memory(XL, year=2025)
     t, d, f, v, heads = 1024, 1600, 6400, 50257, 25
     block = t * (8 * d + 2 * f) + 2 * heads * t * t
     assert a == 4 * (48 * block + t * d + 2 * t * v)
     assert b == 16 * 2_127_057_600
     assert (80 * 10**9 - b) // a == 2
+
+
+def test_the_list_of_2026_has_both_gates_products_and_no_gate_where_there_is_none() -> None:
+    wide = 4 * 48 * 1024 * XL.d_ff
+    assert listed_memory(XL, year=2026)[0] - listed_memory(XL, year=2025)[0] == 2 * wide
+    plain = replace(XL, feed_forward="silu")
+    assert listed_memory(plain, year=2026) == listed_memory(plain, year=2025)
 
 
 def test_checkpointing_and_chunks_keep_less() -> None:

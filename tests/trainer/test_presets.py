@@ -23,6 +23,7 @@ def test_the_presets_are_the_documented_ones() -> None:
         "quickstart",
         "owt",
         "owt-leaderboard",
+        "owt-leaderboard-2025",
         "tinystories",
         "tinystories-cpu",
     ]
@@ -59,8 +60,17 @@ def test_owt_is_the_same_model_and_steps_with_vocabulary_32000() -> None:
     assert (owt.model, owt.training) == (reference.model, reference.training)
 
 
-def test_owt_leaderboard_stops_by_the_clock() -> None:
-    assert load_preset("owt-leaderboard").training.max_hours == 1.5
+def test_owt_leaderboard_stops_by_the_clock_of_2026_and_validates_at_its_context() -> None:
+    config = load_preset("owt-leaderboard")
+    assert config.training.max_hours * 60 == 45
+    assert config.model.context_length == 512
+
+
+def test_the_leaderboard_of_2025_differs_in_its_time_only() -> None:
+    of_2025, of_2026 = load_preset("owt-leaderboard-2025"), load_preset("owt-leaderboard")
+    assert of_2025.training.max_hours * 60 == 90
+    training = dataclasses.replace(of_2025.training, max_hours=of_2026.training.max_hours)
+    assert dataclasses.replace(of_2025, preset="owt-leaderboard", training=training) == of_2026
 
 
 def test_an_unknown_preset_names_the_nearest() -> None:

@@ -40,7 +40,7 @@ def add_models(parser: argparse.ArgumentParser, *, default: str) -> None:
         f"Face, a .safetensors file or the index of several, a folder of one; default: {default}",
     )
     shape = parser.add_argument_group(
-        "a shape of your own, or what a file does not say", argument_default=_ABSENT
+        "a shape of your own, or what is to differ from a preset or file", argument_default=_ABSENT
     )
     for name in _SIZES:
         shape.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
@@ -75,19 +75,19 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def read_models(arguments: argparse.Namespace, *, default: Iterable[str]) -> dict[str, Model]:
     """Return the models that are named, or the one that is spelt out, or the default ones.
 
+    Sizes and switches change every model that is named; without one they spell out a shape.
+
     Raises:
-        ValueError: unknown ones, or both of a preset and a shape.
+        ValueError: unknown ones, sizes that make no model, or too few of them without one.
     """
     given = {name: value for name, value in vars(arguments).items() if name in _SHAPE}
-    presets = [name for name in arguments.models if name in PRESETS]
-    if presets and given:
-        raise ValueError(
-            f"give presets ({', '.join(presets)}) or a shape ({_options(given)}), not both"
-        )
     if given and not arguments.models:
         missing = [name for name in _SIZES if name not in given]
         if missing:
-            raise ValueError(f"a shape needs all six sizes; missing: {_options(missing)}")
+            raise ValueError(
+                f"a shape needs all six sizes; missing: {_options(missing)}; or name the model "
+                "that they change"
+            )
         return {"custom": Model(name="custom", shape=ModelShape(**given))}
     return {name: read_model(name, **given) for name in arguments.models or default}
 

@@ -19,7 +19,7 @@ from accounting.measure_peak import measure_peak as measure
 from accounting.memory_report import memory_sections
 from accounting.parameters import count_parameters
 from accounting.plan import Budget, plan_to_toml, propose
-from accounting.presets import GPT2_PRESETS
+from accounting.presets import COURSE_PRESETS, describe_model
 from accounting.report import describe, flops_bars, render
 from accounting.run_report import (
     allocation_section,
@@ -42,10 +42,11 @@ def flops(argv: Sequence[str] | None = None) -> None:
         "Parameters and FLOPs of a Transformer language model, component by component. FLOPs are\n"
         "of matrix products. Conventions: counter counts every score, as torch's FlopCounterMode\n"
         "does; model halves causal attention (MFU uses it); hardware adds what is computed twice.",
-        epilog="A shape of your own needs all six sizes, e.g. flops --vocab-size 10000 "
+        epilog="flops cs336-2026-xl cs336-2026-xl-16k\nflops gpt2-xl --d-ff 4288\n"
+        "A shape of your own needs all six sizes, e.g. flops --vocab-size 10000 "
         "--context-length 256\n--d-model 512 --num-layers 4 --num-heads 16 --d-ff 1344",
     )
-    options.add_models(parser, default="the GPT-2 sizes")
+    options.add_models(parser, default="the GPT-2 sizes of both years")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="draw shares as SVG")
     _run(parser, argv, _flops)
 
@@ -67,11 +68,12 @@ def memory(argv: Sequence[str] | None = None) -> None:
         "memory",
         "Memory of a training step in eager mode: weights, gradients, optimizer state, what is\n"
         "kept for the backward pass tensor by tensor, and the peak over the step. Then a * batch\n"
-        "+ b and the largest batch that fits, once with the activations that CS336 lists and once\n"
-        "with all that this project's model keeps. Dimensions: b batch, t position, d width, h\n"
-        "query head, g key head, k head width, f feed-forward width, v vocabulary.",
-        epilog="memory gpt2-xl --memory-gb 80\nmemory tinystories --batch-size 128 --device H200 "
-        "--dtype bfloat16\nmemory runs/quickstart-001 --explain",
+        "+ b and the largest batch that fits, with the activations that CS336 lists in 2025, with\n"
+        "those that it lists in 2026, and with all that this project's model keeps. Dimensions:\n"
+        "b batch, t position, d width, h query head, g key head, k head width, f feed-forward\n"
+        "width, v vocabulary.",
+        epilog="memory cs336-2026-xl --memory-gb 80\nmemory tinystories --batch-size 128 "
+        "--device H200 --dtype bfloat16\nmemory runs/quickstart-001 --explain",
     )
     options.add_models(parser, default=_XL)
     options.add_step(parser)
@@ -108,6 +110,7 @@ def plan(argv: Sequence[str] | None = None) -> None:
         "and costs. With a run's folder: what is left, by its own metrics.",
         epilog="plan --hours 2 --device H200 --write plan.toml\n"
         "plan gpt2-xl --steps 400000 --batch-size 1024 --device A100 --dtype float32 --mfu 0.5\n"
+        "plan cs336-2026-xl --steps 400000 --batch-size 1024 --peak-tflops 495 --mfu 0.5\n"
         "plan runs/quickstart-001",
     )
     options.add_models(parser, default="a proposal")
@@ -142,14 +145,14 @@ def measure_peak(argv: Sequence[str] | None = None) -> None:
 
 
 def _flops(arguments: argparse.Namespace) -> str:
-    models = options.read_models(arguments, default=GPT2_PRESETS)
+    models = options.read_models(arguments, default=COURSE_PRESETS)
     shapes = {name: model.require("context_length") for name, model in models.items()}
     if arguments.chart:
         title = "Forward FLOPs of one sequence, shares (counter convention)"
         chart = stacked_bars(title, flops_bars(shapes), unit="TFLOP", share=True)
         write_text_atomically(arguments.chart, chart)
     if arguments.json:
-        return json.dumps({name: describe(shape) for name, shape in shapes.items()}, indent=2)
+        return json.dumps({name: describe(name, shape) for name, shape in shapes.items()}, indent=2)
     return render(shapes, explain=arguments.explain)
 
 
@@ -158,7 +161,9 @@ def _params(arguments: argparse.Namespace) -> str:
     return _shown(
         arguments,
         [
-            parameter_section(name, count_parameters(model.shape), model.weights)
+            parameter_section(
+                describe_model(name, model.shape), count_parameters(model.shape), model.weights
+            )
             for name, model in models.items()
         ],
     )
@@ -173,9 +178,12 @@ def _memory(arguments: argparse.Namespace) -> str:
         found = memory_sections(
             shape, options.read_settings(arguments, model), memory_bytes=memory_bytes
         )
-        bars[name] = _bar(found[2])
-        prefix = f"{name}: " if len(models) > 1 else ""
-        sections += [Section(prefix + one.title, one.rows, one.note) for one in found]
+        title = describe_model(name, shape)
+        bars[title] = _bar(found[2])
+        for index, one in enumerate(found):
+            is_named = index == 0 or len(models) > 1
+            heading = f"{title}: {one.title}" if is_named else one.title
+            sections.append(Section(heading, one.rows, one.note))
     if arguments.chart:
         title = "Memory at the peak of a training step"
         write_text_atomically(arguments.chart, stacked_bars(title, bars, unit="GB"))
@@ -210,7 +218,7 @@ def _inference(arguments: argparse.Namespace) -> str:
             bytes_per_second=device.bytes_per_second if device else None,
         )
         how = f"{arguments.batch_size} sequences of {prompt} + {arguments.new_tokens} tokens"
-        sections += inference_sections(name, found, how=how)
+        sections += inference_sections(describe_model(name, shape), found, how=how)
     return _shown(arguments, sections)
 
 
@@ -269,8 +277,8 @@ def _durations(arguments: argparse.Namespace, name: str, model: Model) -> list[S
     peak = options.peak_of(arguments, arguments.dtype or "bfloat16")
     return [
         duration_section(
-            f"{name}: {tokens:,} tokens at {arguments.mfu:.0%} of {peak / 1e12:g} TFLOP/s, "
-            f"FLOPs by the {convention} convention",
+            f"{describe_model(name, shape)}: {tokens:,} tokens at {arguments.mfu:.0%} of "
+            f"{peak / 1e12:g} TFLOP/s, FLOPs by the {convention} convention",
             training_time(
                 shape,
                 tokens,

@@ -1,16 +1,21 @@
 """Count the activations that CS336 lists, and no others: a floor, and what its exercise asks for.
 
-Source: CS336 assignment 1, problem adamw_accounting. Its list: in each block both RMSNorms, the
-query, key and value projections, scores, softmax, weighted sum and output projection, the first
-product of the feed-forward layer, SiLU and the second; then the final norm, the logits and the
-cross entropy. Everything is float32 and attention written out.
+Everything is float32 and attention written out. The lists of the two years differ in the
+feed-forward layer: that of 2025 has its first product, SiLU and its second product; that of 2026
+has W1 and W3, SiLU, the gated product and W2, which is what SwiGLU makes.
+
+Source: CS336 assignment 1, problem adamw_accounting, of 2025 and of 2026 (v26.0.3).
 """
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from accounting.parameters import count_parameters
 from accounting.shape import ModelShape
 
+CourseYear = Literal[2025, 2026]
+"""Whose list it is."""
+COURSE_YEARS: tuple[CourseYear, ...] = get_args(CourseYear)
 _FLOAT32 = 4
 
 
@@ -24,14 +29,16 @@ class Term:
     count: int
 
 
-def listed_activations(shape: ModelShape) -> list[Term]:
+def listed_activations(shape: ModelShape, *, year: CourseYear = 2025) -> list[Term]:
     """Return the numbers that each item keeps, a window.
 
     >>> from accounting import PRESETS
-    >>> sum(term.count for term in listed_activations(PRESETS["gpt2-xl"]))
+    >>> sum(term.count for term in listed_activations(PRESETS["gpt2-xl"], year=2025))
     3879438336
+    >>> sum(term.count for term in listed_activations(PRESETS["cs336-2026-xl"], year=2026))
+    4093347840
     """
-    t, d, f, v = shape.context_length, shape.d_model, shape.d_ff, shape.vocab_size
+    t, d, v = shape.context_length, shape.d_model, shape.vocab_size
     blocks, scores = shape.num_layers, shape.num_heads * t * t
     return [
         Term("RMSNorms", "L 2 t d", blocks * 2 * t * d),
@@ -42,19 +49,30 @@ def listed_activations(shape: ModelShape) -> list[Term]:
         Term("softmax", "L h t t", blocks * scores),
         Term("weighted sum", "L t h k", blocks * t * shape.d_q),
         Term("output projection", "L t d", blocks * t * d),
-        Term("first feed-forward product", "L t f", blocks * t * f),
-        Term("SiLU", "L t f", blocks * t * f),
-        Term("second feed-forward product", "L t d", blocks * t * d),
+        *_feed_forward(shape, year),
         Term("final RMSNorm", "t d", t * d),
         Term("logits", "t v", t * v),
         Term("cross entropy", "t v", t * v),
     ]
 
 
-def listed_memory(shape: ModelShape) -> tuple[int, int]:
+def listed_memory(shape: ModelShape, *, year: CourseYear = 2025) -> tuple[int, int]:
     """Return a and b of a * batch + b bytes: activations a window, and what does not grow.
 
     The latter is float32 weights and gradients and AdamW's two moments, 4N + 4N + 8N bytes.
     """
-    activations = sum(term.count for term in listed_activations(shape))
+    activations = sum(term.count for term in listed_activations(shape, year=year))
     return _FLOAT32 * activations, 4 * _FLOAT32 * count_parameters(shape).total
+
+
+def _feed_forward(shape: ModelShape, year: CourseYear) -> list[Term]:
+    t, blocks = shape.context_length, shape.num_layers
+    wide, narrow = blocks * t * shape.d_ff, blocks * t * shape.d_model
+    if year == 2025:
+        names = ["first feed-forward product", "SiLU"]
+        last = "second feed-forward product"
+    else:
+        is_gated = shape.feed_forward == "swiglu"
+        names = ["W1", "W3", "SiLU", "gated product"] if is_gated else ["W1", "SiLU"]
+        last = "W2"
+    return [*(Term(name, "L t f", wide) for name in names), Term(last, "L t d", narrow)]

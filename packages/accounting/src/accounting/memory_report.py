@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from accounting.disk import default_groups, model_file_bytes, optimizer_file_bytes
-from accounting.listed import listed_activations, listed_memory
+from accounting.listed import COURSE_YEARS, CourseYear, listed_activations, listed_memory
 from accounting.memory import largest_batch, linear_in_batch, memory
 from accounting.parameters import count_parameters
 from accounting.sections import Row, Section, count, in_units, size
@@ -53,22 +53,14 @@ def memory_sections(
 def batch_sections(
     shape: ModelShape, settings: StepSettings, *, memory_bytes: float
 ) -> list[Section]:
-    """Return a * batch + b and the largest batch: by CS336's list, and with all that is kept."""
-    a, b = listed_memory(shape)
-    terms = [count(term.name, term.count, term.formula) for term in listed_activations(shape)]
-    largest = max(int((memory_bytes - b) // a), 0)
+    """Return a * batch + b and the largest batch: by CS336's lists, and with all that is kept."""
     line = linear_in_batch(shape, settings)
     ours = largest_batch(shape, settings, memory_bytes=int(memory_bytes))
-    there = in_units(memory_bytes)
     return [
-        Section("activations that CS336 lists, numbers a window", terms),
-        Section(
-            "a * batch + b, with the activations that CS336 lists (float32, AdamW)",
-            [
-                size("a, a window", a, "4 bytes * the sum of the list"),
-                size("b", b, "16 N: weights 4, gradients 4, moments 8"),
-                count(f"largest batch in {there}", largest, "(memory - b) / a"),
-            ],
+        *(
+            section
+            for year in COURSE_YEARS
+            for section in _listed_sections(shape, year, memory_bytes=memory_bytes)
         ),
         Section(
             "a * batch + b, with all that this project's model keeps",
@@ -76,7 +68,26 @@ def batch_sections(
                 size("a, a window", line.bytes_per_window),
                 size("b", line.constant_bytes, "weights, moments, and what does not grow"),
                 count("holds from batch", line.from_batch),
-                count(f"largest batch in {there}", ours),
+                count(f"largest batch in {in_units(memory_bytes)}", ours),
+            ],
+        ),
+    ]
+
+
+def _listed_sections(shape: ModelShape, year: CourseYear, *, memory_bytes: float) -> list[Section]:
+    a, b = listed_memory(shape, year=year)
+    terms = [
+        count(term.name, term.count, term.formula) for term in listed_activations(shape, year=year)
+    ]
+    largest = max(int((memory_bytes - b) // a), 0)
+    return [
+        Section(f"activations that CS336 lists in {year}, numbers a window", terms),
+        Section(
+            f"a * batch + b, with the activations that CS336 lists in {year} (float32, AdamW)",
+            [
+                size("a, a window", a, "4 bytes * the sum of the list"),
+                size("b", b, "16 N: weights 4, gradients 4, moments 8"),
+                count(f"largest batch in {in_units(memory_bytes)}", largest, "(memory - b) / a"),
             ],
         ),
     ]

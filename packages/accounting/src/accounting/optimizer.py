@@ -15,6 +15,12 @@ ADAMW_FLOPS, SGD_FLOPS, MUON_FLOPS, CLIPPING_FLOPS = 14, 3, 9, 3
 """Elementwise, a parameter: AdamW decays 1, averages the gradient 3, its square 4, and steps 6; SGD
 decays 1 and steps 2; Muon averages 3, looks ahead 3, decays 1, and steps 2; clipping squares, adds
 and scales."""
+ADAMW_COUNT = (
+    "decay 1 (times 1 - lr decay); m 3 (two products, a sum); v 4 (three products, a sum); "
+    "step 6 (root, / bias of v, + eps, m / that, * lr / bias of m, subtract)"
+)
+"""Where AdamW's operations come from. CS336's Algorithm 1, a line at a time, has 14 as well: it
+decays in 2 (a product, a subtraction) and steps in 5 (both bias corrections are in its rate)."""
 NEWTON_SCHULZ_STEPS = 5
 _FLOAT32 = 4
 
@@ -25,6 +31,8 @@ class OptimizerCost:
 
     elementwise_flops: int
     """Clipping included; no counter of matrix products sees them."""
+    clipping_flops: int
+    """Clipping's part of them."""
     matrix_flops: int
     """By the counter convention."""
     state_bytes: int
@@ -45,7 +53,10 @@ def optimizer_cost(shape: ModelShape, optimizer: Optimizer) -> OptimizerCost:
     Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
 
     >>> from accounting import PRESETS
-    >>> optimizer_cost(PRESETS["gpt2-xl"], "adamw").state_bytes == 8 * 2_127_057_600
+    >>> cost = optimizer_cost(PRESETS["cs336-2026-xl"], "adamw")
+    >>> cost.state_bytes == 8 * 1_640_452_800
+    True
+    >>> cost.elementwise_flops - cost.clipping_flops == 14 * 1_640_452_800
     True
     """
     weights = list(list_weights(shape))
@@ -57,6 +68,7 @@ def optimizer_cost(shape: ModelShape, optimizer: Optimizer) -> OptimizerCost:
     elementwise += num_hidden * (MUON_FLOPS + CLIPPING_FLOPS)
     return OptimizerCost(
         elementwise_flops=elementwise,
+        clipping_flops=CLIPPING_FLOPS * (num_others + num_hidden),
         matrix_flops=sum(newton_schulz_flops(*one.shape) for one in hidden),
         state_bytes=_FLOAT32 * (num_others * moments + num_hidden),
     )

@@ -1,8 +1,13 @@
 """Name the shapes whose figures are quoted: GPT-2's sizes in this project's architecture.
 
-SwiGLU with d_ff = 4 d_model and an untied head, as in CS336's exercise; OpenAI's GPT-2 differs. The
+SwiGLU and an untied head, as in CS336's exercise; OpenAI's GPT-2 differs. In 2025 the exercise has
+d_ff = 4 d_model (`gpt2-*`), in 2026 8/3 d_model to the nearest multiple of 64 (`cs336-2026-*`). The
 trainer's presets are here as well, under their names; a test holds them to its files.
+
+Source: CS336 assignment 1, problem transformer_accounting, of 2025 and of 2026 (v26.0.3).
 """
+
+from dataclasses import fields
 
 from accounting.shape import ModelShape
 
@@ -10,7 +15,7 @@ _VOCAB_SIZE = 50257
 
 
 def _gpt2(
-    num_layers: int, d_model: int, *, num_heads: int, context_length: int = 1024
+    num_layers: int, d_model: int, *, num_heads: int, d_ff: int, context_length: int = 1024
 ) -> ModelShape:
     return ModelShape(
         vocab_size=_VOCAB_SIZE,
@@ -18,7 +23,7 @@ def _gpt2(
         d_model=d_model,
         num_layers=num_layers,
         num_heads=num_heads,
-        d_ff=4 * d_model,
+        d_ff=d_ff,
     )
 
 
@@ -33,21 +38,8 @@ def _cs336(vocab_size: int) -> ModelShape:
     )
 
 
-GPT2_PRESETS: dict[str, ModelShape] = {
-    "gpt2-small": _gpt2(12, 768, num_heads=12),
-    "gpt2-medium": _gpt2(24, 1024, num_heads=16),
-    "gpt2-large": _gpt2(36, 1280, num_heads=20),
-    "gpt2-xl": _gpt2(48, 1600, num_heads=25),
-    "gpt2-xl-16k": _gpt2(48, 1600, num_heads=25, context_length=16_384),
-}
-TRAINER_PRESETS: dict[str, ModelShape] = {
-    "quickstart": ModelShape(
-        vocab_size=2048, context_length=128, d_model=192, num_layers=4, num_heads=6, d_ff=512
-    ),
-    "tinystories": _cs336(10_000),
-    "tinystories-cpu": _cs336(10_000),
-    "owt": _cs336(32_000),
-    "owt-leaderboard": ModelShape(
+def _leaderboard() -> ModelShape:
+    return ModelShape(
         vocab_size=32_000,
         context_length=512,
         d_model=768,
@@ -55,6 +47,64 @@ TRAINER_PRESETS: dict[str, ModelShape] = {
         num_heads=12,
         d_ff=2048,
         qk_norm=True,
-    ),
+    )
+
+
+GPT2_PRESETS: dict[str, ModelShape] = {
+    "gpt2-small": _gpt2(12, 768, num_heads=12, d_ff=3072),
+    "gpt2-medium": _gpt2(24, 1024, num_heads=16, d_ff=4096),
+    "gpt2-large": _gpt2(36, 1280, num_heads=20, d_ff=5120),
+    "gpt2-xl": _gpt2(48, 1600, num_heads=25, d_ff=6400),
+    "gpt2-xl-16k": _gpt2(48, 1600, num_heads=25, d_ff=6400, context_length=16_384),
 }
-PRESETS: dict[str, ModelShape] = GPT2_PRESETS | TRAINER_PRESETS
+CS336_2026_PRESETS: dict[str, ModelShape] = {
+    "cs336-2026-small": _gpt2(12, 768, num_heads=12, d_ff=2048),
+    "cs336-2026-medium": _gpt2(24, 1024, num_heads=16, d_ff=2752),
+    "cs336-2026-large": _gpt2(36, 1280, num_heads=20, d_ff=3392),
+    "cs336-2026-xl": _gpt2(48, 1600, num_heads=25, d_ff=4288),
+    "cs336-2026-xl-16k": _gpt2(48, 1600, num_heads=25, d_ff=4288, context_length=16_384),
+}
+COURSE_PRESETS: dict[str, ModelShape] = GPT2_PRESETS | CS336_2026_PRESETS
+TRAINER_PRESETS: dict[str, ModelShape] = {
+    "quickstart": ModelShape(
+        vocab_size=2048, context_length=128, d_model=192, num_layers=4, num_heads=6, d_ff=512
+    ),
+    "tinystories": _cs336(10_000),
+    "tinystories-cpu": _cs336(10_000),
+    "owt": _cs336(32_000),
+    "owt-leaderboard": _leaderboard(),
+    "owt-leaderboard-2025": _leaderboard(),
+}
+PRESETS: dict[str, ModelShape] = COURSE_PRESETS | TRAINER_PRESETS
+
+
+def course_year(name: str) -> int | None:
+    """Return whose exercise a preset answers; None: no preset of the course's accounting.
+
+    >>> course_year("gpt2-xl"), course_year("cs336-2026-xl"), course_year("tinystories")
+    (2025, 2026, None)
+    """
+    if name in GPT2_PRESETS:
+        return 2025
+    return 2026 if name in CS336_2026_PRESETS else None
+
+
+def describe_model(name: str, shape: ModelShape) -> str:
+    """Return a model's name for headings, with the year it answers and the sizes that were changed.
+
+    >>> [describe_model(name, PRESETS[name]) for name in ("gpt2-xl", "cs336-2026-xl")]
+    ['gpt2-xl (CS336 2025)', 'cs336-2026-xl']
+    >>> describe_model("gpt2-xl", PRESETS["cs336-2026-xl"])
+    'gpt2-xl with d_ff 4288'
+    """
+    if name not in PRESETS:
+        return name
+    changes = [
+        f"{spec.name} {getattr(shape, spec.name)}"
+        for spec in fields(shape)
+        if getattr(shape, spec.name) != getattr(PRESETS[name], spec.name)
+    ]
+    if changes:
+        return f"{name} with {', '.join(changes)}"
+    year = course_year(name)
+    return name if year is None or str(year) in name else f"{name} (CS336 {year})"

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from accounting.flops import backward_flops, forward_flops, recomputed_flops, training_flops
-from accounting.optimizer import ADAMW_FLOPS, CLIPPING_FLOPS, optimizer_cost
+from accounting.optimizer import ADAMW_COUNT, ADAMW_FLOPS, CLIPPING_FLOPS, optimizer_cost
 from accounting.parameters import count_parameters, openai_gpt2_parameters
+from accounting.presets import course_year, describe_model
 from accounting.sections import align
 from accounting.shape import ModelShape
 
@@ -18,11 +19,12 @@ _FORMULAS = {
 }
 
 
-def describe(shape: ModelShape) -> dict[str, object]:
+def describe(name: str, shape: ModelShape) -> dict[str, object]:
     """Return every figure of one model; FLOPs by the counter convention unless they say another."""
     parameters, flops = count_parameters(shape), forward_flops(shape)
     num_bytes = _BYTES_PER_FLOAT32 * parameters.total
     return {
+        "model": describe_model(name, shape),
         "convention": "counter: attention not halved",
         "parameters": parameters.total,
         "float32_bytes": num_bytes,
@@ -54,7 +56,7 @@ def render(shapes: Mapping[str, ModelShape], *, explain: bool = False) -> str:
         "grow with d_model^2 and the head only with d_model; the attention share grows with the",
         "context, because scores and values alone grow with its square.",
     ]
-    if any(name.startswith("gpt2") for name in shapes):
+    if any(course_year(name) for name in shapes):
         lines += ["", *_openai_remark()]
     return "\n".join(lines)
 
@@ -64,7 +66,7 @@ def flops_bars(shapes: Mapping[str, ModelShape]) -> dict[str, dict[str, float]]:
     bars = {}
     for name, shape in shapes.items():
         flops = forward_flops(shape)
-        bars[name] = {
+        bars[describe_model(name, shape)] = {
             "feed-forward": flops.feed_forward / 1e12,
             "projections": (flops.qkv + flops.output_projection) / 1e12,
             "scores and values": flops.scores_and_values / 1e12,
@@ -91,6 +93,10 @@ def _training(shape: ModelShape) -> dict[str, tuple[str, int]]:
         "training_flops_hardware": (
             "forward and backward (hardware, fused, checkpointing)",
             forward + fused + again,
+        ),
+        "adamw_own_flops": (
+            "AdamW alone, elementwise, an update",
+            adamw.elementwise_flops - adamw.clipping_flops,
         ),
         "adamw_flops": ("AdamW and clipping, elementwise, an update", adamw.elementwise_flops),
         "muon_elementwise_flops": ("Muon, elementwise, an update", muon.elementwise_flops),
@@ -123,8 +129,8 @@ def _details(name: str, shape: ModelShape, *, explain: bool) -> list[str]:
         (label, f"{value:,}", _WHY.get(key, "")) for key, (label, value) in _training(shape).items()
     ]
     text = [
-        f"{name}: {parameters.total:,} parameters = {num_bytes:,} bytes in float32 = "
-        f"{num_bytes / 1e9:.2f} GB = {num_bytes / 2**30:.2f} GiB"
+        f"{describe_model(name, shape)}: {parameters.total:,} parameters = {num_bytes:,} bytes "
+        f"in float32 = {num_bytes / 1e9:.2f} GB = {num_bytes / 2**30:.2f} GiB"
     ]
     for table in ([("forward FLOPs (counter)", "", ""), *rows], [("training", "", ""), *training]):
         kept = [row if explain else row[:2] for row in table]
@@ -138,6 +144,7 @@ _WHY = {
     "training_flops_model": "t (6 N_matmul + 6 L t h k): half of the scores are masked",
     "training_flops_counter": "3 * forward",
     "training_flops_hardware": "forward + backward + all blocks forward once more",
+    "adamw_own_flops": f"{ADAMW_FLOPS} N: {ADAMW_COUNT}",
     "adamw_flops": f"({ADAMW_FLOPS} + {CLIPPING_FLOPS}) N; a counter of products sees 0",
     "muon_elementwise_flops": "12 for hidden matrices, 17 for the rest, a parameter",
     "muon_matrix_flops": "5 (4 m m n + 2 m^3) a hidden matrix, m <= n",
@@ -147,9 +154,10 @@ _WHY = {
 def _openai_remark() -> list[str]:
     xl = openai_gpt2_parameters(vocab_size=50257, context_length=1024, d_model=1600, num_layers=48)
     return [
-        "These presets have SwiGLU with d_ff = 4 d_model and an untied head. OpenAI's GPT-2 XL has",
-        "a GELU layer of two matrices, learned positions, LayerNorm, biases and a tied head:",
-        f"{xl:,} parameters.",
+        "The course's presets have SwiGLU and an untied head: those of CS336 2025 (gpt2-*) with",
+        "d_ff = 4 d_model, those of 2026 (cs336-2026-*) with 8/3 d_model to the nearest multiple",
+        "of 64. OpenAI's GPT-2 XL has a GELU layer of two matrices, learned positions, LayerNorm,",
+        f"biases and a tied head: {xl:,} parameters.",
     ]
 
 
@@ -157,7 +165,7 @@ def _share_row(name: str, shape: ModelShape) -> tuple[str, ...]:
     flops = forward_flops(shape)
     shares = (flops.attention, flops.feed_forward, flops.head)
     return (
-        name,
+        describe_model(name, shape),
         f"{shape.context_length:,}",
         f"{flops.total:,}",
         *(f"{_percent(part, flops.total):.2f} %" for part in shares),
