@@ -1,6 +1,7 @@
 """Optimizers, schedules and clipping, against torch and the textbook."""
 
 import math
+from itertools import combinations
 
 import pytest
 import torch
@@ -56,49 +57,77 @@ def test_adamw() -> None:
         torch.testing.assert_close(mine, other, rtol=1e-12, atol=0)
 
 
-def _distance_from_the_textbook(*, steps: int, lr: float, eps: float, decay: float) -> float:
-    """Take the same steps with both, on gradients of +-1; return how far apart they end."""
+def _distances(*, steps: int, lr: float, eps: float, decay: float) -> dict[str, float]:
+    """Take the same steps with all three, on gradients of +-1; return how far apart they end."""
     parameter = _parameters()[0]
     optimizer = AdamW([parameter], lr=lr, betas=(0.9, 0.95), eps=eps, weight_decay=decay)
-    theta = parameter.detach().clone()
-    moments = Moments(torch.zeros_like(theta), torch.zeros_like(theta))
+    theta = {year: parameter.detach().clone() for year in (2025, 2026)}
+    moments = {
+        year: Moments(torch.zeros_like(one), torch.zeros_like(one)) for year, one in theta.items()
+    }
     for step in range(steps):
         _set_gradients([parameter], step)
         parameter.grad.sign_()
         settings = {"alpha": lr, "beta1": 0.9, "beta2": 0.95, "eps": eps, "decay": decay}
-        theta = adamw_step(theta, parameter.grad, moments, **settings)
+        for year in theta:
+            arguments = theta[year], parameter.grad, moments[year]
+            theta[year] = adamw_step(*arguments, **settings, year=year)
         optimizer.step()
-    return (parameter - theta).abs().max().item()
+    ends = {"adamw": parameter.detach(), "2025": theta[2025], "2026": theta[2026]}
+    return {
+        f"{one} {other}": (ends[one] - ends[other]).abs().max().item()
+        for one, other in combinations(ends, 2)
+    }
+
+
+def _furthest_by_eps(*, steps: int, lr: float, eps: float) -> float:
+    """Step t: Algorithm 1's eps is 1 / sqrt(1 - beta2^t) times as large beside a root of 1."""
+    return lr * eps * sum(1 / math.sqrt(1 - 0.95**t) - 1 for t in range(1, steps + 1))
 
 
 @pytest.mark.parametrize("steps", [1, 50])
-def test_adamw_and_the_textbook_differ_by_when_they_decay(steps: int) -> None:
+def test_the_years_differ_by_when_they_decay(steps: int) -> None:
     lr, decay = 1e-3, 0.1
-    distance = _distance_from_the_textbook(steps=steps, lr=lr, eps=0.0, decay=decay)
+    distances = _distances(steps=steps, lr=lr, eps=0.0, decay=decay)
     # A step: lr * decay of the update, which is at most lr long where all gradients are +-1.
-    assert 0 < distance <= steps * lr * decay * lr * (1 + 1e-6)
+    most = steps * lr * decay * lr * (1 + 1e-6)
+    assert 0 < distances["2025 2026"] <= most
+    assert 0 < distances["adamw 2025"] <= most
+    assert distances["adamw 2026"] < 1e-14
 
 
 @pytest.mark.parametrize("steps", [1, 50])
-def test_adamw_and_the_textbook_differ_by_where_they_add_eps(steps: int) -> None:
+def test_adamw_differs_from_both_years_by_where_it_adds_eps(steps: int) -> None:
     lr, eps = 1e-3, 1e-4
-    distance = _distance_from_the_textbook(steps=steps, lr=lr, eps=eps, decay=0.0)
-    # Step t: the textbook's eps is 1 / sqrt(1 - beta2^t) times as large beside a root of 1.
-    extra = [1 / math.sqrt(1 - 0.95**t) - 1 for t in range(1, steps + 1)]
-    assert 0 < distance <= lr * eps * sum(extra)
+    distances = _distances(steps=steps, lr=lr, eps=eps, decay=0.0)
+    most = _furthest_by_eps(steps=steps, lr=lr, eps=eps)
+    assert 0 < distances["adamw 2026"] <= most
+    assert 0 < distances["adamw 2025"] <= most
+    assert distances["2025 2026"] == 0
 
 
-def test_adamw_without_decay_and_eps_is_the_textbook() -> None:
-    assert _distance_from_the_textbook(steps=50, lr=1e-3, eps=0.0, decay=0.0) < 1e-14
+def test_with_decay_and_eps_the_year_2026_is_as_near_as_eps_alone() -> None:
+    steps, lr, eps, decay = 50, 1e-3, 1e-4, 0.1
+    distances = _distances(steps=steps, lr=lr, eps=eps, decay=decay)
+    most = _furthest_by_eps(steps=steps, lr=lr, eps=eps)
+    assert 0 < distances["adamw 2026"] <= most
+    assert 0 < distances["2025 2026"] <= steps * lr * decay * lr
+    assert distances["adamw 2025"] <= most + steps * lr * decay * lr
 
 
-def test_the_textbook_by_hand() -> None:
+def test_adamw_without_decay_and_eps_is_the_textbook_of_both_years() -> None:
+    distances = _distances(steps=50, lr=1e-3, eps=0.0, decay=0.0)
+    assert max(distances.values()) < 1e-14
+
+
+@pytest.mark.parametrize(("year", "expected"), [(2025, 0.855), (2026, 0.85)])
+def test_the_textbook_by_hand(year: int, expected: float) -> None:
     theta, g = torch.tensor([1.0]), torch.tensor([2.0])
     moments = Moments(torch.zeros(1), torch.zeros(1))
     settings = {"alpha": 0.1, "beta1": 0.9, "beta2": 0.99, "eps": 0.0, "decay": 0.5}
-    after = adamw_step(theta, g, moments, **settings)
-    # m_hat / sqrt(v_hat) = 2 / 2, so 1 - 0.1 = 0.9, then times 1 - 0.1 * 0.5.
-    torch.testing.assert_close(after, torch.tensor([0.855]))
+    after = adamw_step(theta, g, moments, **settings, year=year)
+    # m_hat / sqrt(v_hat) = 2 / 2: (1 - 0.1) (1 - 0.1 * 0.5) in 2025, (1 - 0.1 * 0.5) - 0.1 in 2026.
+    torch.testing.assert_close(after, torch.tensor([expected]))
 
 
 @pytest.mark.parametrize("kind", [AdamW, SGD])

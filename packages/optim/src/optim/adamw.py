@@ -21,9 +21,9 @@ class AdamW(torch.optim.Optimizer):
     after t updates their weights sum to only 1 - beta^t, so that early averages come out too small,
     v's (beta2 close to 1) far more than m's, and the first steps would be far too long.
 
-    CS336's Algorithm 1 (`reference.py`) differs in two places: it decays after the update instead
-    of before, and it adds eps to sqrt(v) before instead of after the bias is corrected. This class
-    does what `torch.optim.AdamW` does, on both.
+    This class does what `torch.optim.AdamW` does. CS336's Algorithm 1 (`reference.py`) adds eps to
+    sqrt(v) before instead of after the bias is corrected; that of 2025 also decays after the update
+    instead of before, that of 2026 before, as here.
 
     Args:
         params: parameters or groups.

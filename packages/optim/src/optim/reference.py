@@ -1,12 +1,14 @@
 """AdamW and Muon, a line of code for a line of the algorithm: read this first.
 
-AdamW is the textbook's. Two lines differ from `adamw.py` and torch: the decay comes after the
-update, and eps is added to the root before the bias is corrected. Muon is one matrix at a time,
+AdamW is CS336's Algorithm 1, of either year. That of 2026 decays before the update, as `adamw.py`
+and torch do, that of 2025 after it; both add eps to the root before the bias is corrected, where
+`adamw.py` and torch add it after. Muon is one matrix at a time,
 with a singular value decomposition where `muon.py` has polynomials of whole stacks.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -32,14 +34,28 @@ def adamw_step(
     beta2: float,
     eps: float,
     decay: float,
+    year: Literal[2025, 2026] = 2025,
 ) -> Float[Tensor, "..."]:
-    """Return theta after one step of CS336's Algorithm 1; `moments` is updated in place."""
+    """Return theta after one step of CS336's Algorithm 1; `moments` is updated in place.
+
+    The years differ by alpha * decay of each update, which that of 2025 decays with the weights.
+
+    >>> for year in (2025, 2026):
+    ...     moments = Moments(torch.zeros(1), torch.zeros(1))
+    ...     settings = dict(alpha=0.1, beta1=0.9, beta2=0.99, eps=0.0, decay=0.5, year=year)
+    ...     theta = adamw_step(torch.ones(1), torch.ones(1), moments, **settings)
+    ...     print(f"{year}: {theta.item():.3f}")
+    2025: 0.855
+    2026: 0.850
+    """
+    if year == 2026:
+        theta = theta - alpha * decay * theta
     moments.t += 1
     moments.m = beta1 * moments.m + (1 - beta1) * g
     moments.v = beta2 * moments.v + (1 - beta2) * g * g
     alpha_t = alpha * math.sqrt(1 - beta2**moments.t) / (1 - beta1**moments.t)
     theta = theta - alpha_t * moments.m / (moments.v.sqrt() + eps)
-    return theta - alpha * decay * theta
+    return theta - alpha * decay * theta if year == 2025 else theta
 
 
 def polar_factor(matrix: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
