@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#888888")
-_WIDTH, _LEFT, _RIGHT, _TOP, _BAR, _GAP, _LEGEND = 860, 150, 120, 46, 26, 12, 22
+_WIDTH, _LEFT, _RIGHT, _TOP, _BAR, _GAP, _LEGEND = 860, 210, 120, 46, 26, 12, 22
 
 
 def stacked_bars(
