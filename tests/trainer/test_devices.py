@@ -19,7 +19,8 @@ def test_auto_is_cuda_where_there_is_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "mps", "meta", ""])
-def test_an_unusable_device_names_what_there_is(name: str) -> None:
+def test_an_unusable_device_names_what_there_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     with pytest.raises(ValueError, match=r"available: auto, cpu"):
         resolve_device(name)
 

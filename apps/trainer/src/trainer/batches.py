@@ -128,9 +128,11 @@ def read_windows(
     # A memmap viewed as a plain array still reads only the pages that the gather touches.
     windows = torch.from_numpy(np.asarray(tokens)[index].astype(np.int64))
     device = torch.device(device)
-    if device.type == "cuda" and torch.cuda.is_available():
+    is_pinned = device.type == "cuda" and torch.cuda.is_available()
+    if is_pinned:
         windows = windows.pin_memory()
-    windows = windows.to(device, non_blocking=True)
+    # Without pinned memory, a copy that is not waited for may read what was freed meanwhile.
+    windows = windows.to(device, non_blocking=is_pinned)
     return windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
 
 

@@ -88,7 +88,7 @@ class _Arguments:
     seed: int = 0
     """Initial weights, training windows and samples follow from it; in [0, 2^63)."""
     device: str = "auto"
-    """auto (CUDA where there is one), cpu, cuda, cuda:1, ..."""
+    """auto (CUDA where there is one, else the CPU), cpu, cuda, cuda:1, ..., mps (Apple's GPU)."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute type: auto, float32 or bfloat16; weights stay float32."""
     deterministic: bool = False

@@ -15,7 +15,7 @@ import torch
 from nn_layers import NativeError, native_kernels, why_no_kernels, why_no_rotary_attention
 from nn_layers.native_build import find_compiler
 from trainer.config import RunConfig
-from trainer.cuda_plan import choose_on_cuda
+from trainer.cuda_plan import choose_on_cuda, refuse
 from trainer.devices import resolve_dtype
 
 AttentionChoice = Literal["plain", "fused", "matmul", "native", "triton"]
@@ -65,6 +65,8 @@ def plan_compute(
     """
     if device.type == "cuda":
         return _plan_cuda(config, device)
+    if device.type == "mps":
+        return _plan_mps(config, device)
     wants_compile, notes = _plan_compile(config, device)
     dtype = resolve_dtype(config.dtype, device)
     attention, attention_notes = _plan_attention(config, device, dtype, say)
@@ -90,6 +92,21 @@ def _plan_cuda(config: RunConfig, device: torch.device) -> ComputePlan:
     return ComputePlan(dtype=dtype, **asdict(choices))
 
 
+def _plan_mps(config: RunConfig, device: torch.device) -> ComputePlan:
+    """Return what torch itself can do on Apple's GPU: float32, its own operations, no compiler."""
+    attention, loss = config.model.attention, config.training.loss
+    refuse("model.attention", attention, "native", f"that kernel is for the CPU, not for {device}")
+    refuse("model.attention", attention, "triton", f"that kernel is for CUDA, not for {device}")
+    refuse("training.loss", loss, "native", f"that kernel is for the CPU, not for {device}")
+    refuse("training.compile", config.training.compile, "on", f"{device} runs uncompiled steps")
+    return ComputePlan(
+        dtype=resolve_dtype(config.dtype, device),
+        attention="fused" if attention == "auto" else attention,
+        loss="chunked" if loss == "auto" else loss,
+        compile=False,
+    )
+
+
 def _plan_attention(
     config: RunConfig, device: torch.device, dtype: torch.dtype, say: Callable[[str], None]
 ) -> tuple[AttentionChoice, tuple[str, ...]]:
@@ -100,8 +117,6 @@ def _plan_attention(
             f"model.attention is triton, but that kernel needs a CUDA device and this is {device}; "
             "use auto"
         )
-    if asked == "auto" and device.type != "cpu":
-        return "fused", ()
     if asked not in ("auto", "native"):
         return asked, ()
     width = config.model.d_model // config.model.num_heads

@@ -329,9 +329,9 @@ class RunConfig:
     seed: int = 0
     """Initial weights, training windows and samples follow from it; in [0, 2^63)."""
     device: str = "auto"
-    """auto (CUDA where there is one), cpu, cuda, cuda:1, ..."""
+    """auto (CUDA where there is one, else the CPU), cpu, cuda, cuda:1, ..., mps (Apple's GPU)."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Compute type; weights stay float32. auto: bfloat16 on CUDA, float32 on the CPU."""
+    """Compute type; weights stay float32. auto: bfloat16 on CUDA, float32 on the CPU and mps."""
     deterministic: bool = False
     """CUDA: only operations that add in a fixed order, so that equal runs are equal bit for bit;
     slower, and an error where torch has none. On the CPU that is so anyway."""

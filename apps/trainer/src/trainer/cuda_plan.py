@@ -41,11 +41,11 @@ def choose_on_cuda(
         ValueError: the configuration names what cannot run here.
     """
     attention, loss = config.model.attention, config.training.loss
-    _refuse("model.attention", attention, "native", "that kernel is for the CPU")
-    _refuse("training.loss", loss, "native", "that kernel is for the CPU")
-    _refuse("model.attention", attention, "triton", why_no_attention)
-    _refuse("training.loss", loss, "fused", why_no_kernels)
-    _refuse("training.compile", config.training.compile, "on", why_no_kernels)
+    refuse("model.attention", attention, "native", "that kernel is for the CPU")
+    refuse("training.loss", loss, "native", "that kernel is for the CPU")
+    refuse("model.attention", attention, "triton", why_no_attention)
+    refuse("training.loss", loss, "fused", why_no_kernels)
+    refuse("training.compile", config.training.compile, "on", why_no_kernels)
     notes = []
     if attention == "auto":
         # Float32 products gain nothing from a kernel made for tensor cores.
@@ -68,6 +68,11 @@ def choose_on_cuda(
     return CudaChoices(attention=attention, loss=loss, compile=compiles, notes=tuple(notes))
 
 
-def _refuse(field: str, asked: str, name: str, reason: str | None) -> None:
+def refuse(field: str, asked: str, name: str, reason: str | None) -> None:
+    """Refuse a choice by its name, where there is a reason.
+
+    Raises:
+        ValueError: `asked` is `name`, and something keeps it from running.
+    """
     if asked == name and reason is not None:
         raise ValueError(f"{field} is {name}, but {reason}; use auto")

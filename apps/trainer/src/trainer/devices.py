@@ -11,7 +11,9 @@ import torch
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device that `name` means; `auto` is CUDA where there is one.
+    """Return the device that `name` means; `auto` is CUDA where there is one, else the CPU.
+
+    Apple's `mps` is taken where it is named: no run on it has been seen yet.
 
     Raises:
         ValueError: no such device here; says what there is.
@@ -22,11 +24,7 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"device {name!r} is unknown to torch; {_available()}") from error
-    usable = device.type in ("cpu", "cuda") and (
-        device.type == "cpu"
-        or (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count())
-    )
-    if not usable:
+    if not _is_usable(device):
         raise ValueError(f"device {name!r} cannot be used here; {_available()}")
     return device
 
@@ -34,12 +32,28 @@ def resolve_device(name: str) -> torch.device:
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     """Return the compute type that `name` means; `auto` is bfloat16 on CUDA, else float32.
 
+    Raises:
+        ValueError: a type that is not for the device.
+
     >>> resolve_dtype("auto", torch.device("cpu"))
     torch.float32
     """
+    if name == "bfloat16" and device.type == "mps":
+        raise ValueError(
+            f"dtype is bfloat16, but {device} computes in float32 here; use auto or float32"
+        )
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def loaded_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the compute type of a run that was trained in `name`, maybe on another device.
+
+    >>> loaded_dtype("bfloat16", torch.device("mps"))
+    torch.float32
+    """
+    return torch.float32 if device.type == "mps" else resolve_dtype(name, device)
 
 
 def device_name(device: torch.device) -> str:
@@ -52,6 +66,12 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     if dtype == torch.float32:  # also where the caller has autocast on
         return torch.autocast(device.type, enabled=False)
     return torch.autocast(device.type, dtype=dtype)
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until the device has done what it was given; the CPU has."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 @contextmanager
@@ -89,6 +109,15 @@ def deterministic_operations(device: torch.device, *, is_asked: bool) -> Iterato
         torch.backends.cudnn.benchmark = before[1]
 
 
+def _is_usable(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    if device.type == "mps":
+        return torch.backends.mps.is_available() and not device.index  # there is only one
+    return device.type == "cpu"
+
+
 def _available() -> str:
     names = ["auto", "cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    names += ["mps"] if torch.backends.mps.is_available() else []
     return f"available: {', '.join(names)}"

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nn_layers.precision import widest_float
 from trainer.batches import read_windows
 from trainer.devices import autocast
 
@@ -195,12 +196,13 @@ def _scoring(model: nn.Module, *, device: torch.device, dtype: torch.dtype) -> I
 
 
 def _summed_nats(logits: Tensor, targets: Tensor) -> float:
-    """Return -sum log p(target): a token at a time in at least float32, summed in float64."""
-    total = torch.zeros((), dtype=torch.float64, device=logits.device)
+    """Return -sum log p(target): a token at a time in at least float32, summed in the widest."""
+    widest = widest_float(logits.device)
+    total = torch.zeros((), dtype=widest, device=logits.device)
     for row, target in zip(logits, targets, strict=True):  # upcasting a row at a time saves memory
         wide = row if row.dtype == torch.float64 else row.float()
         chosen = wide.gather(-1, target[:, None]).squeeze(-1)
-        total += (wide.logsumexp(-1) - chosen).double().sum()
+        total += (wide.logsumexp(-1) - chosen).to(widest).sum()
     return float(total)
 
 

@@ -12,7 +12,7 @@ from nn_layers import TransformerLM
 from tokenizer import Tokenizer
 from trainer.checkpoint import Checkpoint, load_model, newest_checkpoint
 from trainer.config import RunConfig
-from trainer.devices import resolve_device, resolve_dtype
+from trainer.devices import loaded_dtype, resolve_device
 from trainer.model import build_model
 from trainer.presets import load_config
 from trainer.run_directory import RunDirectory, read_json, require_run
@@ -62,7 +62,7 @@ def load_run(path: Path, *, device: str | None = None) -> LoadedRun:
         tokenizer=tokenizer,
         model=model.eval(),
         device=target,
-        dtype=resolve_dtype(config.dtype, target),
+        dtype=loaded_dtype(config.dtype, target),
         step=checkpoint.step,
         skipped=skipped,
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from trainer.devices import wait_for
 from trainer.durable import TEMPORARY, rename_durably, sync_file
 from trainer.run_directory import write_text_atomically
 from trainer.step import Stepper, StepResult
@@ -114,8 +115,7 @@ class ProfilingStepper:
         return result
 
     def _wait(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        wait_for(self._device)
 
     def _finish(self, profiler: profile) -> None:
         profiler.stop()
@@ -164,8 +164,7 @@ def _best_seconds(work: Callable[[], object], device: torch.device) -> float:
     for _ in range(6):
         start = time.monotonic()
         work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
         best = min(best, time.monotonic() - start)
     return best
 

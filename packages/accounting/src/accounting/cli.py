@@ -139,7 +139,7 @@ def measure_peak(argv: Sequence[str] | None = None) -> None:
         "command that needs torch: it comes with the extra `measure`.",
         epilog="measure-peak --device cuda --dtype bfloat16",
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (cpu)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ..., mps (cpu)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     _run(parser, argv, _measure_peak)
 

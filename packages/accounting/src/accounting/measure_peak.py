@@ -6,7 +6,7 @@ The only module that imports torch, and only when it runs; it comes with the ext
 import time
 from importlib.util import find_spec
 
-_SIZES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192, 16384)}
+_SIZES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192, 16384), "mps": (2048, 4096, 8192)}
 _SECONDS_A_SIZE = 1.0
 
 
@@ -14,7 +14,7 @@ def measure_peak(device: str, dtype: str) -> tuple[float, int]:
     """Multiply square matrices and return the best FLOP/s, and the size that reached it.
 
     Args:
-        device: cpu, cuda, cuda:1, ...
+        device: cpu, cuda, cuda:1, ..., mps
         dtype: float32 or bfloat16.
 
     Raises:
@@ -25,8 +25,10 @@ def measure_peak(device: str, dtype: str) -> tuple[float, int]:
     import torch
 
     kind = device.partition(":")[0]
-    if kind not in _SIZES or (kind == "cuda" and not torch.cuda.is_available()):
-        raise ValueError(f"device {device!r} cannot be used here; cpu or an available cuda can")
+    can = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not can.get(kind):
+        named = ", ".join(name for name, is_there in can.items() if is_there)
+        raise ValueError(f"device {device!r} cannot be used here; available: {named}")
     best = (0.0, 0)
     for size in _SIZES[kind]:
         left = torch.ones(size, size, device=device, dtype=getattr(torch, dtype))
@@ -43,7 +45,7 @@ def _fastest_product(left, right) -> float:  # torch is not imported here, so th
     while len(seconds) < 4 or time.perf_counter() < end:
         start = time.perf_counter()
         torch.mm(left, right, out=out)
-        if left.is_cuda:
-            torch.cuda.synchronize()
+        if left.device.type != "cpu":
+            torch.accelerator.synchronize(left.device)
         seconds.append(time.perf_counter() - start)
     return min(seconds[1:])

@@ -27,3 +27,12 @@ def as_autocast_has_it(x: Tensor) -> Tensor:
     if x.dtype == torch.float64 or not (is_known and torch.is_autocast_enabled(kind)):
         return x
     return x.to(torch.get_autocast_dtype(kind))
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """Return float64, or float32 on Apple's GPU, which has nothing wider.
+
+    >>> widest_float(torch.device("cpu")), widest_float(torch.device("mps"))
+    (torch.float64, torch.float32)
+    """
+    return torch.float32 if device.type == "mps" else torch.float64

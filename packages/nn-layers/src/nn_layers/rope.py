@@ -1,7 +1,8 @@
 """Turn pairs of dimensions by angles that grow with the position.
 
 Stage: queries and keys -> *rotated queries and keys*. Tables of cosines and sines are computed once
-in float64 and are no part of the state dict. Source: Su et al. 2021 (RoFormer), arXiv:2104.09864.
+in float64, kept in the widest type of their device, and no part of the state dict. Source: Su et
+al. 2021 (RoFormer), arXiv:2104.09864.
 """
 
 import math
@@ -14,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nn_layers.lookup import look_up
-from nn_layers.precision import at_least_float32
+from nn_layers.precision import at_least_float32, widest_float
 
 
 class RotaryPositionalEmbedding(nn.Module):
@@ -58,9 +59,10 @@ class RotaryPositionalEmbedding(nn.Module):
             )
         self.layout = layout
         self._theta = theta
-        angles = _angles(theta, d_k, max_seq_len, device)
-        self.register_buffer("cos", angles.cos(), persistent=False)
-        self.register_buffer("sin", angles.sin(), persistent=False)
+        where = torch.get_default_device() if device is None else torch.device(device)
+        cos, sin = _tables(theta, d_k, max_seq_len, where)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
 
     def forward(
         self, x: Float[Tensor, "... t k"], token_positions: Int[Tensor, "... t"]
@@ -111,12 +113,15 @@ class RotaryPositionalEmbedding(nn.Module):
 
         No state dict holds them, so those that were built without memory are computed here.
         """
-        cos, sin = self.cos, self.sin
+        kind = {"dtype": torch.float32, "device": self.cos.device}
+        target = fn(torch.empty(0, **kind)).device
+        # First what the target has no type for: `fn` could not move it.
+        dtype = min(self.cos.dtype, widest_float(target), key=lambda one: one.itemsize)
+        cos, sin = self.cos, self.sin = self.cos.to(dtype), self.sin.to(dtype)
         super()._apply(fn, recurse)
         device = self.cos.device
         if cos.is_meta and device.type != "meta":
-            angles = _angles(self._theta, 2 * cos.shape[-1], len(cos), device)
-            cos, sin = angles.cos(), angles.sin()
+            cos, sin = _tables(self._theta, 2 * cos.shape[-1], len(cos), device)
         self.cos, self.sin = cos.to(device), sin.to(device)
         return self
 
@@ -127,10 +132,17 @@ class RotaryPositionalEmbedding(nn.Module):
         return cos.to(dtype), sin.to(dtype)
 
 
-def _angles(
-    theta: float, d_k: int, max_seq_len: int, device: torch.device | str | None
-) -> Float[Tensor, "t j"]:
-    """Return position times frequency; float64 inside, so that long positions keep their digits."""
-    exponents = torch.arange(0, d_k, 2, device=device, dtype=torch.float64) / d_k
-    positions = torch.arange(max_seq_len, device=device, dtype=torch.float64)
-    return torch.outer(positions, theta**-exponents)
+def _tables(
+    theta: float, d_k: int, max_seq_len: int, device: torch.device
+) -> tuple[Float[Tensor, "t j"], Float[Tensor, "t j"]]:
+    """Return cosines and sines of position times frequency, in the widest type of the device.
+
+    The angles are float64, so that long positions keep their digits, on the CPU where the device
+    has none.
+    """
+    widest = widest_float(device)
+    place = device if widest == torch.float64 else torch.device("cpu")
+    exponents = torch.arange(0, d_k, 2, device=place, dtype=torch.float64) / d_k
+    positions = torch.arange(max_seq_len, device=place, dtype=torch.float64)
+    angles = torch.outer(positions, theta**-exponents)
+    return angles.cos().to(widest).to(device), angles.sin().to(widest).to(device)
