@@ -57,6 +57,21 @@ def test_adamw() -> None:
         torch.testing.assert_close(mine, other, rtol=1e-12, atol=0)
 
 
+def test_adamw_learns_what_torchs_does() -> None:
+    ends = []
+    for kind in (AdamW, torch.optim.AdamW):
+        generator = torch.Generator().manual_seed(42)
+        weight = torch.nn.Parameter(torch.randn(2, 3, generator=generator) / 2)
+        optimizer = kind([weight], lr=1e-3, weight_decay=0.01, betas=(0.9, 0.999), eps=1e-8)
+        for _ in range(1000):
+            optimizer.zero_grad()
+            x = torch.rand(3, generator=generator)
+            (torch.stack((x[0] + x[1], -x[2])) - weight @ x).square().sum().backward()
+            optimizer.step()
+        ends.append(weight.detach())
+    torch.testing.assert_close(*ends, rtol=0, atol=1e-4)
+
+
 def _distances(*, steps: int, lr: float, eps: float, decay: float) -> dict[str, float]:
     """Take the same steps with all three, on gradients of +-1; return how far apart they end."""
     parameter = _parameters()[0]
@@ -189,6 +204,8 @@ def test_a_sparse_gradient_is_refused(kind: type[torch.optim.Optimizer]) -> None
 
 def test_get_lr_cosine_schedule() -> None:
     rates = [lr_cosine_schedule(step, 1.0, 0.1, 7, 21) for step in range(25)]
+    cosines = [math.cos(math.pi * turn / 14) for turn in range(15)]
+    assert rates[7:22] == pytest.approx([0.1 + 0.45 * (1 + cosine) for cosine in cosines])
     assert rates[:8] == pytest.approx([step / 7 for step in range(8)])
     assert rates[14] == pytest.approx(0.55)
     assert rates[21:] == [0.1] * 4

@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from optim import AdamW
 from trainer.serialization import load_checkpoint, save_checkpoint
 
 
@@ -52,6 +53,7 @@ def _assert_equal(a: object, b: object) -> None:
 
 
 OPTIMIZERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
+    "ours": lambda m: AdamW(m.parameters(), lr=0.1, weight_decay=0.01),
     "adamw": lambda m: torch.optim.AdamW(m.parameters(), lr=0.1, betas=(0.8, 0.9)),
     "amsgrad": lambda m: torch.optim.Adam(m.parameters(), lr=0.1, amsgrad=True),
     "momentum": lambda m: torch.optim.SGD(m.parameters(), lr=0.1, momentum=0.9),
