@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 import bpe
 from bpe.cli import count, main, merge
 from bpe.progress import StageProgress
+from bpe.usage import StageTimes, describe_peak_memory
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +43,14 @@ def test_command_saves_what_train_vocabulary_returns(
     assert "270 (1 special, 256 bytes, 13 merges)" in printed.out
     assert expected.fingerprint in printed.out
     assert "count  100%" in printed.err and "merge  100% 13 of 13" in printed.err
+    *_, seconds, memory = printed.err.splitlines()
+    shown = re.fullmatch(
+        r"time +\d+\.\d s: load (\d+)%, count (\d+)%, merge (\d+)%, save (\d+)%", seconds
+    )
+    assert shown and sum(map(int, shown.groups())) == pytest.approx(100, abs=2)
+    assert re.match(
+        r"peak memory  [\d,]+ MB(, and at most [\d,]+ MB in each child process)?$", memory
+    )
 
 
 @pytest.mark.parametrize(
@@ -164,6 +174,30 @@ def show_a_stage(stream: io.StringIO) -> str:
         clock.now += 0.11
     progress.close()
     return stream.getvalue()
+
+
+def test_a_stage_lasts_from_its_first_report_to_the_next_stages() -> None:
+    clock, reports = Clock(), []
+    times = StageTimes(lambda *report: reports.append(report), first="load", clock=clock)
+    for stage, seconds in (("count", 1.0), ("count", 2.0), ("merge", 4.0)):
+        clock.now += seconds
+        times(stage, 1, 2)
+    clock.now += 1.0
+    times.end()
+    assert times.seconds == {"load": 1.0, "count": 6.0, "merge": 1.0}
+    assert times.describe() == "8.0 s: load 12%, count 75%, merge 12%"
+    assert reports == [("count", 1, 2), ("count", 1, 2), ("merge", 1, 2)]
+
+
+def test_peak_memory_is_that_of_the_whole_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "from bpe.usage import describe_peak_memory\n"
+        "held = bytearray(b'x') * 300_000_000\ndel held\nprint(describe_peak_memory())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 300 < int(done.stdout.split(" MB")[0].replace(",", "")) < 600
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert describe_peak_memory() == "unknown: this system does not say"
 
 
 def test_progress_is_a_few_lines_without_a_terminal() -> None:

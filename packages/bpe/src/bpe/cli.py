@@ -1,6 +1,7 @@
 """The commands `train-bpe`, `count` and `merge`: text files, or counts of them, to a vocabulary.
 
-Progress goes to stderr, the result to stdout. A user's mistake ends with one line and status 2.
+Progress, time and memory go to stderr, the result to stdout. A user's mistake ends with one line
+and status 2.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from bpe.progress import StageProgress
 from bpe.streams import repair_streams
 from bpe.tie_breaking import TIE_BREAKING
 from bpe.train import train_vocabulary, vocabulary_from_counts
+from bpe.usage import StageTimes, describe_peak_memory
 from bpe.vocabulary import Vocabulary
 from bpe.vocabulary_files import spelled_vocab
 
@@ -166,9 +168,10 @@ def _add_counts_output(parser: argparse.ArgumentParser) -> None:
 
 def _train(options: argparse.Namespace) -> str:
     _check_directory(options.output, overwrite=options.overwrite)
-    counts = _load_counts(options.corpus)
     with closing(StageProgress()) as progress:
-        chosen = {"tie_breaking": options.tie_breaking, "progress": progress}
+        times = StageTimes(progress, first="load")
+        counts = _load_counts(options.corpus)
+        chosen = {"tie_breaking": options.tie_breaking, "progress": times}
         if counts is None:
             special_tokens = options.special_token or []
             _check_spelling(special_tokens)
@@ -189,7 +192,11 @@ def _train(options: argparse.Namespace) -> str:
                 pattern=options.pattern,
                 **chosen,
             )
+    times.end(following="save")
     vocabulary.save(options.output)
+    times.end()
+    print(f"time         {times.describe()}", file=sys.stderr)
+    print(f"peak memory  {describe_peak_memory()}", file=sys.stderr)
     return _summarise(vocabulary, options.output)
 
 
