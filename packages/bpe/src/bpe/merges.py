@@ -117,7 +117,6 @@ def merge_plainly(
     """
     state = _PairCounts(counts, tie_breaking)
     merges: list[Pair] = []
-    progress(0, num_merges)
     while len(merges) < num_merges and (pair := state.pop_most_frequent()) is not None:
         state.merge(pair)
         merges.append(pair)

@@ -113,8 +113,7 @@ class RotaryPositionalEmbedding(nn.Module):
 
         No state dict holds them, so those that were built without memory are computed here.
         """
-        kind = {"dtype": torch.float32, "device": self.cos.device}
-        target = fn(torch.empty(0, **kind)).device
+        target = fn(torch.empty(0, dtype=torch.float32, device=self.cos.device)).device
         # First what the target has no type for: `fn` could not move it.
         dtype = min(self.cos.dtype, widest_float(target), key=lambda one: one.itemsize)
         cos, sin = self.cos, self.sin = self.cos.to(dtype), self.sin.to(dtype)

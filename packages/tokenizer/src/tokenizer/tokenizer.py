@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 END_OF_TEXT = "<|endoftext|>"
 _WORTH_PACKING = 200  # ids; fewer are decoded sooner without a kernel
-
 SpecialText = Literal["split", "forbid", "text"]
 """What the text of a special token means: that token, an error, or ordinary text."""
 
