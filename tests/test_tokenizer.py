@@ -277,6 +277,22 @@ def test_senseless_special_tokens_are_refused(special_tokens: list[str], message
         Tokenizer(HANDOUT_VOCAB, HANDOUT_MERGES, special_tokens)
 
 
+@pytest.mark.parametrize("is_warm", [False, True], ids=["plain", "kernels"])
+def test_a_byte_order_mark_is_encoded_like_any_character(tmp_path: Path, is_warm: bool) -> None:
+    text, path = "\ufefflow lower\n\ufefflow", tmp_path / "text.txt"
+    path.write_bytes(text.encode())
+    tokenizer = Tokenizer({i: bytes([i]) for i in range(256)}, [])
+    if is_warm:
+        tokenizer.warm_up()
+    expected = list(text.encode())
+    assert expected[:3] == [0xEF, 0xBB, 0xBF]
+    assert tokenizer.encode(text) == tokenizer.encode_array(text.encode()).tolist() == expected
+    assert tokenizer.encode_file(path, tmp_path / "ids.npy").tokens.tolist() == expected
+    with path.open(encoding="utf-8", newline="") as file:
+        assert list(tokenizer.encode_iterable(file)) == expected
+    assert tokenizer.decode(expected) == text
+
+
 def test_malformed_bytes_decode_to_replacement_characters(trained: Tokenizer) -> None:
     ids = trained.encode_array(b"a\xe2\x82b\xff")
     assert trained.decode(ids) == "a\ufffdb\ufffd"

@@ -218,3 +218,13 @@ def encode_by_hand(vocabulary: bpe.Vocabulary, text: str) -> list[int]:
                 word = merge_word(word, pair)
             tokens += word
     return [vocabulary.ids[token] for token in tokens]
+
+
+def test_a_byte_order_mark_is_trained_on_like_any_character(tmp_path: Path) -> None:
+    text, path = "\ufeff low\n" * 3, tmp_path / "text.txt"
+    path.write_bytes(text.encode())
+    assert bpe.count_pretokens(path) == bpe.count_documents([text])
+    assert bpe.count_pretokens(path).by_pretoken["\ufeff".encode()] == 3
+    vocab, merges = bpe.train_bpe(path, 258)
+    assert merges == [(b"\xef", b"\xbb"), (b"\xef\xbb", b"\xbf")]
+    assert vocab[257] == "\ufeff".encode()

@@ -126,6 +126,28 @@ def test_ctrl_c_ends_without_output(
     assert not (tmp_path / "out").exists()
 
 
+def test_file_names_that_are_no_utf8_are_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / os.fsdecode(b"d\xff")
+    text = str(folder / os.fsdecode(b"caf\xe9.txt"))
+    try:
+        folder.mkdir()
+        Path(text).write_text("low lower lowest " * 20)
+    except OSError as error:
+        pytest.skip(f"this file system wants names in UTF-8: {error}")
+    counts, both, out = (str(folder / os.fsdecode(name)) for name in (b"1\xe9", b"2\xe9", b"o\xe9"))
+    assert count([text, "--output", counts]) == 0
+    assert merge([counts, counts, "--output", both]) == 0
+    assert main([both, "--vocab-size", "260", "--output", out]) == 0
+    assert main([text, "--vocab-size", "260", "--output", f"{out}x"]) == 0
+    assert bpe.Vocabulary.load(out).merges == bpe.Vocabulary.load(f"{out}x").merges
+    assert main([f"{text}x", "--vocab-size", "260", "--output", f"{out}y"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out.count("d\\udcff/") == 4
+    assert printed.err.endswith("caf\\udce9.txtx: No such file or directory\n")
+
+
 def train_in_a_shell(directory: Path, redirection: str, **environment: str) -> tuple[int, str, str]:
     (directory / "u").write_text("caf\u00e9 caf\u00e9 " * 20, "utf-8")
     result = subprocess.run(

@@ -213,6 +213,38 @@ def test_decode_refuses_a_token_file_that_has_changed(run: Run, directory: Path)
     assert "text.npy has SHA-256" in err
 
 
+@pytest.fixture
+def nameless(directory: Path) -> Path:
+    """A folder whose name is no UTF-8, with a text of such a name."""
+    folder = directory / os.fsdecode(b"d\xff")
+    try:
+        folder.mkdir()
+        (folder / os.fsdecode(b"caf\xe9.txt")).write_text(TEXT, "utf-8", newline="")
+    except OSError as error:
+        pytest.skip(f"this file system wants names in UTF-8: {error}")
+    return folder
+
+
+def test_file_names_that_are_no_utf8_are_names(run: Run, directory: Path, nameless: Path) -> None:
+    text, source = nameless / os.fsdecode(b"caf\xe9.txt"), directory / "tokenizer"
+    ids, ranks = text.with_suffix(".npy"), text.with_suffix(".tiktoken")
+    code, out, err = run("encode", source, text, "--output", ids)
+    assert (code, "Traceback" in err, ids.name in TokenFile.open(ids).path.name) == (0, False, True)
+    assert r"d\udcff/caf\udce9.npy: " in out
+    assert TokenFile.open(ids).info.sources == (text.name,)
+    assert run("decode", source, ids) == (0, TEXT, "")
+    assert r"on caf\udce9.txt: " in run("inspect", source, text)[1]
+    assert run("convert", source, ranks) == (0, f"{escaped(ranks)}: 259 tokens\n", "")
+    assert run("convert", ranks, nameless / "new", "--pattern", "gpt2")[0] == 0
+    code, _, err = run("encode", source, text.with_suffix(".none"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith(f"encode: error: {escaped(text.with_suffix('.none'))}: No such file")
+
+
+def escaped(path: Path) -> str:
+    return str(path).encode(errors="backslashreplace").decode()
+
+
 def run_in_a_shell(directory: Path, words: str, **environment: str) -> tuple[int, str, str]:
     command, _, rest = words.partition(" ")
     result = subprocess.run(

@@ -8,8 +8,10 @@ import sys
 
 
 def repair_streams() -> None:
-    """Replace closed standard streams by the null device; escape what stdout's encoding lacks."""
+    """Replace closed standard streams by the null device; escape what an encoding lacks."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - open to the end
+    # File names may be no UTF-8 either.
     sys.stdout.reconfigure(errors="backslashreplace")
+    sys.stderr.reconfigure(errors="backslashreplace")
