@@ -95,6 +95,19 @@ def test_gpt2_files_load_and_survive_a_round_trip(tmp_path: Path) -> None:
 
 
 @needs_shared
+@pytest.mark.parametrize("num_merges", [0, 299, 49_999])
+def test_gpt2_files_load_without_special_tokens_but_not_cut_off(
+    tmp_path: Path, num_merges: int
+) -> None:
+    vocab, merges = SHARED / "gpt2_vocab.json", SHARED / "gpt2_merges.txt"
+    assert len(bpe.Vocabulary.from_files(vocab, merges)) == 50257
+    lines = merges.read_text("utf-8").split("\n")[: 1 + num_merges]
+    (tmp_path / "cut.txt").write_text("\n".join(lines), "utf-8")
+    with pytest.raises(ValueError, match=rf"cut\.txt, with .*: {num_merges:,} merges leave "):
+        bpe.Vocabulary.from_files(vocab, tmp_path / "cut.txt")
+
+
+@needs_shared
 def test_cs336_files_load() -> None:
     reference = bpe.Vocabulary.from_files(
         SHARED / "cs336" / "train-bpe-reference-vocab.json",
