@@ -169,7 +169,7 @@ def test_the_page_says_and_shows_where_the_edge_is(tmp_path: Path) -> None:
 def test_half_a_curve_is_not_told(tmp_path: Path) -> None:
     study = _written(tmp_path / "r", num_seeds=1)
     study.outcome_path(study.trials[0]).unlink()
-    assert describe_range(study) == ["1 of 1 trials have not run to an end yet."]
+    assert describe_range(study) == ["1 of 1 trial has not run to an end yet."]
     assert draw_range(study) is None and "Range test: r" in render_study(study)
 
 

@@ -48,6 +48,23 @@ def test_a_run_under_way_and_a_diverged_one_are_called_so(write_run: Callable[..
     assert all(math.isfinite(row["loss"]) for row in history.train)
 
 
+def test_a_step_that_was_skipped_is_no_divergence_and_a_rise_for_good_is(
+    write_run: Callable[..., Path],
+) -> None:
+    skipped, risen = write_run("skipped"), write_run("risen", end=2.0)
+    for path, losses in ((skipped, [math.nan, 3.0]), (risen, [5.0] * 30)):
+        log = MetricsLog(path / "metrics.jsonl")
+        for step, loss in enumerate(losses, start=101):
+            log.append({"kind": "train", "step": step, "tokens": 1, "seconds": 51.0, "loss": loss})
+    histories = [read_history(risen), read_history(skipped), read_history(write_run("c", end=4.0))]
+    assert [history.divergence is None for history in histories] == [False, True, True]
+    reason = "diverged: the training loss fell to 2.03 and ended at 5.00."
+    assert describe_run(histories[0])[0] == f"The run {reason}"
+    found = describe_runs(histories)
+    assert found[1].startswith("skipped is best") and f"risen {reason}" in found
+    assert [row[0] for row in table_rows(histories)[1:]] == ["skipped", "c", "risen"]
+
+
 def test_seeds_are_summed_up_and_the_best_run_comes_first(write_run: Callable[..., Path]) -> None:
     paths = [
         write_run("slow", learning_rate=1e-4, end=4.0),

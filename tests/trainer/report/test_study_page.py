@@ -1,19 +1,23 @@
 """The page of a study: best value and its doubt, what diverged, all trials."""
 
+import io
 import math
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 
 from trainer.experiments import Outcome, Study, ablate, open_study, parse_over, sweep
+from trainer.experiments.results import print_study
 from trainer.metrics import MetricsLog
 from trainer.presets import config_to_toml, load_preset
 from trainer.report import read_trials, render_study
 from trainer.report.files import write_report
 from trainer.report.study_drawing import draw_study
 from trainer.report.study_findings import describe_study
+from trainer.report.study_page import study_rows
 from trainer.report.time_drawing import draw_against_time
 from trainer.run_directory import RunDirectory
 
@@ -118,6 +122,29 @@ def test_what_diverged_stands_at_its_place(tmp_path: Path) -> None:
     root = draw_study(study)
     texts = {element.text: float(element.get("x")) for element in root.iter("text")}
     assert texts["diverged"] == pytest.approx(texts["0.1"], abs=0.1)
+
+
+def test_a_diverged_trial_shows_its_loss_and_is_never_ranked_first(tmp_path: Path) -> None:
+    study = _sweep(tmp_path, "optimizer.learning-rate=0.001,0.01,0.1,1.0")
+    _end(study, {"learning-rate=0.001": 3.5, "learning-rate=0.1": 3.75, "learning-rate=1.0": None})
+    undone = Outcome(status="diverged", validation_loss=1.4242, step=9, reason="it rose")
+    undone.save(study.outcome_path(study.trials[1]))
+    _, *rows = study_rows(study, [])
+    assert [(row[0], row[1], row[-1]) for row in rows] == [
+        ("learning-rate=0.001", "3.5000", "finished"),
+        ("learning-rate=0.1", "3.7500", "finished"),
+        ("learning-rate=0.01", "1.4242", "diverged"),
+        ("learning-rate=1.0", "", "diverged"),
+    ]
+    found = describe_study(study)
+    assert found[0] == "Best is learning-rate=0.001, at 3.5000 nats a token."
+    assert "Diverged: learning-rate=0.01 (1.4242), learning-rate=1.0." in found
+    drawn = [element.text for element in draw_study(study).iter("text")]
+    assert drawn.count("diverged") == 2 and "1.424" in drawn
+    console = Console(width=200, file=io.StringIO())
+    print_study(study, console)
+    shown = console.file.getvalue()
+    assert shown.index("3.5000") < shown.index("1.4242") and "1.4242" in render_study(study)
 
 
 def test_the_rate_that_suits_a_variant_best_is_named(tmp_path: Path) -> None:

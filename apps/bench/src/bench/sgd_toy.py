@@ -49,7 +49,7 @@ class Descent:
     def outcome(self) -> str:
         """What became of the loss, in words."""
         ratio = self.losses[-1] / self.losses[0]
-        words = "falls" if ratio < 1 else "diverges" if ratio > 1 else "stays"
+        words = "falls" if ratio < 1 else "stays" if ratio == 1 else "diverges"  # or is no number
         return f"{words}: x {ratio:.3g}"
 
     def to_json(self) -> dict[str, object]:

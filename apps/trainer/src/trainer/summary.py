@@ -4,7 +4,6 @@ Stage: trained model -> *summary.json, loss.svg, a table*.
 """
 
 import dataclasses
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from rich.table import Table
 from accounting import count_parameters, training_flops
 from trainer.baselines import Baseline, compare_baselines
 from trainer.checkpoint import newest_checkpoint
+from trainer.counting import count
 from trainer.curve import write_loss_curve
 from trainer.estimate import Estimate, compare_with_facts
 from trainer.evaluate import StreamScore
@@ -61,7 +61,7 @@ class Summary:
         if self.target_loss is None:
             return None
         reached = "reached" if self.validation_loss <= self.target_loss else "missed"
-        return f"{reached}: validation loss {self.validation_loss:.4f}, aim {self.target_loss:.2f}"
+        return f"{reached}: validation loss {self.validation_loss:.4f}, aim {self.target_loss:g}"
 
     @classmethod
     def load(cls, path: Path) -> "Summary":
@@ -139,8 +139,10 @@ def print_summary(summary: Summary, console: Console) -> None:
     facts = Table(show_header=False, box=None, pad_edge=False)
     mfu = "unknown" if summary.mfu is None else f"{summary.mfu:.1%}"
     facts.add_row("validation loss", f"{summary.validation_loss:.4f} nats a token")
-    facts.add_row("training", f"{summary.step:,} steps, {summary.training_tokens:,} tokens")
-    duration = time.strftime("%H:%M:%S", time.gmtime(summary.training_seconds))
+    steps, tokens = count(summary.step, "step"), count(summary.training_tokens, "token")
+    facts.add_row("training", f"{steps}, {tokens}")
+    minutes, seconds = divmod(round(summary.training_seconds), 60)
+    duration = f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"
     speed = f"{summary.tokens_per_second:,.0f} tokens/s, MFU {mfu}"
     facts.add_row("time", f"{duration} in the training loop, {speed}")
     if summary.loop_costs:

@@ -15,15 +15,18 @@ from trainer.config import RunConfig
 from trainer.curve import smooth
 from trainer.experiments.results import best_first, points
 from trainer.experiments.study import Study, Trial, load_study
+from trainer.loss_rise import find_rise
 from trainer.metrics import MetricsRow, read_readable_metrics
 from trainer.presets import with_values
 from trainer.run_directory import RunDirectory, read_json, write_json_atomically
 from trainer.serialization import require_format
 
 DIVERGED_FACTOR = 1.5
-"""The run ends when its smoothed loss is so many times the lowest one before, or not finite."""
+"""The run ends when its smoothed loss is so many times the lowest one before, out of the noise of
+its losses, or not finite."""
 EDGE_FACTOR = 1.1
-"""Beyond the edge of stability the smoothed loss stays above so many times its lowest value."""
+"""Beyond the edge of stability the smoothed loss stays above so many times its lowest value, where
+the run ends out of the noise of its losses."""
 SAFETY = 10.0
 """The suggested rate is so many times below that of the lowest loss: fastai's rule of thumb."""
 _DECAY = 0.8  # of the mean that the end is told by: some five steps wide
@@ -46,8 +49,8 @@ class RangeFindings:
     edge: float | None
     """The first rate from which on the smoothed loss stayed above `EDGE_FACTOR` times its lowest;
     None: it came back, or never left."""
-    steepest: float
-    """Where the smoothed loss fell fastest, per factor of the rate."""
+    steepest: float | None
+    """Where the smoothed loss fell fastest, per factor of the rate; None: it never fell."""
     lowest: float
     """Where the smoothed loss was lowest."""
 
@@ -123,7 +126,9 @@ class RangeWatch:
 
 
 def has_diverged(losses: Sequence[float]) -> bool:
-    """Whether the smoothed loss is not finite, or `DIVERGED_FACTOR` times its lowest before.
+    """Whether the loss is not finite, or has risen for good to `DIVERGED_FACTOR` times its lowest.
+
+    What is compared is a moving mean; noise alone takes that of a small loss as far.
 
     >>> has_diverged([4.0, 3.0, 2.0]), has_diverged([4.0, 3.0, 2.0, float("nan")])
     (False, True)
@@ -131,7 +136,10 @@ def has_diverged(losses: Sequence[float]) -> bool:
     True
     """
     *before, last = _running_means(losses)
-    return not last <= DIVERGED_FACTOR * min(before, default=math.inf)
+    if not math.isfinite(last):
+        return True
+    is_high = last > DIVERGED_FACTOR * min(before, default=math.inf)
+    return is_high and find_rise(losses) is not None
 
 
 def read_range(study: Study, trial: Trial) -> RangeFindings | None:
@@ -151,6 +159,8 @@ def find_range(rates: Sequence[float], losses: Sequence[float]) -> RangeFindings
     lowest = smoothed.index(min(smoothed))
     limit = EDGE_FACTOR * smoothed[lowest]
     edge = next(i for i in range(num_finite, 0, -1) if smoothed[i - 1] <= limit)
+    if num_finite == len(losses) and find_rise(losses, undone_share=0) is None:
+        edge = len(rates)  # the end is no higher than noise may take it
     # Over a twelfth of the steps to each side: neighbours differ by the noise of their batches.
     reach = max(1, num_finite // 12)
     centres = range(reach, max(reach + 1, min(lowest, num_finite - reach)))
@@ -164,7 +174,7 @@ def find_range(rates: Sequence[float], losses: Sequence[float]) -> RangeFindings
         smoothed=smoothed,
         diverged=rates[-1] if is_over else None,
         edge=rates[edge] if edge < len(rates) else None,
-        steepest=rates[centres[slopes.index(min(slopes))]],
+        steepest=rates[centres[slopes.index(min(slopes))]] if min(slopes) < 0 else None,
         lowest=rates[lowest],
     )
 

@@ -152,8 +152,11 @@ class _Engine:
             asked.set_user_attr("outcome", outcome.status)
             if outcome.status == "finished":
                 self._optuna.tell(asked, outcome.validation_loss)
-            else:  # as one of the worst, so that TPE keeps away
-                self._optuna.tell(asked, state=TrialState.PRUNED)
+                return
+            if outcome.validation_loss is not None:
+                asked.set_user_attr("validation_loss", outcome.validation_loss)
+            # As one of the worst, so that TPE keeps away.
+            self._optuna.tell(asked, state=TrialState.PRUNED)
 
     def _judge(self, asked: optuna.Trial, trial: Trial) -> OnEvaluation:
         """Return what asks Optuna's pruner at each evaluation whether to go on."""

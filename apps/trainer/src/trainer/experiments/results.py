@@ -27,10 +27,15 @@ class Point:
     @property
     def losses(self) -> list[float]:
         """Validation losses of the finished trials, nats a token."""
+        return self.losses_of("finished")
+
+    def losses_of(self, *statuses: str) -> list[float]:
+        """Return the validation losses of the trials that ended so; without any: however."""
         return [
             outcome.validation_loss
             for outcome in self.outcomes
-            if outcome.status == "finished" and outcome.validation_loss is not None
+            if outcome.status in (statuses or (outcome.status,))
+            and outcome.validation_loss is not None
         ]
 
     @property
@@ -38,6 +43,12 @@ class Point:
         """Mean loss; None: no trial has finished, or one did not live to its end."""
         is_whole = self.losses and len(self.losses) == len(self.outcomes)
         return statistics.fmean(self.losses) if is_whole else None
+
+    @property
+    def shown(self) -> str:
+        """Mean loss of the trials that have one, however they ended, as text; none: empty."""
+        losses = self.losses_of()
+        return f"{statistics.fmean(losses):.4f}" if losses else ""
 
     @property
     def spread(self) -> float | None:
@@ -75,8 +86,14 @@ def points(study: Study) -> list[Point]:
 
 
 def best_first(listed: list[Point]) -> list[Point]:
-    """Return points by their mean loss; those without one last, in order."""
-    return sorted(listed, key=lambda point: (point.mean is None, point.mean or 0.0))
+    """Return points by their mean loss; last those of which a trial did not live to its end."""
+
+    def rank(point: Point) -> tuple[bool, float]:
+        if point.mean is None:
+            return True, float(point.shown or math.inf)
+        return False, point.mean
+
+    return sorted(listed, key=rank)
 
 
 def winners(study: Study) -> list[str]:
@@ -116,9 +133,8 @@ def print_study(study: Study, console: Console) -> None:
     table.add_column("spread", justify="right")
     table.add_column("status")
     for point in best_first(points(study)):
-        mean = "" if point.mean is None else f"{point.mean:.4f}"
         spread = "" if point.spread is None else f"{point.spread:.4f}"
-        table.add_row(point.name, mean, spread, point.status)
+        table.add_row(point.name, point.shown, spread, point.status)
     console.print(table)
     for sentence in winners(study):
         console.print(sentence, highlight=False, soft_wrap=True)

@@ -9,7 +9,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import torch
 
@@ -17,6 +16,7 @@ from trainer.experiments.lr_range import RangeWatch
 from trainer.experiments.study import Outcome, Study, Trial, add_trials
 from trainer.file_lock import InUseError, exclusive_lock
 from trainer.loop import DivergedError, LoopState, OnEvaluation
+from trainer.loss_rise import find_rise
 from trainer.metrics import read_readable_metrics
 from trainer.progress import Reporter
 from trainer.run import train
@@ -26,11 +26,6 @@ MIN_RIVALS = 3
 """A trial is given up only against so many finished ones."""
 GRACE = 0.3
 """Share of its steps that every trial gets."""
-UNDONE_FACTOR = 1.2
-"""A trial diverged whose training loss ends at so many times its lowest, finite or not: updates
-undid what it had learned. The validation loss cannot tell: overfitting raises it too."""
-_RISE_SHARE, _RISE_STEPS = 1 / 50, 3
-"""So many losses are averaged, as a share of them and at least: a batch may be a single window."""
 
 Fits = Callable[[Study, Trial], str | None]
 """Returns why a trial cannot fit the device's memory; None: it can, or nobody knows."""
@@ -205,26 +200,24 @@ def _train(study: Study, trial: Trial, sitting: Sitting, judge: OnEvaluation | N
     if result.summary is None:
         raise StoppedError(result.exit_signal)
     loss = result.summary.validation_loss
-    if (reason := describe_rise(_training_losses(run))) is not None:
+    # A finite validation loss cannot tell a divergence: overfitting raises it too.
+    reason = describe_rise(_training_losses(run))
+    if not math.isfinite(loss):
+        reason, loss = f"the validation loss is {loss}", None
+    if reason is not None:
         say(f"{trial.name} diverged: {reason}")
         return Outcome(status="diverged", validation_loss=loss, step=result.step, reason=reason)
     return Outcome(status="finished", validation_loss=loss, step=result.step)
 
 
 def describe_rise(losses: Sequence[float]) -> str | None:
-    """Say how far the training loss rose above its lowest; None: less than `UNDONE_FACTOR`.
+    """Say how far the training loss rose for good, as `find_rise` decides it; None: it did not.
 
-    >>> describe_rise([6.0, 5.0, 4.0, 4.5]) is None
-    True
     >>> describe_rise([6.0, 4.0, 4.0, 4.0, 4.0, 6.0, 6.0, 6.0])
     'the training loss fell to 4.00 and ended at 6.00'
     """
-    width = max(_RISE_STEPS, round(_RISE_SHARE * len(losses)))
-    sums = [0.0, *accumulate(losses)]
-    means = [(after - before) / width for before, after in zip(sums, sums[width:], strict=False)]
-    if not means or means[-1] < UNDONE_FACTOR * (lowest := min(means)):
-        return None
-    return f"the training loss fell to {lowest:.2f} and ended at {means[-1]:.2f}"
+    rise = find_rise(losses)
+    return None if rise is None else str(rise)
 
 
 def _training_losses(run: RunDirectory) -> list[float]:

@@ -8,9 +8,11 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from trainer.config import RunConfig
+from trainer.loss_rise import find_rise
 from trainer.metrics import MetricsRow, read_readable_metrics
 from trainer.presets import flat_settings, load_config
 from trainer.run_directory import RunDirectory, require_run
@@ -34,7 +36,7 @@ class RunHistory:
     summary: Summary | None
     """None: the run has not ended."""
     diverged_at: int | None
-    """First step with a loss that is no finite number; None: there is none."""
+    """First step of those at the end whose loss is no finite number; None: the last one's is."""
     problems: list[str]
     """What could not be read, one line each."""
 
@@ -46,7 +48,21 @@ class RunHistory:
     @property
     def last_step(self) -> int:
         """Updates made, as far as the metrics know."""
-        return max((row["step"] for row in (*self.train, *self.evaluations)), default=0)
+        return 0 if self.last_row is None else self.last_row["step"]
+
+    @property
+    def last_row(self) -> MetricsRow | None:
+        """What was known at the last step; None: no row could be read."""
+        rows = [*self.train, *self.evaluations]
+        return max(rows, key=lambda row: row["step"], default=None)
+
+    @property
+    def divergence(self) -> str | None:
+        """How the training loss diverged, in words; None: it did not."""
+        if self.diverged_at is not None:
+            return f"at step {self.diverged_at:,} its loss is no number"
+        rise = find_rise([row["loss"] for row in self.train])
+        return None if rise is None else str(rise)
 
     @property
     def validation_loss(self) -> float | None:
@@ -80,7 +96,7 @@ def read_history(path: Path) -> RunHistory:
     # A run that was cut and resumed elsewhere may say a step twice: the later line counts.
     latest = {(row["kind"], row["step"]): row for row in rows}
     ordered = sorted(latest.values(), key=lambda row: row["step"])
-    broken = [row["step"] for row in ordered if not math.isfinite(_loss(row))]
+    broken = takewhile(lambda row: not math.isfinite(_loss(row)), reversed(ordered))
     summary, trouble = _read_summary(run)
     finite = [row for row in ordered if math.isfinite(_loss(row))]
     return RunHistory(
@@ -90,7 +106,7 @@ def read_history(path: Path) -> RunHistory:
         evaluations=[row for row in finite if row["kind"] == "evaluation"],
         samples=sorted(_read_samples(run)),
         summary=summary,
-        diverged_at=min(broken, default=None),
+        diverged_at=min((row["step"] for row in broken), default=None),
         problems=problems + trouble,
     )
 

@@ -132,8 +132,7 @@ def problems_list(histories: Sequence[RunHistory]) -> str:
 
 
 def _figures(history: RunHistory) -> str:
-    rows = history.train or history.evaluations
-    last = rows[-1] if rows else {}
+    last = history.last_row or {}
     factor, loss = history.bits_per_nat_token, history.validation_loss
     speed = None if history.summary is None else history.summary.tokens_per_second
     shown = {
@@ -147,7 +146,7 @@ def _figures(history: RunHistory) -> str:
     cells = [
         f"<div><b>{value}</b><span>{name}</span></div>" for name, value in shown.items() if value
     ]
-    return f'<div class="figures">{"".join(cells)}</div>' if rows else "<p>No numbers yet.</p>"
+    return f'<div class="figures">{"".join(cells)}</div>' if last else "<p>No numbers yet.</p>"
 
 
 def _runs_table(histories: Sequence[RunHistory]) -> str:

@@ -20,6 +20,7 @@ from trainer.experiments.lr_range import (
     read_range,
     remembered_sweep,
 )
+from trainer.report.study_findings import tell_waiting
 
 _PLACES: dict[str, Callable[[RangeFindings], float | None]] = {
     "steepest": lambda found: found.steepest,
@@ -43,9 +44,7 @@ def describe_range(study: Study) -> list[str]:
     waiting = sum(study.outcome(trial) is None for trial in study.trials)
     sentences = list(_places(found)) if found else []
     sentences += _against(study, found)
-    if waiting:
-        sentences.append(f"{waiting} of {len(study.trials)} trials have not run to an end yet.")
-    return sentences
+    return [*sentences, *tell_waiting(waiting, len(study.trials))]
 
 
 def range_rows(study: Study) -> list[list[str]]:
@@ -82,19 +81,21 @@ def _places(found: Sequence[RangeFindings]) -> Iterator[str]:
     highest = max(one.rates[-1] for one in found)
     if edges:
         yield (
-            f"The edge of stability is at a learning rate of {_rates(edges)}: from there on the "
-            f"smoothed loss stayed above {EDGE_FACTOR:g} times its lowest value."
+            f"The edge of stability is at a learning rate of {_rates(edges, of=found)}: from there "
+            f"on the smoothed loss stayed above {EDGE_FACTOR:g} times its lowest value."
         )
     else:
         yield f"No edge of stability up to {highest:.2g}: raise the upper end of the range."
     ends = [one.diverged for one in found if one.diverged is not None]
     if ends:
         yield (
-            f"Training diverged at {_rates(ends)}, by a smoothed loss of {DIVERGED_FACTOR:g} times "
-            "its lowest value, or one that is no number: the expected end of the test."
+            f"Training diverged at {_rates(ends, of=found)}, by a smoothed loss of "
+            f"{DIVERGED_FACTOR:g} times its lowest value, or one that is no number: the expected "
+            "end of the test."
         )
     yield f"The loss was lowest at {_rates([one.lowest for one in found])}."
-    yield f"It fell fastest at {_rates([one.steepest for one in found])}."
+    if falls := [one.steepest for one in found if one.steepest is not None]:
+        yield f"It fell fastest at {_rates(falls, of=found)}."
     yield (
         f"Suggested to sweep around: {_rates([one.suggested for one in found])}, "
         f"{SAFETY:g} times below the lowest loss, a rule of thumb."
@@ -107,24 +108,25 @@ def _against(study: Study, found: Sequence[RangeFindings]) -> Iterator[str]:
     if best is None or not edges:
         return
     path, rate = best
-    edge = _mean(edges)
+    edge, suggested = _mean(edges), _mean([one.suggested for one in found])
+    factor = f"{max(edge / rate, rate / edge):.2g}"
     side = "below" if rate <= edge else "above"
-    factor = edge / rate if rate <= edge else rate / edge
+    place = "at the edge" if factor == "1" else f"{factor} times {side} the edge"
     yield (
-        f"The best rate of the sweep {path.name}, {rate:.2g}, lies {factor:.2g} times {side} the "
-        f"edge, and {_ratio(rate, _mean([one.suggested for one in found]))} what is suggested."
+        f"The best rate of the sweep {path.name}, {rate:.2g}, lies {place}, and is "
+        f"{rate / suggested:.2g} times what is suggested."
     )
 
 
-def _ratio(one: float, other: float) -> str:
-    return f"{one / other:.2g} times"
-
-
-def _rates(rates: Sequence[float]) -> str:
+def _rates(rates: Sequence[float], *, of: Sequence[RangeFindings] = ()) -> str:
+    """Write the mean of rates and how far they lie apart; those of fewer runs than `of` say so."""
     mean = _mean(rates)
-    if len(rates) < 2:
-        return f"{mean:.2g}"
-    return f"{mean:.2g} (geometric mean of {len(rates)}, {min(rates):.2g} to {max(rates):.2g})"
+    parts = []
+    if len(rates) > 1:
+        parts += [f"geometric mean of {len(rates)}, {min(rates):.2g} to {max(rates):.2g}"]
+    if len(rates) < len(of):
+        parts += [f"in {len(rates)} of {len(of)} runs"]
+    return f"{mean:.2g} ({', '.join(parts)})" if parts else f"{mean:.2g}"
 
 
 def _mean(rates: Sequence[float]) -> float:

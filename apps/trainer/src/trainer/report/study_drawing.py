@@ -10,7 +10,7 @@ from itertools import pairwise
 from xml.etree.ElementTree import Element, SubElement
 
 from trainer.axes import Axis, linear_axis, log_axis, with_margin
-from trainer.experiments import Point, Study, points
+from trainer.experiments import Point, Study, best_first, points
 from trainer.experiments.over import is_number
 from trainer.report.drawing import (
     BOTTOM,
@@ -96,15 +96,25 @@ def _draw_group(
             circle = {"cx": f"{place:.1f}", "cy": f"{y.place(loss):.1f}", "r": "4.5"}
             dot = SubElement(dots, "circle", circle)
             SubElement(dot, "title").text = f"{point.name}: {loss:.4f}"
-        for outcome in point.outcomes:
-            if outcome.status != "finished":
-                text(root, place, TOP + 8, "\u00d7", "ink middle")
-                text(root, place, TOP + 24, outcome.status, "soft middle")
+        _mark_lost(root, point, place)
+
+
+def _mark_lost(root: Element, point: Point, place: float) -> None:
+    """Mark at the top how trials ended that did not finish, and the losses they ended with."""
+    statuses = dict.fromkeys(o.status for o in point.outcomes if o.status != "finished")
+    if not statuses:
+        return
+    text(root, place, TOP + 8, "\u00d7", "ink middle")
+    labels = []
+    for status in statuses:
+        labels += [status, *(f"{loss:.4g}" for loss in point.losses_of(status))]
+    for index, label in enumerate(labels):
+        text(root, place, TOP + 24 + 16 * index, label, "soft middle")
 
 
 def _draw_rows(listed: Sequence[Point]) -> Element:
     """Draw a row a point: a dot a trial, a bar at the mean, the baseline's mean through all."""
-    shown = sorted(listed, key=lambda point: (point.name != BASELINE, point.mean or math.inf))
+    shown = sorted(best_first(list(listed)), key=lambda point: point.name != BASELINE)
     bottom = TOP + _ROW * len(shown)
     root = Element("svg", {"viewBox": f"0 0 {WIDTH} {bottom + 56}", "role": "img"})
     root.set("aria-label", "validation loss of each variant")
@@ -119,7 +129,8 @@ def _draw_rows(listed: Sequence[Point]) -> Element:
     for index, point in enumerate(shown):
         y = TOP + _ROW * (index + 0.5)
         is_whole = all(outcome.status == "finished" for outcome in point.outcomes)
-        name = point.name if is_whole else f"{point.name} ({point.status})"
+        end = f", {point.shown}" if point.shown and not point.losses else ""
+        name = point.name if is_whole else f"{point.name} ({point.status}{end})"
         text(root, _NAMES - 12, y + 4, name, "ink end")
         if point.mean is not None:
             place = x.place(point.mean)

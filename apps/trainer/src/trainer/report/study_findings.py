@@ -4,12 +4,20 @@ Stage: study -> *findings* -> the top of its page. Differences are told beside t
 where there is one, so that noise is not taken for an effect.
 """
 
+import functools
 import math
+import statistics
 from collections.abc import Iterator
 
+from trainer.config import RunConfig
+from trainer.counting import agree, count
 from trainer.experiments import Point, Study, best_first, points, retuned_families, winners
+from trainer.experiments.over import is_number
+from trainer.presets import with_values
 
 BASELINE = "baseline"
+_NEAR = 64  # integers beyond an edge: heads must divide the width
+_LEVEL = 5e-5  # nats, what four digits show as none
 
 
 def describe_study(study: Study) -> list[str]:
@@ -22,13 +30,22 @@ def describe_study(study: Study) -> list[str]:
         ("hopeless", "Given up, since others were better by then: {}."),
         ("too-large", "Too large for the memory: {}."),
     ):
-        names = [one.name for one in listed if any(o.status == status for o in one.outcomes)]
+        names = [
+            _with_loss(one, status)
+            for one in listed
+            if any(outcome.status == status for outcome in one.outcomes)
+        ]
         if names:
             sentences.append(what.format(", ".join(names)))
     waiting = sum(len(one.trials) - len(one.outcomes) for one in listed)
-    if waiting:
-        sentences.append(f"{waiting} of {len(study.trials)} trials have not run to an end yet.")
-    return sentences
+    return [*sentences, *tell_waiting(waiting, len(study.trials))]
+
+
+def tell_waiting(number: int, total: int) -> list[str]:
+    """Say how many trials have no outcome yet; none: nothing."""
+    has = agree(number, "has", "have")
+    told = f"{number:,} of {count(total, 'trial')} {has} not run to an end yet."
+    return [told] if number else []
 
 
 def swept_fields(study: Study) -> list[str]:
@@ -52,6 +69,12 @@ def standard_error_of_difference(one: Point, other: Point) -> float | None:
     )
 
 
+def _with_loss(point: Point, status: str) -> str:
+    """Return a point's name, and what its trials that ended so came to, where they have a loss."""
+    losses = point.losses_of(status)
+    return f"{point.name} ({statistics.fmean(losses):.4f})" if losses else point.name
+
+
 def _best(study: Study, listed: list[Point]) -> Iterator[str]:
     ranked = [point for point in best_first(listed) if point.mean is not None]
     if not ranked:
@@ -60,35 +83,92 @@ def _best(study: Study, listed: list[Point]) -> Iterator[str]:
     spread = "" if best.spread is None else f" (standard deviation {best.spread:.4f})"
     yield f"Best is {best.name}, at {best.mean:.4f} nats a token{spread}."
     if others:
-        gap, error = others[0].mean - best.mean, standard_error_of_difference(best, others[0])
-        doubt = ""
-        if error is not None:
-            is_clear = gap > 2 * error
-            doubt = ", more than" if is_clear else ", less than"
-            doubt += f" twice the standard error of {error:.4f}"
-        yield f"Next is {others[0].name}, {gap:.4f} above{doubt}."
+        yield _next(best, others[0])
+    if len(others) > 1:
         yield f"The worst that ended is {ranked[-1].name}, {ranked[-1].mean - best.mean:.4f} above."
     for field in swept_fields(study):
         if field == study.retuned:
             continue  # told for each point
-        yield from _edge(field, best, listed)
+        yield from _edge(study, field, best, listed)
 
 
-def _edge(field: str, best: Point, listed: list[Point]) -> Iterator[str]:
-    """Tell whether the best value lies within the range that was tried."""
-    tried = [point for point in listed if point.outcomes]
-    values = sorted({v for point in tried if _is_number(v := point.changes.get(field))})
+def _next(best: Point, other: Point) -> str:
+    gap, error = other.mean - best.mean, standard_error_of_difference(best, other)
+    if gap < _LEVEL:
+        return f"{other.name} is level with it."
+    if not error:
+        return f"Next is {other.name}, {gap:.4f} above."
+    doubt = "more" if gap > 2 * error else "no more"
+    return (
+        f"Next is {other.name}, {gap:.4f} above, {doubt} than twice the standard error of "
+        f"{error:.4f}."
+    )
+
+
+def _edge(study: Study, field: str, best: Point, listed: list[Point]) -> Iterator[str]:
+    """Tell whether the best value lies within the range that was tried, or could lie beyond it."""
+    values = _numbers(field, [point for point in listed if _has_run(point)])
     value = best.changes.get(field)
-    if len(values) < 3 or value not in values:
+    if len(values) < 3 or not is_number(value) or value not in values:
         return
-    if value in (values[0], values[-1]):
-        end = "lowest" if value == values[0] else "highest"
-        yield f"{field} {value:g} is the {end} that was tried: a wider range may hold a better one."
+    if value not in (values[0], values[-1]):
+        first, last = _number(values[0]), _number(values[-1])
+        yield f"The best {field}, {_number(value)}, lies within the range from {first} to {last}."
+        return
+    inner = values[1] if value == values[0] else values[-2]
+    is_last_that_fits = any(
+        (other - value) * (value - inner) > 0 for other in _numbers(field, listed, of="too-large")
+    )
+    end = "lowest" if value == values[0] else "highest"
+    said = f"{field} {_number(value)} is the {end} that was tried"
+    if is_last_that_fits:
+        yield f"{said} and fits the memory."
+    elif _can_widen(study, best, field, inner):
+        yield f"{said}: a wider range may hold a better one."
     else:
-        yield (
-            f"The best {field}, {value:g}, lies within the range from {values[0]:g} to "
-            f"{values[-1]:g}."
-        )
+        yield f"{said}, and nothing beyond it can be run."
+
+
+def _can_widen(study: Study, best: Point, field: str, inner: float) -> bool:
+    """Whether a run can have a value beyond the best: by ratio, by difference, or just beyond."""
+    config = study.config(best.trials[0])
+    value = functools.reduce(getattr, field.replace("-", "_").split("."), config)
+    gap = value - inner
+    beyond: list[int | float] = [2 * value, value / 2, value + gap, value + gap / 1000]
+    if isinstance(value, int):
+        way = 1 if gap > 0 else -1
+        beyond = [*map(round, beyond), *(value + way * step for step in range(1, _NEAR))]
+    return any(
+        _can_run(config, field, one) for one in dict.fromkeys(beyond) if (one - value) * gap > 0
+    )
+
+
+def _can_run(config: RunConfig, field: str, value: float) -> bool:
+    try:
+        with_values(config, {field: value}, origin="study")
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers(field: str, listed: list[Point], *, of: str | None = None) -> list[int | float]:
+    """Return the numbers that points have in a field, ascending; with `of`, of such an outcome."""
+    values = {
+        value
+        for point in listed
+        if is_number(value := point.changes.get(field))
+        and (of is None or any(outcome.status == of for outcome in point.outcomes))
+    }
+    return sorted(values)
+
+
+def _has_run(point: Point) -> bool:
+    return any(outcome.status != "too-large" for outcome in point.outcomes)
+
+
+def _number(value: int | float) -> str:
+    """Write a number as the command line takes it, without digits that say nothing."""
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _variants(listed: list[Point]) -> Iterator[str]:
@@ -101,12 +181,14 @@ def _variants(listed: list[Point]) -> Iterator[str]:
         if point is baseline or point.mean is None:
             continue
         gap, error = point.mean - baseline.mean, standard_error_of_difference(point, baseline)
-        if abs(gap) < 5e-5:
+        if abs(gap) < _LEVEL:
             yield f"{point.name} ends level with the baseline."
             continue
         word = "worse" if gap > 0 else "better"
         if error is None:
             doubt = "one seed, so its weight is not known"
+        elif error == 0:
+            doubt = "no spread between the seeds of either"
         elif abs(gap) > 2 * error:
             doubt = f"{abs(gap) / error:.1f} standard errors"
         else:
@@ -134,7 +216,3 @@ def _retuned(listed: list[Point], baseline: float) -> Iterator[str]:
             f"{best.learning_rate_factor:g} times is best: re-tuned, it ends at {mean:.4f}, "
             f"{mean - baseline:+.4f} against the baseline{edge}."
         )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

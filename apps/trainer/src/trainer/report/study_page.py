@@ -78,9 +78,8 @@ def study_rows(study: Study, histories: list[RunHistory]) -> list[list[str]]:
     rows[0] += HEADS if is_ablation else ()
     by_name = {history.name: history for history in histories}
     for point in best_first(points(study)):
-        mean = "" if point.mean is None else f"{point.mean:.4f}"
         spread = "" if point.spread is None else f"{point.spread:.4f}"
-        row = [point.name, mean, spread, f"{len(point.outcomes)}", point.status]
+        row = [point.name, point.shown, spread, f"{len(point.outcomes)}", point.status]
         own = [by_name[trial.name] for trial in point.trials if trial.name in by_name]
         rows.append(row + (gradient_cells(own) if is_ablation else []))
     return rows

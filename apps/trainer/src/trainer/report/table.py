@@ -47,8 +47,7 @@ def ranked_indices(histories: Sequence[RunHistory]) -> list[int]:
 
 def _numbers(history: RunHistory) -> list[str]:
     factor, loss = history.bits_per_nat_token, history.validation_loss
-    rows = history.train or history.evaluations
-    last = rows[-1] if rows else {}
+    last = history.last_row or {}
     training = final_training_loss(history)
     return [
         "" if loss is None else f"{loss:.4f}",
