@@ -1,5 +1,6 @@
 import lzma
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -126,3 +127,13 @@ def test_validation_without_text_is_refused():
             token_bytes=TOKEN_BYTES,
             end_of_text_id=END,
         )
+
+
+def test_without_lzma_the_other_comparisons_are_left(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "lzma", None)  # as a Python that was built without it
+    assert "built without lzma" in baselines.why_no_xz()
+    tokens = np.array([1, 2, 0, 1, 3, 0], np.uint16)
+    rows = compare_baselines(
+        tokens, tokens, vocab_size=4, token_bytes=TOKEN_BYTES, end_of_text_id=END
+    )
+    assert [row.name for row in rows] == ["token unigram", "smoothed token bigram"]

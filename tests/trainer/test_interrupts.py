@@ -56,6 +56,21 @@ def test_ctrl_c_while_torch_is_imported_is_quiet_in_a_command(
     assert (done.returncode, done.stderr) == (status, "")
 
 
+@pytest.mark.parametrize(("program", "status"), [("train", 2), ("python", 1)])
+def test_a_module_that_torch_lacks_is_named_in_one_line_by_a_command(
+    tmp_path: Path, program: str, status: int
+) -> None:
+    """A library leaves the exception to whoever imports it."""
+    (tmp_path / "torch.py").write_text("import _not_built\n")
+    code = f"import sys\nsys.argv[0] = '/bin/{program}'\nsys.path.insert(0, {str(tmp_path)!r})\n"
+    code += "try:\n    from trainer.cli import train\nexcept ImportError:\n    sys.exit(1)\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    line = "error: No module named '_not_built'; install what is missing, or another Python if "
+    assert done.stderr.startswith(line if program == "train" else "")
+    assert done.stderr.count("\n") == (program == "train")
+
+
 def test_every_command_starts_quietly() -> None:
     scripts = entry_points(group="console_scripts")
     assert {script.name for script in scripts if script.module == "trainer.cli"} <= COMMANDS

@@ -61,11 +61,6 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(width=None if Console().is_terminal else 160)
     lines = [line for name in _MODELS[: 1 if arguments.quick else None] for line in _model(name)]
     cases = list(_memory_cases(CASES[:2] if arguments.quick else CASES))
-    console.print(_comparison(lines))
-    if arguments.markdown:
-        print(_markdown(cases))
-    else:
-        console.print(_memory_table(cases))
     if arguments.json:
         document = {
             "format": FORMAT,
@@ -74,6 +69,11 @@ def run(arguments: argparse.Namespace) -> int:
             "lines": [asdict(line) | {"error": line.error} for line in lines + cases],
         }
         arguments.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    console.print(_comparison(lines))
+    if arguments.markdown:
+        print(_markdown(cases))
+    else:
+        console.print(_memory_table(cases))
     wrong = [line for line in lines + cases if line.calculator == "ours" and _is_wrong(line)]
     for line in wrong:
         print(f"bench: PROBLEM: {line.model}, {line.figure}: {line.error:+.2%}", file=sys.stderr)

@@ -4,7 +4,9 @@ Stage: word -> *value*, for `type=` of argparse.
 """
 
 import argparse
+import os
 from collections.abc import Callable, Collection
+from pathlib import Path
 
 
 def positive(text: str) -> int:
@@ -72,6 +74,23 @@ def names_of(known: Collection[str], what: str) -> Callable[[str], tuple[str, ..
         return names
 
     return read
+
+
+def cache_folder(text: str) -> Path:
+    """Return a folder to keep things in from run to run; the user's own where none is named.
+
+    >>> cache_folder("kept").name
+    'kept'
+
+    Raises:
+        argparse.ArgumentTypeError: none is named, and this user has no home.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(text or (Path(base) if base else Path.home() / ".cache") / "bench")
+    except RuntimeError as error:
+        message = "this user has no home folder; name a folder, or set XDG_CACHE_HOME"
+        raise argparse.ArgumentTypeError(message) from error
 
 
 def whole(text: str) -> int:

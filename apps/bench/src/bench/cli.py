@@ -18,6 +18,7 @@ from bench import (
     training,
 )
 from bench.harness import SampleError
+from bpe.streams import repair_streams, written_output
 
 _SUBJECTS = {
     "accounting": accounting,
@@ -33,6 +34,21 @@ _SUBJECTS = {
 
 def main() -> None:
     """Run the subject that is named."""
+    repair_streams()
+    try:
+        with written_output():
+            arguments = _parser().parse_args()
+            sys.exit(_SUBJECTS[arguments.subject].run(arguments))
+    except (OSError, ValueError) as error:  # a user's mistake, as an option that is unknown
+        print(f"bench: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except SampleError as error:
+        sys.exit(f"bench: error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bench",
         description="Measure this repository side by side with its peers.",
@@ -45,13 +61,4 @@ def main() -> None:
         module.add_arguments(subject)
         usages.append(subject.format_usage())
     parser.epilog = "\n".join(usages)
-    arguments = parser.parse_args()
-    try:
-        sys.exit(_SUBJECTS[arguments.subject].run(arguments))
-    except (OSError, ValueError) as error:  # a user's mistake, as an option that is unknown
-        print(f"bench: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except SampleError as error:
-        sys.exit(f"bench: error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    return parser

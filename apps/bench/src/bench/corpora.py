@@ -103,7 +103,7 @@ def built_corpus(name: str, cache_dir: Path, *, limit_bytes: int | None = None) 
         told = _describe(name, path, data, kind.wanted_bytes, kind.source).to_json()
         content = {"format": FORMAT, "version": VERSION, **told}
         write_atomically(record, json.dumps(content, indent=2).encode())
-    told = json.loads(record.read_text())
+    told = json.loads(record.read_text(encoding="utf-8"))
     if (told.pop("format"), told.pop("version")) != (FORMAT, VERSION):
         raise ValueError(f"{record} is no {FORMAT} of version {VERSION}; delete it")
     return Corpus(path=path, **told)

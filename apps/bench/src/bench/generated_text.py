@@ -126,12 +126,12 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"bench: {name} at {setting.temperature:g}, {setting.top_p:g}", file=sys.stderr)
             texts = _generate(model, prompts, arguments, setting)
             findings.append(_finding(texts, known, run=name, setting=setting))
-    _print(findings)
     if arguments.json:
         content = {"format": FORMAT, "version": VERSION, "prompts": prompts, "seed": arguments.seed}
         content |= {"max_tokens": arguments.max_tokens, "findings": [asdict(f) for f in findings]}
         text = json.dumps(content, indent=2, allow_nan=False)
         write_atomically(arguments.json, (text + "\n").encode())
+    _print(findings)
     return 0
 
 

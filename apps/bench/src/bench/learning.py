@@ -10,14 +10,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench.arguments import names_of, positive
+from bench.arguments import cache_folder, names_of, positive
 from bench.contestants.models import DISTRIBUTIONS
 from bench.learning_chart import write_learning_chart
 from bench.learning_report import print_learning
 from bench.learning_results import Results
 from bench.learning_times import StepTimes
 from bench.learning_trials import CONTENDERS, Contender, Experiment, Trial, run_trial
-from bench.machine import default_cache_dir
 from bench.peers import fetch_extras
 
 HELP = "Train with Muon and with a batch ramp on fewer tokens, to AdamW's final loss."
@@ -27,8 +26,7 @@ _SEEDS = (0, 1, 2)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the subject."""
-    folder = default_cache_dir() / "learning"
-    parser.add_argument("--folder", type=Path, default=folder, help="for text and results")
+    parser.add_argument("--folder", type=_folder, default="", help="for text and results")
     parser.add_argument(
         "--only", type=names_of(CONTENDERS, "contender"), help=f"of {','.join(CONTENDERS)}"
     )
@@ -57,10 +55,14 @@ def run(arguments: argparse.Namespace) -> int:
     times = StepTimes(arguments.folder / "times.json")
     if arguments.times:
         times.measure(contenders, experiment)
-    print_learning(list(CONTENDERS.values()), results, times, experiment)
     if arguments.svg is not None:
         write_learning_chart(list(CONTENDERS.values()), results, arguments.svg)
+    print_learning(list(CONTENDERS.values()), results, times, experiment)
     return 0
+
+
+def _folder(text: str) -> Path:
+    return Path(text) if text else cache_folder("") / "learning"
 
 
 def next_trial(contender: Contender, results: Results) -> Trial | None:

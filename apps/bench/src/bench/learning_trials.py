@@ -168,7 +168,12 @@ def train(options: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         code = "from trainer.cli import train; train()"
         command = [sys.executable, "-c", code, *options, "--run-dir", str(run_dir)]
         done = subprocess.run(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
         if done.returncode:
             raise ValueError(f"train {' '.join(options)} failed: {done.stderr[-2000:].strip()}")

@@ -38,12 +38,6 @@ def describe_machine(distributions: Iterable[str]) -> dict[str, object]:
     }
 
 
-def default_cache_dir() -> Path:
-    """Return where things are kept from run to run unless the user says where."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "bench"
-
-
 def num_cpus() -> int:
     """Return how many CPUs this process may use."""
     return usable_cpus()
@@ -98,7 +92,7 @@ def wait_until_idle(patience_seconds: float) -> None:
 
 def _cpu_times() -> list[int] | None:
     try:
-        line = _STAT.read_text().partition("\n")[0]
+        line = _STAT.read_text("utf-8").partition("\n")[0]
     except OSError:
         return None
     return [int(word) for word in line.split()[1:]]
@@ -106,7 +100,7 @@ def _cpu_times() -> list[int] | None:
 
 def _cpu_model() -> str:
     try:
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text("utf-8"))
     except OSError:
         found = None
     return found[1] if found else platform.processor() or platform.machine()
@@ -124,7 +118,12 @@ def _commit() -> str | None:
     command = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty"]
     try:
         done = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+            command,
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
     except OSError:
         return None

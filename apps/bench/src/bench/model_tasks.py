@@ -113,7 +113,7 @@ def end_to_end(
         started = time.perf_counter()
         subprocess.run(command, check=True, capture_output=True)
         seconds = time.perf_counter() - started
-        summary = json.loads(Path(folder, "run", "summary.json").read_text())
+        summary = json.loads(Path(folder, "run", "summary.json").read_text("utf-8"))
     metrics = {"seconds": seconds, "validation_loss": summary["validation_loss"]}
     return {"metrics": metrics, "digests": {}, "peak_bytes": None}
 

@@ -75,7 +75,6 @@ def run(arguments: argparse.Namespace) -> int:
     descents = [
         descend(rate, num_steps=arguments.steps, seed=arguments.seed) for rate in arguments.rates
     ]
-    _print(descents)
     if arguments.json:
         settings = {"steps": arguments.steps, "seed": arguments.seed, "weights": NUM_WEIGHTS}
         content = {"format": FORMAT, "version": VERSION, **settings}
@@ -89,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
             title="Mean square of 10 x 10 weights under SGD",
             labels=("updates", "loss"),
         )
+    _print(descents)
     return 0
 
 

@@ -10,7 +10,6 @@ import json
 import os
 import random
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -152,7 +151,9 @@ def start(contestant: ModuleType, *, num_threads: int, vocabulary: str, how: str
     code = contestant.start_code(Path(vocabulary), how=how)
     code += f"\nprint(*map(int, encode({SENTENCE!r})), flush=True)"
     started = time.perf_counter()
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, encoding="utf-8", errors="replace"
+    ) as child:
         ids = child.stdout.readline().strip()
         seconds = time.perf_counter() - started
     return _outcome({"start": seconds}, {"ids of a sentence": ids}, None)
@@ -191,7 +192,14 @@ def _with_empty_cache(arguments: dict[str, str], num_threads: int) -> Outcome:
     command = [sys.executable, "-m", "bench.sample", json.dumps(order)]
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=True,
+            env=environment,
+        )
         if not any(Path(folder).rglob("*.nbi")):
             raise RuntimeError("nothing was compiled into the empty kernel cache")
     return json.loads(done.stdout.splitlines()[-1])
@@ -207,7 +215,7 @@ def _timed(call: Callable[[], object]) -> tuple[float, object]:
 def _load_all(run: Callable[[Path], object]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "sentence.txt")
-        path.write_text(SENTENCE * 1000)
+        path.write_text(SENTENCE * 1000, "utf-8")
         run(path)
 
 
@@ -232,9 +240,12 @@ def _hash(ids: np.ndarray) -> str:
 
 
 def peak_bytes() -> int:
-    """Return the largest resident set of this process, with that of its largest child."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return own_peak_bytes() + children * _RSS_UNIT
+    """Return the largest resident set of this process, with that of its largest child.
+
+    Raises:
+        ValueError: the system does not tell.
+    """
+    return own_peak_bytes() + _told_bytes("RUSAGE_CHILDREN")
 
 
 def own_peak_bytes() -> int:
@@ -243,9 +254,17 @@ def own_peak_bytes() -> int:
     Not from `getrusage` where /proc tells: what it says of a fresh process starts at its parent's.
     """
     status = Path("/proc/self/status")
-    if status.exists() and (found := re.search(r"VmHWM:\s*(\d+) kB", status.read_text())):
+    if status.exists() and (found := re.search(r"VmHWM:\s*(\d+) kB", status.read_text("utf-8"))):
         return int(found[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
+    return _told_bytes("RUSAGE_SELF")
+
+
+def _told_bytes(whose: str) -> int:
+    try:
+        import resource
+    except ImportError:  # Windows, or a Python built without it
+        raise ValueError("this Python has no module resource, which tells peak memory") from None
+    return resource.getrusage(getattr(resource, whose)).ru_maxrss * _RSS_UNIT
 
 
 def _outcome(metrics: dict[str, float], digests: dict[str, str], peak: int | None) -> Outcome:

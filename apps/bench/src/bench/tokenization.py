@@ -14,20 +14,14 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-from bench.arguments import names_of, positive, thread_counts
+from bench.arguments import cache_folder, names_of, positive, thread_counts
 from bench.chart import write_chart
 from bench.contestants import DISTRIBUTIONS
 from bench.contests import calls, decode, disk, encode, growth, jit, start, train
 from bench.contests.setting import Setting
 from bench.corpora import KINDS, built_corpus, named_corpus
 from bench.harness import Order, Result, Sample, find_disagreements, run_contest, run_order
-from bench.machine import (
-    copy_bandwidth,
-    default_cache_dir,
-    describe_machine,
-    num_cpus,
-    wait_until_idle,
-)
+from bench.machine import copy_bandwidth, describe_machine, num_cpus, wait_until_idle
 from bench.peers import fetch_extras, why_missing
 from bench.report import Report, write_report
 from bench.table import print_table
@@ -71,9 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("GPT2_DIR"),
         help="folder of GPT-2's vocab.json and merges.txt (GPT2_DIR; else one is trained)",
     )
-    parser.add_argument(
-        "--cache-dir", type=Path, default=default_cache_dir(), help="for built corpora"
-    )
+    parser.add_argument("--cache-dir", type=cache_folder, default="", help="for built corpora")
     parser.add_argument(
         "--patience", type=float, default=10.0, metavar="SECONDS", help="wait for idle CPUs (10)"
     )
@@ -94,11 +86,11 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(dir=_made(arguments.cache_dir)) as folder:
         for setting in _settings(arguments, report, Path(folder), threads):
             _run_corpus(arguments, setting, report)
-    print_table(report)
     if arguments.json:
         write_report(report, arguments.json)
     if arguments.svg:
         write_chart(report.rows, arguments.svg)
+    print_table(report)
     for problem in report.problems:
         print(f"bench: PROBLEM: {problem}", file=sys.stderr)
     return 1 if report.problems else 0

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import permutations
 from pathlib import Path
 
-from bench.arguments import positive, thread_counts, whole
+from bench.arguments import cache_folder, positive, thread_counts, whole
 from bench.corpora import built_corpus
 from bench.durable import write_atomically
 from bench.experiments import vocabularies
@@ -23,7 +23,7 @@ from bench.experiments.speed import Run, encode_all, tokenizer_folder, train_all
 from bench.experiments.tables import print_findings, write_pictures
 from bench.experiments.texts import Texts, divide
 from bench.harness import Order, Sample, find_disagreements, run_order
-from bench.machine import default_cache_dir, describe_machine, num_cpus, wait_until_idle
+from bench.machine import describe_machine, num_cpus, wait_until_idle
 from bench.peers import CORPORA, fetch_extras
 from bpe import Vocabulary
 from tokenizer import Tokenizer
@@ -47,9 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=thread_counts, default=(1, 2), help="numbers (1,2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings there")
     parser.add_argument("--svg", type=Path, metavar="FOLDER", help="draw three pictures there")
-    parser.add_argument(
-        "--cache-dir", type=Path, default=default_cache_dir(), help="for built corpora"
-    )
+    parser.add_argument("--cache-dir", type=cache_folder, default="", help="for built corpora")
     parser.add_argument(
         "--patience", type=float, default=10.0, metavar="SECONDS", help="wait for idle CPUs (10)"
     )
@@ -153,12 +151,12 @@ def _label(text: Texts, vocabulary: Vocabulary) -> str:
 
 
 def _report(findings: Findings, arguments: argparse.Namespace) -> None:
-    print_findings(findings)
     if arguments.json:
         text = json.dumps(findings.to_json(), indent=2, allow_nan=False)
         write_atomically(arguments.json, (text + "\n").encode())
     if arguments.svg:
         write_pictures(findings, arguments.svg)
+    print_findings(findings)
 
 
 def _run_patiently(patience_seconds: float, order: Order) -> Sample:

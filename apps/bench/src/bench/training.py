@@ -16,12 +16,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.arguments import names_of, positive
+from bench.arguments import cache_folder, names_of, positive
 from bench.chart import write_chart
 from bench.contestants.models import DISTRIBUTIONS
 from bench.figures import FIGURES
 from bench.harness import Entry, Result, run_contest, run_order
-from bench.machine import default_cache_dir, describe_machine, num_cpus, wait_until_idle
+from bench.machine import describe_machine, num_cpus, wait_until_idle
 from bench.model_contests import agreement, end_to_end, generation, memory, speed
 from bench.model_contests.setting import CONTEXT_LENGTH, TRAINED, ModelSetting, Way
 from bench.model_contests.ways import find_ways
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ways", type=Path, metavar="FILE", help="an earlier --json: its ways, no search"
     )
-    parser.add_argument("--cache-dir", type=Path, default=default_cache_dir(), help="for the text")
+    parser.add_argument("--cache-dir", type=cache_folder, default="", help="for the text")
     parser.add_argument(
         "--patience", type=float, default=10.0, metavar="SECONDS", help="wait for idle CPUs (10)"
     )
@@ -196,13 +196,13 @@ def _write(session: _Session) -> None:
     if arguments.quick:
         report.rows[:] = [replace(row, is_judged=False) for row in report.rows]
     report.settings["speeds"] = [asdict(one) for one in session.speeds]
-    console = Console(width=None if Console().is_terminal else 180)
-    print_speeds(session.speeds, console)
-    print_table(report, console)
     if arguments.json:
         write_report(report, arguments.json)
     if arguments.svg:
         write_chart(report.rows, arguments.svg)
+    console = Console(width=None if Console().is_terminal else 180)
+    print_speeds(session.speeds, console)
+    print_table(report, console)
     for problem in report.problems:
         print(f"bench: PROBLEM: {problem}", file=sys.stderr)
 

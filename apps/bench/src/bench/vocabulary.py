@@ -40,13 +40,13 @@ def share_vocabulary(gpt2_dir: Path | None, folder: Path, *, train_on: Path) -> 
     vocabulary.save(folder / "tokenizer")
     save_vocabulary(vocabulary, folder / "ranks.tiktoken")
     end_of_text_id = vocabulary.ids[END_OF_TEXT.encode()]
-    (folder / "special.json").write_text(json.dumps({END_OF_TEXT: end_of_text_id}))
+    (folder / "special.json").write_text(json.dumps({END_OF_TEXT: end_of_text_id}), "utf-8")
     return folder, words
 
 
 def read_end_of_text_id(folder: Path) -> int:
     """Return the id of <|endoftext|> in a shared vocabulary."""
-    return json.loads((folder / "special.json").read_text())[END_OF_TEXT]
+    return json.loads((folder / "special.json").read_text("utf-8"))[END_OF_TEXT]
 
 
 def read_documents(path: Path) -> list[str]:

@@ -7,7 +7,6 @@ Source: Kneser & Ney 1995, interpolated as in Chen & Goodman 1999, section 2.8. 
 that never occurred in training get a share too, so that every probability is positive.
 """
 
-import lzma
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -39,6 +38,8 @@ def compare_baselines(
 ) -> list[Baseline]:
     """Fit the baselines on one token stream and score every token of another once.
 
+    Where Python was built without lzma, `xz -9` is not among them; see `why_no_xz`.
+
     Args:
         train_tokens: (n,) ids; may be a memory map.
         validation_tokens: (m,) ids; the context of the first one is end-of-text.
@@ -58,13 +59,10 @@ def compare_baselines(
         )
     counted = train_tokens[:MAX_TRAINING_TOKENS]
     suffix = "" if len(counted) == len(train_tokens) else f" of the first {len(counted):,} tokens"
-    rows = [
-        Baseline(
-            name="xz -9",
-            bits_per_byte=xz_bits_per_byte(iter_text(validation_tokens, token_bytes)),
-            nats_per_token=None,
-        )
-    ]
+    rows = []
+    if why_no_xz() is None:
+        bits_per_byte = xz_bits_per_byte(iter_text(validation_tokens, token_bytes))
+        rows.append(Baseline(name="xz -9", bits_per_byte=bits_per_byte, nats_per_token=None))
     for name, model in (
         ("token unigram", Unigram.fit(counted, vocab_size=vocab_size)),
         ("smoothed token bigram", Bigram.fit(counted, end_of_text_id, vocab_size=vocab_size)),
@@ -80,12 +78,27 @@ def compare_baselines(
     return rows
 
 
+def why_no_xz() -> str | None:
+    """Return why there is no comparison with `xz -9`; None: there is one."""
+    try:
+        import lzma  # noqa: F401 - whether it is there
+    except ImportError as error:
+        return f"no comparison with xz -9: this Python was built without lzma ({error})"
+    return None
+
+
 def xz_bits_per_byte(text: Iterable[bytes]) -> float:
     """Compress a text, given in pieces, as `xz -9` does.
+
+    Raises:
+        ImportError: this Python has no lzma.
+        ValueError: there is no text.
 
     >>> xz_bits_per_byte([b"spam " * 1000]) < 0.2
     True
     """
+    import lzma
+
     compressor = lzma.LZMACompressor(preset=9)
     num_bytes = num_compressed = 0
     for piece in text:

@@ -4,7 +4,6 @@ Progress goes to stderr, results to stdout. A user's mistake ends with one clear
 code 2; an interrupted command ends with 128 plus the signal's number, as shells expect.
 """
 
-import os
 import shlex
 import signal
 import sys
@@ -13,11 +12,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from bpe.streams import repair_streams, written_output
+
 if TYPE_CHECKING:
     from trainer.experiments.command_line import StudyRequest
 
 _MISTAKE = 2
-_UNREAD = 128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else 1
 
 
 def train() -> None:
@@ -237,15 +237,16 @@ def _compare(argv: list[str]) -> int:
 
     request = parse_compare(argv)
     histories = [read_history(path) for path in request.runs]
+    write_text_atomically(request.output, render_page(histories))
+    exports = []
+    if request.export is not None:
+        exports = write_exports(histories, request.export, png=request.png, x_axis=request.x_axis)
     for sentence in describe_runs(histories):
         print(sentence)
     print_table(histories, Console())
-    write_text_atomically(request.output, render_page(histories))
     print(f"report: {request.output}")
-    if request.export is not None:
-        exports = write_exports(histories, request.export, png=request.png, x_axis=request.x_axis)
-        for path in exports:
-            print(f"written: {path}")
+    for path in exports:
+        print(f"written: {path}")
     return 0
 
 
@@ -296,6 +297,8 @@ def _run_study(request: "StudyRequest") -> int:
     reporter = Reporter()
     result = request.run(reporter)
     study = result.study
+    # Files first: stdout may be full, or nobody may read it.
+    written = [] if result.exit_signal is not None else list(write_report(study.path))
     show = print_range if study.kind == "lr-range" else print_study
     show(study, Console())
     print(f"study: {study.path}")
@@ -303,7 +306,7 @@ def _run_study(request: "StudyRequest") -> int:
     if result.exit_signal is not None:
         reporter.say(f"interrupted after {result.num_done} of {result.num_trials} trials; saved")
         return 128 + result.exit_signal
-    for path in write_report(study.path):
+    for path in written:
         print(f"written: {path}")
     if result.is_out_of_time:
         reporter.say(
@@ -322,15 +325,11 @@ def _say_interrupted(path: Path, step: int, number: int | None, say: Callable[[s
 def _guarded(command: Callable[[list[str]], int]) -> int:
     from trainer.cpu_settings import allowed_threads
 
+    repair_streams()
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        with allowed_threads():
-            code = command(sys.argv[1:])
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # as in `generate RUN | head`: nobody reads any more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's last flush
-        return _UNREAD
+        with written_output(), allowed_threads():
+            return command(sys.argv[1:])
     except OSError as error:
         print(f"error: {_describe(error)}", file=sys.stderr)
         return _MISTAKE

@@ -27,7 +27,7 @@ def iter_pieces(path: Path, *, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[tupl
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "corpus.txt")
-    >>> _ = path.write_text("one<|endoftext|>two<|endoftext|>\n")
+    >>> _ = path.write_text("one<|endoftext|>two<|endoftext|>\n", "utf-8")
     >>> [piece for piece in iter_pieces(path) if piece[0]]
     [(b'one', True), (b'two', True)]
     """

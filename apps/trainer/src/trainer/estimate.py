@@ -224,7 +224,7 @@ def _start_watching(device: torch.device, *, already: int) -> int | None:
         torch.cuda.reset_peak_memory_stats(device)
         return None
     try:
-        _CLEAR.write_text(_RESET_PEAK)
+        _CLEAR.write_text(_RESET_PEAK, "ascii")
     except OSError:
         return None
     now = _status("VmRSS")
@@ -247,12 +247,12 @@ def _free_bytes(device: torch.device, *, already: int) -> int | None:
 def _cgroup_free() -> int | None:
     """Return what a container's limit leaves; None where there is no limit."""
     limit = _cgroup_limit()
-    return None if limit is None else limit - int(_LIMITS[1].read_text())
+    return None if limit is None else limit - int(_LIMITS[1].read_text("ascii"))
 
 
 def _cgroup_limit() -> int | None:
     try:
-        most, _ = (path.read_text().strip() for path in _LIMITS)
+        most, _ = (path.read_text("ascii").strip() for path in _LIMITS)
     except OSError:
         return None
     return None if most == "max" else int(most)
@@ -265,7 +265,7 @@ def _status(name: str) -> int | None:
 def _read_kilobytes(path: Path, name: str) -> int | None:
     """Read a line such as `VmHWM:   123 kB`; None where the system has no such file or line."""
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text("utf-8").splitlines()
     except OSError:
         return None
     found = [line for line in lines if line.startswith(f"{name}:")]

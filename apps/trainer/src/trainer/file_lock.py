@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import RawIOBase
 from pathlib import Path
 
 if os.name == "nt":
@@ -19,10 +20,17 @@ if os.name == "nt":
         msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
 
 else:
-    import fcntl
+    try:
+        import fcntl
+    except ImportError:  # a Python built without it: the lock is of the process then, not the file
+        fcntl = None
 
     def _lock(descriptor: int, *, wait: bool) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        if fcntl is None:
+            os.lseek(descriptor, 0, os.SEEK_SET)  # it is locked from there on
+            os.lockf(descriptor, os.F_LOCK if wait else os.F_TLOCK, 0)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 @contextmanager
@@ -63,9 +71,9 @@ def exclusive_lock(path: Path, *, what: str) -> Iterator[str | None]:
             _lock(file.fileno(), wait=False)
         except BlockingIOError as error:
             raise InUseError(
-                f"{what} is in use by {_owner(path) or 'another process'}; wait for it or stop it"
+                f"{what} is in use by {_owner(file) or 'another process'}; wait for it or stop it"
             ) from error
-        stale = _owner(path)
+        stale = _owner(file)
         file.truncate(0)
         with suppress(OSError):  # a full disk: the lock holds without its holder's name
             file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
@@ -75,10 +83,14 @@ def exclusive_lock(path: Path, *, what: str) -> Iterator[str | None]:
             file.truncate(0)
 
 
-def _owner(path: Path) -> str | None:
-    """Read who holds or held a lock; None: nobody, or it can't be read."""
+def _owner(file: RawIOBase) -> str | None:
+    """Read who holds or held a lock; None: nobody, or it can't be read.
+
+    The file is not opened once more: a lock of the process would end when that is closed.
+    """
     try:
-        owner = json.loads(path.read_bytes())
+        file.seek(0)
+        owner = json.loads(file.readall())
         return f"process {owner['pid']:d} on {owner['host']}"
     except (OSError, ValueError, TypeError, KeyError):
         return None

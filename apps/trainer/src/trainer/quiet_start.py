@@ -1,7 +1,7 @@
-"""Let Ctrl-C end a command quietly while Python still imports torch.
+"""Let a command end quietly while Python still imports torch, by Ctrl-C or for want of a module.
 
 Stage: before every command. The import takes seconds, and comes before any code of a command that
-could catch the interrupt. Whoever imports the package as a library keeps their own handling.
+could catch what ends it. Whoever imports the package as a library keeps their own handling.
 """
 
 import os
@@ -21,9 +21,28 @@ COMMANDS = frozenset(
 
 @contextmanager
 def quiet_start() -> Iterator[None]:
-    """Exit with 130 on Ctrl-C inside of the block, if this process is one of our commands."""
+    """Exit with 130 on Ctrl-C inside of the block, if this process is one of our commands.
+
+    Where something cannot be imported, the command says so in one line and exits with 2.
+    """
+    if not is_command():
+        yield
+        return
+    try:
+        with _interrupts_exit():
+            yield
+    except ImportError as error:  # torch needs modules of Python's own that a build may lack
+        print(
+            f"error: {error}; install what is missing, or another Python if that is a part of it",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+
+
+@contextmanager
+def _interrupts_exit() -> Iterator[None]:
     # A command started with `nohup` or in the background goes on ignoring the signal.
-    if not is_command() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
     signal.signal(signal.SIGINT, _exit_at_once)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from accounting import count_parameters, training_flops
-from trainer.baselines import Baseline, compare_baselines
+from trainer.baselines import Baseline, compare_baselines, why_no_xz
 from trainer.checkpoint import newest_checkpoint
 from trainer.counting import count
 from trainer.curve import write_loss_curve
@@ -123,7 +123,7 @@ def summarize(session: Session) -> Summary:
         target_loss=session.config.evaluation.target_loss,
         curve=str(session.run.curve),
         sample=sample,
-        notes=list(session.data.notes),
+        notes=[*session.data.notes, *_missing(session)],
         loop_costs={
             name: round(share, 6) for name, share in session.throughput.cost_shares().items()
         },
@@ -188,6 +188,12 @@ def _estimates(session: Session) -> list[Estimate]:
     ]
 
 
+def _missing(session: Session) -> list[str]:
+    """Say which comparisons that were asked for there are not."""
+    reason = why_no_xz() if session.config.evaluation.baselines else None
+    return [] if reason is None else [reason]
+
+
 def _compare(session: Session, score: StreamScore) -> list[Baseline]:
     model = Baseline(
         name="this model",
@@ -196,7 +202,8 @@ def _compare(session: Session, score: StreamScore) -> list[Baseline]:
     )
     if not session.config.evaluation.baselines:
         return [model]
-    session.reporter.say("comparing with xz -9, a unigram and a smoothed bigram")
+    xz = "xz -9, " if why_no_xz() is None else ""
+    session.reporter.say(f"comparing with {xz}a unigram and a smoothed bigram")
     rows = compare_baselines(
         session.data.train.tokens,
         session.data.validation.tokens[: score.num_tokens],

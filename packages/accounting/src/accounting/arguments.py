@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from typing import Any, get_args, get_type_hints
+from typing import Any, TextIO, get_args, get_type_hints
 
 from accounting.hardware import Device, find_device
 from accounting.inputs import Model, read_model
@@ -19,7 +19,7 @@ _ABSENT = argparse.SUPPRESS  # what is not given does not appear: the dataclasse
 
 def new_parser(prog: str, description: str, *, epilog: str) -> argparse.ArgumentParser:
     """Return a parser with what every command has."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=prog,
         description=description,
         epilog=epilog,
@@ -28,6 +28,14 @@ def new_parser(prog: str, description: str, *, epilog: str) -> argparse.Argument
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.add_argument("--explain", action="store_true", help="print formula and term a line")
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help can fail to be written, as any other result can; argparse is silent."""
+
+    def print_help(self, file: TextIO | None = None) -> None:
+        """Print the help."""
+        print(self.format_help(), end="", file=file)
 
 
 def add_models(parser: argparse.ArgumentParser, *, default: str) -> None:

@@ -5,7 +5,6 @@ Results go to stdout and charts to files; a mistake ends with one line and exit 
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from accounting.run_report import (
 )
 from accounting.scaling import APPROACHES
 from accounting.sections import Section, render_sections, sections_json
+from accounting.streams import fail, repair_streams, written_output
 from accounting.time import read_metrics, remaining_time, training_time
 
 _XL = "gpt2-xl"
@@ -313,14 +313,11 @@ def _run(
     argv: Sequence[str] | None,
     command: Callable[[argparse.Namespace], str],
 ) -> None:
+    repair_streams()
     try:
-        text = command(parser.parse_args(argv))
+        with written_output():
+            print(command(parser.parse_args(argv)))
     except (ValueError, OSError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # The reader has gone, as `head` does. Nothing is left to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        fail(f"{parser.prog}: error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -17,7 +17,7 @@ from bpe.counts_file import is_counts_file
 from bpe.patterns import PATTERNS
 from bpe.pretoken_counts import PretokenCounts
 from bpe.progress import StageProgress
-from bpe.streams import repair_streams
+from bpe.streams import repair_streams, written_output
 from bpe.tie_breaking import TIE_BREAKING
 from bpe.train import train_vocabulary, vocabulary_from_counts
 from bpe.usage import StageTimes, describe_peak_memory
@@ -57,14 +57,10 @@ def _run(
 ) -> int:
     """Do the work of a command and print the summary that it returns."""
     repair_streams()
-    options = parser.parse_args(arguments)
     logging.basicConfig(format=f"{parser.prog}: note: %(message)s")
     try:
-        print(work(options), flush=True)
-    except BrokenPipeError:
-        # The reader of the summary has gone; the result is saved.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        with written_output():
+            print(work(parser.parse_args(arguments)))
     except (OSError, ValueError) as error:
         print(f"{parser.prog}: error: {_describe(error)}", file=sys.stderr)
         return 2

@@ -26,6 +26,10 @@ _Event = "int | PieceCounter | PieceError"
 
 def can_count(settings: CountSettings, *, is_worth_compiling: bool) -> bool:
     """Whether there are kernels for the pattern, and, unless they are worth it, no compiling."""
+    from bpe._kernels.presence import can_compile
+
+    if not can_compile():
+        return False
     from bpe._kernels.compiling import are_ready
     from bpe._kernels.counting import kernels_for
     from bpe._kernels.cutting import cut_kernel

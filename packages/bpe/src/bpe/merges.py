@@ -71,13 +71,18 @@ def _merge(
     options = {"tie_breaking": tie_breaking, "progress": progress}
     seconds = _plain_seconds(counts, num_merges)
     if seconds > _LOADING_SECONDS:
-        from bpe._kernels import merging  # numba takes its time: only where it pays
-        from bpe._kernels.compiling import announced, are_ready
+        from bpe._kernels.presence import can_compile  # numba takes its time: only where it pays
 
-        if seconds > _COMPILING_SECONDS or are_ready(*merging.KERNELS):
-            with announced("merging", *merging.KERNELS):
-                return merge_compiled(counts, num_merges, **options)
+        if can_compile() and _is_worth_compiling(seconds):
+            return merge_compiled(counts, num_merges, **options)
     return merge_plainly(counts.by_pretoken, num_merges, **options)
+
+
+def _is_worth_compiling(seconds: float) -> bool:
+    from bpe._kernels import merging
+    from bpe._kernels.compiling import are_ready
+
+    return seconds > _COMPILING_SECONDS or are_ready(*merging.KERNELS)
 
 
 def _plain_seconds(counts: PretokenCounts, num_merges: int) -> float:
@@ -98,9 +103,12 @@ def merge_compiled(
     >>> merge_compiled(PretokenCounts({b"low": 5}), 1, progress=lambda done, total: None)
     [(b'o', b'w')]
     """
-    from bpe._kernels.merging import merge_compiled as merge
+    from bpe._kernels import merging
+    from bpe._kernels.compiling import announced
 
-    return merge(counts.packed, num_merges, progress=progress, tie_breaking=tie_breaking)
+    options = {"progress": progress, "tie_breaking": tie_breaking}
+    with announced("merging", *merging.KERNELS):
+        return merging.merge_compiled(counts.packed, num_merges, **options)
 
 
 def merge_plainly(

@@ -247,15 +247,21 @@ def _difference(one: CountSettings, other: CountSettings) -> str:
 def _add_up(parts: list[Packed]) -> Packed:
     num_pretokens = sum(float(part.counts.sum(dtype=np.float64)) for part in parts)
     if num_pretokens < 2.0**62 and sum(len(part.lengths) for part in parts) > _LARGE_KINDS:
-        from bpe._kernels.compiling import are_ready
-        from bpe._kernels.counting import KERNELS, add_up
+        from bpe._kernels.presence import can_compile
 
-        if are_ready(*KERNELS):
-            return add_up(parts)
+        if can_compile() and (packed := _add_up_compiled(parts)) is not None:
+            return packed
     total: Counter[bytes] = Counter()
     for part in parts:
         total.update(dict(zip(_pretokens(part), part.counts.tolist(), strict=True)))
     return PretokenCounts(total).packed
+
+
+def _add_up_compiled(parts: list[Packed]) -> Packed | None:
+    from bpe._kernels.compiling import are_ready
+    from bpe._kernels.counting import KERNELS, add_up
+
+    return add_up(parts) if are_ready(*KERNELS) else None
 
 
 def _pretokens(packed: Packed) -> list[bytes]:

@@ -140,7 +140,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
         command,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         check=False,
     )

@@ -40,10 +40,11 @@ try:
     from bpe.evidence import check_merges
     from bpe.files import Staging, require_inside, write_atomically
     from bpe.huggingface import STATEMENT_KEY, tokenizer_json
+    from bpe.kernels_here import can_compile
     from bpe.pieces import PIECE_BYTES, cut_files, cut_stream
     from bpe.special_tokens import append_missing, check_special_tokens
     from bpe.statement import check_statement
-    from bpe.streams import repair_streams
+    from bpe.streams import repair_streams, written_output
     from bpe.vocabulary_files import read_json_object
 except ImportError as error:
     if error.name is not None and error.name.partition(".")[0] != "bpe":
@@ -60,6 +61,7 @@ __all__ = [
     "append_missing",
     "as_path",
     "as_paths",
+    "can_compile",
     "check_merges",
     "check_special_tokens",
     "check_statement",
@@ -75,5 +77,6 @@ __all__ = [
     "unspell",
     "usable_cpus",
     "write_atomically",
+    "written_output",
     "wrong_kind",
 ]

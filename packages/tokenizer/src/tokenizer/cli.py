@@ -5,7 +5,6 @@ anything that a library function does not do.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -13,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from tokenizer._bpe import repair_streams
+from tokenizer._bpe import repair_streams, written_output
 from tokenizer.formats import load_vocabulary, save_vocabulary
 from tokenizer.progress import Progress
 from tokenizer.stats import PILE_BYTES, Measurement, estimate, longest_tokens, measure
@@ -82,12 +81,8 @@ def _run(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace]
     """Run a command; a user's mistake is one line on stderr and exit code 2."""
     repair_streams()
     try:
-        command(parser.parse_args())
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has gone, as `head` does. Nothing is left to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        with written_output():
+            command(parser.parse_args())
     except KeyboardInterrupt:
         sys.exit(130)
     except (ValueError, OSError) as error:

@@ -9,7 +9,7 @@ import sys
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from tokenizer._bpe import Vocabulary
+from tokenizer._bpe import Vocabulary, can_compile
 
 if TYPE_CHECKING:
     from tokenizer._kernels.encoder import KernelEncoder
@@ -59,7 +59,9 @@ class Engine:
 
     def _start(self, *, must: bool) -> "KernelEncoder | None":
         with self._lock:
-            if self._kernels is None:
+            if self._kernels is None and not can_compile():
+                self._is_possible = False
+            elif self._kernels is None:
                 from tokenizer._kernels.start import start_kernels
 
                 self._kernels = start_kernels(self._vocabulary, must=must)

@@ -5,9 +5,7 @@ pieces are encoded apart, in any order. Compressed files are read as streams, wi
 borders. Not here: encoding them, and joining the results (`encode_file`).
 """
 
-import gzip
 import sys
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,13 +113,7 @@ def _cut_compressed(
 
 @contextmanager
 def _decompressed(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
-    if path.suffix == ".gz":
-        stream: BinaryIO = gzip.GzipFile(fileobj=file)
-        damage = EOFError, gzip.BadGzipFile, zlib.error
-    else:
-        zstd = _import_zstd(path)
-        stream = zstd.ZstdFile(file)
-        damage = EOFError, zstd.ZstdError
+    stream, damage = _open_gzip(file, path) if path.suffix == ".gz" else _open_zstd(file, path)
     try:
         yield stream
     except damage as error:
@@ -130,15 +122,36 @@ def _decompressed(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
         ) from error
 
 
+_Opened = tuple[BinaryIO, tuple[type[Exception], ...]]
+"""A stream, and what reading it raises where it is damaged."""
+
+
+def _open_gzip(file: BinaryIO, path: Path) -> _Opened:
+    try:
+        import gzip
+        import zlib
+    except ImportError:
+        raise ValueError(
+            f"{path} needs zlib, which this Python was built without; decompress the file"
+        ) from None
+    return gzip.GzipFile(fileobj=file), (EOFError, gzip.BadGzipFile, zlib.error)
+
+
+def _open_zstd(file: BinaryIO, path: Path) -> _Opened:
+    zstd = _import_zstd(path)
+    return zstd.ZstdFile(file), (EOFError, zstd.ZstdError)
+
+
 def _import_zstd(path: Path) -> ModuleType:
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        try:
+    try:
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
             from backports import zstd
-        except ImportError:
-            raise ValueError(
-                f"{path} needs a decompressor that Python has from 3.14 on; before, install "
-                "tokenizer with the extra zstd (backports.zstd), or decompress the file"
-            ) from None
+    except ImportError:
+        raise ValueError(
+            f"{path} needs a decompressor that Python has from 3.14 on, unless it was built "
+            "without; before, install tokenizer with the extra zstd (backports.zstd), or "
+            "decompress the file"
+        ) from None
     return zstd

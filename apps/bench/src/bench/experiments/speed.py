@@ -58,7 +58,7 @@ def encode_all(
     """Encode each training text, from its file to ids in memory, with each vocabulary."""
     for by in texts:
         special = {END_OF_TEXT: 0}  # special tokens have the first ids
-        (by.train.parent / "special.json").write_text(json.dumps(special))
+        (by.train.parent / "special.json").write_text(json.dumps(special), "utf-8")
     entries = [
         Entry(
             name=_name(f"encode {text.name} by {by.name}", num_threads),

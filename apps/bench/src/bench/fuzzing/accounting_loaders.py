@@ -50,7 +50,7 @@ _WEIGHTS = {
 
 def hf_config(folder: Path) -> Loader:
     """Return the target for config.json of Hugging Face."""
-    (folder / "config.json").write_text(json.dumps(_LLAMA))
+    (folder / "config.json").write_text(json.dumps(_LLAMA), "utf-8")
     return Loader(
         folder,
         {"config.json": mutate_json},
@@ -61,7 +61,7 @@ def hf_config(folder: Path) -> Loader:
 
 def model_toml(folder: Path) -> Loader:
     """Return the target for the trainer's configuration, as `accounting` reads it."""
-    (folder / "config.toml").write_text(_RUN)
+    (folder / "config.toml").write_text(_RUN, "utf-8")
     return Loader(
         folder,
         {"config.toml": mutate_toml},

@@ -154,7 +154,7 @@ def counts_file(folder: Path) -> Loader:
 def token_file(folder: Path) -> Loader:
     """Return the target for ids, where documents start, and the sidecar."""
     text = folder.parent / "token-file.txt"
-    text.write_text(_TEXT)
+    text.write_text(_TEXT, "utf-8")
     Tokenizer.from_vocabulary(_vocabulary()).encode_file(text, folder / "a.npy")
     kinds = {"a.npy": mutate_npy, "a.documents.npy": mutate_npy, "a.json": mutate_json}
     valid = {name: (folder / name).read_bytes() for name in kinds}

@@ -89,7 +89,7 @@ def _seal(name: str, files: dict[str, bytes], rng: random.Random) -> None:
 
 def config_toml(folder: Path) -> Loader:
     """Return the target for run configurations."""
-    (folder / "config.toml").write_text(config_to_toml(load_preset("quickstart")))
+    (folder / "config.toml").write_text(config_to_toml(load_preset("quickstart")), "utf-8")
     return Loader(
         folder,
         {"config.toml": mutate_toml},

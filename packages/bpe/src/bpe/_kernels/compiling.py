@@ -1,7 +1,8 @@
 """How does a kernel get compiled, kept and found again?
 
 Stage: none; every kernel goes through here. Numba keeps machine code beside the source, or in the
-user's cache directory where that is read-only, one file a CPU model. By itself it looks only at
+user's cache directory where that is read-only, one file a CPU model; where neither can be written,
+each process compiles for itself. By itself it looks only at
 the file that defines a function, so an edit of a helper elsewhere would serve stale code: here
 the key is a hash of all kernel sources. Not here: what the kernels do, and whether what lies on
 disk may be loaded (`keeping`).
@@ -12,7 +13,7 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import llvmlite
 import numba
 from numba import njit, types
 
-from bpe._kernels.keeping import KernelCache
+from bpe._kernels.keeping import NOT_KEPT, KernelCache, report
 
 _HERE = Path(__file__).parent
 _OPTIONS = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
@@ -34,9 +35,11 @@ _log = logging.getLogger("bpe")
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a function that Python calls; its machine code is kept on disk."""
+    """Compile a function that Python calls; its machine code is kept on disk, if that can be."""
     dispatcher = _without_literals(njit(**_OPTIONS)(function))
-    dispatcher._cache = KernelCache(function, sources_stamp(Path(inspect.getfile(function)).parent))
+    with suppress(RuntimeError):  # it is not kept then, see `announced`
+        stamp = sources_stamp(Path(inspect.getfile(function)).parent)
+        dispatcher._cache = KernelCache(function, stamp)
     return dispatcher
 
 
@@ -75,7 +78,12 @@ def are_ready(*kernels: Any) -> bool:
 def _is_ready(dispatcher: Any) -> bool:
     if dispatcher.signatures:
         return True
-    return dispatcher._cache.holds(dispatcher.targetctx.codegen().magic_tuple())
+    target = dispatcher.targetctx.codegen().magic_tuple()
+    return _is_kept(dispatcher) and dispatcher._cache.holds(target)
+
+
+def _is_kept(dispatcher: Any) -> bool:
+    return isinstance(dispatcher._cache, KernelCache)
 
 
 @contextmanager
@@ -84,7 +92,11 @@ def announced(name: str, *kernels: Any) -> Iterator[None]:
     if are_ready(*kernels):
         yield
         return
-    _log.warning("compiling the %s kernels, once for this machine; some seconds", name)
+    if all(map(_is_kept, kernels)):
+        _log.warning("compiling the %s kernels, once for this machine; some seconds", name)
+    else:
+        _log.warning("compiling the %s kernels; some seconds", name)
+        report(NOT_KEPT.format(reason="no folder for it can be written"))
     started = time.perf_counter()
     yield
     seconds = time.perf_counter() - started

@@ -22,12 +22,27 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
 
 _HAS_OWNERS = hasattr(os, "geteuid")  # Windows has other means
 _SEAL_BYTES = hashlib.sha256().digest_size
 
+NOT_KEPT = (
+    "compiled code is not kept for the next process: {reason}; NUMBA_CACHE_DIR can name a folder"
+)
+
 _log = logging.getLogger("bpe")
+
+
+def _is_possible(place: type) -> bool:
+    """Whether Numba may keep code in such a place: without a home, the user's would be `./~`."""
+    if not place.__name__.endswith("UserWideCacheLocator") or "XDG_CACHE_HOME" in os.environ:
+        return True
+    return os.path.expanduser("~") != "~"  # noqa: PTH111 - as Numba asks
+
+
+class _Places(CompileResultCacheImpl):
+    _locator_classes = tuple(filter(_is_possible, CompileResultCacheImpl._locator_classes))
 
 
 class KernelCache(FunctionCache):
@@ -36,7 +51,12 @@ class KernelCache(FunctionCache):
     Args:
         function: the kernel in Python.
         stamp: kept code with another stamp is stale.
+
+    Raises:
+        RuntimeError: there is no folder for it that can be written.
     """
+
+    _impl_class = _Places
 
     def __init__(self, function: Callable[..., Any], stamp: str) -> None:
         super().__init__(function)
@@ -58,7 +78,7 @@ class KernelCache(FunctionCache):
         try:
             super().save_overload(sig, data)
         except OSError as error:
-            _report(f"compiled kernels cannot be kept in {self._cache_path}: {error.strerror}")
+            report(NOT_KEPT.format(reason=str(error)))
 
 
 class _SealedFiles(IndexDataCacheFile):
@@ -109,7 +129,7 @@ class _SealedFiles(IndexDataCacheFile):
         if reason is None and seal != self._seal(path, sealed):
             reason = "damaged, or written by an earlier version"
         if reason is not None:
-            _report(f"not loading compiled kernels from {self._cache_path}: {reason}")
+            report(f"not loading compiled kernels from {self._cache_path}: {reason}")
         return reason is None
 
     def _seal(self, path: str, content: bytes) -> bytes:
@@ -127,7 +147,7 @@ def _place(folder: Path, sources: Path) -> Path:
             return folder
     except OSError as error:
         reason = f"{error.strerror}"
-    _report(
+    report(
         f"not keeping compiled kernels in {folder}: {reason}; they are compiled for this process "
         "only, unless NUMBA_CACHE_DIR names a folder of your own"
     )
@@ -167,11 +187,11 @@ def _close(folder: Path, sources: Path) -> bool:
     if kept := list(folder.glob("*.nb[ic]")):
         for path in kept:
             path.unlink()
-        _report(f"others could write to {folder}: it is closed to them, and kernels compiled anew")
+        report(f"others could write to {folder}: it is closed to them, and kernels compiled anew")
     return True
 
 
 @cache
-def _report(what: str) -> None:
+def report(what: str) -> None:
     """Warn in the log, once in a process, however often it is met."""
     _log.warning("%s", what)

@@ -1,15 +1,15 @@
-"""Write progress so that training waits for no reader, and dies with none.
+"""How is progress shown so that work waits for no reader, and dies with none?
 
-Stage: under `progress.py`. A pipe that nobody empties, a paused or closed terminal: what can't be
-written is dropped, and training goes on. Not here: results, which are on disk before stdout has
-them.
+Stage: none; what a command says on stderr goes through here. A pipe that nobody empties, a full
+disk, a paused or closed terminal: what cannot be written is dropped. Not here: results, which are
+on disk before stdout has them.
 """
 
 import os
 import select
 import stat
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
 
 PATIENCE_SECONDS = 1.0
 """How long a reader may take before lines are dropped; from then on nobody waits for it."""
@@ -17,7 +17,9 @@ _PIECE_BYTES = 4096  # PIPE_BUF on Linux: what a pipe that says it has room take
 
 
 class UnreadStream:
-    """Wraps a stream like stderr; every `flush` writes what it can and drops the rest.
+    """Wraps a stream like stderr: the end of a line, and `flush`, write what can be written.
+
+    Whatever else is asked of it, the wrapped stream answers.
 
     Args:
         stream: a text stream; one without a file descriptor, or on a regular file, never blocks.
@@ -31,11 +33,15 @@ class UnreadStream:
         self._dropped = 0
         self._is_dead = False
         self._descriptor = _blocking_descriptor(stream)
-        self.encoding = getattr(stream, "encoding", "utf-8")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Take a text, to be written by `flush`."""
+        """Take a text; `flush` where it ends a line."""
         self._waiting.append(text)
+        if "\n" in text:
+            self.flush()
         return len(text)
 
     def flush(self) -> None:
@@ -49,14 +55,6 @@ class UnreadStream:
             self._write(text)
         except OSError:  # nobody is there any more, and never will be
             self._is_dead = True
-
-    def isatty(self) -> bool:
-        """Whether a person reads."""
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        """Return the descriptor of what is wrapped."""
-        return self._stream.fileno()
 
     def _write(self, text: str) -> None:
         for start in range(0, len(text), _PIECE_BYTES // 4):  # at most 4 bytes a character

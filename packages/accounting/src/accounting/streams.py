@@ -1,0 +1,63 @@
+"""Let a command end well when its standard streams are closed, full, unread or short of letters.
+
+Stage: none; every command does. Not here: what is written to them. `bpe.streams` does the same for
+commands that also show progress; this package depends on nothing.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn, TextIO
+
+_OUTPUT = "standard output"
+_UNREAD = 128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else 1
+_MISTAKE = 2
+
+
+def repair_streams() -> None:
+    """Replace closed standard streams by the null device; escape what stdout's encoding lacks."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            null = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115 - to the end
+            setattr(sys, name, null)
+    sys.stdout.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def written_output() -> Iterator[None]:
+    """Write out what the block prints, also where `--help` ends it.
+
+    Raises:
+        OSError: stdout cannot be written; it is named.
+        SystemExit: nobody reads stdout any more; 128 + SIGPIPE, as of other programs.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.filename is None:
+            _discard(sys.stdout)
+            error.filename = _OUTPUT
+        if isinstance(error, BrokenPipeError):
+            sys.exit(_UNREAD)
+        raise
+
+
+def fail(line: str) -> NoReturn:
+    """Say what is wrong, if anybody hears it, and exit as after a mistake."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        _discard(sys.stderr)
+    sys.exit(_MISTAKE)
+
+
+def _discard(stream: TextIO) -> None:
+    """Have Python's own flush at exit, which would fail likewise, succeed."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
