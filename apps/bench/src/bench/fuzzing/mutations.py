@@ -115,7 +115,7 @@ def mutate_safetensors(data: bytes, rng: random.Random) -> bytes:
     match rng.randrange(4):
         case 0:
             claimed = rng.choice((0, 1, size - 1, size + 1, len(data), 2**31, 2**63, 2**64 - 1))
-            return claimed.to_bytes(8, "little") + header + body
+            return (claimed % 2**64).to_bytes(8, "little") + header + body
         case 1:
             header = mutate_bytes(header, rng)
         case 2:
