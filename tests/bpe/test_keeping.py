@@ -31,7 +31,7 @@ def twice(number):
 
 @pytest.fixture(autouse=True)
 def _says_again() -> None:
-    keeping._report.cache_clear()
+    keeping.report.cache_clear()
 
 
 @pytest.fixture

@@ -32,6 +32,8 @@ def repair_streams() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
         sys.stdout = _with_named_errors(sys.stdout)
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")  # file names may be no UTF-8
     if not isinstance(sys.stderr, UnreadStream):
         sys.stderr = UnreadStream(sys.stderr)
 

@@ -84,5 +84,5 @@ def _high_water_bytes() -> int | None:
     """Return the mark that Linux keeps; `getrusage` of a new process begins at its parent's."""
     if not _STATUS.exists():
         return None
-    found = re.search(r"VmHWM:\s*(\d+) kB", _STATUS.read_text())
+    found = re.search(r"VmHWM:\s*(\d+) kB", _STATUS.read_text(encoding="utf-8"))
     return int(found[1]) * 1024 if found else None

@@ -89,8 +89,10 @@ def weights_index(folder: Path) -> Loader:
     for shard, held in placed.items():
         _write_weights(folder / shard, {name: _WEIGHTS[name] for name in held})
     places = {f"{name}.weight": shard for shard, held in placed.items() for name in held}
-    (folder / "a.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
-    (folder / "config.json").write_text(json.dumps(_LLAMA))
+    (folder / "a.safetensors.index.json").write_text(
+        json.dumps({"weight_map": places}), encoding="utf-8"
+    )
+    (folder / "config.json").write_text(json.dumps(_LLAMA), encoding="utf-8")
     return Loader(
         folder,
         {
