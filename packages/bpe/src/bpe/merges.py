@@ -57,7 +57,7 @@ def learn_merges(
     report = progress or (lambda done, total: None)
     # Each merge takes a byte of some pretoken: no more can be found.
     num_merges = min(num_merges, len(counts.packed.content))
-    report(0, num_merges)
+    report(0, num_merges)  # loading kernels takes a while, and is part of the stage
     merges = _merge(counts, num_merges, tie_breaking=tie_breaking, progress=report)
     if len(merges) < num_merges:
         report(len(merges), len(merges))

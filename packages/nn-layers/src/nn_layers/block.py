@@ -1,5 +1,7 @@
 """One Transformer block: attention, then feed-forward, each added to the residual stream."""
 
+from typing import Any, overload
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -23,6 +25,10 @@ class TransformerBlock(nn.Module):
         config: the model's configuration.
         rope: the model's rotary table; None: one of its own where the configuration has rotary
             positions.
+        d_model, num_heads, d_ff: in the place of a configuration, the sizes of a pre-norm block
+            with SwiGLU and rotary positions, as CS336 spells them ...
+        max_seq_len: ... the most positions ...
+        theta: ... and the base of the rotary wavelengths.
         device: where the weights live.
         dtype: of the weights.
 
@@ -31,8 +37,12 @@ class TransformerBlock(nn.Module):
     >>> config = ModelConfig(10, 8, 16, 1, 2, 32)
     >>> TransformerBlock(config)(torch.zeros(3, 8, 16)).shape
     torch.Size([3, 8, 16])
+    >>> block = TransformerBlock(d_model=16, num_heads=2, d_ff=32, max_seq_len=8, theta=10_000.0)
+    >>> block(torch.zeros(3, 8, 16)).shape
+    torch.Size([3, 8, 16])
     """
 
+    @overload
     def __init__(
         self,
         config: ModelConfig,
@@ -40,8 +50,31 @@ class TransformerBlock(nn.Module):
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        d_ff: int,
+        max_seq_len: int,
+        theta: float,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        *arguments: Any,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **named: Any,
     ) -> None:
         super().__init__()
+        is_configured = "config" in named or isinstance(next(iter(arguments), None), ModelConfig)
+        config, rope = (_configured if is_configured else _sized)(*arguments, **named)
         self.norm = config.norm
         if rope is None and config.position == "rope":
             rope = build_rope(config, device=device)
@@ -79,6 +112,22 @@ class TransformerBlock(nn.Module):
             return x + self.ffn(self.ln2(x))
         x = self.ln1(x + self.attn(x, token_positions, cache=cache, layer=layer))
         return self.ln2(x + self.ffn(x))
+
+
+def _configured(
+    config: ModelConfig, rope: RotaryPositionalEmbedding | None = None
+) -> tuple[ModelConfig, RotaryPositionalEmbedding | None]:
+    return config, rope
+
+
+def _sized(
+    d_model: int, num_heads: int, d_ff: int, max_seq_len: int, theta: float
+) -> tuple[ModelConfig, None]:
+    """Return the configuration of a block alone: vocabulary and depth are those of no model."""
+    return ModelConfig(1, max_seq_len, d_model, 1, num_heads, d_ff, rope_theta=theta), None
+
+
+_configured.__qualname__ = _sized.__qualname__ = "TransformerBlock"  # in Python's own TypeErrors
 
 
 def build_rope(

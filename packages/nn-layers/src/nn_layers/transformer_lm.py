@@ -4,6 +4,8 @@ Stage: ids -> *logits* -> loss or samples. State-dict names are CS336's; a tied 
 once, as token_embeddings.weight.
 """
 
+from typing import Any, overload
+
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
@@ -24,22 +26,53 @@ class TransformerLM(nn.Module):
 
     Args:
         config: sizes and switches.
+        vocab_size, context_length, d_model, num_layers, num_heads, d_ff: in the place of a
+            configuration, the sizes as CS336 spells them; the switches are `ModelConfig`'s own ...
+        rope_theta: ... and so is the base of the rotary wavelengths where it is not given.
         device: where the weights live.
         dtype: of the weights.
 
     >>> model = TransformerLM(ModelConfig(10, 8, 16, 2, 2, 32))
     >>> model(torch.zeros(3, 5, dtype=torch.int64)).shape
     torch.Size([3, 5, 10])
+    >>> TransformerLM(10, 8, 16, 2, 2, 32, 10_000.0).config == model.config
+    True
     """
 
+    @overload
     def __init__(
         self,
         config: ModelConfig,
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        vocab_size: int,
+        context_length: int,
+        d_model: int,
+        num_layers: int,
+        num_heads: int,
+        d_ff: int,
+        rope_theta: float = ...,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        *arguments: Any,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **named: Any,
     ) -> None:
         super().__init__()
+        is_configured = "config" in named or isinstance(next(iter(arguments), None), ModelConfig)
+        config = (_configured if is_configured else _sized)(*arguments, **named)
         _let_einops_know_tensors()
         self.config = config
         self.activation_checkpointing = False
@@ -110,6 +143,26 @@ class TransformerLM(nn.Module):
         if cache is not None:
             cache.advance(length)
         return x if self.ln_final is None else self.ln_final(x)
+
+
+def _configured(config: ModelConfig) -> ModelConfig:
+    return config
+
+
+def _sized(
+    vocab_size: int,
+    context_length: int,
+    d_model: int,
+    num_layers: int,
+    num_heads: int,
+    d_ff: int,
+    rope_theta: float | None = None,
+) -> ModelConfig:
+    sizes = (vocab_size, context_length, d_model, num_layers, num_heads, d_ff)
+    return ModelConfig(*sizes, **({} if rope_theta is None else {"rope_theta": rope_theta}))
+
+
+_configured.__qualname__ = _sized.__qualname__ = "TransformerLM"  # in Python's own TypeErrors
 
 
 def _let_einops_know_tensors() -> None:
