@@ -1,7 +1,8 @@
 """Draw initial weights: every distribution in one place.
 
 Stage: configuration -> *initial weights*. All are normals cut at three standard deviations, drawn
-in place with torch's generator. Source: CS336, assignment 1, section 3.4.1. Departure: none.
+in place with torch's generator. Source: CS336, assignment 1 of 2025, section 3.4.1. Departure:
+none.
 """
 
 import math

@@ -28,7 +28,8 @@ def clip_gradients_(
     Raises:
         ValueError: max_norm is not positive, or a gradient is sparse.
 
-    Source: Pascanu et al. 2013, arXiv:1211.5063, algorithm 1; CS336 assignment 1, section 4.5.
+    Source: Pascanu et al. 2013, arXiv:1211.5063, algorithm 1; CS336 assignment 1 of 2025, section
+    4.5.
 
     >>> weight = torch.nn.Parameter(torch.zeros(2))
     >>> weight.grad = torch.tensor([3.0, 4.0])

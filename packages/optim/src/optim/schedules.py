@@ -21,7 +21,8 @@ def lr_cosine_schedule(
     Raises:
         ValueError: a negative step, or a schedule that ends before its warm-up.
 
-    Source: Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5; CS336 assignment 1, section 4.4.
+    Source: Loshchilov and Hutter 2017, arXiv:1608.03983, eq. 5; CS336 assignment 1 of 2025, section
+    4.4.
 
     >>> [round(lr_cosine_schedule(step, 1.0, 0.1, 2, 6), 3) for step in range(8)]
     [0.0, 0.5, 1.0, 0.868, 0.55, 0.232, 0.1, 0.1]

@@ -22,7 +22,7 @@ class SGD(torch.optim.Optimizer):
     Raises:
         ValueError: a negative rate or decay, no parameters, a sparse gradient.
 
-    Source: CS336 assignment 1, section 4.2.1, eq. 20.
+    Source: CS336 assignment 1 of 2025, section 4.2.1, eq. 20.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """Take one thing away at a time, and see what it was worth.
 
-Stage: preset -> *variants* -> study. The questions are those of Stanford's CS336, assignment 1,
+Stage: preset -> *variants* -> study. The questions are those of CS336, assignment 1 of 2025,
 section 7, and a few more that fit beside them.
 """
 
