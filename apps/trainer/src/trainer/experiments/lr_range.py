@@ -49,10 +49,15 @@ class RangeFindings:
     edge: float | None
     """The first rate from which on the smoothed loss stayed above `EDGE_FACTOR` times its lowest;
     None: it came back, or never left."""
-    steepest: float | None
-    """Where the smoothed loss fell fastest, per factor of the rate; None: it never fell."""
+    steepest: float
+    """Where the smoothed loss fell fastest, per factor of the rate, or rose slowest."""
     lowest: float
     """Where the smoothed loss was lowest."""
+
+    @property
+    def has_fallen(self) -> bool:
+        """Whether the smoothed loss was ever below its first value."""
+        return min(self.smoothed) < self.smoothed[0]
 
     @property
     def suggested(self) -> float:
@@ -174,7 +179,7 @@ def find_range(rates: Sequence[float], losses: Sequence[float]) -> RangeFindings
         smoothed=smoothed,
         diverged=rates[-1] if is_over else None,
         edge=rates[edge] if edge < len(rates) else None,
-        steepest=rates[centres[slopes.index(min(slopes))]] if min(slopes) < 0 else None,
+        steepest=rates[centres[slopes.index(min(slopes))]],
         lowest=rates[lowest],
     )
 

@@ -62,9 +62,8 @@ def _draw_one(root: Element, one: RangeFindings, x: Axis, y: Axis, *, colour: in
 def _places(found: Sequence[RangeFindings]) -> dict[str, float]:
     """Return what to mark: of the first seed, so that each mark lies on a line that is there."""
     first = found[0]
-    places = {"lowest": first.lowest, "suggested": first.suggested}
-    also = {"steepest": first.steepest, "edge": first.edge}
-    return places | {name: rate for name, rate in also.items() if rate is not None}
+    places = {"steepest": first.steepest, "lowest": first.lowest, "suggested": first.suggested}
+    return places if first.edge is None else places | {"edge": first.edge}
 
 
 def _mark(root: Element, place: float, name: str, *, height: float) -> None:

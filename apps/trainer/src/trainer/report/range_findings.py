@@ -42,9 +42,13 @@ def describe_range(study: Study) -> list[str]:
     """Return what a range test shows, most important first."""
     found = list(read_ranges(study).values())
     waiting = sum(study.outcome(trial) is None for trial in study.trials)
-    sentences = list(_places(found)) if found else []
-    sentences += _against(study, found)
+    sentences = [*describe_range_of(found), *_against(study, found)]
     return [*sentences, *tell_waiting(waiting, len(study.trials))]
+
+
+def describe_range_of(found: Sequence[RangeFindings]) -> list[str]:
+    """Return what curves of loss against rate show; none: nothing."""
+    return list(_places(found)) if found else []
 
 
 def range_rows(study: Study) -> list[list[str]]:
@@ -94,7 +98,7 @@ def _places(found: Sequence[RangeFindings]) -> Iterator[str]:
             "end of the test."
         )
     yield f"The loss was lowest at {_rates([one.lowest for one in found])}."
-    if falls := [one.steepest for one in found if one.steepest is not None]:
+    if falls := [one.steepest for one in found if one.has_fallen]:
         yield f"It fell fastest at {_rates(falls, of=found)}."
     yield (
         f"Suggested to sweep around: {_rates([one.suggested for one in found])}, "
