@@ -11,13 +11,14 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from trainer.estimate import Estimate
 from trainer.report import read_history, render_page
 from trainer.report.drawing import BOTTOM, TOP, draw_plot
 from trainer.report.estimates import estimate_rows
 from trainer.report.series import Sample, build_plots, thin
-from trainer.summary import Summary
+from trainer.summary import PROCESS, Summary, print_summary
 
 _VOID = {"meta", "input", "br"}
 
@@ -150,6 +151,26 @@ def test_thinning_keeps_ends_and_extremes(values: list[float], limit: int) -> No
     assert {kept[0], kept[-1]} == {samples[0], samples[-1]}
     kept_values = [sample.value for sample in kept]
     assert (min(kept_values), max(kept_values)) == (min(values), max(values))
+
+
+def test_a_bound_has_no_ratio_and_the_process_no_prediction(
+    write_run: Callable[..., Path],
+) -> None:
+    path = write_run("run")
+    summary = Summary.load(path / "summary.json")
+    foretold = [Estimate("tensors", 300, 200, is_bound=True)]
+    dataclasses.replace(
+        summary, estimates=foretold, process_bytes=9000, process_start_bytes=8000
+    ).save(path / "summary.json")
+    assert estimate_rows(read_history(path))[:2] == [
+        ["tensors", "at most 300", "200", ""],
+        [PROCESS, "", "9,000", ""],
+    ]
+    console = Console(width=200, record=True)
+    print_summary(Summary.load(path / "summary.json"), console)
+    shown = console.export_text()
+    assert "expected at most 300, found 200\n" in re.sub(" +", " ", shown).replace(" \n", "\n")
+    assert "at most 9,000, before the first step 8,000" in shown
 
 
 def test_estimate_stands_beside_fact(write_run: Callable[..., Path]) -> None:

@@ -56,11 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Ask, measure and report; 1 where ours is off by more than 5 % of memory or by one FLOP."""
     fetch_extras(ACCOUNTANTS)
-    from bench.accounting_cases import CASES
+    import torch
 
+    from bench.accounting_cases import CASES, NATIVE_CASES
+    from nn_layers.native_kernels import why_no_native_kernels
+
+    reason = why_no_native_kernels(torch.bfloat16)
+    if reason is not None:
+        print(f"bench: own kernels are left out: {reason}", file=sys.stderr)
+    everything = [*CASES, *(NATIVE_CASES if reason is None else [])]
     console = Console(width=None if Console().is_terminal else 160)
     lines = [line for name in _MODELS[: 1 if arguments.quick else None] for line in _model(name)]
-    cases = list(_memory_cases(CASES[:2] if arguments.quick else CASES))
+    cases = list(_memory_cases(CASES[:2] if arguments.quick else everything))
     if arguments.json:
         document = {
             "format": FORMAT,

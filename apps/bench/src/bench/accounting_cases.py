@@ -58,6 +58,23 @@ CASES: list[tuple[dict[str, object], dict[str, object]]] = [
 ]
 """Changes of the shape, and of the step."""
 
+_NATIVE = {"attention": "native", "loss": "native"}
+_WIDE = {"d_model": 64, "num_layers": 3}  # heads as wide as the kernel knows
+NATIVE_CASES: list[tuple[dict[str, object], dict[str, object]]] = [
+    (_WIDE, _NATIVE),
+    (_WIDE, {"attention": "native"}),
+    (_WIDE | {"vocab_size": 3000}, _NATIVE),
+    (_WIDE | {"vocab_size": 3000}, _NATIVE | {"dtype": "bfloat16"}),
+    (_WIDE | {"vocab_size": 20}, _NATIVE | {"dtype": "bfloat16"}),
+    (_WIDE | {"vocab_size": 20, "qk_norm": True}, _NATIVE),
+    (_WIDE | {"vocab_size": 20, "num_kv_heads": 1}, _NATIVE),
+    (_WIDE | {"vocab_size": 20, "qk_norm": True, "num_kv_heads": 2}, _NATIVE),
+    (_WIDE | {"vocab_size": 20, "position": "none"}, _NATIVE),
+    (_WIDE | {"vocab_size": 20}, _NATIVE | {"checkpointing": True}),
+    (_WIDE | {"norm": "post", "tie_embeddings": True}, _NATIVE | {"num_micro_batches": 2}),
+]
+"""The same for this project's kernels, which a CPU with AVX-512 and a C++ compiler has."""
+
 
 def case(
     switches: dict[str, object], choices: dict[str, object]

@@ -86,9 +86,10 @@ class RealStep:
         inputs, targets = (torch.randint(self._shape.vocab_size, size) for _ in range(2))
         narrow = settings.dtype != "float32"
         with torch.autocast("cpu", dtype=torch.bfloat16) if narrow else nullcontext():
-            if settings.loss == "chunked":
+            if settings.loss in ("chunked", "native"):
                 hidden = self.model.hidden_states(inputs)
-                return linear_cross_entropy(hidden, self.model.head_weight, targets)
+                path = "native" if settings.loss == "native" else "plain"
+                return linear_cross_entropy(hidden, self.model.head_weight, targets, path=path)
             loss = cross_entropy if settings.loss == "plain" else fused_cross_entropy
             return loss(self.model(inputs), targets)
 

@@ -2,8 +2,9 @@
 
 Stage: configuration, plan -> *expectation* -> training -> estimate against fact in the summary.
 `accounting` predicts; here it is asked about this run, on this device, beside what is free. Memory
-on CUDA is what torch's allocator had at most; on the CPU it is how far the process grew, which
-counts freed memory that the system has not taken back, and compiled kernels.
+is that of tensors on both sides: what torch's allocator had at most, on CUDA in the whole run, on
+the CPU in a step and in an evaluation, with the copy that a save makes. What else the process takes
+(interpreter, libraries, compiled code, memory that is freed and kept) is reported by itself.
 """
 
 import os
@@ -23,6 +24,7 @@ from trainer.config import RunConfig
 from trainer.devices import resolve_device
 from trainer.learning_rate import learning_rate
 from trainer.model import model_shape
+from trainer.tensor_memory import TensorWatch
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current"))
@@ -37,11 +39,13 @@ class Estimate:
     expected: float
     found: float | None
     """None: this system does not tell."""
+    is_bound: bool = False
+    """Whether what was expected is only a bound: no share of what was found says how good it is."""
 
     @property
     def error(self) -> float | None:
-        """Signed, as a share of what was found."""
-        return self.expected / self.found - 1 if self.found else None
+        """Signed, as a share of what was found; None: nothing was found, or a bound expected."""
+        return self.expected / self.found - 1 if self.found and not self.is_bound else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +61,11 @@ class Expectation:
     """Memory that the run may take, weights that are there already included; None: unknown."""
     device: torch.device
     start_bytes: int | None
-    """Where the process stood before the first step, weights left out; CPU alone."""
+    """What the process had resident before the first step; CPU alone, None: unknown."""
+    is_bound: bool = False
+    """Whether steps are compiled, and keep less than what is predicted."""
+    watch: TensorWatch | None = None
+    """Measures on the CPU."""
 
     @property
     def fits(self) -> bool:
@@ -72,6 +80,7 @@ def expect_run(
     *,
     plan: ComputePlan,
     device: torch.device,
+    validation_tokens: int | None = None,
 ) -> Expectation:
     """Predict a run, and start watching its memory.
 
@@ -81,12 +90,15 @@ def expect_run(
         optimizer: over its parameters, still without state.
         plan: how steps are computed.
         device: where.
+        validation_tokens: what the end scores; None: as much as fills a batch.
     """
     shape = model_shape(config, vocab_size=model.config.vocab_size)
     groups = _groups(model, optimizer, last=learning_rate(config, config.num_steps))
     checkpoint = model_file_bytes(shape) + optimizer_file_bytes(groups, config.optimizer.name)
     saving = checkpoint if device.type == "cpu" else 0
-    peak, phase = _peak(config, shape, step_settings(config, plan), saving_bytes=saving)
+    settings = step_settings(config, plan)
+    windows = _windows_at_once(config, validation_tokens)
+    peak, phase = _peak(shape, settings, windows=windows, saving_bytes=saving)
     weights = FLOAT32 * count_parameters(shape).total
     return Expectation(
         peak_memory_bytes=peak,
@@ -94,7 +106,9 @@ def expect_run(
         checkpoint_bytes=checkpoint,
         free_bytes=_free_bytes(device, already=weights),
         device=device,
-        start_bytes=_start_watching(device, already=weights),
+        start_bytes=_start_watching(device),
+        is_bound=plan.compile,
+        watch=TensorWatch(model, optimizer) if device.type == "cpu" else None,
     )
 
 
@@ -113,7 +127,8 @@ def predict_peak_bytes(config: RunConfig) -> int:
         groups = default_groups(shape, name, learning_rate=config.optimizer.learning_rate)
         saving = model_file_bytes(shape) + optimizer_file_bytes(groups, name)
     settings = step_settings(config, plan_compute(config, device=device))
-    return _peak(config, shape, settings, saving_bytes=saving)[0]
+    windows = _windows_at_once(config, None)
+    return _peak(shape, settings, windows=windows, saving_bytes=saving)[0]
 
 
 def device_bytes(device: torch.device) -> int | None:
@@ -138,9 +153,9 @@ def step_settings(config: RunConfig, plan: ComputePlan) -> StepSettings:
         batch_size=micro,
         num_micro_batches=training.batch_size // micro,
         dtype="float32" if plan.dtype == torch.float32 else "bfloat16",
-        # The own kernels keep what torch's does.
-        attention="fused" if plan.attention in ("native", "triton") else plan.attention,
-        loss="chunked" if plan.loss == "native" else plan.loss,
+        # The kernel for CUDA keeps what torch's does.
+        attention="fused" if plan.attention == "triton" else plan.attention,
+        loss=plan.loss,
         checkpointing=training.activation_checkpointing,
         optimizer=config.optimizer.name,
     )
@@ -152,8 +167,9 @@ def announce_expectation(
     """Say what is expected, and warn where the memory is not there."""
     bound = "at most " if is_compiled else ""
     say(
-        f"expected: {bound}{gigabytes(expectation.peak_memory_bytes)} of memory "
-        f"(at {expectation.peak_phase}), {gigabytes(expectation.checkpoint_bytes)} a checkpoint"
+        f"expected: {bound}{gigabytes(expectation.peak_memory_bytes)} of memory for tensors "
+        f"(at {expectation.peak_phase}), beside what libraries take; "
+        f"{gigabytes(expectation.checkpoint_bytes)} a checkpoint"
     )
     if not expectation.fits:
         assert expectation.free_bytes is not None
@@ -174,26 +190,40 @@ def compare_with_facts(expectation: Expectation, checkpoint: Path | None) -> lis
     """
     is_cuda = expectation.device.type == "cuda"
     files = [] if checkpoint is None else list(checkpoint.glob("*.safetensors"))
+    written = sum(path.stat().st_size for path in files) or None
+    what = "tensors at their peak" if is_cuda else "tensors at their peak, and a copy to save"
     return [
         Estimate(
-            f"peak memory, bytes ({'allocated' if is_cuda else 'growth of the process'})",
+            f"{what}, bytes (torch's {'CUDA' if is_cuda else 'CPU'} allocator)",
             expectation.peak_memory_bytes,
-            _peak_of(expectation),
+            _allocated_bytes(expectation, written=written),
+            is_bound=expectation.is_bound,
         ),
-        Estimate(
-            "checkpoint, bytes",
-            expectation.checkpoint_bytes,
-            sum(path.stat().st_size for path in files) or None,
-        ),
+        Estimate("checkpoint, bytes", expectation.checkpoint_bytes, written),
     ]
 
 
+def process_bytes(expectation: Expectation) -> tuple[int | None, int | None]:
+    """Return what the process had resident before the first step, and at most; None: unknown."""
+    is_known = expectation.start_bytes is not None
+    return expectation.start_bytes, _status("VmHWM") if is_known else None
+
+
+def _windows_at_once(config: RunConfig, validation_tokens: int | None) -> int:
+    """Return how many windows are scored at once: a batch, or all if there are fewer."""
+    evaluation = config.evaluation
+    if validation_tokens is None:
+        return evaluation.batch_size
+    whole = validation_tokens // config.model.context_length
+    return min(evaluation.batch_size, max(evaluation.num_windows, whole))
+
+
 def _peak(
-    config: RunConfig, shape: ModelShape, settings: StepSettings, *, saving_bytes: int
+    shape: ModelShape, settings: StepSettings, *, windows: int, saving_bytes: int
 ) -> tuple[int, str]:
     """Return the peak and its phase, with what a save copies while training goes on."""
     step = memory(shape, settings)
-    scoring = evaluation_bytes(shape, replace(settings, batch_size=config.evaluation.batch_size))
+    scoring = evaluation_bytes(shape, replace(settings, batch_size=windows))
     peak, phase = max((step.peak, step.peak_phase), (scoring, "evaluation"))
     return peak + saving_bytes, phase
 
@@ -210,16 +240,15 @@ def _groups(model: TransformerLM, optimizer: torch.optim.Optimizer, *, last: flo
     return groups
 
 
-def _peak_of(expectation: Expectation) -> int | None:
+def _allocated_bytes(expectation: Expectation, *, written: int | None) -> int | None:
+    """Return the most that the allocator had; the copy that a save makes is what it writes."""
     if expectation.device.type == "cuda":
         return torch.cuda.max_memory_allocated(expectation.device)
-    highest = _status("VmHWM")
-    if highest is None or expectation.start_bytes is None:
-        return None
-    return highest - expectation.start_bytes
+    peak = None if expectation.watch is None else expectation.watch.peak_bytes
+    return None if peak is None or written is None else peak + written
 
 
-def _start_watching(device: torch.device, *, already: int) -> int | None:
+def _start_watching(device: torch.device) -> int | None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return None
@@ -227,8 +256,7 @@ def _start_watching(device: torch.device, *, already: int) -> int | None:
         _CLEAR.write_text(_RESET_PEAK, "ascii")
     except OSError:
         return None
-    now = _status("VmRSS")
-    return None if now is None else now - already
+    return _status("VmRSS")
 
 
 def _free_bytes(device: torch.device, *, already: int) -> int | None:

@@ -7,7 +7,7 @@ compressors reach on the same text (`baselines.py`).
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +63,7 @@ def evaluate_windows(
     batch_size: int,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
+    around_first: AbstractContextManager[None] | None = None,
 ) -> float:
     """Return the mean loss on fixed windows, the same at every call.
 
@@ -77,6 +78,7 @@ def evaluate_windows(
         batch_size: windows scored at once; changes memory, not the result.
         device: where the model is.
         dtype: compute type; below float32 the forward pass runs under autocast.
+        around_first: entered for the first batch alone, which every full one equals.
 
     Returns:
         Mean nats a token.
@@ -87,15 +89,17 @@ def evaluate_windows(
     starts = fixed_starts(len(tokens), num_windows=num_windows, context_length=context_length)
     _require_batch(batch_size)
     total_nats = 0.0
+    watched = around_first or nullcontext()
     with _scoring(model, device=device, dtype=dtype):
         for first in range(0, num_windows, batch_size):
-            inputs, targets = read_windows(
-                tokens,
-                starts=starts[first : first + batch_size],
-                context_length=context_length,
-                device=device,
-            )
-            total_nats += _summed_nats(model(inputs), targets)
+            with watched if first == 0 else nullcontext():
+                inputs, targets = read_windows(
+                    tokens,
+                    starts=starts[first : first + batch_size],
+                    context_length=context_length,
+                    device=device,
+                )
+                total_nats += _summed_nats(model(inputs), targets)
     return total_nats / (num_windows * context_length)
 
 
@@ -110,6 +114,7 @@ def score_stream(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     progress: Progress | None = None,
+    around_first: AbstractContextManager[None] | None = None,
 ) -> StreamScore:
     """Score every token of a stream exactly once, in windows that do not overlap.
 
@@ -126,6 +131,7 @@ def score_stream(
         device: where the model is.
         dtype: compute type; below float32 the forward pass runs under autocast.
         progress: called after each batch.
+        around_first: entered for the first batch alone, which every full one equals.
 
     Returns:
         Summed nats, tokens and bytes.
@@ -139,6 +145,7 @@ def score_stream(
     lengths = np.array(token_lengths, dtype=np.int64)
     lengths[end_of_text_id] = 0
     total_nats, num_bytes, done = 0.0, 0, 0
+    watched = around_first or nullcontext()
     with _scoring(model, device=device, dtype=dtype):
         for first, rows, columns in _tiles(len(tokens), context_length, batch_size):
             done = first + rows * columns
@@ -148,8 +155,9 @@ def score_stream(
                 span = np.concatenate(([end_of_text_id], span))
             num_bytes += int(lengths[span[1:]].sum())
             ids = torch.from_numpy(span).to(device)
-            inputs, targets = (part.view(rows, columns) for part in (ids[:-1], ids[1:]))
-            total_nats += _summed_nats(model(inputs), targets)
+            with watched if first == 0 else nullcontext():
+                inputs, targets = (part.view(rows, columns) for part in (ids[:-1], ids[1:]))
+                total_nats += _summed_nats(model(inputs), targets)
             if progress is not None:
                 progress(done, len(tokens))
     return StreamScore(total_nats, done, num_bytes)

@@ -6,6 +6,7 @@ saved before the evaluation of the same step, so an evaluation that dies costs n
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 
 import torch
@@ -28,6 +29,7 @@ from trainer.progress import Reporter, Stage
 from trainer.run_directory import RunDirectory, write_text_atomically
 from trainer.saving import CheckpointSaver
 from trainer.step import Stepper, StepResult, build_loss, host_windows, micro_batches
+from trainer.tensor_memory import TensorWatch
 from trainer.throughput import Throughput
 from trainer.tracking import Tracking
 
@@ -107,6 +109,11 @@ class Session:
     """Whether one of the two said that it is not."""
     expectation: Expectation | None = None
     """What was predicted before the first step of this sitting."""
+
+    @property
+    def watch(self) -> TensorWatch | None:
+        """What measures the tensors of this sitting, beside what was predicted."""
+        return None if self.expectation is None else self.expectation.watch
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -217,12 +224,21 @@ def _one_step(session: Session) -> StepResult:
     state, config = session.state, session.config
     step = state.step + 1
     rate = learning_rate(config, step, training_seconds=state.seconds)
-    result = session.stepper.step(step, rate)
+    with _watched_step(session, step):
+        result = session.stepper.step(step, rate)
     state.step = step
     tokens = config.batch_size_at(step) * config.model.context_length
     state.tokens += tokens
     session.throughput.add(tokens)
     return result
+
+
+def _watched_step(session: Session, step: int) -> AbstractContextManager[None]:
+    """Return what measures the tensors of a step, if that is asked for."""
+    watch, config = session.watch, session.config
+    if watch is None:
+        return nullcontext()
+    return watch.step(is_full=config.batch_size_at(step) == config.training.batch_size)
 
 
 def _log_step(session: Session, result: StepResult, stage: Stage) -> None:
@@ -262,6 +278,7 @@ def _evaluate(session: Session, stage: Stage) -> None:
             batch_size=config.evaluation.batch_size,
             device=session.device,
             dtype=session.dtype,
+            around_first=None if session.watch is None else session.watch.evaluation("evaluation"),
         )
         row = {"step": state.step, "seconds": round(state.seconds, 3), "tokens": state.tokens}
         if config.evaluation.sample_tokens:

@@ -161,12 +161,17 @@ def _sit(session: Session, plan: ComputePlan, how: _Sitting) -> RunResult:
 
 
 def _train(session: Session, plan: ComputePlan, *, deadline: float | None) -> RunResult:
-    run = session.run
+    run, config = session.run, session.config
     session.expectation = expect_run(
-        session.config, session.model, session.optimizer, plan=plan, device=session.device
+        config,
+        session.model,
+        session.optimizer,
+        plan=plan,
+        device=session.device,
+        validation_tokens=len(session.data.validation.tokens[: config.evaluation.final_tokens]),
     )
     announce_expectation(session.expectation, is_compiled=plan.compile, say=session.reporter.say)
-    ordered = deterministic_operations(session.device, is_asked=session.config.deterministic)
+    ordered = deterministic_operations(session.device, is_asked=config.deterministic)
     with cpu_settings(session.device, reporter=session.reporter), ordered:
         with StopRequest(deadline=deadline) as stop:
             run_steps(session, stop)

@@ -4,6 +4,8 @@ Stage: trained model, validation tokens -> *nats a token, bits per byte*. The su
 `evaluate.score_stream`; here are the run's data and its tokenizer's byte lengths.
 """
 
+from contextlib import AbstractContextManager
+
 import numpy as np
 import torch
 
@@ -26,8 +28,12 @@ def score_validation(
     dtype: torch.dtype,
     reporter: Reporter,
     num_tokens: int | None = None,
+    around_first: AbstractContextManager[None] | None = None,
 ) -> StreamScore:
-    """Score the first `num_tokens` validation tokens, once each; None: all of them."""
+    """Score the first `num_tokens` validation tokens, once each; None: all of them.
+
+    `around_first` is entered for the first batch alone.
+    """
     tokens = data.validation.tokens[:num_tokens]
     with reporter.stage("score validation", total=len(tokens), unit="tokens") as stage:
         return score_stream(
@@ -40,6 +46,7 @@ def score_validation(
             device=device,
             dtype=dtype,
             progress=lambda done, total: stage.update(done, total=total),
+            around_first=around_first,
         )
 
 

@@ -15,7 +15,7 @@ from trainer.baselines import Baseline, compare_baselines, why_no_xz
 from trainer.checkpoint import newest_checkpoint
 from trainer.counting import count
 from trainer.curve import write_loss_curve
-from trainer.estimate import Estimate, compare_with_facts
+from trainer.estimate import Estimate, compare_with_facts, process_bytes
 from trainer.evaluate import StreamScore
 from trainer.loop import Session, sample_text
 from trainer.metrics import read_metrics
@@ -26,6 +26,7 @@ from trainer.serialization import require_format
 
 _FORMAT, _VERSION = "run-summary", 1
 TRAINING_FLOPS = "training, FLOPs"
+PROCESS = "the whole process, bytes (tensors, libraries, freed memory that is kept)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +55,10 @@ class Summary:
     """Share of the last sitting's wall clock that each thing beside the steps took, in [0, 1]."""
     estimates: list[Estimate] = dataclasses.field(default_factory=list)
     """What was predicted before the run, beside what came of it."""
+    process_bytes: int | None = None
+    """The most that the last sitting's process had resident, libraries and all; CPU alone."""
+    process_start_bytes: int | None = None
+    """What it had before its first step."""
 
     @property
     def aim(self) -> str | None:
@@ -97,6 +102,7 @@ def summarize(session: Session) -> Summary:
         device=session.device,
         dtype=session.dtype,
         reporter=session.reporter,
+        around_first=None if session.watch is None else session.watch.evaluation("final score"),
     )
     sample = ""
     if session.config.evaluation.sample_tokens:
@@ -109,6 +115,7 @@ def summarize(session: Session) -> Summary:
         target_loss=session.config.evaluation.target_loss,
     )
     speed = session.throughput.average()
+    start, highest = process_bytes(session.expectation) if session.expectation else (None, None)
     summary = Summary(
         preset=session.config.preset,
         step=session.state.step,
@@ -128,6 +135,8 @@ def summarize(session: Session) -> Summary:
             name: round(share, 6) for name, share in session.throughput.cost_shares().items()
         },
         estimates=_estimates(session),
+        process_bytes=highest,
+        process_start_bytes=start,
     )
     summary.save(session.run.summary)
     return summary
@@ -151,8 +160,13 @@ def print_summary(summary: Summary, console: Console) -> None:
     if summary.aim is not None:
         facts.add_row("aim", summary.aim)
     for one in summary.estimates:
-        found = "unknown" if one.found is None else f"{one.found:,.0f} ({one.error:+.1%})"
-        facts.add_row(one.what, f"expected {one.expected:,.0f}, found {found}")
+        found = "unknown" if one.found is None else f"{one.found:,.0f}"
+        found += "" if one.error is None else f" ({one.error:+.1%})"
+        bound = "at most " if one.is_bound else ""
+        facts.add_row(one.what, f"expected {bound}{one.expected:,.0f}, found {found}")
+    if summary.process_bytes is not None and summary.process_start_bytes is not None:
+        before, most = summary.process_start_bytes, summary.process_bytes
+        facts.add_row(PROCESS, f"at most {most:,}, before the first step {before:,}")
     facts.add_row("loss curve", summary.curve)
     console.print(facts)
     for note in summary.notes:

@@ -158,14 +158,14 @@ def _run_settings(run: Mapping[str, Mapping[str, Any]], on_cuda: bool) -> dict[s
         settings |= {"batch_size": micro, "num_micro_batches": batch // micro}
     if training:
         attention = model.get("attention", "auto")
-        if attention in ("auto", "native", "triton"):
-            attention = "fused" if on_cuda or attention != "auto" else "matmul"
+        if attention in ("auto", "triton"):
+            attention = "fused" if on_cuda or attention == "triton" else "matmul"
         dtype = run.get("run", {}).get("dtype", "auto")
         loss = training.get("loss", "auto")
         settings |= {
             "attention": attention,
             "dtype": ("bfloat16" if on_cuda else "float32") if dtype == "auto" else dtype,
-            "loss": "chunked" if loss in ("auto", "native") else loss,
+            "loss": "chunked" if loss == "auto" else loss,
             "checkpointing": training.get("activation_checkpointing", False),
             "optimizer": run.get("optimizer", {}).get("name", "adamw"),
         }

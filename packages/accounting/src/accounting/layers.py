@@ -16,8 +16,8 @@ _ROWS_A_BLOCK, _SQUARE_BYTES = 128, 8 * 1024**2  # of attention by products
 def legend(shape: ModelShape, settings: StepSettings) -> dict[str, int]:
     """Return what the letters of dimensions amount to.
 
-    b batch, t position, d model width, h query head, g key head, k head width, j = k / 2, f
-    feed-forward width, v vocabulary, c context.
+    b batch, t position, d model width, h query head, g key head, k head width, j = k / 2,
+    n = (h + 2 g) k, f feed-forward width, v vocabulary, c context.
     """
     return {
         "b": settings.batch_size,
@@ -27,6 +27,7 @@ def legend(shape: ModelShape, settings: StepSettings) -> dict[str, int]:
         "g": shape.kv_heads,
         "k": shape.d_head,
         "j": shape.d_head // 2,
+        "n": shape.d_q + 2 * shape.d_kv,
         "f": shape.d_ff,
         "v": shape.vocab_size,
         "c": shape.context_length,
@@ -136,6 +137,8 @@ class TracedModel:
 
     def _attention(self, x: Value, layer: dict[str, Value]) -> Value:
         tape, shape = self.tape, self._shape
+        if self._settings.attention == "native":
+            return self.linear("attention: output", "b t d", self._by_kernel(x, layer), layer["o"])
         q = tape.view(self.linear("queries", "b t h k", x, layer["q"]), "b h t k")
         k = tape.view(self.linear("keys", "b t g k", x, layer["k"]), "b g t k")
         v = tape.view(self.linear("values", "b t g k", x, layer["v"]), "b g t k")
@@ -148,6 +151,30 @@ class TracedModel:
         heads = attend[self._settings.attention](q, k, v)
         del q, k, v
         return self.linear("attention: output", "b t d", heads, layer["o"])
+
+    def _by_kernel(self, x: Value, layer: dict[str, Value]) -> Value:
+        """Project with one product, then rotate and attend in one kernel."""
+        tape, label = self.tape, "queries, keys, values"
+        parts = [layer[name] for name in ("q", "k", "v")]
+        weights = tape.join("n d", parts, storage=tape.allocate("projections: stacked", "n d", 4))
+        projected = self.linear(label, "b t n", x, weights)
+        del weights
+        if self._shape.qk_norm:
+            q, k = (tape.view(projected, dims) for dims in ("b t h k", "b t g k"))
+            q, k = self.rms_norm(q, layer["q_norm"]), self.rms_norm(k, layer["k_norm"])
+            stacked = tape.allocate(label, "b t n", projected.itemsize)
+            projected = tape.join("b t n", [q, k, tape.view(projected, "b t g k")], storage=stacked)
+            del q, k, stacked
+        saved = [tape.allocate("attention: log of sums", "b h t", FLOAT32)]
+        if self._tables:
+            saved += [tape.allocate("rotary tables: narrowed", "c j", FLOAT32) for _ in range(2)]
+        return tape.op(
+            "attention: heads",
+            "b t h k",
+            [projected],
+            saves=[projected, *saved],
+            saves_output=True,
+        )
 
     def _rotate(self, x: Value) -> Value:
         if not self._tables:
@@ -199,7 +226,11 @@ class TracedModel:
         portion = max(1, _SQUARE_BYTES // (rows * length * q.itemsize))
         lasts = (min(first + rows, length) for first in range(0, length, rows))
         cells = max((last - index * rows) * last for index, last in enumerate(lasts))
-        squares = f"{min(portion, tape.size('b h'))} {cells}"
+        at_once = min(portion, tape.size("b h"))
+        squares = f"{at_once} {cells}"
+        # The weights of the portion before outlive the scores of the next; else a product is last.
+        is_one = at_once == tape.size("b h") and rows == length
+        besides = f"{at_once} {rows} k" if is_one else squares
         # Narrow scores are widened for the softmax; wide ones give way to it.
         forward, backward = (4, 7) if q.itemsize < FLOAT32 else (1, 2)
         if not self._tables:  # rotating reordered them
@@ -210,7 +241,7 @@ class TracedModel:
             "b h t k",
             [q, k, v],
             saves=[q, k, v],
-            during=["b h t k", f"{forward} {squares}"],
+            during=["b h t k", f"{forward} {squares}", besides, f"{rows} {rows}"],
             work=["3 b h t k", f"{backward} {squares}"],
         )
         del q, k, v

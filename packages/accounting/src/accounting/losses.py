@@ -19,9 +19,9 @@ def traced_loss(model: TracedModel, kind: str) -> Value:
     tape = model.tape
     ids, targets = (tape.allocate("token ids", "b t", INT64) for _ in range(2))
     hidden = model.hidden_states(ids)
-    if kind == "chunked":
+    if kind in ("chunked", "native"):
         tape.enter("loss")
-        return _chunked(model, hidden, targets)
+        return _chunked(model, hidden, is_native=kind == "native")
     logits = model.logits(hidden)
     del hidden
     tape.enter("loss")
@@ -48,17 +48,20 @@ def _fused(model: TracedModel, logits: Value, targets: Storage) -> Value:
     return tape.op("loss", "", [logits], saves=[logits], during=during, itemsize=FLOAT32)
 
 
-def _chunked(model: TracedModel, hidden: Value, targets: Storage) -> Value:
+def _chunked(model: TracedModel, hidden: Value, *, is_native: bool) -> Value:
     """Gradients of hidden states and head are made with the loss; the logits never all exist."""
     tape, narrow = model.tape, model.compute_bytes
     rows = min(_ROWS_A_CHUNK, tape.size("b t"))
-    inputs = model.cast(hidden, narrow)
+    inputs, matrix = model.cast(hidden, narrow), model.cast(model.head, narrow)
     d_hidden = tape.allocate("loss: gradient of hidden states", "b t d", narrow)
     d_head = tape.allocate("loss: gradient of the head", "v d", FLOAT32)
     logits = tape.allocate("loss: a chunk of logits", f"{rows} v", narrow)
-    num_wide = 1 if narrow == FLOAT32 else 2  # the gradient, and the logits where they are narrow
+    # The gradient, and the logits where they are narrow; the kernel writes over the logits.
+    num_wide = 0 if is_native else 1 if narrow == FLOAT32 else 2
     wide = [tape.allocate("loss: a chunk of logits", f"{rows} v", FLOAT32) for _ in range(num_wide)]
     del wide
-    part = tape.allocate("loss: gradient of the head, a chunk's", "v d", narrow)
-    del logits, part, inputs
+    parts = [tape.allocate("loss: gradient of the head, a chunk's", "v d", narrow)]
+    if narrow != FLOAT32:  # widened before it is added
+        parts.append(tape.allocate("loss: gradient of the head, a chunk's", "v d", FLOAT32))
+    del logits, parts, inputs, matrix
     return tape.op("loss", "", [hidden, model.head], saves=[d_hidden, d_head], itemsize=FLOAT32)

@@ -22,10 +22,12 @@ class StepSettings:
     """Tokens a window; None: the whole context."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of matrix products, by autocast; weights, gradients and moments stay float32."""
-    attention: Literal["fused", "plain", "matmul"] = "fused"
-    """torch's kernel, which keeps no scores; the written-out formula; or blocks of 128 rows."""
-    loss: Literal["plain", "fused", "chunked"] = "plain"
-    """The formula; loss and gradient in one pass over the logits; or 2,048 rows at a time."""
+    attention: Literal["fused", "plain", "matmul", "native"] = "fused"
+    """torch's kernel, which keeps no scores; the written-out formula; blocks of 128 rows; or this
+    project's kernel for the CPU, which rotates inside."""
+    loss: Literal["plain", "fused", "chunked", "native"] = "plain"
+    """The formula; loss and gradient in one pass over the logits; 2,048 rows at a time; or those in
+    one pass by this project's kernel for the CPU."""
     checkpointing: bool = False
     """Whether each block keeps its input alone and is computed again in the backward pass."""
     optimizer: Optimizer = "adamw"

@@ -6,7 +6,7 @@ Stage: RunHistory -> *a table* -> the page of a run.
 from html import escape
 
 from trainer.report.history import RunHistory
-from trainer.summary import TRAINING_FLOPS
+from trainer.summary import PROCESS, TRAINING_FLOPS
 
 _HEADS = ("quantity", "expected", "found", "expected / found")
 
@@ -19,9 +19,9 @@ def estimate_rows(history: RunHistory) -> list[list[str]]:
     rows = [
         [
             one.what,
-            f"{one.expected:,.0f}",
+            f"{'at most ' if one.is_bound else ''}{one.expected:,.0f}",
             "" if one.found is None else f"{one.found:,.0f}",
-            "" if not one.found else f"{one.expected / one.found:.2f}",
+            "" if one.error is None else f"{1 + one.error:.2f}",
         ]
         for one in summary.estimates
     ]
@@ -29,6 +29,8 @@ def estimate_rows(history: RunHistory) -> list[list[str]]:
         if one.what == TRAINING_FLOPS and summary.training_seconds:
             speed = one.expected / summary.training_seconds
             rows.append(["FLOPs a second of training time", "", f"{speed:,.0f}", ""])
+    if rows and summary.process_bytes is not None:
+        rows.append([PROCESS, "", f"{summary.process_bytes:,}", ""])
     if rows and summary.mfu is not None:
         rows.append(["share of the device's peak (MFU)", "", f"{summary.mfu:.1%}", ""])
     return rows

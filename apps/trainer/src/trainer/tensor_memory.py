@@ -1,0 +1,111 @@
+"""Measure the most bytes of tensors that live at once, by the log of torch's CPU allocator.
+
+Stage: beside the loop, around one step and the first batches that are scored: others equal them.
+What `accounting` predicts is this, so that both can stand side by side. Not here: the rest of the
+process, which no tensor has: interpreter, libraries, compiled code, memory that is freed and kept.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+try:
+    # The one log of allocations that costs a step nothing; the newer profiler writes to stderr.
+    from torch.autograd import _disable_profiler_legacy, _enable_profiler_legacy, profiler_legacy
+except ImportError:  # a later torch
+    profiler_legacy = None
+
+_ALLOCATION = "memory_alloc"
+
+
+class TensorWatch:
+    """Looks on while a step and evaluations are computed, and keeps the highest peak.
+
+    Args:
+        model: on the CPU.
+        optimizer: over its parameters.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self._model, self._optimizer = model, optimizer
+        self._peaks: dict[str, int] = {}
+        self._num_steps = 0
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """The highest of the peaks; None: there was no step to look at, or torch has no log."""
+        return max(self._peaks.values()) if "step" in self._peaks else None
+
+    @contextmanager
+    def step(self, *, is_full: bool) -> Iterator[None]:
+        """Watch the block, an optimizer step, if none was; the first, which makes the state, never.
+
+        Args:
+            is_full: whether the step is as large as steps get.
+        """
+        self._num_steps += 1
+        if self._num_steps == 1 or not is_full or not self._may_watch("step"):
+            yield
+            return
+        # Freed first, as the step does: the log would miss the release of what is older than it.
+        self._optimizer.zero_grad(set_to_none=True)
+        with self._watched("step"):
+            yield
+
+    @contextmanager
+    def evaluation(self, what: str) -> Iterator[None]:
+        """Watch the block, a batch that is scored, if it is the first of its kind.
+
+        Args:
+            what: names the kind.
+        """
+        if not self._may_watch(what):
+            yield
+            return
+        with self._watched(what):
+            yield
+
+    def _may_watch(self, what: str) -> bool:
+        is_free = profiler_legacy is not None and not torch._C._autograd._profiler_enabled()
+        return is_free and what not in self._peaks
+
+    @contextmanager
+    def _watched(self, what: str) -> Iterator[None]:
+        before = _living_bytes(self._model, self._optimizer)
+        _enable_profiler_legacy(profiler_legacy.profile(profile_memory=True).config())
+        records = []
+        try:
+            yield
+        finally:
+            records = _disable_profiler_legacy()
+        self._peaks[what] = before + _highest(
+            event.cpu_memory_usage()
+            for thread in records
+            for event in thread
+            if event.kind() == _ALLOCATION
+        )
+
+
+def _highest(changes: Iterable[int]) -> int:
+    """Return the highest sum of the first changes.
+
+    >>> _highest([3, 4, -4, 2])
+    7
+    """
+    living = highest = 0
+    for change in changes:
+        living += change
+        highest = max(highest, living)
+    return highest
+
+
+def _living_bytes(model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Return the bytes of weights, gradients, buffers and optimizer state; shared ones once."""
+    tensors = [*model.parameters(), *model.buffers()]
+    tensors += [one.grad for one in model.parameters() if one.grad is not None]
+    states = optimizer.state.values()
+    tensors += [value for state in states for value in state.values() if isinstance(value, Tensor)]
+    storages = {one.untyped_storage().data_ptr(): one.untyped_storage() for one in tensors}
+    return sum(storage.nbytes() for storage in storages.values())
