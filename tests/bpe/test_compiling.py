@@ -87,13 +87,22 @@ def copied(tmp_path: Path) -> Path:
     return package
 
 
-def is_ready(package: Path) -> bool:
+def is_ready(package: Path, *, has_home: bool = True) -> bool:
     """Ask a fresh process, which then compiles what is not ready."""
     environment = os.environ | {"PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"}
     environment.pop("NUMBA_CACHE_DIR", None)
-    environment["XDG_CACHE_HOME"] = str(package.parent.parent / "user")
+    if has_home:
+        environment["XDG_CACHE_HOME"] = str(package.parent.parent / "user")
+    else:
+        for name in ("HOME", "XDG_CACHE_HOME"):
+            environment.pop(name, None)
     done = subprocess.run(
-        [sys.executable, "-c", LOOK], env=environment, stdout=subprocess.PIPE, text=True, check=True
+        [sys.executable, "-c", LOOK],
+        cwd=package.parent,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
     return {"True": True, "False": False}[done.stdout.strip()]
 
@@ -110,3 +119,17 @@ def test_code_is_kept_for_the_user_where_the_package_is_read_only(copied: Path) 
     (copied / "_kernels" / "__pycache__").write_text("a file, so nothing can be written into it")
     assert [is_ready(copied), is_ready(copied)] == [False, True]
     assert list((copied.parent.parent / "user").rglob("*.nbi"))
+
+
+def test_without_a_folder_for_code_each_process_compiles(copied: Path) -> None:
+    (copied / "_kernels" / "__pycache__").write_text("a file, so nothing can be written into it")
+    (copied.parent.parent / "user").write_text("likewise")
+    assert [is_ready(copied), is_ready(copied)] == [False, False]
+
+
+def test_without_a_home_no_folder_of_that_name_is_made(copied: Path) -> None:
+    (copied / "_kernels" / "__pycache__").write_text("a file, so nothing can be written into it")
+    hidden = copied.parent / "sitecustomize.py"
+    hidden.write_text("import sys\nsys.modules['pwd'] = None\n")
+    assert [is_ready(copied, has_home=False), is_ready(copied, has_home=False)] == [False, False]
+    assert not (copied.parent / "~").exists()
