@@ -1,16 +1,15 @@
 """Say what one run is: every field of every section, with its unit.
 
 Stage: TOML preset + command line -> *RunConfig* -> everything else. A section is checked in its own
-`__post_init__`, what concerns several sections in `RunConfig`. Not here: reading TOML and overrides
-(`presets.py`, `command_line.py`). Nothing is clamped, fixed or guessed.
+`__post_init__`, what concerns several sections in `RunConfig`. Nothing is clamped, fixed or
+guessed. Not here: the sections about text (`config_inputs.py`) and about what is left on the disk
+(`config_outputs.py`), reading TOML and overrides (`presets.py`, `command_line.py`).
 """
 
-import math
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+import re
+from dataclasses import asdict, dataclass, field, fields
 from typing import Literal
 
-from bpe import resolve_pattern
 from nn_layers import ModelConfig
 from trainer.batch_ramp import (
     Stage,
@@ -20,71 +19,37 @@ from trainer.batch_ramp import (
     steps_until,
     windows_after,
 )
-from trainer.config_outputs import CheckpointConfig, LoggingConfig, require_positive
+from trainer.config_inputs import (
+    END_OF_TEXT,
+    SMALLEST_VOCABULARY,
+    CorpusConfig,
+    TokenizerConfig,
+)
+from trainer.config_outputs import CheckpointConfig, EvaluationConfig, LoggingConfig
+from trainer.field_checks import (
+    LARGEST,
+    option_name,
+    require_kinds,
+    require_multiplier,
+    require_positive,
+)
 
-END_OF_TEXT = "<|endoftext|>"
+__all__ = [
+    "END_OF_TEXT",
+    "SMALLEST_VOCABULARY",
+    "CheckpointConfig",
+    "CorpusConfig",
+    "EvaluationConfig",
+    "LoggingConfig",
+    "ModelSection",
+    "OptimizerConfig",
+    "RunConfig",
+    "ScheduleConfig",
+    "TokenizerConfig",
+    "TrainingConfig",
+]
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CorpusConfig:
-    """Where the text comes from."""
-
-    source: Literal["stdlib", "tinystories", "owt", "files"]
-    """stdlib: Python's own source, offline; tinystories, owt: downloaded; files: yours."""
-    train: tuple[Path, ...] = ()
-    """UTF-8 text files to train on; naming any makes the source `files`."""
-    validation: tuple[Path, ...] = ()
-    """UTF-8 text files to validate on; none: some of the training documents are held out."""
-    validation_fraction: float = 0.05
-    """Share of the bytes held out where no validation file is given, in (0, 1); whole documents."""
-    cache_dir: Path = Path("data")
-    """Downloads and prepared data (tokenizer, token files) live here and are reused."""
-    mirror: str | None = None
-    """Base URL to download tinystories and owt from instead of Hugging Face; same file names."""
-
-    def __post_init__(self) -> None:
-        """Refuse contradictions between source and files."""
-        if not 0 < self.validation_fraction < 1:
-            raise ValueError(
-                f"corpus.validation-fraction is {self.validation_fraction}, but must be in (0, 1)"
-            )
-        if self.validation and not self.train:
-            raise ValueError(
-                "corpus.validation names files but corpus.train does not; name both or neither"
-            )
-        if self.source == "files" and not self.train:
-            raise ValueError(
-                "corpus.source is files, but corpus.train names none; name at least one"
-            )
-        if self.source != "files" and self.train:
-            raise ValueError(
-                f"corpus.source is {self.source!r}, but corpus.train names files; "
-                "use --corpus.source files or drop corpus.train"
-            )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TokenizerConfig:
-    """The byte-level BPE tokenizer trained on the training text."""
-
-    vocab_size: int
-    """Tokens: end-of-text, 256 bytes and the merges."""
-    pattern: str = "gpt2"
-    """Split pattern: gpt2, cl100k, o200k, or any `regex` source."""
-    num_workers: int | None = None
-    """Threads or processes that count and encode; None: one per usable CPU. Never changes the
-    result."""
-
-    def __post_init__(self) -> None:
-        """Refuse a vocabulary that cannot hold the bytes, and a pattern that does not compile."""
-        if self.vocab_size < 257:
-            raise ValueError(
-                f"tokenizer.vocab-size is {self.vocab_size}, but 256 bytes and {END_OF_TEXT} "
-                "need 257; raise it"
-            )
-        if self.num_workers is not None and self.num_workers < 1:
-            raise ValueError(f"tokenizer.num-workers is {self.num_workers}, but must be at least 1")
-        resolve_pattern(self.pattern)
+_PRESET = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,12 +88,23 @@ class ModelSection:
     fastest that is exact."""
 
     def __post_init__(self) -> None:
-        """Let the model's own checks speak before any text is read."""
-        self.build(vocab_size=257)
+        """Let the model's own checks speak before any text is read, by the names of options."""
+        require_kinds("model", self)
+        try:
+            self.build(vocab_size=SMALLEST_VOCABULARY)
+        except ValueError as error:
+            names = "|".join(spec.name for spec in fields(self) if "_" in spec.name)
+            message = re.sub(rf"\b({names})\b", _as_option, str(error))
+            raise ValueError(message) from error
+        require_multiplier("model", self, "rope_theta")
 
     def build(self, *, vocab_size: int) -> ModelConfig:
         """Return the model's configuration for a tokenizer of `vocab_size` ids."""
         return ModelConfig(vocab_size=vocab_size, **asdict(self))
+
+
+def _as_option(name: re.Match[str]) -> str:
+    return option_name("model", name[1])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,22 +135,20 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that no update can use."""
-        require_positive("optimizer", self, "learning_rate", "eps")
+        require_kinds("optimizer", self)
+        multipliers = ("learning_rate", "eps", "max_grad_norm", "muon_learning_rate")
+        require_multiplier("optimizer", self, *multipliers)
         for name in ("beta1", "beta2", "muon_momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(
                     f"optimizer.{name.replace('_', '-')} is {getattr(self, name)}, but must be "
                     "in [0, 1)"
                 )
-        if not 0 <= self.weight_decay < math.inf:
+        if not 0 <= self.weight_decay <= LARGEST:
             raise ValueError(
-                f"optimizer.weight-decay is {self.weight_decay}, but must be >= 0 and finite"
+                f"optimizer.weight-decay is {self.weight_decay}, but must be in [0, {LARGEST:g}]"
             )
-        if self.max_grad_norm is not None:
-            require_positive("optimizer", self, "max_grad_norm")
-        if self.muon_learning_rate is not None:
-            require_positive("optimizer", self, "muon_learning_rate")
-        elif self.muon_scale == "spectral":
+        if self.muon_learning_rate is None and self.muon_scale == "spectral":
             raise ValueError(
                 "optimizer.muon-scale is spectral, where learning-rate does not fit; give "
                 "optimizer.muon-learning-rate, usually 0.02"
@@ -198,7 +172,8 @@ class ScheduleConfig:
     """range: learning rate of the first step."""
 
     def __post_init__(self) -> None:
-        """Refuse values outside their range."""
+        """Refuse values outside their range, and a schedule that ends inside its warm-up."""
+        require_kinds("schedule", self)
         if self.warmup_steps < 0:
             raise ValueError(f"schedule.warmup-steps is {self.warmup_steps}, but must be >= 0")
         if not 0 <= self.final_fraction <= 1:
@@ -207,17 +182,31 @@ class ScheduleConfig:
             )
         if self.total_steps is not None:
             require_positive("schedule", self, "total_steps")
+            if self.total_steps <= self.warmup_steps:
+                raise ValueError(
+                    f"schedule.total-steps is {self.total_steps}, but schedule.warmup-steps "
+                    f"{self.warmup_steps} must end before it; raise one or lower the other"
+                )
+        self._check_range()
+
+    def _check_range(self) -> None:
         if (self.name == "range") != (self.range_from is not None):
             raise ValueError(
                 f"schedule.range-from is {self.range_from}, but schedule.name {self.name!r}; the "
                 "two go together"
             )
-        if self.range_from is not None:
-            require_positive("schedule", self, "range_from")
-            if self.warmup_steps:
-                raise ValueError(
-                    f"schedule.warmup-steps is {self.warmup_steps}, but a range has none; set 0"
-                )
+        if self.range_from is None:
+            return
+        require_multiplier("schedule", self, "range_from")
+        if self.warmup_steps:
+            raise ValueError(
+                f"schedule.warmup-steps is {self.warmup_steps}, but a range has none; set 0"
+            )
+        if self.total_steps is not None:
+            raise ValueError(
+                f"schedule.total-steps is {self.total_steps}, but a range ends with the run; "
+                "leave it out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -249,6 +238,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Refuse empty batches and micro-batches that do not divide."""
+        require_kinds("training", self)
         require_positive("training", self, "batch_size", "max_steps")
         if self.max_skipped_steps < 0:
             raise ValueError(
@@ -264,51 +254,6 @@ class TrainingConfig:
                     f"training.batch-size {self.batch_size}; choose a divisor"
                 )
         parse_ramp(self.batch_ramp, batch_size=self.batch_size)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluationConfig:
-    """Validation loss and samples along the way."""
-
-    every_steps: int
-    """Steps between evaluations; the last step is always evaluated."""
-    num_windows: int
-    """Fixed validation windows scored each time."""
-    batch_size: int = 32
-    """Windows scored at once; changes memory, not the result."""
-    final_tokens: int | None = None
-    """Validation tokens scored, once each, at the end of the run; None: all of them."""
-    target_loss: float | None = None
-    """Aim for the validation loss, nats a token; the report says whether it was reached."""
-    sample_prompt: str = ""
-    """What samples continue; empty: start from end-of-text."""
-    sample_tokens: int = 128
-    """Length of each periodic sample, tokens; 0: none."""
-    sample_temperature: float = 0.8
-    """Sharpness of sampling; 0: greedy."""
-    sample_top_p: float = 0.95
-    """Smallest probability mass that sampling draws from, in (0, 1]."""
-    baselines: bool = True
-    """Compare the final model with xz -9, a unigram and a smoothed bigram."""
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range."""
-        require_positive("evaluation", self, "every_steps", "num_windows", "batch_size")
-        if self.final_tokens is not None:
-            require_positive("evaluation", self, "final_tokens")
-        if self.sample_tokens < 0:
-            raise ValueError(f"evaluation.sample-tokens is {self.sample_tokens}, but must be >= 0")
-        if not 0 <= self.sample_temperature < math.inf:
-            raise ValueError(
-                f"evaluation.sample-temperature is {self.sample_temperature}, but must be >= 0 "
-                "and finite; 0 is greedy"
-            )
-        if self.target_loss is not None and not math.isfinite(self.target_loss):
-            raise ValueError(f"evaluation.target-loss is {self.target_loss}, but must be finite")
-        if not 0 < self.sample_top_p <= 1:
-            raise ValueError(
-                f"evaluation.sample-top-p is {self.sample_top_p}, but must be in (0, 1]"
-            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -337,9 +282,31 @@ class RunConfig:
     slower, and an error where torch has none. On the CPU that is so anyway."""
 
     def __post_init__(self) -> None:
-        """Check the seed; every section has checked itself."""
+        """Check what concerns no section, or several; every section has checked itself."""
+        require_kinds("", self)
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed is {self.seed}, but must be in [0, 2^63)")
+        if not _PRESET.fullmatch(self.preset):
+            raise ValueError(
+                f"preset is {self.preset!r:.200}, but names the run directory: letters, digits, "
+                "and -._ between them, 100 at most"
+            )
+        if self.schedule.range_from is not None:
+            self._check_range(self.schedule.range_from)
+
+    def _check_range(self, range_from: float) -> None:
+        if range_from >= self.optimizer.learning_rate:
+            raise ValueError(
+                f"schedule.range-from is {range_from}, but the rate rises from it to "
+                f"optimizer.learning-rate {self.optimizer.learning_rate}; lower it"
+            )
+        for name in ("batch_ramp", "max_hours"):
+            value = getattr(self.training, name)
+            if value is not None:
+                raise ValueError(
+                    f"{option_name('training', name)} is {value}, but schedule.name is range, "
+                    "whose rate goes by equal steps; leave it out"
+                )
 
     @property
     def schedule_steps(self) -> int:

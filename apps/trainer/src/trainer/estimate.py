@@ -20,7 +20,7 @@ from accounting.layers import FLOAT32
 from accounting.parameters import Weight
 from nn_layers import TransformerLM
 from trainer.compute_plan import ComputePlan, plan_compute
-from trainer.config import RunConfig
+from trainer.config import SMALLEST_VOCABULARY, RunConfig
 from trainer.devices import resolve_device
 from trainer.learning_rate import learning_rate
 from trainer.model import model_shape
@@ -29,6 +29,9 @@ from trainer.tensor_memory import TensorWatch
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current"))
 _RESET_PEAK = "5"
+
+BEYOND_DOUBT = 2.0
+"""Estimates are a few percent off, never by so much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,38 @@ def predict_peak_bytes(config: RunConfig) -> int:
     settings = step_settings(config, plan_compute(config, device=device))
     windows = _windows_at_once(config, None)
     return _peak(shape, settings, windows=windows, saving_bytes=saving)[0]
+
+
+def require_memory(config: RunConfig, *, plan: ComputePlan, device: torch.device) -> None:
+    """Refuse a step that takes more than the device has, by far and whatever the vocabulary.
+
+    Raises:
+        ValueError: the message holds both figures.
+    """
+    there = device_bytes(device)
+    if there is None:
+        return
+    needed = _least_bytes(config)
+    if needed <= there:  # what accounting lays out may be laid out
+        shape = model_shape(config, vocab_size=SMALLEST_VOCABULARY)
+        needed = round(memory(shape, step_settings(config, plan)).peak / BEYOND_DOUBT)
+    if needed > there:
+        model, training = config.model, config.training
+        raise ValueError(
+            f"model.d-model {model.d_model}, model.num-layers {model.num_layers}, model.d-ff "
+            f"{model.d_ff}, model.context-length {model.context_length} and "
+            f"training.micro-batch-size {training.micro_batch_size or training.batch_size} take "
+            f"more than {gigabytes(needed)} of memory in a step, and {device} has "
+            f"{gigabytes(there)} in all; lower them"
+        )
+
+
+def _least_bytes(config: RunConfig) -> int:
+    """Return a bound from below: weights with gradients, and one activation in bfloat16."""
+    model, training = config.model, config.training
+    weights = model.num_layers * model.d_model * (2 * model.d_model + 2 * model.d_ff)
+    micro = training.micro_batch_size or training.batch_size
+    return 2 * FLOAT32 * weights + 2 * micro * model.context_length * model.d_model
 
 
 def device_bytes(device: torch.device) -> int | None:

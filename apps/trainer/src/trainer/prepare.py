@@ -66,6 +66,7 @@ def prepare(config: RunConfig, *, reporter: Reporter) -> PreparedData:
         ValueError: unusable text, see `resolve_corpus`; prepared data that was altered since.
     """
     corpus = resolve_corpus(config.corpus, reporter=reporter)
+    _require_room(corpus, config)
     content_hash = _content_hash(corpus, config.tokenizer)
     directory = config.corpus.cache_dir / content_hash
     tokenizer, has_tokenizer = open_or_build(
@@ -101,6 +102,21 @@ def prepare(config: RunConfig, *, reporter: Reporter) -> PreparedData:
         validation_bytes=_text_bytes(validation, tokenizer.vocabulary),
         notes=(*corpus.notes, *notes),
     )
+
+
+def _require_room(corpus: Corpus, config: RunConfig) -> None:
+    """Refuse text that is too short for one window before a tokenizer is trained on it."""
+    needed = config.model.context_length + 1
+    texts = {"training": corpus.train, "validation": corpus.validation}
+    for name, files in texts.items():
+        # A token has a byte or more; end-of-text may be added to each file.
+        most = sum(file.size_bytes + 1 for file in files)
+        if most < needed:
+            raise ValueError(
+                f"the {name} text is {most:,} tokens at most, but model.context-length "
+                f"{config.model.context_length} needs at least {needed:,}; shorten the context or "
+                "give more text"
+            )
 
 
 def _content_hash(corpus: Corpus, config: TokenizerConfig) -> str:

@@ -8,7 +8,6 @@ written "none". Not here: the command line (`command_line.py`).
 import dataclasses
 import difflib
 import tomllib
-import types
 import typing
 from collections.abc import Mapping
 from importlib.resources import files
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from accounting.toml_text import parse_toml
 from trainer.config import RunConfig
+from trainer.field_checks import describe_kind, is_of_kind, optional_kind
 
 DEFAULT_PRESET = "quickstart"
 
@@ -77,12 +77,7 @@ def config_from_toml(text: str, *, origin: str, preset: str | None = None) -> Ru
     document = parse_toml(text, origin=origin)
     if preset is not None:
         document = {"preset": preset, **document}
-    try:
-        return _build(RunConfig, document, origin=origin, prefix="")
-    except ValueError as error:  # a section that checked itself does not know its file
-        if str(error).startswith(origin):
-            raise
-        raise ValueError(f"{origin}: {error}") from error
+    return _build_run(document, origin=origin)
 
 
 def with_values(config: RunConfig, values: Mapping[str, object], *, origin: str) -> RunConfig:
@@ -110,7 +105,7 @@ def with_values(config: RunConfig, values: Mapping[str, object], *, origin: str)
             raise ValueError(f"{origin}: unknown field {name!r}{near}")
         *section, last = field.split(".")
         (document[section[0]] if section else document)[last] = value
-    return _build(RunConfig, document, origin=origin, prefix="")
+    return _build_run(document, origin=origin)
 
 
 def _names(key: str, value: object) -> list[str]:
@@ -149,6 +144,15 @@ def flat_settings(config: RunConfig) -> dict[str, str]:
     return settings
 
 
+def _build_run(document: dict[str, object], *, origin: str) -> RunConfig:
+    try:
+        return _build(RunConfig, document, origin=origin, prefix="")
+    except ValueError as error:  # a section that checked itself does not know its file
+        if str(error).startswith(origin):
+            raise
+        raise ValueError(f"{origin}: {error}") from error
+
+
 def _build(cls: type, document: dict[str, object], *, origin: str, prefix: str) -> typing.Any:
     specs = {spec.name: spec for spec in dataclasses.fields(cls)}
     for key in document:
@@ -170,7 +174,7 @@ def _convert(value: object, kind: typing.Any, *, origin: str, key: str) -> objec
         return _build(typing.cast(type, kind), value, origin=origin, prefix=f"{key}.")
     converted = _convert_scalar(value, kind)
     if converted is _INVALID:
-        raise ValueError(f"{origin}: {key!r} is {value!r}, but must be {_describe(kind)}")
+        raise ValueError(f"{origin}: {key!r} is {value!r}, but must be {describe_kind(kind)}")
     return converted
 
 
@@ -178,41 +182,20 @@ _INVALID = object()
 
 
 def _convert_scalar(value: object, kind: typing.Any) -> object:
-    """Return `value` as `kind`, or `_INVALID`; bool is not an int, an int is a float."""
-    origin = typing.get_origin(kind)
-    if origin is typing.Literal:
-        return value if value in typing.get_args(kind) else _INVALID
-    if origin is types.UnionType:
-        inner = next(arg for arg in typing.get_args(kind) if arg is not type(None))
+    """Return what TOML holds as a field of type `kind` has it, or `_INVALID`."""
+    inner = optional_kind(kind)
+    if inner is not None:
         return None if value == "none" else _convert_scalar(value, inner)
-    if origin is tuple:
-        kind = typing.get_args(kind)[0]
-        listed = value if _is_strings(value) else [_INVALID]
-        items = [_convert_scalar(item, kind) for item in listed]
-        return _INVALID if _INVALID in items else tuple(items)
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            return _INVALID
+        items = tuple(_convert_scalar(item, typing.get_args(kind)[0]) for item in value)
+        return _INVALID if _INVALID in items else items
     if kind is Path:
         return Path(value) if isinstance(value, str) else _INVALID
-    if kind is float and type(value) is int:
-        return float(value) if abs(value) < 1 << 1000 else _INVALID
-    return value if type(value) is kind else _INVALID
-
-
-def _is_strings(value: object) -> typing.TypeGuard[list[str]]:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _describe(kind: typing.Any) -> str:
-    origin = typing.get_origin(kind)
-    if origin is typing.Literal:
-        return "one of " + ", ".join(map(repr, typing.get_args(kind)))
-    if origin is types.UnionType:
-        inner = next(arg for arg in typing.get_args(kind) if arg is not type(None))
-        return f'{_describe(inner)} or "none"'
-    if origin is tuple:
-        kind = typing.get_args(kind)[0]
-        return "a list of paths" if kind is Path else f"a list, each {_describe(kind)}"
-    names = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
-    return names.get(kind, "a path")
+    if not is_of_kind(value, kind):
+        return _INVALID
+    return float(value) if kind is float else value
 
 
 def _toml_value(value: object) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from accounting import training_flops
 from tokenizer import Tokenizer
 from trainer.checkpoint import Checkpoint, load_into, newest_checkpoint
-from trainer.compute_plan import ComputePlan, plan_compute
+from trainer.compute_plan import ComputePlan
 from trainer.config import RunConfig
 from trainer.cpu_settings import cpu_settings
 from trainer.devices import (
@@ -29,7 +29,7 @@ from trainer.load import require_same_model
 from trainer.loop import LoopState, OnEvaluation, OnRow, Session, run_steps
 from trainer.metrics import MetricsLog
 from trainer.model import build_model, model_shape
-from trainer.prepare import PreparedData, prepare
+from trainer.prepare import PreparedData
 from trainer.presets import config_to_toml, flat_settings
 from trainer.profiling import FIRST_STEP, LAST_STEP, ProfilingStepper, measure_floors
 from trainer.progress import Reporter
@@ -43,10 +43,11 @@ from trainer.run_directory import (
     write_json_atomically,
     write_text_atomically,
 )
+from trainer.run_inputs import prepare_run
 from trainer.step import build_optimizer, build_stepper
 from trainer.summary import Summary, summarize
 from trainer.throughput import Throughput
-from trainer.tracking import Tracking, require_trackers
+from trainer.tracking import Tracking
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,8 @@ def train(
             return _resume(run, config, reporter, how)
     if run_dir is not None:
         require_free(run_dir)
-    plan, data = _prepare(config, reporter)
+    _require_profile(how, num_steps=config.num_steps)
+    plan, data = prepare_run(config, reporter=reporter)
     with hold_new_run(run_dir, preset=config.preset, say=say) as run, _way_on(run, say=say):
         session = _build_session(run, config, data, plan, reporter)
         return _sit(session, plan, how)
@@ -140,7 +142,9 @@ def _resume(run: RunDirectory, config: RunConfig, reporter: Reporter, how: _Sitt
     if summary is not None:
         reporter.say(f"{run.path} is finished: {summary.step:,} steps; nothing to do")
         return RunResult(run, summary.step, summary)
-    plan, data = _prepare(config, reporter)
+    done = 0 if checkpoint is None else checkpoint.step
+    _require_profile(how, num_steps=config.num_steps - done)
+    plan, data = prepare_run(config, reporter=reporter)
     if run.data.exists():
         require_same_data(run, data.hashes())
     session = _build_session(run, config, data, plan, reporter)
@@ -185,32 +189,6 @@ def _train(session: Session, plan: ComputePlan, *, deadline: float | None) -> Ru
         bits = summary.comparisons[0].bits_per_byte
         session.tracking.close({"validation_loss": summary.validation_loss, "bits_per_byte": bits})
         return RunResult(run, session.state.step, summary)
-
-
-def _prepare(config: RunConfig, reporter: Reporter) -> tuple[ComputePlan, PreparedData]:
-    require_trackers(config.logging.track)
-    device = resolve_device(config.device)
-    plan = plan_compute(config, device=device, say=reporter.say)  # says what can't be used
-    data = prepare(config, reporter=reporter)
-    _require_windows(data, config)
-    return plan, data
-
-
-def _require_windows(data: PreparedData, config: RunConfig) -> None:
-    needed = config.model.context_length + 1
-    for name, file in (("training", data.train), ("validation", data.validation)):
-        if len(file.tokens) < needed:
-            raise ValueError(
-                f"the {name} text is {len(file.tokens):,} tokens, but model.context-length "
-                f"{config.model.context_length} needs at least {needed:,}; shorten the context or "
-                "give more text"
-            )
-    scored = data.validation.tokens[: config.evaluation.final_tokens]
-    if (scored == data.tokenizer.end_of_text_id).all():
-        raise ValueError(
-            f"the {len(scored):,} validation tokens to score hold no text, so they have no bits "
-            "per byte; give more text to validate on, or raise evaluation.final-tokens"
-        )
 
 
 def _record_inputs(session: Session) -> None:
@@ -284,14 +262,16 @@ def _build_session(
     )
 
 
+def _require_profile(how: _Sitting, *, num_steps: int) -> None:
+    if how.profile and num_steps < LAST_STEP:
+        raise ValueError(
+            f"--profile records steps {FIRST_STEP} to {LAST_STEP} of a sitting, but {num_steps} "
+            "are left; raise training.max-steps"
+        )
+
+
 def _profiled(session: Session) -> ProfilingStepper:
     config, model = session.config, session.model
-    left = config.num_steps - session.state.step
-    if left < LAST_STEP:
-        raise ValueError(
-            f"--profile records steps {FIRST_STEP} to {LAST_STEP} of a sitting, but {left} are "
-            "left; raise training.max-steps"
-        )
     step = session.state.step + LAST_STEP
     tokens = config.batch_size_at(step) * config.model.context_length
     shape = model_shape(config, vocab_size=session.tokenizer.vocab_size)

@@ -133,20 +133,23 @@ def trial_at(
     Raises:
         ValueError: an unknown field, a value that no run can have.
     """
-    changed = with_values(base, point, origin="--over")  # raises where it is impossible
+    origin = f"--over: trial {Trial.name_of(point, named=list(point))} cannot be"
+    changed = with_values(base, point, origin=origin)
     changes = dict(point)
     if is_equal_tokens and changed.tokens_per_step != base.tokens_per_step:
         changes |= _equal_tokens(base, changed, list(point))
     own = changes | ({} if seed is None else {"seed": seed})
-    return Trial.of(own, base=base, named=[*point, "seed"])
+    return Trial.of(own, base=base, named=[*point, "seed"], origin=origin)
 
 
 def _equal_tokens(base: RunConfig, changed: RunConfig, fields: list[str]) -> dict[str, object]:
     """Return steps and warm-up that see as many tokens as those of `base`."""
     factor = base.tokens_per_step / changed.tokens_per_step
+    warmup, total = round(base.schedule.warmup_steps * factor), base.schedule.total_steps
     wanted = {
         "training.max-steps": max(1, round(base.training.max_steps * factor)),
-        "schedule.warmup-steps": round(base.schedule.warmup_steps * factor),
+        "schedule.warmup-steps": warmup,
+        "schedule.total-steps": "none" if total is None else max(warmup + 1, round(total * factor)),
         "evaluation.every-steps": max(1, round(base.evaluation.every_steps * factor)),
         "checkpoint.every-steps": max(1, round(base.checkpoint.every_steps * factor)),
     }

@@ -18,9 +18,11 @@ from trainer.file_lock import InUseError, exclusive_lock
 from trainer.loop import DivergedError, LoopState, OnEvaluation
 from trainer.loss_rise import find_rise
 from trainer.metrics import read_readable_metrics
+from trainer.prepare import PreparedData, prepare
 from trainer.progress import Reporter
 from trainer.run import train
 from trainer.run_directory import RunDirectory
+from trainer.run_inputs import plan_run, require_windows
 
 MIN_RIVALS = 3
 """A trial is given up only against so many finished ones."""
@@ -102,6 +104,7 @@ def run_study(
     sitting = sitting or Sitting(reporter=Reporter())
     (study.path / "trials").mkdir(parents=True, exist_ok=True)
     while True:
+        _require_runnable(study, sitting)
         result = _run_known(study, sitting)
         if more is None or result.exit_signal is not None or result.is_out_of_time:
             return result
@@ -109,6 +112,26 @@ def run_study(
         if len(grown.trials) == len(study.trials):
             return result
         study = grown
+
+
+def _require_runnable(study: Study, sitting: Sitting) -> None:
+    """Refuse before the first trial what would stop a later one: device, paths, too little text."""
+    prepared: dict[object, PreparedData] = {}
+    silent = Reporter(mode="silent")
+    for trial in study.trials:
+        if study.outcome(trial) is not None or sitting.is_over:
+            continue
+        config = study.config(trial)
+        text = (config.corpus, config.tokenizer)
+        try:
+            if sitting.fits is not None and sitting.fits(study, trial) is not None:
+                continue  # its outcome, not a mistake
+            plan_run(config, reporter=silent if text in prepared else sitting.reporter)
+            if text not in prepared:
+                prepared[text] = prepare(config, reporter=sitting.reporter)
+            require_windows(prepared[text], config)
+        except ValueError as error:
+            raise ValueError(f"trial {trial.name} cannot be run: {error}") from error
 
 
 def _run_known(study: Study, sitting: Sitting) -> StudyResult:

@@ -43,16 +43,28 @@ class Trial:
     """Field -> value as TOML holds it, against the study's base."""
 
     @classmethod
-    def of(cls, changes: Mapping[str, object], *, base: RunConfig, named: Sequence[str]) -> "Trial":
+    def of(
+        cls,
+        changes: Mapping[str, object],
+        *,
+        base: RunConfig,
+        named: Sequence[str],
+        origin: str = "study",
+    ) -> "Trial":
         """Name a trial by its changes of the fields in `named`, and insist that it can be run.
 
         Raises:
-            ValueError: an unknown field, or a value that no run can have.
+            ValueError: an unknown field, or a value that no run can have; it begins with `origin`.
         """
-        with_values(base, changes, origin="study")
+        with_values(base, changes, origin=origin)
+        return cls(name=cls.name_of(changes, named=named), changes=dict(changes))
+
+    @staticmethod
+    def name_of(changes: Mapping[str, object], *, named: Sequence[str]) -> str:
+        """Return what a trial is called that changes fields, of which `named` are said."""
         shown = {field: value for field, value in changes.items() if field in named}
         parts = [f"{field.rpartition('.')[2]}={value}" for field, value in shown.items()]
-        return cls(name=safe_name(",".join(parts) or "baseline"), changes=dict(changes))
+        return safe_name(",".join(parts) or "baseline")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,7 +152,8 @@ def open_study(
     """Begin a study, or go on with the same one; trials that are new are added behind.
 
     Raises:
-        ValueError: the directory holds another study, or something else.
+        ValueError: a trial that cannot be, by name; the directory holds another study, or something
+            else.
     """
     asked = Study(
         path=path,
@@ -151,6 +164,8 @@ def open_study(
         retuned=retuned,
         search=search,
     )
+    for trial in trials:
+        asked.config(trial)  # raises where no run can be so
     if not is_study(path) and path.exists() and {one.name for one in path.iterdir()} - {_LOCK}:
         raise ValueError(f"{path} exists and is no study; name another by --study")
     with study_lock(path):

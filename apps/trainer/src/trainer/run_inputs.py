@@ -1,0 +1,62 @@
+"""Get what a run needs before it is begun, and refuse what cannot work.
+
+Stage: configuration -> *plan, tokenizer, token files* -> run directory. What follows from the
+configuration and the machine is refused before any text is read, what follows from the text as soon
+as enough of it is known.
+"""
+
+from trainer.compute_plan import ComputePlan, plan_compute
+from trainer.config import RunConfig
+from trainer.devices import resolve_device
+from trainer.estimate import require_memory
+from trainer.prepare import PreparedData, prepare
+from trainer.progress import Reporter
+from trainer.tracking import require_trackers
+
+
+def plan_run(config: RunConfig, *, reporter: Reporter) -> ComputePlan:
+    """Decide how a run computes, before any text is read.
+
+    Raises:
+        ValueError: a tracker, a device or a path of computation that is not to be had here, or more
+            memory in a step than the device has.
+    """
+    require_trackers(config.logging.track)
+    device = resolve_device(config.device)
+    plan = plan_compute(config, device=device, say=reporter.say)  # says what can't be used
+    require_memory(config, plan=plan, device=device)
+    return plan
+
+
+def prepare_run(config: RunConfig, *, reporter: Reporter) -> tuple[ComputePlan, PreparedData]:
+    """Decide how a run computes, and get its tokenizer and token files.
+
+    Raises:
+        ValueError: see `plan_run`, `prepare` and `require_windows`.
+    """
+    plan = plan_run(config, reporter=reporter)
+    data = prepare(config, reporter=reporter)
+    require_windows(data, config)
+    return plan, data
+
+
+def require_windows(data: PreparedData, config: RunConfig) -> None:
+    """Insist on text for a window to train on and one to validate on.
+
+    Raises:
+        ValueError: there is too little, or nothing to score.
+    """
+    needed = config.model.context_length + 1
+    for name, file in (("training", data.train), ("validation", data.validation)):
+        if len(file.tokens) < needed:
+            raise ValueError(
+                f"the {name} text is {len(file.tokens):,} tokens, but model.context-length "
+                f"{config.model.context_length} needs at least {needed:,}; shorten the context or "
+                "give more text"
+            )
+    scored = data.validation.tokens[: config.evaluation.final_tokens]
+    if (scored == data.tokenizer.end_of_text_id).all():
+        raise ValueError(
+            f"the {len(scored):,} validation tokens to score hold no text, so they have no bits "
+            "per byte; give more text to validate on, or raise evaluation.final-tokens"
+        )
