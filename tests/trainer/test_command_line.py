@@ -19,7 +19,7 @@ def _saved_run(path: Path, preset: str = "quickstart") -> Path:
 def test_no_arguments_mean_the_quickstart() -> None:
     request = parse_train([])
     assert request.config == load_preset("quickstart")
-    assert (request.run_dir, request.resume, request.note) == (None, False, None)
+    assert (request.run_dir, request.resume, request.notes) == (None, False, ())
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_resume_auto_without_a_run_starts_anew_and_says_so(
     monkeypatch.chdir(tmp_path)
     request = parse_train(["--resume", "auto"])
     assert not request.resume
-    assert request.note == "no run to resume at runs/quickstart-NNN: starting at step 0"
+    assert request.notes == ("no run to resume at runs/quickstart-NNN: starting a new run",)
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:

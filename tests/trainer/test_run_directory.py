@@ -13,7 +13,6 @@ from faults.disk import in_fork
 from trainer.file_lock import exclusive_lock
 from trainer.run_directory import (
     create_run,
-    find_run_to_resume,
     hold_new_run,
     hold_run,
     read_json,
@@ -124,32 +123,6 @@ def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"file is no folder; name another by --run-dir"):
         require_free(tmp_path / "file" / "run")
     require_free(tmp_path / "new" / "run")
-
-
-def test_auto_takes_the_newest_run_of_the_preset(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert find_run_to_resume("auto", preset="a") is None
-    for name in ("runs/a-002", "runs/a-010", "runs/b-100"):
-        _make_run(Path(name))
-    assert find_run_to_resume("auto", preset="a") == Path("runs/a-010")
-
-
-def test_auto_prefers_run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    _make_run(Path("runs/a-001"))
-    mine = _make_run(tmp_path / "mine")
-    assert find_run_to_resume("auto", preset="a", run_dir=mine) == mine
-    assert find_run_to_resume("auto", preset="a", run_dir=tmp_path / "new") is None
-
-
-def test_a_named_run_must_be_one(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"not a run directory: it has no config\.toml"):
-        find_run_to_resume(str(tmp_path), preset="a")
-    run = _make_run(tmp_path / "run")
-    with pytest.raises(ValueError, match="name one run"):
-        find_run_to_resume(str(run), preset="a", run_dir=tmp_path / "other")
 
 
 def test_json_is_read_back_and_damage_is_named(tmp_path: Path) -> None:

@@ -89,8 +89,8 @@ def _train(argv: list[str]) -> int:
         print(config_to_toml(request.config), end="")
         return 0
     reporter = Reporter()
-    if request.note is not None:
-        reporter.say(request.note)
+    for note in request.notes:
+        reporter.say(note)
     result = run_training(
         request.config,
         request.run_dir,

@@ -29,7 +29,7 @@ from trainer.config import (
     TrainingConfig,
 )
 from trainer.presets import DEFAULT_PRESET, load_config, load_preset, preset_names
-from trainer.run_directory import find_run_to_resume
+from trainer.resuming import find_run_to_resume
 
 RESUMABLE_SECTIONS = ("evaluation", "checkpoint", "logging")
 
@@ -41,7 +41,7 @@ Presets: {presets}.
   train                              quickstart: Python's own source, no network
   train --corpus.train a.txt --training.max-steps 500              your own text
   train tinystories-cpu              downloads TinyStories, announced before
-  train --resume auto                go on with the newest run of the preset"""
+  train --resume auto                resume the newest run of the preset that is not finished"""
 
 
 _PREPARE_DESCRIPTION = """Make tokenizer and token files as `train` would, but train no model.
@@ -67,7 +67,7 @@ class TrainRequest:
     """Only print the configuration."""
     profile: bool = False
     """Record a few early steps."""
-    note: str | None = None
+    notes: tuple[str, ...] = ()
     """What the user should know before the run starts."""
 
 
@@ -80,7 +80,8 @@ class _Arguments:
     run_dir: Path | None = None
     """Directory of the run; must not exist yet unless --resume. Default: runs/PRESET-NNN."""
     resume: Annotated[str | None, tyro.conf.arg(metavar="RUN|auto")] = None
-    """Run directory to go on with; auto: --run-dir, or else the newest run of the preset."""
+    """Run directory to resume; auto: --run-dir, or else the newest run of the preset that can be
+    resumed, or else a new one."""
     print_config: bool = False
     """Print the resolved configuration as TOML and stop."""
     profile: bool = False
@@ -111,7 +112,7 @@ def parse_prepare(argv: Sequence[str]) -> TrainRequest:
         ValueError: see `parse_train`; or an option that is about a run.
     """
     request = parse_train(argv, prog="prepare", description=_PREPARE_DESCRIPTION)
-    if request.run_dir is not None or request.resume or request.note is not None:
+    if request.run_dir is not None or request.resume or request.notes:
         raise ValueError(
             "prepare makes no run, so it takes neither --run-dir nor --resume; name a preset or "
             "files, or use train"
@@ -131,10 +132,13 @@ def parse_train(
     """
     refuse_unknown_options(argv, _Arguments)
     peeked = _peek(argv)
-    saved_run = None
+    saved_run, notes = None, ()
     if peeked.resume is not None:
-        saved_run = find_run_to_resume(
-            peeked.resume, preset=peeked.preset or DEFAULT_PRESET, run_dir=peeked.run_dir
+        saved_run, notes = find_run_to_resume(
+            peeked.resume,
+            preset=peeked.preset or DEFAULT_PRESET,
+            run_dir=peeked.run_dir,
+            max_steps=int(peeked.max_steps) if peeked.max_steps.isdecimal() else None,
         )
     base = _base_config(peeked, saved_run)
     arguments = tyro.cli(
@@ -159,7 +163,7 @@ def parse_train(
         resume=saved_run is not None,
         print_config=arguments.print_config,
         profile=arguments.profile,
-        note=_nothing_to_resume(peeked) if peeked.resume and saved_run is None else None,
+        notes=notes,
     )
 
 
@@ -252,11 +256,6 @@ def parse_evaluate(argv: Sequence[str]) -> EvaluateRequest:
     return request
 
 
-def _nothing_to_resume(peeked: argparse.Namespace) -> str:
-    where = peeked.run_dir or f"runs/{peeked.preset or DEFAULT_PRESET}-NNN"
-    return f"no run to resume at {where}: starting at step 0"
-
-
 class _SilentParser(argparse.ArgumentParser):
     """A parser whose complaints are left to the real one."""
 
@@ -269,6 +268,9 @@ def _peek(argv: Sequence[str]) -> argparse.Namespace:
     parser = _SilentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--run-dir", "--run_dir", type=Path)
     parser.add_argument("--resume")
+    parser.add_argument(
+        "--training.max-steps", "--training.max_steps", dest="max_steps", default=""
+    )
     parser.add_argument("--corpus.train", dest="train", type=Path, nargs="+")
     peeked, _ = parser.parse_known_args(argv)
     is_preset = bool(argv) and not argv[0].startswith("-")

@@ -83,6 +83,18 @@ def exclusive_lock(path: Path, *, what: str) -> Iterator[str | None]:
             file.truncate(0)
 
 
+def lock_holder(path: Path) -> str | None:
+    """Return who holds an `exclusive_lock` at this moment; None: nobody. Changes nothing."""
+    if not path.is_file():
+        return None
+    with path.open("r+b", buffering=0) as file:
+        try:
+            _lock(file.fileno(), wait=False)
+        except BlockingIOError:
+            return _owner(file) or "another process"
+    return None
+
+
 def _owner(file: RawIOBase) -> str | None:
     """Read who holds or held a lock; None: nobody, or it can't be read.
 

@@ -22,7 +22,6 @@ from trainer.durable import UNFINISHED, make_directories, remove, write_bytes_at
 from trainer.file_lock import InUseError, exclusive_lock
 
 RUNS = Path("runs")
-_AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ def hold_new_run(
             require_free(path)  # another process may have been faster
             yield run
         return
-    numbers = [n for n, old in _numbered_runs(preset, runs).items() if not _is_unborn(old)]
+    numbers = [n for n, old in numbered_runs(preset, runs) if not _is_unborn(old)]
     for number in itertools.count(max(numbers, default=0) + 1):
         path = runs / f"{preset}-{number:03d}"
         if _is_taken(path):
@@ -183,24 +182,12 @@ def require_free(path: Path) -> None:
         )
 
 
-def find_run_to_resume(asked: str, *, preset: str, run_dir: Path | None = None) -> Path | None:
-    """Return the run directory that `--resume asked` means; None: there is none, start anew.
-
-    Args:
-        asked: a run directory, or `auto`: `run_dir`, or else the newest run of the preset.
-        preset: whose runs `auto` looks at.
-        run_dir: what `--run-dir` says, if anything.
-
-    Raises:
-        ValueError: a directory is named that is no run, or two different ones are.
-    """
-    if asked == _AUTO:
-        path = run_dir or _newest_run(preset)
-        return path if path is not None and RunDirectory(path).config.exists() else None
-    path = Path(asked)
-    if run_dir is not None and run_dir != path:
-        raise ValueError(f"--resume names {path} and --run-dir {run_dir}; name one run")
-    return require_run(path).path
+def numbered_runs(preset: str, runs: Path = RUNS) -> list[tuple[int, Path]]:
+    """Return number and path of whatever is called `PRESET-NUMBER`, the highest number first."""
+    pattern = re.compile(re.escape(preset) + r"-([0-9]+)")
+    paths = runs.iterdir() if runs.is_dir() else ()
+    found = [(int(match[1]), path) for path in paths if (match := pattern.fullmatch(path.name))]
+    return sorted(found, reverse=True)
 
 
 def require_run(path: Path) -> RunDirectory:
@@ -270,14 +257,3 @@ def _is_unborn(path: Path) -> bool:
     return all(
         child.name in born_with or child.name.endswith(UNFINISHED) for child in path.iterdir()
     )
-
-
-def _newest_run(preset: str, runs: Path = RUNS) -> Path | None:
-    numbers = _numbered_runs(preset, runs)
-    return numbers[max(numbers)] if numbers else None
-
-
-def _numbered_runs(preset: str, runs: Path) -> dict[int, Path]:
-    pattern = re.compile(re.escape(preset) + r"-(\d{3,})")
-    paths = runs.iterdir() if runs.is_dir() else ()
-    return {int(match[1]): path for path in paths if (match := pattern.fullmatch(path.name))}

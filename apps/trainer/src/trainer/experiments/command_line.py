@@ -127,7 +127,7 @@ def base_config(rest: Sequence[str], prog: str) -> RunConfig:
         ValueError: as `parse_train`, or an option that is about one run.
     """
     request = parse_train(rest, prog=prog)
-    if request.run_dir is not None or request.resume or request.note or request.print_config:
+    if request.run_dir is not None or request.resume or request.notes or request.print_config:
         raise ValueError(
             f"{prog} names its run directories itself and goes on by itself, so it takes neither "
             "--run-dir nor --resume nor --print-config; name a directory by --study"
