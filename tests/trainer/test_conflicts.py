@@ -144,6 +144,7 @@ _INTS = [0, -1, 1, 2, 3, 4, 8, 16, 257, 300, 2**40, 2**62, 2**63, 10**400]
 _TEXTS = ["", "none", "x", "\udcff", "a\0b", "16:1", "16:1,32:2", "(", "gpt2", "cpu", "cuda:99"]
 _LONG = {  # a number here means work, not a contradiction
     ("training", "batch_size"): [0, -1, 1, 2, 3, 4, 8, 16, 2**63, 10**400],
+    ("training", "compile"): ["auto", "off", "nonsense"],  # shapes are not checked in compiled code
     ("training", "max_steps"): [0, -1, 1, 2, 3, 5, 2**63],
     ("evaluation", "num_windows"): [0, -1, 1, 2, 9, 500, 2**63],
     ("evaluation", "sample_tokens"): [0, -1, 1, 20, 2**63],

@@ -81,6 +81,12 @@ def _rates(study: Study, batch_size: int, *, seed: int = 0) -> list[float]:
     ]
 
 
+@pytest.fixture(autouse=True)
+def _without_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials that only pretend to train need no text, so none is prepared."""
+    monkeypatch.setattr(running, "_require_runnable", lambda *_: None)
+
+
 def test_values_widen_at_an_edge_and_other_seeds_run_at_the_best_alone(
     tmp_path: Path, trained: list[str]
 ) -> None:

@@ -44,6 +44,12 @@ class _Summary:
     validation_loss: float
 
 
+@pytest.fixture(autouse=True)
+def _without_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials that only pretend to train need no text, so none is prepared."""
+    monkeypatch.setattr(running, "_require_runnable", lambda *_: None)
+
+
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A `train` that only pretends; the loss is lowest at 1e-3, and 1e-1 diverges."""
