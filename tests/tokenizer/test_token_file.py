@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,18 @@ def test_an_older_token_file_is_replaced(path: Path, tokenizer: Tokenizer) -> No
     change_sidecar(path, version=0)
     tokenizer.encode_file(path.parent / "text.txt", path)
     TokenFile.open(path).check_hash()
+
+
+def test_a_token_file_is_written_where_python_has_no_fcntl(
+    tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bpe.files.fcntl", None)  # as on Windows
+    in_use = tmp_path / ".tokens.npy.0.part"
+    in_use.touch()
+    text = tmp_path / "text.txt"
+    text.write_bytes(b"one")
+    assert tokenizer.encode_file(text, tmp_path / "tokens.npy").tokens.tolist() == [*b"one"]
+    assert in_use.exists() is (os.name != "nt"), "nobody can say whether it is in use"
 
 
 def test_a_token_file_that_cannot_be_written_is_called_by_its_own_name(

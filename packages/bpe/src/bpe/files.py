@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 try:
     import fcntl
-except ImportError:  # not a POSIX system: there, a file that is open cannot be removed anyway
+except ImportError:  # Windows, where a file that is open cannot be removed; or a build without it
     fcntl = None
 
 
@@ -52,7 +52,9 @@ class StagedFile:
             self.file.seek(0)
 
     def finish(self) -> None:
-        """Wait until the disk has all of it."""
+        """Wait until the disk has all of it; once more is harmless."""
+        if self.file.closed:
+            return
         with naming(self.path):
             self.file.flush()
             os.fsync(self.file.fileno())
@@ -195,7 +197,7 @@ def _remove_leftovers(path: Path) -> None:
 
 def _is_abandoned(path: Path) -> bool:
     with path.open("r+b") as file:
-        return fcntl is None or _lock(file) is True
+        return os.name == "nt" if fcntl is None else _lock(file) is True
 
 
 def _lock(file: BinaryIO) -> bool | None:
