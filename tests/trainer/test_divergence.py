@@ -50,7 +50,7 @@ def test_a_step_that_is_not_finite_makes_no_update_and_is_said(
     result, said = run_tiny(_config(folder, training__max_skipped_steps=2), tmp_path / "run")
     assert result.step == 12
     assert "step 6: loss" in said
-    assert "1 steps made no update, 2 of them in a row" in said
+    assert "1 step made no update, 2 in a row up to now" in said
     assert [r["loss"] for r in outcome(tmp_path / "run")["metrics"][5:6]] == [str(factor)]
     weights = load_file(tmp_path / "run" / "checkpoints" / "step-12" / "model.safetensors")
     assert all(weight.isfinite().all() for weight in weights.values())

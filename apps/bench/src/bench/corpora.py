@@ -20,6 +20,7 @@ from pathlib import Path
 
 from bench.durable import write_atomically
 from bench.vocabulary import END_OF_TEXT
+from bpe.plural import plural
 from bpe.unicode_classes import class_members
 
 FORMAT, VERSION = "bench-corpus", 2
@@ -72,7 +73,9 @@ def named_corpus(path: Path, cache_dir: Path) -> Corpus:
     if not _is_settled(text):
         lines = text.splitlines(keepends=True)
         kept = [line for line in lines if _is_settled(line)]
-        source += f", less {len(lines) - len(kept)} lines with code points too new for some"
+        source += (
+            f", less {plural(len(lines) - len(kept), 'line')} with code points too new for some"
+        )
         data = "".join(kept).encode()
         if not data:
             raise ValueError(f"{path} has no line that everyone cuts alike; name another file")

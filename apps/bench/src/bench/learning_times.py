@@ -20,6 +20,7 @@ from bench.learning_trials import (
     Trial,
     train,
 )
+from bpe.plural import plural
 
 FORMAT, VERSION = "bench-learning-times", 1
 
@@ -92,4 +93,4 @@ def _time_steps(options: tuple[str, ...], windows: int, experiment: Experiment) 
 
 
 def _key(options: tuple[str, ...], windows: int) -> str:
-    return f"{options[options.index('--optimizer.name') + 1]}, {windows} windows"
+    return f"{options[options.index('--optimizer.name') + 1]}, {plural(windows, 'window')}"

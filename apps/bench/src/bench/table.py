@@ -10,6 +10,7 @@ from bench.harness import Summary
 from bench.machine import num_cpus
 from bench.report import Report
 from bench.rows import Row
+from bpe.plural import plural
 
 _DISTURBED_CPUS = 0.25  # kept busy by others
 _COLOURS = {"aim": "green", "must": "yellow", "missed": "red", "reported": ""}
@@ -112,7 +113,9 @@ def _disturbances(report: Report) -> list[str]:
     disturbed = sum(sample.foreign_cpus > _DISTURBED_CPUS for sample in samples)
     if not disturbed:
         return []
-    return [f"other processes kept CPUs busy during {disturbed} of {len(samples)} samples"]
+    return [
+        f"other processes kept CPUs busy during {disturbed} of {plural(len(samples), 'sample')}"
+    ]
 
 
 def _failures(report: Report) -> list[str]:

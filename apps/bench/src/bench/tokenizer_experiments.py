@@ -26,6 +26,7 @@ from bench.harness import Order, Sample, find_disagreements, run_order
 from bench.machine import describe_machine, num_cpus, wait_until_idle
 from bench.peers import CORPORA, fetch_extras
 from bpe import Vocabulary
+from bpe.plural import plural
 from tokenizer import Tokenizer
 
 HELP = "Train tokenizers on Python source and on English prose, and show how they differ."
@@ -88,7 +89,7 @@ def _start(arguments: argparse.Namespace, folder: Path) -> Findings:
         corpora.append(built_corpus(name, arguments.cache_dir, limit_bytes=limit))
         texts.append(divide(corpora[-1], folder / name, seed=arguments.seed))
         _say(
-            f"{name}: {texts[-1].num_train_documents:,} documents to train on, "
+            f"{name}: {plural(texts[-1].num_train_documents, 'document')} to train on, "
             f"{len(texts[-1].held_out):,} held out"
         )
     sizes = dict(zip(_NAMES, arguments.vocab_sizes, strict=True))

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from accounting.plural import plural
+
 _BLOCK_TOKENS = 1 << 22
 MAX_TRAINING_TOKENS = 100_000_000
 """More training tokens than this are not counted: the memory would grow with them."""
@@ -54,11 +56,12 @@ def compare_baselines(
     num_bytes = sum(int(lengths[block].sum()) for block in _blocks(validation_tokens))
     if not num_bytes:
         raise ValueError(
-            f"{len(validation_tokens)} validation tokens hold no text, so there are no bits per "
-            "byte; give a longer validation text"
+            f"no text among {plural(len(validation_tokens), 'validation token')}, so there are no "
+            "bits per byte; give a longer validation text"
         )
     counted = train_tokens[:MAX_TRAINING_TOKENS]
-    suffix = "" if len(counted) == len(train_tokens) else f" of the first {len(counted):,} tokens"
+    is_all = len(counted) == len(train_tokens)
+    suffix = "" if is_all else f" of the first {plural(len(counted), 'token')}"
     rows = []
     if why_no_xz() is None:
         bits_per_byte = xz_bits_per_byte(iter_text(validation_tokens, token_bytes))

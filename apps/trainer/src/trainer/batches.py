@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from accounting.plural import plural
+
 _GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _LOW_HALF = np.uint64(0xFFFFFFFF)
 
@@ -147,8 +149,9 @@ def count_starts(tokens: np.ndarray, *, context_length: int) -> int:
     num_starts = len(tokens) - context_length
     if num_starts < 1:
         raise ValueError(
-            f"token stream holds {len(tokens)} tokens, but context_length={context_length} needs "
-            f"at least {context_length + 1}; shorten the context or encode more text"
+            f"token stream holds {plural(len(tokens), 'token')}, but "
+            f"context_length={context_length} needs at least {context_length + 1}; shorten the "
+            "context or encode more text"
         )
     return num_starts
 

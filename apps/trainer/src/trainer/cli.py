@@ -106,6 +106,7 @@ def _train(argv: list[str]) -> int:
 
 
 def _prepare(argv: list[str]) -> int:
+    from accounting.plural import plural
     from trainer.command_line import parse_prepare
     from trainer.prepare import prepare as prepare_data
     from trainer.presets import config_to_toml
@@ -118,9 +119,9 @@ def _prepare(argv: list[str]) -> int:
     data = prepare_data(request.config, reporter=Reporter())
     for note in data.notes:
         print(f"note: {note}")
-    print(f"vocabulary: {data.tokenizer.vocab_size:,} tokens")
-    print(f"training: {len(data.train.tokens):,} tokens")
-    print(f"validation: {len(data.validation.tokens):,} tokens")
+    print(f"vocabulary: {plural(data.tokenizer.vocab_size, 'token')}")
+    print(f"training: {plural(len(data.train.tokens), 'token')}")
+    print(f"validation: {plural(len(data.validation.tokens), 'token')}")
     print(f"prepared: {data.directory}")
     return 0
 
@@ -289,6 +290,7 @@ def _lr_range(argv: list[str]) -> int:
 def _run_study(request: "StudyRequest") -> int:
     from rich.console import Console
 
+    from accounting.plural import agree, plural
     from trainer.experiments import print_study
     from trainer.progress import Reporter
     from trainer.report.files import write_report
@@ -304,14 +306,17 @@ def _run_study(request: "StudyRequest") -> int:
     print(f"study: {study.path}")
     left = result.num_trials - result.num_done
     if result.exit_signal is not None:
-        reporter.say(f"interrupted after {result.num_done} of {result.num_trials} trials; saved")
+        reporter.say(
+            f"interrupted after {result.num_done} of {plural(result.num_trials, 'trial')}; saved"
+        )
         return 128 + result.exit_signal
     for path in written:
         print(f"written: {path}")
     if result.is_out_of_time:
         reporter.say(
-            f"--max-hours {request.max_hours:g} are over: {result.num_done} trials are done, "
-            f"{left} are left; saved. Ask again to go on"
+            f"--max-hours {request.max_hours:g} are over: {plural(result.num_done, 'trial')} "
+            f"{agree(result.num_done, 'is', 'are')} done, {left} {agree(left, 'is', 'are')} left; "
+            "saved. Ask again to go on"
         )
     return 0
 

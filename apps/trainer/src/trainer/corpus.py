@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from accounting.plural import plural
 from trainer.config import END_OF_TEXT, CorpusConfig
 from trainer.datasets import DATASETS, fetch_dataset, require_recorded
 from trainer.documents import describe_share, hold_out_documents
@@ -141,7 +142,7 @@ def _standard_library(config: CorpusConfig, reporter: Reporter) -> tuple[_Text, 
         _write_documents(folder / "validation.txt", (data for name, data in kept if name in held))
         names = f"left out {len(left_out)}: {'; '.join(left_out)}" if left_out else "none left out"
         return [
-            f"standard library: {len(kept):,} files, {len(held)} of them "
+            f"standard library: {plural(len(kept), 'file')}, {len(held)} of them "
             f"({describe_share(share, config.validation_fraction)}) for validation; {names}"
         ]
 

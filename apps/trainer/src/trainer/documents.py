@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from accounting.plural import agree, plural
 from trainer.held_out import choose_documents, is_near, keeps_share, share_of
 from trainer.text_files import SEPARATOR
 
@@ -72,15 +73,17 @@ def hold_out_documents(
         num_bytes = _cut_tail(train, validation, fraction=fraction, otherwise=share)
         if num_bytes:
             return (
-                f"no validation file: {num_documents:,} document{'s' * (num_documents != 1)} "
-                f"cannot give up {fraction:.1%}, so the last {num_bytes:,} bytes are held out"
+                f"no validation file: {plural(num_documents, 'document')} cannot give up "
+                f"{fraction:.1%}, so the last {plural(num_bytes, 'byte')} "
+                f"{agree(num_bytes, 'is', 'are')} held out"
             )
     if not share:
         raise _indivisible(documents)
     _copy_documents(paths, is_held=is_held, train=train, held=validation)
+    num_held = int(np.count_nonzero(is_held))
     return (
-        f"no validation file: {np.count_nonzero(is_held):,} of {num_documents:,} documents "
-        f"({describe_share(share, fraction)}) are held out"
+        f"no validation file: {num_held:,} of {plural(num_documents, 'document')} "
+        f"({describe_share(share, fraction)}) {agree(num_held, 'is', 'are')} held out"
     )
 
 
@@ -88,9 +91,9 @@ def _indivisible(documents: "_Documents") -> ValueError:
     sizes = documents.sizes[documents.is_text]  # those of equal documents
     times = "" if len(sizes) == 1 else f"{len(sizes):,} times "
     return ValueError(
-        f"the corpus is {times}one line of {int(sizes[0]) - len(SEPARATOR):,} bytes: no place to "
-        "hold out text for validation; name a validation file, or other documents, separated by "
-        "<|endoftext|>"
+        f"the corpus is {times}one line of {plural(int(sizes[0]) - len(SEPARATOR), 'byte')}: no "
+        "place to hold out text for validation; name a validation file, or other documents, "
+        "separated by <|endoftext|>"
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from accounting.plural import plural
 from nn_layers.precision import widest_float
 from trainer.batches import read_windows
 from trainer.devices import autocast
@@ -48,8 +49,8 @@ class StreamScore:
         """Mean cost of a byte of text; comparable across tokenizers."""
         if self.num_bytes == 0:
             raise ValueError(
-                f"the {self.num_tokens} scored tokens hold no text, so they have no bits per "
-                "byte; score a stream with text in it"
+                f"no text among {plural(self.num_tokens, 'scored token')}, so there are no bits "
+                "per byte; score a stream with text in it"
             )
         return self.total_nats / math.log(2) / self.num_bytes
 
@@ -183,8 +184,9 @@ def fixed_starts(num_tokens: int, *, num_windows: int, context_length: int) -> n
     last = num_tokens - context_length - 1
     if last < 0:
         raise ValueError(
-            f"token stream holds {num_tokens} tokens, but context_length={context_length} needs "
-            f"at least {context_length + 1}; shorten the context or encode more text"
+            f"token stream holds {plural(num_tokens, 'token')}, but "
+            f"context_length={context_length} needs at least {context_length + 1}; shorten the "
+            "context or encode more text"
         )
     if num_windows < 1:
         raise ValueError(f"num_windows is {num_windows}, but at least 1 is needed")

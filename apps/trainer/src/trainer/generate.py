@@ -11,6 +11,7 @@ from typing import Literal, Required, TypedDict, Unpack
 
 import torch
 
+from accounting.plural import plural
 from nn_layers import TransformerLM
 from nn_layers.narrow_weights import Weights
 from tokenizer import Tokenizer
@@ -181,8 +182,8 @@ def _first_window(
             raise ValueError(f"id {token} is outside the model's vocabulary of {vocab_size}")
     if len(window) > context_length:
         note(
-            f"the prompt is {len(window)} tokens, but the context holds {context_length}: "
-            "only its tail is used"
+            f"the prompt is {plural(len(window), 'token')}, but the context holds "
+            f"{context_length}: only its tail is used"
         )
     return window[-context_length:]
 
@@ -209,8 +210,8 @@ def _continue(
             if len(window) > context_length:
                 if not is_said:
                     note(
-                        f"the context of {context_length} tokens is full: going on from the last "
-                        f"{kept}"
+                        f"the context of {plural(context_length, 'token')} is full: going on from "
+                        f"the last {kept}"
                     )
                     is_said = True
                 windows[index] = window[-kept:]

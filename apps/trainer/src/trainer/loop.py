@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import torch
 
+from accounting.plural import plural
 from nn_layers import TransformerLM
 from tokenizer import Tokenizer
 from trainer.checkpoint import Checkpoint, take_snapshot
@@ -340,8 +341,8 @@ class _Health:
         if session.state.skipped > before:
             session.reporter.say(
                 f"step {session.state.step:,}: loss {float(result.loss)}, gradient norm "
-                f"{float(result.grad_norm)}: {session.state.skipped - before} steps made no "
-                f"update, {in_row} of them in a row; the run stops after more than "
+                f"{float(result.grad_norm)}: {plural(session.state.skipped - before, 'step')} made "
+                f"no update, {in_row} in a row up to now; the run stops after more than "
                 f"{config.training.max_skipped_steps}"
             )
         return in_row == 0
@@ -359,9 +360,9 @@ class _Health:
         session, step = self._session, self._session.state.step
         return (
             f"training diverged: at step {step} the loss is {float(result.loss)} and the gradient "
-            f"norm {float(result.grad_norm)}, {in_row} steps in a row; the first tensor that is "
-            f"not finite is {_find_not_finite(session)}; the checkpoints in {session.run.path} are "
-            f"from before; start again with {_advise(session)}"
+            f"norm {float(result.grad_norm)}, {plural(in_row, 'step')} in a row; the first tensor "
+            f"that is not finite is {_find_not_finite(session)}; the checkpoints in "
+            f"{session.run.path} are from before; start again with {_advise(session)}"
         )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from accounting.plural import plural
 from bpe import UNICODE_VERSION, Vocabulary, train_vocabulary
 from tokenizer import TokenFile, Tokenizer
 from trainer.config import END_OF_TEXT, RunConfig, TokenizerConfig
@@ -179,7 +180,7 @@ def _tokenizer_notes(tokenizer: Tokenizer, config: TokenizerConfig) -> tuple[str
         return ()
     return (
         f"the training text has no more pairs to merge: the vocabulary has "
-        f"{tokenizer.vocab_size:,} tokens, not {config.vocab_size:,}",
+        f"{plural(tokenizer.vocab_size, 'token')}, not {config.vocab_size:,}",
     )
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from accounting import training_flops
+from accounting.plural import agree, plural
 from tokenizer import Tokenizer
 from trainer.checkpoint import Checkpoint, load_into, newest_checkpoint
 from trainer.compute_plan import ComputePlan
@@ -140,7 +141,7 @@ def _resume(run: RunDirectory, config: RunConfig, reporter: Reporter, how: _Sitt
     checkpoint = _newest_checkpoint(run, reporter)
     summary = _finished_summary(run, config, checkpoint, reporter)
     if summary is not None:
-        reporter.say(f"{run.path} is finished: {summary.step:,} steps; nothing to do")
+        reporter.say(f"{run.path} is finished: {plural(summary.step, 'step')}; nothing to do")
         return RunResult(run, summary.step, summary)
     done = 0 if checkpoint is None else checkpoint.step
     _require_profile(how, num_steps=config.num_steps - done)
@@ -296,25 +297,25 @@ def _announce(session: Session, plan: ComputePlan) -> None:
     parameters = sum(parameter.numel() for parameter in session.model.parameters())
     say(f"run directory: {session.run.path}")
     say(
-        f"model: {parameters:,} parameters, vocabulary {session.tokenizer.vocab_size:,}; "
+        f"model: {plural(parameters, 'parameter')}, vocabulary {session.tokenizer.vocab_size:,}; "
         f"{device_name(session.device)}, {plan.describe()}"
     )
     for note in plan.notes:
         say(note)
     say(
-        f"training: {config.training.max_steps:,} batches of {config.tokens_per_step:,} tokens = "
-        f"{config.total_tokens:,} tokens, "
+        f"training: {plural(config.training.max_steps, 'batch', 'batches')} of "
+        f"{plural(config.tokens_per_step, 'token')} = {plural(config.total_tokens, 'token')}, "
         f"{config.total_tokens / len(session.data.train.tokens):.2f} times the training text"
     )
     for stage in config.batch_stages if config.training.batch_ramp else ():
         tokens = stage.first_window * config.model.context_length
         say(
-            f"batch ramp: {stage.batch_size} windows a step from step {stage.first_step + 1:,} on, "
-            f"after {tokens:,} tokens"
+            f"batch ramp: {plural(stage.batch_size, 'window')} a step from step "
+            f"{stage.first_step + 1:,} on, after {plural(tokens, 'token')}"
         )
     if config.schedule.warmup_steps >= config.schedule_steps:
         say(
-            f"the run ends inside its warm-up of {config.schedule.warmup_steps:,} steps: "
+            f"the run ends inside its warm-up of {plural(config.schedule.warmup_steps, 'step')}: "
             "the learning rate never reaches its peak"
         )
 
@@ -342,7 +343,8 @@ def _cut_metrics(session: Session, step: int) -> None:
     damaged = session.metrics.truncate_after(step)
     if damaged:
         session.reporter.say(
-            f"dropped {damaged} lines of {session.run.metrics} that are no metrics"
+            f"dropped {plural(damaged, 'line')} of {session.run.metrics} that "
+            f"{agree(damaged, 'is', 'are')} no metrics"
         )
 
 

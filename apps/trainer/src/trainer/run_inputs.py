@@ -5,6 +5,7 @@ configuration and the machine is refused before any text is read, what follows f
 as enough of it is known.
 """
 
+from accounting.plural import plural
 from trainer.compute_plan import ComputePlan, plan_compute
 from trainer.config import RunConfig
 from trainer.devices import resolve_device
@@ -50,13 +51,13 @@ def require_windows(data: PreparedData, config: RunConfig) -> None:
     for name, file in (("training", data.train), ("validation", data.validation)):
         if len(file.tokens) < needed:
             raise ValueError(
-                f"the {name} text is {len(file.tokens):,} tokens, but model.context-length "
+                f"the {name} text is {plural(len(file.tokens), 'token')}, but model.context-length "
                 f"{config.model.context_length} needs at least {needed:,}; shorten the context or "
                 "give more text"
             )
     scored = data.validation.tokens[: config.evaluation.final_tokens]
     if (scored == data.tokenizer.end_of_text_id).all():
         raise ValueError(
-            f"the {len(scored):,} validation tokens to score hold no text, so they have no bits "
-            "per byte; give more text to validate on, or raise evaluation.final-tokens"
+            f"no text among {plural(len(scored), 'validation token')} to score, so there are no "
+            "bits per byte; give more text to validate on, or raise evaluation.final-tokens"
         )

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from accounting import count_parameters, training_flops
+from accounting.plural import plural
 from trainer.baselines import Baseline, compare_baselines, why_no_xz
 from trainer.checkpoint import newest_checkpoint
-from trainer.counting import count
 from trainer.curve import write_loss_curve
 from trainer.estimate import Estimate, compare_with_facts, process_bytes
 from trainer.evaluate import StreamScore
@@ -148,7 +148,7 @@ def print_summary(summary: Summary, console: Console) -> None:
     facts = Table(show_header=False, box=None, pad_edge=False)
     mfu = "unknown" if summary.mfu is None else f"{summary.mfu:.1%}"
     facts.add_row("validation loss", f"{summary.validation_loss:.4f} nats a token")
-    steps, tokens = count(summary.step, "step"), count(summary.training_tokens, "token")
+    steps, tokens = plural(summary.step, "step"), plural(summary.training_tokens, "token")
     facts.add_row("training", f"{steps}, {tokens}")
     minutes, seconds = divmod(round(summary.training_seconds), 60)
     duration = f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"
@@ -177,9 +177,8 @@ def print_summary(summary: Summary, console: Console) -> None:
 
 
 def _comparison_table(summary: Summary) -> Table:
-    table = Table(
-        title=f"{summary.scored_tokens:,} validation tokens, {summary.scored_bytes:,} bytes"
-    )
+    tokens = plural(summary.scored_tokens, "validation token")
+    table = Table(title=f"{tokens}, {plural(summary.scored_bytes, 'byte')}")
     table.add_column("predictor")
     table.add_column("bits per byte", justify="right")
     table.add_column("nats a token", justify="right")

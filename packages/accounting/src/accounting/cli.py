@@ -18,6 +18,7 @@ from accounting.measure_peak import measure_peak as measure
 from accounting.memory_report import memory_sections
 from accounting.parameters import count_parameters
 from accounting.plan import Budget, plan_to_toml, propose
+from accounting.plural import plural
 from accounting.presets import COURSE_PRESETS, describe_model
 from accounting.report import describe, flops_bars, render
 from accounting.run_report import (
@@ -217,7 +218,8 @@ def _inference(arguments: argparse.Namespace) -> str:
             cache_bytes=arguments.cache_bytes,
             bytes_per_second=device.bytes_per_second if device else None,
         )
-        how = f"{arguments.batch_size} sequences of {prompt} + {arguments.new_tokens} tokens"
+        sequences = plural(arguments.batch_size, "sequence")
+        how = f"{sequences} of {prompt} + {plural(arguments.new_tokens, 'token')}"
         sections += inference_sections(describe_model(name, shape), found, how=how)
     return _shown(arguments, sections)
 
@@ -277,7 +279,7 @@ def _durations(arguments: argparse.Namespace, name: str, model: Model) -> list[S
     peak = options.peak_of(arguments, arguments.dtype or "bfloat16")
     return [
         duration_section(
-            f"{describe_model(name, shape)}: {tokens:,} tokens at {arguments.mfu:.0%} of "
+            f"{describe_model(name, shape)}: {plural(tokens, 'token')} at {arguments.mfu:.0%} of "
             f"{peak / 1e12:g} TFLOP/s, FLOPs by the {convention} convention",
             training_time(
                 shape,

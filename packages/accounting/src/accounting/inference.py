@@ -7,6 +7,7 @@ does little with it, so that below a certain batch the memory's speed decides, n
 from dataclasses import dataclass
 
 from accounting.flops import forward_flops
+from accounting.plural import plural
 from accounting.shape import ModelShape
 
 
@@ -80,7 +81,8 @@ def kv_cache_bytes(shape: ModelShape, *, num_tokens: int, itemsize: float) -> in
     """Return the bytes of keys and values of one sequence, no more than a window of them."""
     if num_tokens > shape.context_length:
         raise ValueError(
-            f"{num_tokens} tokens, but the context holds {shape.context_length}; give fewer"
+            f"{plural(num_tokens, 'token')}, but the context holds {shape.context_length}; give "
+            "fewer"
         )
     held = min(num_tokens, shape.sliding_window or num_tokens)
     return int(2 * shape.num_layers * shape.d_kv * held * itemsize)

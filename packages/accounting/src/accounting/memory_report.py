@@ -6,6 +6,7 @@ from accounting.disk import default_groups, model_file_bytes, optimizer_file_byt
 from accounting.listed import COURSE_YEARS, CourseYear, listed_activations, listed_memory
 from accounting.memory import largest_batch, linear_in_batch, memory
 from accounting.parameters import count_parameters
+from accounting.plural import plural
 from accounting.sections import Row, Section, count, in_units, size
 from accounting.shape import ModelShape
 from accounting.step import StepSettings
@@ -26,8 +27,9 @@ def memory_sections(
     parameters = count_parameters(shape).total
     state = f"{found.optimizer_state / parameters:.3g} N"
     how = (
-        f"{settings.batch_size} windows, {settings.dtype}, attention {settings.attention}, "
-        f"loss {settings.loss}{', checkpointing' if settings.checkpointing else ''}"
+        f"{plural(settings.batch_size, 'window')}, {settings.dtype}, attention "
+        f"{settings.attention}, loss {settings.loss}"
+        f"{', checkpointing' if settings.checkpointing else ''}"
     )
     persistent = [
         size("weights", found.weights, f"4 N = 4 * {parameters:,}"),
@@ -37,7 +39,7 @@ def memory_sections(
         Row(
             "peak of the step",
             found.peak,
-            f"{found.peak:,} bytes = {in_units(found.peak)}",
+            f"{plural(found.peak, 'byte')} = {in_units(found.peak)}",
             f"at {found.peak_phase}",
         ),
     ]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from accounting.flops import backward_flops, forward_flops, recomputed_flops, training_flops
 from accounting.optimizer import ADAMW_COUNT, ADAMW_FLOPS, CLIPPING_FLOPS, optimizer_cost
 from accounting.parameters import count_parameters, openai_gpt2_parameters
+from accounting.plural import plural
 from accounting.presets import course_year, describe_model
 from accounting.sections import align
 from accounting.shape import ModelShape
@@ -129,8 +130,9 @@ def _details(name: str, shape: ModelShape, *, explain: bool) -> list[str]:
         (label, f"{value:,}", _WHY.get(key, "")) for key, (label, value) in _training(shape).items()
     ]
     text = [
-        f"{describe_model(name, shape)}: {parameters.total:,} parameters = {num_bytes:,} bytes "
-        f"in float32 = {num_bytes / 1e9:.2f} GB = {num_bytes / 2**30:.2f} GiB"
+        f"{describe_model(name, shape)}: {plural(parameters.total, 'parameter')} = "
+        f"{plural(num_bytes, 'byte')} in float32 = {num_bytes / 1e9:.2f} GB = "
+        f"{num_bytes / 2**30:.2f} GiB"
     ]
     for table in ([("forward FLOPs (counter)", "", ""), *rows], [("training", "", ""), *training]):
         kept = [row if explain else row[:2] for row in table]
@@ -157,7 +159,7 @@ def _openai_remark() -> list[str]:
         "The course's presets have SwiGLU and an untied head: those of CS336 2025 (gpt2-*) with",
         "d_ff = 4 d_model, those of 2026 (cs336-2026-*) with 8/3 d_model to the nearest multiple",
         "of 64. OpenAI's GPT-2 XL has a GELU layer of two matrices, learned positions, LayerNorm,",
-        f"biases and a tied head: {xl:,} parameters.",
+        f"biases and a tied head: {plural(xl, 'parameter')}.",
     ]
 
 

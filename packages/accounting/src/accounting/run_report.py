@@ -4,6 +4,7 @@ from accounting.hardware import Device
 from accounting.inference import Inference
 from accounting.parameters import Parameters, count_parameters
 from accounting.plan import Budget, Plan
+from accounting.plural import plural
 from accounting.scaling import APPROACHES, optimal_allocation
 from accounting.sections import Row, Section, count, in_units, size
 from accounting.time import Duration
@@ -120,7 +121,7 @@ def plan_section(plan: Plan, budget: Budget) -> Section:
         Row(
             "model",
             parameters,
-            f"{parameters:,} parameters: {shape.num_layers} layers of {shape.d_model}",
+            f"{plural(parameters, 'parameter')}: {shape.num_layers} layers of {shape.d_model}",
             f"the shape that the fit {plan.approach!r} likes best",
         ),
         count("tokens", plan.num_tokens, "budget / FLOPs a token (model convention)"),

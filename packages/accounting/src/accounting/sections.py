@@ -7,6 +7,8 @@ the formula and term behind it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from accounting.plural import plural
+
 _UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
@@ -38,7 +40,7 @@ def count(name: str, value: int, why: str = "") -> Row:
 
 def size(name: str, num_bytes: int, why: str = "") -> Row:
     """Return a row of bytes."""
-    return Row(name, num_bytes, f"{num_bytes:,} bytes = {in_units(num_bytes)}", why)
+    return Row(name, num_bytes, f"{plural(num_bytes, 'byte')} = {in_units(num_bytes)}", why)
 
 
 def in_units(num_bytes: float) -> str:

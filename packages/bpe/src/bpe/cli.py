@@ -15,6 +15,7 @@ from pathlib import Path
 from bpe.counts import count_pretokens
 from bpe.counts_file import is_counts_file
 from bpe.patterns import PATTERNS
+from bpe.plural import plural
 from bpe.pretoken_counts import PretokenCounts
 from bpe.progress import StageProgress
 from bpe.streams import repair_streams, written_output
@@ -278,7 +279,7 @@ def _summarise(vocabulary: Vocabulary, output: Path) -> str:
     return "\n".join(
         [
             f"tokens       {len(vocabulary):,} ({len(vocabulary.special_tokens)} special, "
-            f"256 bytes, {len(vocabulary.merges):,} merges)",
+            f"256 bytes, {plural(len(vocabulary.merges), 'merge')})",
             f"longest      {shown or 'none beyond a byte'}",
             f"fingerprint  {vocabulary.fingerprint}",
             f"saved in     {output}",
@@ -288,12 +289,13 @@ def _summarise(vocabulary: Vocabulary, output: Path) -> str:
 
 def _summarise_counts(counts: PretokenCounts, output: Path) -> str:
     lines = [
-        f"pretokens  {counts.num_pretokens:,} of {len(counts):,} kinds, {counts.num_bytes:,} bytes",
+        f"pretokens  {counts.num_pretokens:,} of {plural(len(counts), 'kind')}, "
+        f"{plural(counts.num_bytes, 'byte')}",
         f"saved in   {output}",
     ]
     if any(counts.dropped):
         num_kinds, num_pretokens = counts.dropped
-        lines.insert(1, f"dropped    {num_pretokens:,} of {num_kinds:,} kinds")
+        lines.insert(1, f"dropped    {num_pretokens:,} of {plural(num_kinds, 'kind')}")
     return "\n".join(lines)
 
 

@@ -17,6 +17,7 @@ from bpe.counting_threads import can_count, count_in_threads
 from bpe.cpus import usable_cpus
 from bpe.patterns import GPT2, PATTERNS, resolve_pattern
 from bpe.pieces import PIECE_BYTES, Piece, cut_files
+from bpe.plural import agree, plural
 from bpe.pretoken_counter import PretokenCounter
 from bpe.pretoken_counts import CountSettings, PretokenCounts
 from bpe.special_tokens import check_special_tokens
@@ -167,10 +168,9 @@ def _say_that_regex_is_slower(pattern: str) -> None:
 def _describe(counts: PretokenCounts) -> str:
     dropped, kept = counts.dropped, counts.num_pretokens
     share = dropped.num_pretokens / (dropped.num_pretokens + kept)
-    return (
-        f"{dropped.num_kinds} were dropped, with {dropped.num_pretokens} occurrences "
-        f"({share:.2%} of all)"
-    )
+    was = agree(dropped.num_kinds, "was", "were")
+    occurrences = plural(dropped.num_pretokens, "occurrence")
+    return f"{dropped.num_kinds} {was} dropped, with {occurrences} ({share:.2%} of all)"
 
 
 def _total_bytes(files: list[Path]) -> int:

@@ -8,6 +8,7 @@ it names (`unicode_classes`).
 import regex
 
 from bpe.arguments import require
+from bpe.excerpts import excerpt
 
 GPT2 = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 """English contractions, then letters, digits or symbols with at most one space in front."""
@@ -78,17 +79,20 @@ def resolve_pattern(pattern: str) -> str:
         raise ValueError(f"the split pattern is empty; name one of {', '.join(PATTERNS)}")
     if regex.fullmatch(r"[\w-]+", pattern):
         raise ValueError(
-            f"there is no split pattern named {pattern!r}; use one of {', '.join(PATTERNS)} or, "
-            f"if it is meant as a pattern of the regex module, (?:{pattern})"
+            f"there is no split pattern named {excerpt(pattern)}; use one of "
+            f"{', '.join(PATTERNS)} or, if it is meant as a pattern of the regex module, put it "
+            "into (?:...)"
         )
     try:
         pattern.encode()
         is_reversed = regex.compile(pattern).flags & regex.REVERSE
     except (regex.error, UnicodeEncodeError, RecursionError, OverflowError) as error:
         raise ValueError(
-            f"split pattern {pattern!r} is not a valid regular expression ({error}); "
+            f"split pattern {excerpt(pattern)} is not a valid regular expression ({error}); "
             f"use one of {', '.join(PATTERNS)} or a pattern of the regex module"
         ) from error
     if is_reversed:
-        raise ValueError(f"split pattern {pattern!r} searches backwards; leave out its flag r")
+        raise ValueError(
+            f"split pattern {excerpt(pattern)} searches backwards; leave out its flag r"
+        )
     return pattern

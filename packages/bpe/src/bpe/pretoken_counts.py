@@ -16,7 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 from bpe.arguments import as_path, require, require_all, require_iterable, require_whole_number
+from bpe.excerpts import excerpt
 from bpe.patterns import PATTERNS
+from bpe.plural import plural
 from bpe.unicode_classes import UNICODE_VERSION
 
 MAX_COUNT = 2**63 - 1
@@ -93,11 +95,12 @@ class PretokenCounts:
         for pretoken, count in by_pretoken.items():
             if not pretoken or count < 1:
                 raise ValueError(
-                    f"pretoken {pretoken!r} occurs {count} times; pass non-empty bytes that occur"
+                    f"pretoken {excerpt(pretoken)} occurs {count} times; pass non-empty bytes "
+                    "that occur"
                 )
             if count > MAX_COUNT:
                 raise ValueError(
-                    f"pretoken {pretoken!r} occurs {count} times; counts end at 2**63 - 1"
+                    f"pretoken {excerpt(pretoken)} occurs {count} times; counts end at 2**63 - 1"
                 )
         size = len(by_pretoken)
         self.packed = Packed(
@@ -174,7 +177,10 @@ class PretokenCounts:
     __hash__ = None
 
     def __repr__(self) -> str:
-        return f"<PretokenCounts of {len(self)} kinds, {self.num_pretokens} pretokens>"
+        return (
+            f"<PretokenCounts of {plural(len(self), 'kind')}, "
+            f"{plural(self.num_pretokens, 'pretoken')}>"
+        )
 
     @cached_property
     def by_pretoken(self) -> dict[bytes, int]:

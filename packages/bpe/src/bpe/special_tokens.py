@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import regex
 
 from bpe.arguments import require_all, require_iterable
+from bpe.excerpts import excerpt
 
 
 def check_special_tokens(special_tokens: Iterable[str]) -> tuple[str, ...]:
@@ -22,20 +23,24 @@ def check_special_tokens(special_tokens: Iterable[str]) -> tuple[str, ...]:
     ('<|endoftext|>',)
     """
     if isinstance(special_tokens, str):
-        raise ValueError(f"special_tokens is the string {special_tokens!r}; pass a list of strings")
+        raise ValueError(
+            f"special_tokens is the string {excerpt(special_tokens)}; pass a list of strings"
+        )
     require_iterable(special_tokens, name="special_tokens", needed="a list of strings")
     checked = tuple(special_tokens)
     seen: set[str] = set()
     for special in checked:
         if not isinstance(special, str) or not special:
-            raise ValueError(f"special token {special!r} is no text; pass non-empty strings")
+            raise ValueError(f"special token {excerpt(special)} is no text; pass non-empty strings")
         if special in seen:
-            raise ValueError(f"special token {special!r} is listed twice; list it once")
+            raise ValueError(f"special token {excerpt(special)} is listed twice; list it once")
         seen.add(special)
         if special.isascii() and len(special) == 1:
-            raise ValueError(f"special token {special!r} is a single byte; choose a longer one")
+            raise ValueError(
+                f"special token {excerpt(special)} is a single byte; choose a longer one"
+            )
         if any(0xD800 <= ord(character) < 0xE000 for character in special):
-            raise ValueError(f"special token {special!r} holds a lone surrogate; remove it")
+            raise ValueError(f"special token {excerpt(special)} holds a lone surrogate; remove it")
     return checked
 
 

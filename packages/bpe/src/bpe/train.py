@@ -9,8 +9,10 @@ from pathlib import Path
 
 from bpe.arguments import as_paths, require, require_whole_number
 from bpe.counts import count_pretokens
+from bpe.excerpts import excerpt, excerpts
 from bpe.merges import learn_merges
 from bpe.patterns import GPT2, resolve_pattern
+from bpe.plural import plural
 from bpe.pretoken_counts import PretokenCounts
 from bpe.special_tokens import check_special_tokens
 from bpe.tie_breaking import CS336, check_tie_breaking
@@ -160,9 +162,9 @@ def _settings_for(
     pattern = resolve_pattern(pattern)
     if known and not (pattern == known.pattern and {*known.special_tokens} <= {*special_tokens}):
         raise ValueError(
-            f"the counts were made with the pattern {known.pattern!r} and the special tokens "
-            f"{list(known.special_tokens)}, not with {pattern!r} and {list(special_tokens)}; "
-            "pass the same and no fewer, or leave both out"
+            f"the counts were made with the pattern {excerpt(known.pattern)} and the special "
+            f"tokens {excerpts(known.special_tokens)}, not with {excerpt(pattern)} and "
+            f"{excerpts(special_tokens)}; pass the same and no fewer, or leave both out"
         )
     return special_tokens, pattern
 
@@ -172,8 +174,9 @@ def _num_merges(vocab_size: int, special_tokens: tuple[str, ...]) -> int:
     smallest = 256 + len(special_tokens)
     if vocab_size < smallest:
         raise ValueError(
-            f"vocab_size is {vocab_size}, but 256 bytes and {len(special_tokens)} special tokens "
-            f"need {smallest}; ask for at least that many"
+            f"vocab_size is {vocab_size}, but 256 bytes and "
+            f"{plural(len(special_tokens), 'special token')} need {smallest}; ask for at "
+            "least that many"
         )
     return vocab_size - smallest
 

@@ -11,6 +11,8 @@ import stat
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from accounting.plural import agree, plural
+
 PATIENCE_SECONDS = 1.0
 """How long a reader may take before lines are dropped; from then on nobody waits for it."""
 _PIECE_BYTES = 4096  # PIPE_BUF on Linux: what a pipe that says it has room takes at once
@@ -28,7 +30,11 @@ class UnreadStream:
 
     def __init__(self, stream: TextIO, *, note: Callable[[int], str] | None = None) -> None:
         self._stream = stream
-        self._note = note or (lambda count: f"... {count} lines of progress were not read\n")
+        self._note = note or (
+            lambda count: (
+                f"... {plural(count, 'line')} of progress {agree(count, 'was', 'were')} not read\n"
+            )
+        )
         self._waiting: list[str] = []
         self._dropped = 0
         self._is_dead = False

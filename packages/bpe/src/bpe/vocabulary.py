@@ -15,9 +15,11 @@ from pathlib import Path
 
 from bpe.arguments import as_path, require, require_all, wrong_kind
 from bpe.evidence import check_merges
+from bpe.excerpts import excerpt
 from bpe.files import Staging, make_directory, require_inside
 from bpe.huggingface import tokenizer_json
 from bpe.patterns import GPT2, resolve_pattern
+from bpe.plural import plural
 from bpe.special_tokens import append_missing, check_special_tokens
 from bpe.statement import AlteredVocabularyError, check_statement, statement
 from bpe.unicode_classes import UNICODE_VERSION
@@ -217,13 +219,14 @@ class Vocabulary:
             for token_id, token in self.tokens.items():
                 if first_id.setdefault(token, token_id) != token_id:
                     raise ValueError(
-                        f"ids {first_id[token]} and {token_id} both stand for {token!r}; "
+                        f"ids {first_id[token]} and {token_id} both stand for {excerpt(token)}; "
                         "give every id bytes of its own"
                     )
         for special in self.special_tokens:
             if special.encode() not in self.ids:
                 raise ValueError(
-                    f"special token {special!r} has no id among the {len(self)} tokens; add one"
+                    f"special token {excerpt(special)} has no id among the "
+                    f"{plural(len(self), 'token')}; add one"
                 )
 
     def _check_merges(self) -> None:
@@ -234,8 +237,9 @@ class Vocabulary:
             for token in (left, right, left + right):
                 if token not in self.ids:
                     raise ValueError(
-                        f"merge {rank} is {left!r} + {right!r}, but {token!r} is not among the "
-                        f"{len(self)} tokens; pass the merges that belong to them"
+                        f"merge {rank} is {excerpt(left)} + {excerpt(right)}, but "
+                        f"{excerpt(token)} is not among the {plural(len(self), 'token')}; pass "
+                        "the merges that belong to them"
                     )
 
 

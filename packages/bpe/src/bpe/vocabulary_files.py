@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bpe.byte_spelling import spell, unspell
+from bpe.excerpts import excerpt
 
 MERGES_HEADER = "#version: 0.2"
 
@@ -32,7 +33,7 @@ def spelled_vocab(tokens: dict[int, bytes], special_tokens: tuple[str, ...]) -> 
         key = specials.get(token) or spell(token)
         if key in spelled:
             raise ValueError(
-                f"ids {spelled[key]} and {token_id} are both spelled {key!r} in vocab.json; "
+                f"ids {spelled[key]} and {token_id} are both spelled {excerpt(key)} in vocab.json; "
                 "choose another special token"
             )
         spelled[key] = token_id

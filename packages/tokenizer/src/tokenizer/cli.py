@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
+from bpe.excerpts import excerpt
+from bpe.plural import agree, plural
 from tokenizer._bpe import repair_streams, written_output
 from tokenizer.formats import load_vocabulary, save_vocabulary
 from tokenizer.progress import Progress
@@ -20,6 +22,7 @@ from tokenizer.stream import read_text_blocks
 from tokenizer.token_file import TokenFile
 from tokenizer.tokenizer import Tokenizer
 
+_SHOWN = 20  # special tokens
 _BATCH = 1 << 16  # ids on one line, or decoded together
 
 
@@ -113,8 +116,9 @@ def _encode(arguments: argparse.Namespace) -> None:
         )
     info = token_file.info
     print(
-        f"{token_file.path}: {info.num_tokens:,} ids of {info.dtype} in {info.num_documents:,} "
-        f"documents, {info.num_bytes / info.num_tokens:.2f} bytes per token"
+        f"{token_file.path}: {plural(info.num_tokens, 'id')} of {info.dtype} in "
+        f"{plural(info.num_documents, 'document')}, {info.num_bytes / info.num_tokens:.2f} bytes "
+        "per token"
     )
 
 
@@ -172,14 +176,15 @@ def _inspect(arguments: argparse.Namespace) -> None:
     if arguments.threads is not None and arguments.file is None:
         raise ValueError("--threads is for measuring; name a text to measure on, or leave it out")
     tokenizer = Tokenizer.load(arguments.tokenizer)
-    print(
-        f"vocabulary      {tokenizer.vocab_size:,} ids, {len(tokenizer.vocabulary.merges):,} merges"
-    )
-    print(f"special tokens  {dict(tokenizer.special_tokens)}")
+    merges = plural(len(tokenizer.vocabulary.merges), "merge")
+    print(f"vocabulary      {plural(tokenizer.vocab_size, 'id')}, {merges}")
+    print(f"special tokens  {_with_ids(tokenizer)}")
     print(f"fingerprint     {tokenizer.fingerprint}")
     print("longest tokens")
     for token_id, token in longest_tokens(tokenizer, count=arguments.longest):
-        print(f"  {token_id:>8}  {len(token):>3} bytes  {token.decode(errors='replace')!r}")
+        unit = agree(len(token), "byte ", "bytes")
+        shown = excerpt(token.decode(errors="replace"))
+        print(f"  {token_id:>8}  {len(token):>3} {unit}  {shown}")
     if arguments.file is not None:
         with closing(Progress("measuring")) as progress:
             measured = measure(
@@ -188,9 +193,19 @@ def _inspect(arguments: argparse.Namespace) -> None:
         _print_measurement(measured, arguments.file, bytes_per_id=tokenizer.dtype.itemsize)
 
 
+def _with_ids(tokenizer: Tokenizer) -> str:
+    """Write the first special tokens with their ids, and how many more there are."""
+    listed = list(tokenizer.special_tokens.items())
+    parts = [f"{excerpt(token)}: {token_id}" for token, token_id in listed[:_SHOWN]]
+    parts += [f"and {len(listed) - _SHOWN:,} more"] if len(listed) > _SHOWN else []
+    return f"{{{', '.join(parts)}}}"
+
+
 def _print_measurement(measured: Measurement, path: Path, *, bytes_per_id: int) -> None:
     pile = estimate(measured, corpus_bytes=PILE_BYTES, bytes_per_id=bytes_per_id)
-    print(f"on {path.name}: {measured.num_bytes:,} bytes are {measured.num_tokens:,} tokens")
+    size = plural(measured.num_bytes, "byte")
+    are = agree(measured.num_bytes, "is", "are")
+    print(f"on {path.name}: {size} {are} {plural(measured.num_tokens, 'token')}")
     print(f"  compression   {measured.bytes_per_token:.3f} bytes per token")
     print(
         f"  throughput    {measured.bytes_per_second / 1e6:.2f} MB/s to a token file; threads: "
@@ -214,7 +229,7 @@ def _convert(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{destination} exists; pass --overwrite or another destination")
     vocabulary = load_vocabulary(arguments.tokenizer, pattern=arguments.pattern)
     save_vocabulary(vocabulary, destination)
-    print(f"{destination}: {len(vocabulary):,} tokens")
+    print(f"{destination}: {plural(len(vocabulary), 'token')}")
 
 
 def _batches(ids: Iterator[int]) -> Iterator[list[int]]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
+from bpe.excerpts import excerpt
 from tokenizer._bpe import (
     STATEMENT_KEY,
     Staging,
@@ -237,8 +238,8 @@ def _split_in_two(token: bytes, ranks: Mapping[bytes, int], path: Path) -> tuple
         rank, place = min(known, default=(ranks[token], 0))
         if rank >= ranks[token]:
             raise ValueError(
-                f"{path}: token {token!r} (id {ranks[token]}) is made by no merge of tokens with "
-                "smaller ids; this is not a list of BPE ranks"
+                f"{path}: token {excerpt(token)} (id {ranks[token]}) is made by no merge of tokens "
+                "with smaller ids; this is not a list of BPE ranks"
             )
         parts[place : place + 2] = [joined[place]]
     return parts[0], parts[1]

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
+from bpe.excerpts import excerpt
+
 _NO_RANK = 1 << 62
 _LONG = 192  # symbols; above, the heap's n log n beats scanning a list (both in plain Python)
 
@@ -36,14 +38,16 @@ class MergeTable:
             self._merged_ids = [token_ids[left + right] for left, right in merges]
         except KeyError as error:
             raise ValueError(
-                f"merge {_rank_of(error.args[0], merges)} needs the token {error.args[0]!r}, which "
-                "the vocabulary lacks; vocabulary and merges must come from one training"
+                f"merge {_rank_of(error.args[0], merges)} needs the token "
+                f"{excerpt(error.args[0])}, which the vocabulary lacks; vocabulary and merges must "
+                "come from one training"
             ) from None
         self._ranks = dict(zip(pairs, range(len(pairs)), strict=True))
         if len(self._ranks) < len(pairs):
             rank = next(rank for rank, pair in enumerate(pairs) if pair in pairs[:rank])
             raise ValueError(
-                f"merge {rank} {merges[rank]!r} repeats merge {pairs.index(pairs[rank])}; "
+                f"merge {rank} ({', '.join(map(excerpt, merges[rank]))}) repeats merge "
+                f"{pairs.index(pairs[rank])}; "
                 "each pair can be learned once only"
             )
 
@@ -127,8 +131,8 @@ def _rank_of(token: bytes, merges: Sequence[tuple[bytes, bytes]]) -> str:
     """Name the first merge that has to do with a token."""
     for rank, (left, right) in enumerate(merges):
         if token in (left, right, left + right):
-            return f"{rank} ({left!r}, {right!r})"
-    raise AssertionError(f"no merge has to do with {token!r}")
+            return f"{rank} ({excerpt(left)}, {excerpt(right)})"
+    raise AssertionError(f"no merge has to do with {excerpt(token)}")
 
 
 def _walk(ids: list[int], following: list[int]) -> list[int]:

@@ -17,6 +17,7 @@ from typing import get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from bpe.plural import plural
 from tokenizer._bpe import Staging, as_path, read_json_object, require_inside
 from tokenizer.npy import map_array
 
@@ -154,8 +155,8 @@ class TokenFile:
         if starts.dtype != np.int64 or starts.shape != (self.info.num_documents,):
             raise ValueError(
                 f"{path} holds {starts.dtype} of shape {starts.shape}, but "
-                f"{sidecar_path(self.path).name} says {self.info.num_documents} documents; "
-                "encode again"
+                f"{sidecar_path(self.path).name} says "
+                f"{plural(self.info.num_documents, 'document')}; encode again"
             )
         return starts
 
@@ -327,7 +328,7 @@ def _sha256(path: Path) -> str:
 def _parse_sidecar(path: Path) -> TokenFileInfo:
     size = path.stat().st_size
     if size > _MAX_SIDECAR_BYTES:
-        raise ValueError(f"{path} has {size:,} bytes, too many for a sidecar; encode again")
+        raise ValueError(f"{path} has {plural(size, 'byte')}, too many for a sidecar; encode again")
     try:
         content = read_json_object(path)
         found = content.pop("format"), content.pop("version")

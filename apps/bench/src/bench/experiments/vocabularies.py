@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench.vocabulary import END_OF_TEXT
 from bpe import Vocabulary
+from bpe.excerpts import excerpt
 from tokenizer import Tokenizer
 from tokenizer.stats import longest_tokens
 
@@ -173,4 +174,4 @@ def shown(tokens: Sequence[bytes]) -> str:
     >>> shown([b" self", b"\n  "])
     "' self' '\\n  '"
     """
-    return " ".join(repr(token.decode(errors="backslashreplace")) for token in tokens)
+    return " ".join(excerpt(token.decode(errors="backslashreplace")) for token in tokens)

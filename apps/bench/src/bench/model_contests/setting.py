@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bench.harness import Entry, Order
+from bpe.plural import plural
 
 CONTEXT_LENGTH = 256
 TRAINED = ("models.ours", "models.nanogpt", "models.huggingface")
@@ -35,7 +36,7 @@ class Way:
 
     def __str__(self) -> str:
         """Say it shortly."""
-        return f"{self.micro_batch_size} windows at once, compile {self.compile}"
+        return f"{plural(self.micro_batch_size, 'window')} at once, compile {self.compile}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from accounting.plural import plural
 from trainer.config import RunConfig
 from trainer.curve import smooth
 from trainer.experiments.results import best_first, points
@@ -73,8 +74,8 @@ def range_base(base: RunConfig, *, low: float, high: float, num_steps: int) -> R
     """
     if not 0 < low < high < math.inf or num_steps < 10:
         raise ValueError(
-            f"a range test from {low:g} to {high:g} in {num_steps} steps needs 0 < LOW < HIGH and "
-            "10 steps or more"
+            f"a range test from {low:g} to {high:g} in {plural(num_steps, 'step')} needs 0 < LOW < "
+            "HIGH and 10 steps or more"
         )
     optimizer = base.optimizer
     changes: dict[str, object] = {

@@ -7,6 +7,7 @@ from typing import Literal
 
 import tyro
 
+from accounting.plural import plural
 from trainer.command_line import refuse_unknown_options
 
 XAxis = Literal["steps", "tokens", "seconds"]
@@ -85,8 +86,8 @@ def parse_compare(argv: Sequence[str]) -> CompareRequest:
     distinct = {path.resolve() for path in request.runs}
     if len(distinct) < 2 or len(distinct) < len(request.runs):
         raise ValueError(
-            f"compare is given {len(request.runs)} runs, {len(distinct)} of them different; name "
-            "two or more different run directories, or use report for one"
+            f"compare is given {plural(len(request.runs), 'run')}, {len(distinct)} of them "
+            "different; name two or more different run directories, or use report for one"
         )
     return request
 

@@ -7,7 +7,7 @@ carry it; nothing is said of what was not measured.
 import statistics
 from collections.abc import Iterator, Sequence
 
-from trainer.counting import agree, count
+from accounting.plural import agree, plural
 from trainer.curve import smooth
 from trainer.report.drawing import time_unit
 from trainer.report.history import RunHistory, differing_settings
@@ -93,8 +93,8 @@ def _result(history: RunHistory) -> Iterator[str]:
     if history.summary is None:
         done, total = history.last_step, history.config.num_steps
         yield (
-            f"The run has not ended: {done:,} of {count(total, 'step')} {agree(done, 'is', 'are')} "
-            "done."
+            f"The run has not ended: {done:,} of {plural(total, 'step')} "
+            f"{agree(done, 'is', 'are')} done."
         )
     elif history.summary.aim is not None:
         yield f"The aim was {history.summary.aim}."
@@ -105,8 +105,8 @@ def _cost(history: RunHistory) -> str:
     last = history.last_row
     if last is None:
         return ""
-    parts = [count(last["step"], "step")]
-    parts += [count(last["tokens"], "training token")] if last.get("tokens") else []
+    parts = [plural(last["step"], "step")]
+    parts += [plural(last["tokens"], "training token")] if last.get("tokens") else []
     parts += [f"{format_seconds(last['seconds'])} of training"] if last.get("seconds") else []
     return f", after {' and '.join([', '.join(parts[:-1]), parts[-1]] if parts[1:] else parts)}"
 
@@ -140,7 +140,7 @@ def _trend(history: RunHistory) -> Iterator[str]:
     if before is last:
         return
     fell = before["loss"] - last["loss"]
-    where = f"over the last {count(last['step'] - before['step'], 'step')}"
+    where = f"over the last {plural(last['step'] - before['step'], 'step')}"
     if fell > _STILL_FALLING * last["loss"]:
         yield f"It was still falling: by {fell:.4f} nats {where}."
     elif abs(fell) < _LEVEL:
@@ -182,7 +182,7 @@ def _speed(history: RunHistory) -> Iterator[str]:
     known = [row["mfu"] for row in history.train if row.get("mfu") is not None]
     mfu = f", {_share(statistics.median(known))} of the device's peak" if known else ""
     shown = f"{typical:,.0f}" if typical >= 10 else f"{typical:.2g}"
-    yield f"Typical speed: {count(shown, 'token')} a second{mfu}."
+    yield f"Typical speed: {plural(shown, 'token')} a second{mfu}."
 
 
 def _order(ranked: list[tuple[float, RunHistory]], unit: str) -> Iterator[str]:

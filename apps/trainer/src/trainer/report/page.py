@@ -10,6 +10,7 @@ from html import escape
 from importlib.resources import files
 from xml.etree import ElementTree
 
+from accounting.plural import plural
 from trainer.report.drawing import NUM_COLOURS, axis_ends, draw_plot, x_axes, y_axes
 from trainer.report.estimates import estimates_table
 from trainer.report.findings import describe_run, describe_runs, format_seconds
@@ -38,7 +39,7 @@ def render_page(
         raise ValueError("a report needs at least one run; name a run directory")
     several = len(histories) > 1
     return render_document(
-        title or (f"{len(histories)} runs compared" if several else histories[0].name),
+        title or (f"{plural(len(histories), 'run')} compared" if several else histories[0].name),
         subtitle=_subtitle(histories),
         opening="".join(_opening(histories)),
         histories=histories,
@@ -97,9 +98,9 @@ def _subtitle(histories: Sequence[RunHistory]) -> str:
         return ", ".join(history.name for history in histories)
     config = histories[0].config
     return (
-        f"preset {config.preset}, seed {config.seed}, {config.model.num_layers} layers, width "
-        f"{config.model.d_model}, context {config.model.context_length}, "
-        f"{config.tokens_per_step:,} tokens a step"
+        f"preset {config.preset}, seed {config.seed}, {plural(config.model.num_layers, 'layer')}, "
+        f"width {config.model.d_model}, context {config.model.context_length}, "
+        f"{plural(config.tokens_per_step, 'token')} a step"
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from accounting.plural import plural
 from trainer.experiments import Study
 from trainer.experiments.lr_range import (
     DIVERGED_FACTOR,
@@ -129,7 +130,7 @@ def _rates(rates: Sequence[float], *, of: Sequence[RangeFindings] = ()) -> str:
     if len(rates) > 1:
         parts += [f"geometric mean of {len(rates)}, {min(rates):.2g} to {max(rates):.2g}"]
     if len(rates) < len(of):
-        parts += [f"in {len(rates)} of {len(of)} runs"]
+        parts += [f"in {len(rates)} of {plural(len(of), 'run')}"]
     return f"{mean:.2g} ({', '.join(parts)})" if parts else f"{mean:.2g}"
 
 

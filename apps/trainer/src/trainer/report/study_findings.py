@@ -9,8 +9,8 @@ import math
 import statistics
 from collections.abc import Iterator
 
+from accounting.plural import agree, plural
 from trainer.config import RunConfig
-from trainer.counting import agree, count
 from trainer.experiments import Point, Study, best_first, points, retuned_families, winners
 from trainer.experiments.over import is_number
 from trainer.presets import with_values
@@ -44,7 +44,7 @@ def describe_study(study: Study) -> list[str]:
 def tell_waiting(number: int, total: int) -> list[str]:
     """Say how many trials have no outcome yet; none: nothing."""
     has = agree(number, "has", "have")
-    told = f"{number:,} of {count(total, 'trial')} {has} not run to an end yet."
+    told = f"{number:,} of {plural(total, 'trial')} {has} not run to an end yet."
     return [told] if number else []
 
 

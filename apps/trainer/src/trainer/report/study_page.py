@@ -6,6 +6,7 @@ Stage: study -> *one HTML file*. Not here: what a page is made of (`page.py`).
 from html import escape
 from xml.etree import ElementTree
 
+from accounting.plural import plural
 from trainer.experiments import Study, best_first, points
 from trainer.report.gradient_norms import HEADS, gradient_cells
 from trainer.report.history import RunHistory, read_history
@@ -35,13 +36,15 @@ def render_study(study: Study, *, refresh_seconds: int | None = None) -> str:
         opening.append(f'<h2>{title}</h2><figure class="wide">{picture}</figure>')
     opening.append(_table(study_rows(study, histories)))
     if len(histories) > _MAX_CURVES:
-        opening.append(f"<p>Curves: the first {_MAX_CURVES} of {len(histories)} trials.</p>")
+        opening.append(
+            f"<p>Curves: the first {_MAX_CURVES} of {plural(len(histories), 'trial')}.</p>"
+        )
     kind = {"sweep": "Sweep", "ablate": "Ablations", "lr-range": "Range test"}[study.kind]
     where = "at most" if is_range else "in the baseline"
     return render_document(
         f"{kind}: {study.path.name}",
-        subtitle=f"preset {study.base.preset}, {len(study.trials)} trials, "
-        f"{study.base.total_tokens:,} training tokens {where}",
+        subtitle=f"preset {study.base.preset}, {plural(len(study.trials), 'trial')}, "
+        f"{plural(study.base.total_tokens, 'training token')} {where}",
         opening="".join(opening),
         histories=histories[:_MAX_CURVES],
         refresh_seconds=refresh_seconds,

@@ -4,19 +4,19 @@ Stage: numbers -> *words* -> every message. Not here: which numbers are worth a 
 """
 
 
-def count(number: int | str, noun: str, plural: str | None = None) -> str:
+def plural(number: int | str, noun: str, several: str | None = None) -> str:
     """Write how many there are.
 
     Args:
         number: how many; a text is taken as it is written.
         noun: for one.
-        plural: for any other number; None: `noun` with an s.
+        several: for any other number; None: `noun` with an s.
 
-    >>> count(1, "document"), count(2000, "document"), count(0, "batch", "batches")
+    >>> plural(1, "document"), plural(2000, "document"), plural(0, "batch", "batches")
     ('1 document', '2,000 documents', '0 batches')
     """
     shown = number if isinstance(number, str) else f"{number:,}"
-    return f"{shown} {agree(number, noun, plural or f'{noun}s')}"
+    return f"{shown} {agree(number, noun, several or f'{noun}s')}"
 
 
 def agree(number: int | str, one: str, several: str) -> str:
