@@ -223,14 +223,14 @@ class TracedModel:
         tape, length = self.tape, self.tape.size("t")
         rows = min(_ROWS_A_BLOCK, length)
         q, k, v = (self.cast(one, self.compute_bytes) for one in (q, k, v))
-        portion = max(1, _SQUARE_BYTES // (rows * length * q.itemsize))
-        lasts = (min(first + rows, length) for first in range(0, length, rows))
-        cells = max((last - index * rows) * last for index, last in enumerate(lasts))
-        at_once = min(portion, tape.size("b h"))
-        squares = f"{at_once} {cells}"
-        # The weights of the portion before outlive the scores of the next; else a product is last.
-        is_one = at_once == tape.size("b h") and rows == length
-        besides = f"{at_once} {rows} k" if is_one else squares
+        num_heads = tape.size("b h")
+        at_once = min(max(1, _SQUARE_BYTES // (rows * length * q.itemsize)), num_heads)
+        lasts = [min(first + rows, length) for first in range(0, length, rows)]
+        cells = sorted((last - index * rows) * last for index, last in enumerate(lasts))
+        squares = f"{at_once} {cells[-1]}"
+        # Then their product with the values, or the next scores while these weights are there.
+        others = at_once if len(cells) > 1 else min(at_once, num_heads - at_once)
+        besides = max(f"{at_once} {rows} k", f"{others} {cells[-2:][0]}", key=tape.size)
         # Narrow scores are widened for the softmax; wide ones give way to it.
         forward, backward = (4, 7) if q.itemsize < FLOAT32 else (1, 2)
         if not self._tables:  # rotating reordered them
