@@ -12,6 +12,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from optim import AdamW
+from trainer import packing
 from trainer.serialization import load_checkpoint, save_checkpoint
 
 
@@ -307,3 +308,50 @@ def test_a_flipped_bit_anywhere_is_noticed(tmp_path: Path) -> None:
         flipped[bit // 8] ^= 1 << bit % 8
         with pytest.raises(ValueError, match=r"checkpoint|safetensors|format"):
             load_checkpoint(io.BytesIO(flipped), model, optimizer)
+
+
+WRAPPERS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "plain": lambda model: model,
+    "compiled": torch.compile,
+    "parallel": nn.DataParallel,
+    "compiled and parallel": lambda model: nn.DataParallel(torch.compile(model)),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+@pytest.mark.parametrize("wrap_ours", WRAPPERS.values(), ids=WRAPPERS)
+def test_checkpoints_of_wrapped_models_load_into_models_wrapped_otherwise(
+    wrap: Callable[[nn.Module], nn.Module],
+    wrap_ours: Callable[[nn.Module], nn.Module],
+    tmp_path: Path,
+) -> None:
+    model, ours = _model(seed=1), _model(seed=2)
+    optimizer, our_optimizer = (OPTIMIZERS["ours"](one) for one in (model, ours))
+    _train(model, optimizer, steps=range(2))
+    save_checkpoint(wrap(model), optimizer, 2, tmp_path / "saved")
+    assert load_checkpoint(tmp_path / "saved", wrap_ours(ours), our_optimizer) == 2
+    _assert_equal(ours.state_dict(), model.state_dict())
+    _assert_equal(our_optimizer.state_dict(), optimizer.state_dict())
+    with safe_open(tmp_path / "saved", "pt") as file:
+        assert "model.0.weight" in file.keys()  # noqa: SIM118 - not a dict
+
+
+def test_a_checkpoint_that_was_saved_with_the_names_of_a_wrapper_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, ours = _model(seed=1), _model(seed=2)
+    optimizer, our_optimizer = (OPTIMIZERS["ours"](one) for one in (model, ours))
+    with monkeypatch.context() as earlier:
+        earlier.setattr(packing, "plain_names", lambda names: {name: name for name in names})
+        save_checkpoint(nn.DataParallel(model), optimizer, 3, tmp_path / "saved")
+    assert load_checkpoint(tmp_path / "saved", ours, our_optimizer) == 3
+    _assert_equal(ours.state_dict(), model.state_dict())
+
+
+def test_an_optimizer_over_a_part_called_module_is_not_taken_for_a_wrapped_one(
+    tmp_path: Path,
+) -> None:
+    model = nn.ModuleDict({"module": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
+    optimizer = AdamW(model["module"].parameters(), lr=0.1)
+    save_checkpoint(model, optimizer, 1, tmp_path / "saved")
+    assert load_checkpoint(tmp_path / "saved", model, optimizer) == 1

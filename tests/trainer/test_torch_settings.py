@@ -189,8 +189,10 @@ EXACT_UNDER_AUTOCAST = ("score_stream", "generate compiled")
 
 
 def test_every_public_name_has_a_row() -> None:
-    """`train` has tests of its own below."""
-    assert set(trainer.__all__) - {"train"} <= {name.partition(" ")[0] for name in ROWS}
+    """`train` and `load_run`, which need a run, have tests of their own below."""
+    assert set(trainer.__all__) - {"train", "load_run", "LoadedRun"} <= {
+        name.partition(" ")[0] for name in ROWS
+    }
 
 
 def _is_rounded(name: str, setting: str) -> bool:
@@ -243,7 +245,10 @@ def test_a_run_is_the_same_in_a_program_that_sets_all_it_can(tmp_path: Path) -> 
         for name in names:
             settings.enter_context(SETTINGS[name]())
         run_tiny(tiny_config(tmp_path), tmp_path / "set")
+        loaded = load_run(tmp_path / "set")
     assert outcome(tmp_path / "set") == expected[0]
+    plain = load_run(tmp_path / "plain").model.state_dict()
+    assert all(torch.equal(plain[name], one) for name, one in loaded.model.state_dict().items())
 
 
 @pytest.mark.matrix

@@ -7,17 +7,20 @@ with quiet_start(), brief_waits(is_command=is_command()):  # torch takes its tim
     from trainer.batches import get_batch
     from trainer.config import RunConfig
     from trainer.generate import generate
+    from trainer.load import LoadedRun, load_run
     from trainer.presets import load_preset
     from trainer.run import RunResult, train
     from trainer.serialization import load_checkpoint, save_checkpoint
 
 __all__ = [
+    "LoadedRun",
     "RunConfig",
     "RunResult",
     "generate",
     "get_batch",
     "load_checkpoint",
     "load_preset",
+    "load_run",
     "save_checkpoint",
     "train",
 ]

@@ -3,6 +3,7 @@
 Stage: run directory -> *model, tokenizer* -> samples, scores.
 """
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class LoadedRun:
     """Why newer checkpoints were not used."""
 
 
-def load_run(path: Path, *, device: str | None = None) -> LoadedRun:
+def load_run(path: str | os.PathLike[str], *, device: str | None = None) -> LoadedRun:
     """Load the newest valid checkpoint of the run at `path`.
 
     Args:
@@ -43,6 +44,7 @@ def load_run(path: Path, *, device: str | None = None) -> LoadedRun:
     Raises:
         ValueError: no run, no valid checkpoint yet, or a checkpoint of another model.
     """
+    path = Path(path)
     run = require_run(path)
     config = load_config(run.config)
     checkpoint, skipped = newest_checkpoint(path)

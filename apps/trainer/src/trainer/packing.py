@@ -1,7 +1,8 @@
 """Take a model's or an optimizer's state apart into tensors and JSON, and put it back together.
 
 Stage: inside *serialization and checkpoints*. Ties are recorded, not copied; whether saved state
-fits the objects at hand is decided here, before either is touched. Not here: bytes and files.
+fits the objects at hand is decided here, before either is touched. Wrappers such as those of
+torch.compile and DataParallel leave no trace in names. Not here: bytes and files.
 """
 
 import math
@@ -11,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from nn_layers.state_dict import plain_names
 
 _EXTRA = ".extra."  # no state-dict name begins with a dot
 _TENSOR, _TUPLE, _MAP, _FLOAT = "tensor", "tuple", "map", "float"
@@ -23,7 +26,7 @@ def pack_model(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Returns:
         Every tensor once, and {"tied": {name: name it shares memory with}, "extra": other state}.
     """
-    state = model.state_dict()
+    state = _plain_state(model.state_dict())
     tied = _tied_names(state)
     tensors: dict[str, Tensor] = {}
     extra: dict[str, Any] = {}
@@ -45,10 +48,14 @@ def unpack_model(
         ValueError: names, shapes or shared tensors differ; the message names the first of them.
     """
     tied, extra = rest.get("tied", {}), rest.get("extra", {})
-    expected = model.state_dict()
+    ours = model.state_dict()
+    expected = _plain_state(ours)
     state: dict[str, Any] = {name: _decode(value, tensors) for name, value in extra.items()}
     state |= {name: tensor for name, tensor in tensors.items() if not name.startswith(_EXTRA)}
     state |= {name: state[stored] for name, stored in tied.items() if stored in state}
+    plain = plain_names(state)
+    state = _plain_state(state)
+    tied = {plain.get(name, name): plain.get(stored, stored) for name, stored in tied.items()}
     differences = _name_differences(state.keys(), expected.keys())
     differences += _shape_differences(state, expected)
     differences += _tie_differences(tied, _tied_names(expected), state)
@@ -57,7 +64,7 @@ def unpack_model(
             f"{source} is a checkpoint of another model: {'; '.join(differences)}; "
             "build the model with the configuration that was saved"
         )
-    return state
+    return {name: state[short] for name, short in plain_names(ours).items()}
 
 
 def pack_optimizer(
@@ -91,7 +98,7 @@ def unpack_optimizer(
             f"{source} holds the state of {rest['class']}, but the optimizer is "
             f"{type(optimizer).__name__}; build the one that was saved"
         )
-    saved, ours = rest["parameters"], _group_names(optimizer, model)
+    saved, ours = map(_plain_groups, (rest["parameters"], _group_names(optimizer, model)))
     if saved != ours:
         raise ValueError(
             f"{source} holds an optimizer over other parameters: {_describe_groups(saved, ours)}; "
@@ -192,11 +199,23 @@ def _tied_names(state: Mapping[str, Any]) -> dict[str, str]:
 
 def _group_names(optimizer: torch.optim.Optimizer, model: nn.Module) -> list[list[str | None]]:
     """Return the names of each group's parameters; None: a parameter the model does not have."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    by_name = dict(model.named_parameters())
+    names = {id(by_name[name]): plain for name, plain in plain_names(by_name).items()}
     return [
         [names.get(id(parameter)) for parameter in group["params"]]
         for group in optimizer.param_groups
     ]
+
+
+def _plain_groups(groups: list[list[str | None]]) -> list[list[str | None]]:
+    """Return groups of parameters by the names that they have without wrappers."""
+    plain = plain_names(name for names in groups for name in names if name is not None)
+    return [[name if name is None else plain[name] for name in names] for names in groups]
+
+
+def _plain_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    plain = plain_names(state)
+    return {plain[name]: value for name, value in state.items()}
 
 
 def _name_differences(found: Iterable[str], expected: Iterable[str]) -> list[str]:

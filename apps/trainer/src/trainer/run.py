@@ -3,6 +3,7 @@
 Stage: all of them, in order. Not here: argv (`cli.py`), the steps themselves (`loop.py`).
 """
 
+import os
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -69,7 +70,7 @@ class RunResult:
 @plain_modes()
 def train(
     config: RunConfig,
-    run_dir: Path | None = None,
+    run_dir: str | os.PathLike[str] | None = None,
     *,
     resume: bool = False,
     reporter: Reporter | None = None,
@@ -99,6 +100,7 @@ def train(
             is no longer a finite number.
     """
     reporter = reporter or Reporter()
+    run_dir = None if run_dir is None else Path(run_dir)
     how = _Sitting(on_evaluation, profile, deadline, on_row)
     say = reporter.say
     if resume:

@@ -1,11 +1,12 @@
-"""Read weights under either spelling: a matrix a projection, or several stacked in one.
+"""Read weights under other spellings: projections stacked in one matrix, names with wrappers.
 
-Stage: saved weights -> *state dict* -> model. Saving always gives a matrix a projection.
+Stage: saved weights -> *state dict* -> model. Saving always gives one matrix per projection.
 """
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from nn_layers.linear import Linear
 
@@ -38,3 +39,39 @@ def split_stacked(
         )
     for name, weight in zip(parts, stacked.split(rows), strict=True):
         state_dict[f"{prefix}{name}.weight"] = weight
+
+
+def plain_names(names: Iterable[str]) -> dict[str, str]:
+    """Map names of a state dict to those that the model has without its wrappers.
+
+    `torch.compile` puts `_orig_mod.` before the names of what it wraps, the whole model or a part;
+    DataParallel and its like put `module.` before all names. Where two names would become one,
+    all stay as they are.
+
+    >>> plain_names(["module._orig_mod.head.weight", "module._orig_mod.ln.weight"])
+    {'module._orig_mod.head.weight': 'head.weight', 'module._orig_mod.ln.weight': 'ln.weight'}
+    """
+    names = list(names)
+    parts = [[part for part in name.split(".") if part != "_orig_mod"] for name in names]
+    while parts and all(len(name) > 1 and name[0] == "module" for name in parts):
+        parts = [name[1:] for name in parts]
+    plain = [".".join(name) for name in parts]
+    return dict(zip(names, plain if len(set(plain)) == len(names) else names, strict=True))
+
+
+def strip_wrappers(
+    module: nn.Module, state_dict: MutableMapping[str, Any], prefix: str, *_: object
+) -> None:
+    """Rename what was saved from a wrapped model; a hook that runs before a state dict is loaded.
+
+    Args:
+        module: is loading.
+        state_dict: changed in place.
+        prefix: of the module's own names.
+    """
+    ours = plain_names(module.state_dict())
+    spelled = {plain: name for name, plain in ours.items()}
+    saved = [name.removeprefix(prefix) for name in state_dict if name.startswith(prefix)]
+    for name, plain in plain_names(saved).items():
+        value = state_dict.pop(prefix + name)
+        state_dict[prefix + spelled.get(plain, plain)] = value

@@ -19,6 +19,7 @@ from nn_layers.initialization import linear_std, truncated_normal_
 from nn_layers.kv_cache import KVCache
 from nn_layers.linear import Linear
 from nn_layers.rms_norm import RMSNorm
+from nn_layers.state_dict import strip_wrappers
 
 
 class TransformerLM(nn.Module):
@@ -74,6 +75,7 @@ class TransformerLM(nn.Module):
         is_configured = "config" in named or isinstance(next(iter(arguments), None), ModelConfig)
         config = (_configured if is_configured else _sized)(*arguments, **named)
         _let_einops_know_tensors()
+        self.register_load_state_dict_pre_hook(strip_wrappers)
         self.config = config
         self.activation_checkpointing = False
         """Whether to keep only each block's input for backward, and compute the rest again."""
