@@ -29,9 +29,8 @@ from trainer.config import (
     TrainingConfig,
 )
 from trainer.presets import DEFAULT_PRESET, load_config, load_preset, preset_names
+from trainer.resumable import require_resumable
 from trainer.resuming import find_run_to_resume
-
-RESUMABLE_SECTIONS = ("evaluation", "checkpoint", "logging")
 
 _DESCRIPTION = """Train a language model from raw text: tokenizer, token files, model, report.
 
@@ -156,7 +155,7 @@ def parse_train(
         )
     config = _config_from(arguments)
     if saved_run is not None:
-        _require_resumable(base, config, run_dir=saved_run)
+        require_resumable(base, config, run_dir=saved_run)
     return TrainRequest(
         config=config,
         run_dir=saved_run or arguments.run_dir,
@@ -358,32 +357,3 @@ def _config_from(arguments: _Arguments) -> RunConfig:
     return RunConfig(
         **{spec.name: getattr(arguments, spec.name) for spec in dataclasses.fields(RunConfig)}
     )
-
-
-def _require_resumable(saved: RunConfig, asked: RunConfig, *, run_dir: Path) -> None:
-    refused = sorted(
-        key
-        for key in _differing_keys(saved, asked)
-        if key != "training.max-steps" and key.split(".")[0] not in RESUMABLE_SECTIONS
-    )
-    if refused:
-        raise ValueError(
-            f"{run_dir} is resumed with its saved configuration, so these cannot change: "
-            f"{', '.join(refused)}; only training.max-steps, evaluation, checkpoint and logging "
-            "may; start a new run for anything else"
-        )
-
-
-def _differing_keys(saved: RunConfig, asked: RunConfig) -> list[str]:
-    keys = []
-    for spec in dataclasses.fields(RunConfig):
-        old, new = getattr(saved, spec.name), getattr(asked, spec.name)
-        if dataclasses.is_dataclass(old):
-            keys += [
-                f"{spec.name}.{item.name.replace('_', '-')}"
-                for item in dataclasses.fields(old)
-                if getattr(old, item.name) != getattr(new, item.name)
-            ]
-        elif old != new:
-            keys.append(spec.name.replace("_", "-"))
-    return keys

@@ -33,6 +33,7 @@ from trainer.field_checks import (
     require_multiplier,
     require_positive,
 )
+from trainer.resumable import BESIDE, HOW, LENGTH
 
 __all__ = [
     "END_OF_TEXT",
@@ -82,7 +83,9 @@ class ModelSection:
     """RMSNorm on queries and keys, a head at a time."""
     tie_embeddings: bool = False
     """One matrix for the token embedding and the output head."""
-    attention: Literal["auto", "plain", "fused", "matmul", "native", "triton"] = "auto"
+    attention: Literal["auto", "plain", "fused", "matmul", "native", "triton"] = field(
+        default="auto", metadata=HOW
+    )
     """How attention is computed, never what: the written-out formula, torch's kernel,
     batched matrix products or an own kernel (native on the CPU, triton on CUDA); auto: the
     fastest that is exact."""
@@ -215,20 +218,22 @@ class TrainingConfig:
 
     batch_size: int
     """Windows an optimizer step; tokens a step = batch_size * context_length."""
-    micro_batch_size: int | None = None
+    micro_batch_size: int | None = field(default=None, metadata=HOW)
     """Windows a forward and backward; divides batch_size; None: all at once."""
     batch_ramp: str | None = None
     """Smaller batches at first, as TOKENS:WINDOWS,...: until so many training tokens, so many
     windows a step; the learning rate follows the root of the batch size. None: batch_size."""
-    activation_checkpointing: bool = False
+    activation_checkpointing: bool = field(default=False, metadata=HOW)
     """Keep only each block's input and compute the rest again in backward: less memory, slower."""
-    loss: Literal["auto", "plain", "chunked", "native", "fused"] = "auto"
+    loss: Literal["auto", "plain", "chunked", "native", "fused"] = field(
+        default="auto", metadata=HOW
+    )
     """How the loss is computed, never what: plain formula; chunked: head and loss together, some
     rows at a time, so that the logits are never all there; native: the same by an own kernel for
     the CPU; fused: loss and its gradient in one pass; auto: the fastest that is exact."""
-    compile: Literal["auto", "on", "off"] = "auto"
+    compile: Literal["auto", "on", "off"] = field(default="auto", metadata=HOW)
     """torch.compile; needs a C++ compiler on the CPU; auto: where it is likely to pay."""
-    max_steps: int
+    max_steps: int = field(metadata=LENGTH)
     """Optimizer steps of the whole run; under a batch ramp as many whole batches, in more steps."""
     max_skipped_steps: int = 10
     """Steps in a row that a loss or gradient that is not finite may cost; no update is made in
@@ -268,16 +273,16 @@ class RunConfig:
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
     training: TrainingConfig
-    evaluation: EvaluationConfig
-    checkpoint: CheckpointConfig
-    logging: LoggingConfig = field(default_factory=LoggingConfig)
+    evaluation: EvaluationConfig = field(metadata=BESIDE)
+    checkpoint: CheckpointConfig = field(metadata=BESIDE)
+    logging: LoggingConfig = field(default_factory=LoggingConfig, metadata=BESIDE)
     seed: int = 0
     """Initial weights, training windows and samples follow from it; in [0, 2^63)."""
-    device: str = "auto"
+    device: str = field(default="auto", metadata=HOW)
     """auto (CUDA where there is one, else the CPU), cpu, cuda, cuda:1, ..., mps (Apple's GPU)."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = field(default="auto", metadata=HOW)
     """Compute type; weights stay float32. auto: bfloat16 on CUDA, float32 on the CPU and mps."""
-    deterministic: bool = False
+    deterministic: bool = field(default=False, metadata=HOW)
     """CUDA: only operations that add in a fixed order, so that equal runs are equal bit for bit;
     slower, and an error where torch has none. On the CPU that is so anyway."""
 

@@ -4,12 +4,13 @@ Stage: sections of a run's configuration. Not here: the other sections (`config.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from bpe import resolve_pattern
 from trainer.field_checks import require_kinds
+from trainer.resumable import BESIDE
 
 END_OF_TEXT = "<|endoftext|>"
 SMALLEST_VOCABULARY = 257
@@ -22,15 +23,15 @@ class CorpusConfig:
 
     source: Literal["stdlib", "tinystories", "owt", "files"]
     """stdlib: Python's own source, offline; tinystories, owt: downloaded; files: yours."""
-    train: tuple[Path, ...] = ()
+    train: tuple[Path, ...] = field(default=(), metadata=BESIDE)
     """UTF-8 text files to train on; naming any makes the source `files`."""
-    validation: tuple[Path, ...] = ()
+    validation: tuple[Path, ...] = field(default=(), metadata=BESIDE)
     """UTF-8 text files to validate on; none: some of the training documents are held out."""
     validation_fraction: float = 0.05
     """Share of the bytes held out where no validation file is given, in (0, 1); whole documents."""
-    cache_dir: Path = Path("data")
+    cache_dir: Path = field(default=Path("data"), metadata=BESIDE)
     """Downloads and prepared data (tokenizer, token files) live here and are reused."""
-    mirror: str | None = None
+    mirror: str | None = field(default=None, metadata=BESIDE)
     """Base URL to download tinystories and owt from instead of Hugging Face; same file names."""
 
     def __post_init__(self) -> None:
@@ -68,7 +69,7 @@ class TokenizerConfig:
     """Tokens: end-of-text, 256 bytes and the merges."""
     pattern: str = "gpt2"
     """Split pattern: gpt2, cl100k, o200k, or any `regex` source."""
-    num_workers: int | None = None
+    num_workers: int | None = field(default=None, metadata=BESIDE)
     """Threads or processes that count and encode; None: one per usable CPU. Never changes the
     result."""
 

@@ -22,6 +22,7 @@ from trainer.prepared import require_recorded
 from trainer.presets import load_config
 from trainer.progress import Reporter
 from trainer.run_directory import RunDirectory, read_json, require_run, temporary_files
+from trainer.sittings import read_sittings
 from trainer.step import build_optimizer
 from trainer.summary import Summary
 
@@ -48,6 +49,8 @@ def examine(run_dir: Path) -> Iterator[Finding]:
     yield _try(run.tokenizer, "fingerprint agrees", lambda path: _check_tokenizer(run))
     if run.metrics.exists():
         yield _try(run.metrics, "rows in order", _check_metrics)
+    if run.sittings.exists():
+        yield _try(run.sittings, "read", read_sittings)
     yield from _checkpoints(run)
     yield from _results(run)
     yield from _prepared(run)
@@ -55,7 +58,7 @@ def examine(run_dir: Path) -> Iterator[Finding]:
     for path in temporary:
         yield Finding(path, True, "left by a process that was stopped; the next start removes it")
     known = {run.config, run.data, run.tokenizer, run.metrics, run.summary, run.curve, run.samples}
-    known |= {run.lock, run.path / "checkpoints", *temporary}
+    known |= {run.lock, run.sittings, run.path / "checkpoints", *temporary}
     for path in sorted(set(run.path.iterdir()) - known):
         yield Finding(path, True, "not looked at: resuming does without it")
 

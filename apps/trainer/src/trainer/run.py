@@ -32,9 +32,10 @@ from trainer.loop import LoopState, OnEvaluation, OnRow, Session, run_steps
 from trainer.metrics import MetricsLog
 from trainer.model import build_model, model_shape
 from trainer.prepare import PreparedData
-from trainer.presets import config_to_toml, flat_settings
+from trainer.presets import config_to_toml, flat_settings, load_config
 from trainer.profiling import FIRST_STEP, LAST_STEP, ProfilingStepper, measure_floors
 from trainer.progress import Reporter
+from trainer.resumable import require_resumable
 from trainer.run_directory import (
     RunDirectory,
     hold_new_run,
@@ -46,6 +47,7 @@ from trainer.run_directory import (
     write_text_atomically,
 )
 from trainer.run_inputs import prepare_run
+from trainer.sittings import describe_changes, describe_sitting, record_sitting
 from trainer.step import build_optimizer, build_stepper
 from trainer.summary import Summary, summarize
 from trainer.throughput import Throughput
@@ -140,6 +142,13 @@ class _Sitting:
 
 
 def _resume(run: RunDirectory, config: RunConfig, reporter: Reporter, how: _Sitting) -> RunResult:
+    saved = load_config(run.config)
+    require_resumable(saved, config, run_dir=run.path)
+    if saved.schedule_steps != config.schedule_steps:
+        reporter.say(
+            f"the schedule ends at step {config.schedule_steps:,} now, and not at "
+            f"{saved.schedule_steps:,}: the rates of the steps made so far stay as they were"
+        )
     checkpoint = _newest_checkpoint(run, reporter)
     summary = _finished_summary(run, config, checkpoint, reporter)
     if summary is not None:
@@ -160,6 +169,7 @@ def _sit(session: Session, plan: ComputePlan, how: _Sitting) -> RunResult:
     session.on_evaluation, session.on_row = how.on_evaluation, how.on_row
     _record_inputs(session)
     _announce(session, plan)
+    _record_sitting(session, plan)
     if how.profile:
         session.stepper = _profiled(session)
     with closing(session.tracking):
@@ -200,6 +210,16 @@ def _record_inputs(session: Session) -> None:
     _copy_tokenizer(run, session.data, session.reporter)
     write_json_atomically(run.data, {"format": "run-data", "version": 1, **session.data.hashes()})
     write_text_atomically(run.config, config_to_toml(session.config))
+
+
+def _record_sitting(session: Session, plan: ComputePlan) -> None:
+    """Record how this sitting computes, and report where that differs from the one before."""
+    path, step = session.run.sittings, session.state.step
+    sitting = describe_sitting(session.config, plan, device=session.device, step=step)
+    if step and not path.exists():
+        session.reporter.say(f"{path} is missing: how earlier steps were computed is not known")
+    for line in describe_changes(record_sitting(path, sitting)[-2:]):
+        session.reporter.say(line)
 
 
 def _copy_tokenizer(run: RunDirectory, data: PreparedData, reporter: Reporter) -> None:

@@ -4,7 +4,7 @@ Stage: every stage writes here. Not here: the content of checkpoints (`checkpoin
 metrics (`metrics.py`).
 
     runs/quickstart-001/
-        config.toml  data.json  metrics.jsonl  loss.svg  summary.json  run.lock
+        config.toml  data.json  metrics.jsonl  sittings.jsonl  loss.svg  summary.json  run.lock
         tokenizer/  samples/step-N.txt  checkpoints/step-N/
 """
 
@@ -44,6 +44,11 @@ class RunDirectory:
     def metrics(self) -> Path:
         """One JSON object a line."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def sittings(self) -> Path:
+        """How each sitting computed, one JSON object a line."""
+        return self.path / "sittings.jsonl"
 
     @property
     def curve(self) -> Path:

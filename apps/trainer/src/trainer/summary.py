@@ -23,6 +23,7 @@ from trainer.model import model_shape
 from trainer.run_directory import read_json, write_json_atomically, write_text_atomically
 from trainer.score import end_of_text_id, score_validation, token_bytes
 from trainer.serialization import require_format
+from trainer.sittings import describe_changes, read_sittings
 
 _FORMAT, _VERSION = "run-summary", 1
 TRAINING_FLOPS = "training, FLOPs"
@@ -59,6 +60,8 @@ class Summary:
     """The most that the last sitting's process had resident, libraries and all; CPU alone."""
     process_start_bytes: int | None = None
     """What it had before its first step."""
+    sittings: list[dict[str, object]] = dataclasses.field(default_factory=list)
+    """How each sitting computed, see `Sitting`."""
 
     @property
     def aim(self) -> str | None:
@@ -116,6 +119,7 @@ def summarize(session: Session) -> Summary:
     )
     speed = session.throughput.average()
     start, highest = process_bytes(session.expectation) if session.expectation else (None, None)
+    sittings = read_sittings(session.run.sittings)
     summary = Summary(
         preset=session.config.preset,
         step=session.state.step,
@@ -130,13 +134,14 @@ def summarize(session: Session) -> Summary:
         target_loss=session.config.evaluation.target_loss,
         curve=str(session.run.curve),
         sample=sample,
-        notes=[*session.data.notes, *_missing(session)],
+        notes=[*session.data.notes, *_missing(session), *describe_changes(sittings)],
         loop_costs={
             name: round(share, 6) for name, share in session.throughput.cost_shares().items()
         },
         estimates=_estimates(session),
         process_bytes=highest,
         process_start_bytes=start,
+        sittings=[dataclasses.asdict(one) for one in sittings],
     )
     summary.save(session.run.summary)
     return summary
