@@ -6,6 +6,7 @@ trains a smaller model on a text written here.
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -468,7 +469,9 @@ def test_a_signal_outside_of_training_says_how_to_go_on(
     monkeypatch.setattr("trainer.run.summarize", lambda session: os.kill(os.getpid(), number))
     code, _, err = run("train", "--corpus.train", corpus, *TINY, "--run-dir", "x")
     assert code == 128 + number
-    assert "go on with: train --resume x" in err
+    root = shlex.quote(str(Path(__file__).parents[1]))
+    way_on = f"uv run --project {root} --package trainer train --resume x"
+    assert f"go on with: {way_on}\n" in err
     monkeypatch.undo()
 
 

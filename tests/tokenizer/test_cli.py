@@ -75,13 +75,16 @@ def test_encode_prints_the_ids_of_several_files(run: Run, directory: Path) -> No
 
 
 def test_inspect_shows_long_tokens_by_their_ends(run: Run, tmp_path: Path) -> None:
-    specials = ["<|" + letter * 30_000 + "|>" for letter in "abc"]
-    vocab = {i: bytes([i]) for i in range(256)}
-    vocab |= {256 + i: special.encode() for i, special in enumerate(specials)}
-    Tokenizer(vocab, [], specials).save(tmp_path / "long")
+    long = [b"x" * 2**power for power in range(17)]
+    vocab = {i: bytes([i]) for i in range(256)} | {255 + i: long[i] for i in range(1, 17)}
+    special = "<|" + "y" * 5000 + "|>"
+    tokenizer = Tokenizer(
+        vocab | {272: special.encode()}, [(one, one) for one in long[:-1]], [special]
+    )
+    tokenizer.save(tmp_path / "long")
     code, out, err = run("inspect", tmp_path / "long", "--longest", "3")
     assert (code, err) == (0, "") and len(out) < 2000
-    assert "30004 bytes" in out and "0 merges" in out
+    assert "65536 bytes" in out and "16 merges" in out and "...yyy" in out
 
 
 def test_inspect_shows_tokens_compression_and_the_pile(run: Run, directory: Path) -> None:

@@ -4,7 +4,6 @@ Progress goes to stderr, results to stdout. A user's mistake ends with one clear
 code 2; an interrupted command ends with 128 plus the signal's number, as shells expect.
 """
 
-import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -322,7 +321,9 @@ def _run_study(request: "StudyRequest") -> int:
 
 
 def _say_interrupted(path: Path, step: int, number: int | None, say: Callable[[str], None]) -> int:
-    way_on = f"train --resume {shlex.quote(str(path))}"
+    from trainer.command_hints import command
+
+    way_on = command("train", "--resume", path)
     say(f"interrupted after step {step:,}; saved. Go on with: {way_on}")
     return 128 + (number or signal.SIGINT)
 

@@ -7,7 +7,6 @@ live (`run_directory.py`).
 
 import argparse
 import dataclasses
-import difflib
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from trainer.config import (
     TokenizerConfig,
     TrainingConfig,
 )
+from trainer.nearest_names import nearest_names
 from trainer.presets import DEFAULT_PRESET, load_config, load_preset, preset_names
 from trainer.resumable import require_resumable
 from trainer.resuming import find_run_to_resume
@@ -284,8 +284,7 @@ def refuse_unknown_options(argv: Sequence[str], cls: type) -> None:
         given = word.split("=")[0]
         option = given.replace("_", "-")
         if option.startswith("--") and option not in known:
-            scores = {name: _likeness(option, name) for name in known}
-            near = [name for name, score in scores.items() if score == max(scores.values())]
+            near = nearest_names(option, known)
             raise ValueError(
                 f"unknown option {given}; did you mean {' or '.join(near[:_MAX_SHOWN])}? see --help"
             )
@@ -318,19 +317,6 @@ def _with_python_booleans(argv: Sequence[str]) -> Iterator[str]:
 def _negated(option: str) -> str:
     section, _, name = option.rpartition(".")
     return f"{section}.no-{name}" if section else f"--no-{name.removeprefix('--')}"
-
-
-def _likeness(option: str, known: str) -> float:
-    """Return how alike two options are, with or without their sections or by initials, in [0, 1].
-
-    >>> _likeness("--lr", "--optimizer.learning-rate")
-    1.0
-    """
-    whole = (option.removeprefix("--"), known.removeprefix("--"))
-    fields = tuple(name.split(".")[-1] for name in whole)
-    if fields[0] == "".join(word[:1] for word in fields[1].split("-")):
-        return 1.0
-    return max(difflib.SequenceMatcher(None, *pair).ratio() for pair in (whole, fields))
 
 
 def _base_config(peeked: argparse.Namespace, saved_run: Path | None) -> RunConfig:

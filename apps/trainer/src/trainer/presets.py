@@ -6,7 +6,6 @@ written "none". Not here: the command line (`command_line.py`).
 """
 
 import dataclasses
-import difflib
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from accounting.toml_text import parse_toml
 from trainer.config import RunConfig
 from trainer.field_checks import describe_kind, is_of_kind, optional_kind
+from trainer.nearest_names import hint
 
 DEFAULT_PRESET = "quickstart"
 
@@ -44,7 +44,7 @@ def load_preset(name: str) -> RunConfig:
     names = preset_names()
     if name not in names:
         raise ValueError(
-            f"unknown preset {name!r}{_nearest(name, names)} presets are {', '.join(names)}"
+            f"unknown preset {name!r}{hint(name, names)} presets are {', '.join(names)}"
         )
     text = files("trainer").joinpath("presets", f"{name}.toml").read_text(encoding="utf-8")
     return config_from_toml(text, origin=f"{name}.toml", preset=name)
@@ -101,7 +101,7 @@ def with_values(config: RunConfig, values: Mapping[str, object], *, origin: str)
     for name, value in values.items():
         field = name.replace("-", "_")
         if field not in known:
-            near = _nearest(field, known).replace("_", "-")
+            near = hint(field, [one.replace("_", "-") for one in known])
             raise ValueError(f"{origin}: unknown field {name!r}{near}")
         *section, last = field.split(".")
         (document[section[0]] if section else document)[last] = value
@@ -157,7 +157,7 @@ def _build(cls: type, document: dict[str, object], *, origin: str, prefix: str) 
     specs = {spec.name: spec for spec in dataclasses.fields(cls)}
     for key in document:
         if key not in specs:
-            raise ValueError(f"{origin}: unknown key {prefix + key!r}{_nearest(key, list(specs))}")
+            raise ValueError(f"{origin}: unknown key {prefix + key!r}{hint(key, list(specs))}")
     values = {}
     for name, spec in specs.items():
         if name in document:
@@ -217,9 +217,3 @@ def _toml_string(text: str) -> str:
         char if char >= " " and char != "\x7f" else f"\\u{ord(char):04x}" for char in escaped
     )
     return f'"{body}"'
-
-
-def _nearest(word: str, choices: list[str]) -> str:
-    """Return `; did you mean 'x'?` for the nearest choice, nearest by any measure at all."""
-    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.0)
-    return f"; did you mean {near[0]!r}?" if near else ""

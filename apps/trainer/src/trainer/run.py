@@ -4,7 +4,6 @@ Stage: all of them, in order. Not here: argv (`cli.py`), the steps themselves (`
 """
 
 import os
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from accounting import training_flops
 from accounting.plural import agree, plural
 from tokenizer import Tokenizer
 from trainer.checkpoint import Checkpoint, load_into, newest_checkpoint
+from trainer.command_hints import command
 from trainer.compute_plan import ComputePlan
 from trainer.config import RunConfig
 from trainer.cpu_settings import cpu_settings
@@ -127,7 +127,7 @@ def _way_on(run: RunDirectory, *, say: Callable[[str], None]) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if run.config.exists():
-            say(f"go on with: train --resume {shlex.quote(str(run.path))}")
+            say(f"go on with: {command('train', '--resume', run.path)}")
         raise
 
 

@@ -111,7 +111,7 @@ def _run_batch(target: Target, tally: Tally, *, keep_in: Path, say: Callable[[st
         (folder / "problem.txt").write_text(f"{finding}\n", encoding="utf-8")
         tally.findings.append(f"seed {seed}: {finding}")
         say(f"FINDING: {tally.target} seed {seed}: {finding}")
-        again = f"bench fuzz --only {tally.target} --seed {seed} --batches 1"
+        again = f"uv run --package bench bench fuzz --only {tally.target} --seed {seed} --batches 1"
         say(f"  kept in {folder}; again: {again}")
     finally:
         tally.seconds += time.perf_counter() - started

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainer.command_hints import install_extra
 from trainer.config import RunConfig
 from trainer.experiments.command_line import (
     StudyRequest,
@@ -116,7 +117,7 @@ def _optuna_search() -> "type[Search]":
         if error.name != "optuna":
             raise
         raise ValueError(
-            '--engine optuna needs the extra "optuna": uv sync --package trainer --extra optuna, '
+            f'--engine optuna needs the extra "optuna": {install_extra("optuna")}, '
             "or leave --engine out and give ranges a COUNT"
         ) from error
     return Search

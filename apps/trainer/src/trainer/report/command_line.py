@@ -1,5 +1,6 @@
 """Turn the arguments of `report`, `compare` and `watch` into what they ask for."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import tyro
 
 from accounting.plural import plural
 from trainer.command_line import refuse_unknown_options
+from trainer.report.own_files import is_left_beside_runs
 
 XAxis = Literal["steps", "tokens", "seconds"]
 
@@ -37,7 +39,7 @@ class CompareRequest:
     """Write one HTML page that holds runs beside each other, and print their table."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Run directories, at least two."""
+    """Run directories, at least two; what a study keeps beside them is skipped."""
     output: Path = Path("compare.html")
     """Where the page goes."""
     export: Path | None = None
@@ -83,6 +85,8 @@ def parse_compare(argv: Sequence[str]) -> CompareRequest:
     refuse_unknown_options(argv, CompareRequest)
     request = tyro.cli(CompareRequest, args=list(argv), prog="compare")
     _require_folder(request)
+    runs = tuple(path for path in request.runs if not is_left_beside_runs(path))
+    request = dataclasses.replace(request, runs=runs)
     distinct = {path.resolve() for path in request.runs}
     if len(distinct) < 2 or len(distinct) < len(request.runs):
         raise ValueError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from trainer.command_hints import install_extra
 from trainer.durable import write_bytes_atomically
 from trainer.report.drawing import WIDTH, draw_plot
 from trainer.report.history import RunHistory
@@ -102,7 +103,7 @@ def _png_renderer() -> Callable[[str], bytes]:
         from resvg_py import svg_to_bytes
     except ImportError as error:
         raise ValueError(
-            'PNG needs the extra "png": uv sync --package trainer --extra png, or leave --png out'
+            f'PNG needs the extra "png": {install_extra("png")}, or leave --png out'
         ) from error
     return lambda svg: bytes(svg_to_bytes(svg_string=svg, width=_PNG_WIDTH, background="white"))
 

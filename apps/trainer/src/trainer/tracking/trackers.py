@@ -15,6 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol
 
+from trainer.command_hints import install_extra
+
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
 
 _PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb", "trackio": "trackio"}
@@ -57,7 +59,7 @@ def require_trackers(names: Sequence[str]) -> None:
         if find_spec(_PACKAGES[name]) is None:
             raise ValueError(
                 f'logging.track names {name}, which needs the extra "{name}": '
-                f"uv sync --package trainer --extra {name}, or leave it out"
+                f"{install_extra(name)}, or leave it out"
             )
 
 

@@ -1,0 +1,41 @@
+"""Write the commands that messages recommend so that they work where they are read.
+
+Stage: words of a command -> *a line to paste* -> messages. What is installed from a workspace is
+run by uv, which has to be told where the workspace is when the current directory is outside of it.
+"""
+
+import shlex
+import sys
+from functools import cache
+from pathlib import Path
+
+
+def command(*words: object) -> str:
+    """Return the line that runs one of the trainer's commands, its arguments quoted."""
+    root = _workspace()
+    if root is None:
+        name, *rest = map(str, words)
+        return shlex.join([str(Path(sys.executable).with_name(name)), *rest])
+    return shlex.join(["uv", "run", *_project(root), "--package", "trainer", *map(str, words)])
+
+
+def install_extra(name: str) -> str:
+    """Return the line that installs an optional dependency."""
+    root = _workspace()
+    if root is None:
+        return shlex.join(["uv", "pip", "install", f"trainer[{name}]"])
+    return shlex.join(["uv", "sync", *_project(root), "--package", "trainer", "--extra", name])
+
+
+def _project(root: Path) -> list[str]:
+    return [] if Path.cwd().is_relative_to(root) else ["--project", str(root)]
+
+
+@cache
+def _workspace() -> Path | None:
+    """Return the workspace that holds this file; None: it was installed without one."""
+    for folder in Path(__file__).resolve().parents:
+        file = folder / "pyproject.toml"
+        if file.exists() and "[tool.uv.workspace]" in file.read_text(encoding="utf-8"):
+            return folder
+    return None
