@@ -226,10 +226,9 @@ def compare_with_facts(expectation: Expectation, checkpoint: Path | None) -> lis
     is_cuda = expectation.device.type == "cuda"
     files = [] if checkpoint is None else list(checkpoint.glob("*.safetensors"))
     written = sum(path.stat().st_size for path in files) or None
-    what = "tensors at their peak" if is_cuda else "tensors at their peak, and a copy to save"
     return [
         Estimate(
-            f"{what}, bytes (torch's {'CUDA' if is_cuda else 'CPU'} allocator)",
+            f"tensors at peak, bytes (torch's {'CUDA' if is_cuda else 'CPU'} allocator)",
             expectation.peak_memory_bytes,
             _allocated_bytes(expectation, written=written),
             is_bound=expectation.is_bound,

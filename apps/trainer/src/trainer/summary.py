@@ -27,7 +27,7 @@ from trainer.sittings import describe_changes, read_sittings
 
 _FORMAT, _VERSION = "run-summary", 1
 TRAINING_FLOPS = "training, FLOPs"
-PROCESS = "the whole process, bytes (tensors, libraries, freed memory that is kept)"
+PROCESS = "whole process, bytes (with its libraries)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
