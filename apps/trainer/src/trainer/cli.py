@@ -115,7 +115,8 @@ def _prepare(argv: list[str]) -> int:
     if request.print_config:
         print(config_to_toml(request.config), end="")
         return 0
-    data = prepare_data(request.config, reporter=Reporter())
+    context_length = request.config.model.context_length
+    data = prepare_data(request.config, reporter=Reporter(), context_length=context_length)
     for note in data.notes:
         print(f"note: {note}")
     print(f"vocabulary: {plural(data.tokenizer.vocab_size, 'token')}")
@@ -184,7 +185,8 @@ def _evaluate(argv: list[str]) -> int:
     loaded = load_run(request.run, device=request.device)
     for reason in loaded.skipped:
         reporter.say(f"skipped {reason}")
-    loaded = dataclasses.replace(loaded, model=round_weights(loaded.model, request.weights))
+    model, config = round_weights(loaded.model, request.weights), loaded.config
+    loaded = dataclasses.replace(loaded, model=model, config=request.corpus.applied(config))
     report = score_run(loaded, batch_size=request.batch_size, reporter=reporter)
     if request.json:
         print(json.dumps(report))

@@ -7,14 +7,20 @@ live (`run_directory.py`).
 
 import argparse
 import dataclasses
-import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import tyro
 
+from trainer.arguments import (
+    join_values,
+    path_list_options,
+    read_arguments,
+    text_options,
+    with_python_booleans,
+)
 from trainer.config import (
     CheckpointConfig,
     CorpusConfig,
@@ -27,7 +33,6 @@ from trainer.config import (
     TokenizerConfig,
     TrainingConfig,
 )
-from trainer.nearest_names import nearest_names
 from trainer.presets import DEFAULT_PRESET, load_config, load_preset, preset_names
 from trainer.resumable import require_resumable
 from trainer.resuming import find_run_to_resume
@@ -129,7 +134,7 @@ def parse_train(
             override that a resumed run does not admit.
         SystemExit: an unknown option or an unreadable value (2), or `--help` (0).
     """
-    refuse_unknown_options(argv, _Arguments)
+    argv = read_arguments(argv, _Arguments)
     peeked = _peek(argv)
     saved_run, notes = None, ()
     if peeked.resume is not None:
@@ -143,7 +148,7 @@ def parse_train(
     arguments = tyro.cli(
         _Arguments,
         default=_arguments_from(_with_files(base, peeked.train)),
-        args=list(_with_python_booleans(argv)),
+        args=list(with_python_booleans(argv, _Arguments)),
         prog=prog,
         description=description.format(presets=", ".join(preset_names())),
     )
@@ -164,6 +169,12 @@ def parse_train(
         profile=arguments.profile,
         notes=notes,
     )
+
+
+def join_train_values(argv: Sequence[str], *, options: Collection[str]) -> list[str]:
+    """Join values to the options of `train`, and to some of another command, see `join_values`."""
+    options = text_options(_Arguments).union(options)
+    return join_values(argv, options=options, lists=path_list_options(_Arguments))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +209,27 @@ class GenerateRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NewPlaces:
+    """Where the run's text and token files are now, if they were moved apart from it."""
+
+    train: tuple[Path, ...] = ()
+    """Text files that it trained on; none: where they were."""
+    validation: tuple[Path, ...] = ()
+    """Text files that it is validated on; none: where they were."""
+    cache_dir: Path | None = None
+    """Where prepared data live; default: where they did."""
+
+    def applied(self, config: RunConfig) -> RunConfig:
+        """Return the run's configuration with these places.
+
+        Raises:
+            ValueError: the run trains on other text than files.
+        """
+        named = {name: value for name, value in dataclasses.asdict(self).items() if value}
+        return dataclasses.replace(config, corpus=dataclasses.replace(config.corpus, **named))
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateRequest:
     """Score every validation token of a run once; prints nats a token and bits per byte."""
 
@@ -211,6 +243,7 @@ class EvaluateRequest:
     """What the matrices are rounded to first, as `generate --weights` does: what it costs."""
     json: bool = False
     """Print a JSON object instead of a table."""
+    corpus: NewPlaces = dataclasses.field(default_factory=NewPlaces)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,8 +258,7 @@ class DoctorRequest:
 
 def parse_doctor(argv: Sequence[str]) -> DoctorRequest:
     """Parse the command line of `doctor`."""
-    refuse_unknown_options(argv, DoctorRequest)
-    return tyro.cli(DoctorRequest, args=list(argv), prog="doctor")
+    return tyro.cli(DoctorRequest, args=read_arguments(argv, DoctorRequest), prog="doctor")
 
 
 def parse_generate(argv: Sequence[str]) -> GenerateRequest:
@@ -235,8 +267,7 @@ def parse_generate(argv: Sequence[str]) -> GenerateRequest:
     Raises:
         ValueError: an unknown option, or a seed out of range.
     """
-    refuse_unknown_options(argv, GenerateRequest)
-    request = tyro.cli(GenerateRequest, args=list(argv), prog="generate")
+    request = tyro.cli(GenerateRequest, args=read_arguments(argv, GenerateRequest), prog="generate")
     if not 0 <= request.seed < 2**63:
         raise ValueError(f"--seed is {request.seed}, but must be in [0, 2^63)")
     return request
@@ -248,8 +279,7 @@ def parse_evaluate(argv: Sequence[str]) -> EvaluateRequest:
     Raises:
         ValueError: an empty batch.
     """
-    refuse_unknown_options(argv, EvaluateRequest)
-    request = tyro.cli(EvaluateRequest, args=list(argv), prog="evaluate")
+    request = tyro.cli(EvaluateRequest, args=read_arguments(argv, EvaluateRequest), prog="evaluate")
     if request.batch_size < 1:
         raise ValueError(f"--batch-size is {request.batch_size}, but must be at least 1")
     return request
@@ -275,48 +305,6 @@ def _peek(argv: Sequence[str]) -> argparse.Namespace:
     is_preset = bool(argv) and not argv[0].startswith("-")
     peeked.preset = argv[0] if is_preset else None
     return peeked
-
-
-def refuse_unknown_options(argv: Sequence[str], cls: type) -> None:
-    """Name the nearest option for one that does not exist, however far; tyro does for some only."""
-    known = ["--help", *_options(cls)]
-    for word in argv:
-        given = word.split("=")[0]
-        option = given.replace("_", "-")
-        if option.startswith("--") and option not in known:
-            near = nearest_names(option, known)
-            raise ValueError(
-                f"unknown option {given}; did you mean {' or '.join(near[:_MAX_SHOWN])}? see --help"
-            )
-
-
-_MAX_SHOWN = 4
-
-
-def _options(cls: type, prefix: str = "") -> Iterator[str]:
-    """Yield what the fields of a dataclass are called on the command line."""
-    for name, kind in typing.get_type_hints(cls).items():
-        option = prefix + name.replace("_", "-")
-        if dataclasses.is_dataclass(kind):
-            yield from _options(kind, f"{option}.")
-        else:
-            yield f"--{option}"
-            if kind is bool:
-                yield f"--{prefix}no-{name.replace('_', '-')}"
-
-
-def _with_python_booleans(argv: Sequence[str]) -> Iterator[str]:
-    """Spell `true` and `false` behind a switch as the parser wants them; TOML's way is ours."""
-    known = set(_options(_Arguments))
-    switches = {name for name in known if _negated(name) in known}
-    for previous, word in zip(("", *argv), argv, strict=False):
-        is_value = previous.replace("_", "-") in switches and word in ("true", "false")
-        yield word.capitalize() if is_value else word
-
-
-def _negated(option: str) -> str:
-    section, _, name = option.rpartition(".")
-    return f"{section}.no-{name}" if section else f"--no-{name.removeprefix('--')}"
 
 
 def _base_config(peeked: argparse.Namespace, saved_run: Path | None) -> RunConfig:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from accounting.plural import plural
+from trainer.byte_order_marks import without_mark
 from trainer.config import END_OF_TEXT, CorpusConfig
 from trainer.datasets import DATASETS, fetch_dataset, require_recorded
 from trainer.documents import describe_share, hold_out_documents
@@ -23,7 +24,7 @@ from trainer.folders import AlteredError, open_or_build
 from trainer.held_out import choose_documents, is_near, share_of
 from trainer.progress import Reporter, format_amount
 from trainer.run_directory import read_json, write_json_atomically
-from trainer.text_files import SEPARATOR, TextFile, check_text_file, text_error
+from trainer.text_files import MARK, SEPARATOR, TextFile, check_text_file, text_error
 
 FORMAT, VERSION = "trainer-text", 2
 
@@ -91,6 +92,9 @@ def resolve_corpus(config: CorpusConfig, *, reporter: Reporter) -> Corpus:
     if config.source in DATASETS:
         for file in (*train, *validation):
             require_recorded(file)
+    if not is_derived:
+        drop = partial(without_mark, cache_dir=config.cache_dir, reporter=reporter)
+        train, validation = (tuple(map(drop, files)) for files in (train, validation))
     corpus = Corpus(name=config.source, train=train, validation=validation, notes=notes)
     reporter.say(
         f"corpus {corpus.name}: {format_amount(corpus.train_bytes, unit='bytes')} to train on, "
@@ -123,6 +127,7 @@ def _standard_library(config: CorpusConfig, reporter: Reporter) -> tuple[_Text, 
     kept: list[tuple[str, bytes]] = []
     left_out: list[str] = []
     for name, data in _library_files(root):
+        data = data.removeprefix(MARK)  # as the interpreter reads it
         error = text_error(data, name=name)
         if error is None and SEPARATOR in data:
             error = f"{name} contains {END_OF_TEXT}"
@@ -194,15 +199,13 @@ def _place(name: str) -> int:
 
 def _held_out_text(config: CorpusConfig, reporter: Reporter) -> tuple[_Text, tuple[str, ...]]:
     """Divide the user's files into training and validation text."""
-    files = [
-        check_text_file(path, cache_dir=config.cache_dir, reporter=reporter)
-        for path in config.train
-    ]
+    where = {"cache_dir": config.cache_dir, "reporter": reporter}
+    files = [without_mark(check_text_file(path, **where), **where) for path in config.train]
 
     def write(folder: Path) -> list[str]:
         with reporter.stage("divide documents"):
             note = hold_out_documents(
-                config.train,
+                [file.path for file in files],
                 fraction=config.validation_fraction,
                 train=folder / "train.txt",
                 validation=folder / "validation.txt",

@@ -18,6 +18,7 @@ from trainer.load import require_same_model
 from trainer.loop import LoopState
 from trainer.metrics import read_metrics
 from trainer.model import build_model
+from trainer.places import find_places
 from trainer.prepared import require_recorded
 from trainer.presets import load_config
 from trainer.progress import Reporter
@@ -139,7 +140,8 @@ def _prepared(run: RunDirectory) -> Iterator[Finding]:
     """Look at the token files; they may be gone, since the text makes them again."""
     try:
         recorded = read_json(run.data)
-        folder = load_config(run.config).corpus.cache_dir / str(recorded["content_hash"]) / "tokens"
+        config = find_places(run, load_config(run.config), say=lambda _: None)
+        folder = config.corpus.cache_dir / str(recorded["content_hash"]) / "tokens"
     except (OSError, ValueError, KeyError):
         return  # said above
     for name in ("train", "validation"):

@@ -60,14 +60,23 @@ class PreparedData:
         }
 
 
-def prepare(config: RunConfig, *, reporter: Reporter) -> PreparedData:
+def prepare(
+    config: RunConfig, *, reporter: Reporter, context_length: int | None = None
+) -> PreparedData:
     """Return tokenizer and token files for a run; make what does not exist yet.
+
+    Args:
+        config: the run; its sections about text alone decide.
+        reporter: hears what is done.
+        context_length: of the model that is to be trained; text that cannot hold a window is
+            refused before a tokenizer is trained on it. None: any text will do.
 
     Raises:
         ValueError: unusable text, see `resolve_corpus`; prepared data that was altered since.
     """
     corpus = resolve_corpus(config.corpus, reporter=reporter)
-    _require_room(corpus, config)
+    if context_length is not None:
+        _require_room(corpus, context_length)
     content_hash = _content_hash(corpus, config.tokenizer)
     directory = config.corpus.cache_dir / content_hash
     tokenizer, has_tokenizer = open_or_build(
@@ -105,9 +114,28 @@ def prepare(config: RunConfig, *, reporter: Reporter) -> PreparedData:
     )
 
 
-def _require_room(corpus: Corpus, config: RunConfig) -> None:
-    """Refuse text that is too short for one window before a tokenizer is trained on it."""
-    needed = config.model.context_length + 1
+def open_prepared(directory: Path, *, reporter: Reporter) -> PreparedData:
+    """Open what `prepare` left in a folder, without the text that it was made of.
+
+    Raises:
+        ValueError: it is damaged, or not what was recorded.
+        OSError: a file is missing.
+    """
+    tokenizer = open_tokenizer(directory / "tokenizer")
+    train, validation = open_tokens(directory / "tokens", tokenizer, reporter=reporter)
+    return PreparedData(
+        directory=directory,
+        content_hash=directory.name,
+        tokenizer=tokenizer,
+        train=train,
+        validation=validation,
+        validation_bytes=_text_bytes(validation, tokenizer.vocabulary),
+        notes=("the text is gone: the token files that were made of it were used",),
+    )
+
+
+def _require_room(corpus: Corpus, context_length: int) -> None:
+    needed = context_length + 1
     texts = {"training": corpus.train, "validation": corpus.validation}
     for name, files in texts.items():
         # A token has a byte or more; end-of-text may be added to each file.
@@ -115,8 +143,7 @@ def _require_room(corpus: Corpus, config: RunConfig) -> None:
         if most < needed:
             raise ValueError(
                 f"the {name} text is {most:,} tokens at most, but model.context-length "
-                f"{config.model.context_length} needs at least {needed:,}; shorten the context or "
-                "give more text"
+                f"{context_length} needs at least {needed:,}; shorten the context or give more text"
             )
 
 

@@ -31,6 +31,7 @@ from trainer.load import require_same_model
 from trainer.loop import LoopState, OnEvaluation, OnRow, Session, run_steps
 from trainer.metrics import MetricsLog
 from trainer.model import build_model, model_shape
+from trainer.places import DIRECTORY, find_places, with_absolute_paths
 from trainer.prepare import PreparedData
 from trainer.presets import config_to_toml, flat_settings, load_config
 from trainer.profiling import FIRST_STEP, LAST_STEP, ProfilingStepper, measure_floors
@@ -42,7 +43,6 @@ from trainer.run_directory import (
     hold_run,
     require_free,
     require_run,
-    require_same_data,
     write_json_atomically,
     write_text_atomically,
 )
@@ -101,8 +101,9 @@ def train(
             another model, text that changed since the run began, or (`DivergedError`) a loss that
             is no longer a finite number.
     """
-    reporter = reporter or Reporter()
+    config = with_absolute_paths(config)
     run_dir = None if run_dir is None else Path(run_dir)
+    reporter = reporter or Reporter()
     how = _Sitting(on_evaluation, profile, deadline, on_row)
     say = reporter.say
     if resume:
@@ -156,9 +157,8 @@ def _resume(run: RunDirectory, config: RunConfig, reporter: Reporter, how: _Sitt
         return RunResult(run, summary.step, summary)
     done = 0 if checkpoint is None else checkpoint.step
     _require_profile(how, num_steps=config.num_steps - done)
-    plan, data = prepare_run(config, reporter=reporter)
-    if run.data.exists():
-        require_same_data(run, data.hashes())
+    config = find_places(run, config, say=reporter.say)
+    plan, data = prepare_run(config, reporter=reporter, begun=run)
     session = _build_session(run, config, data, plan, reporter)
     _restore(session, checkpoint)
     return _sit(session, plan, how)
@@ -208,7 +208,8 @@ def _record_inputs(session: Session) -> None:
     """Save tokenizer, hashes and, last since it makes the directory a run, the configuration."""
     run = session.run
     _copy_tokenizer(run, session.data, session.reporter)
-    write_json_atomically(run.data, {"format": "run-data", "version": 1, **session.data.hashes()})
+    document = {"format": "run-data", "version": 1, **session.data.hashes()}
+    write_json_atomically(run.data, {**document, DIRECTORY: str(run.path.absolute())})
     write_text_atomically(run.config, config_to_toml(session.config))
 
 

@@ -10,8 +10,10 @@ from trainer.compute_plan import ComputePlan, plan_compute
 from trainer.config import RunConfig
 from trainer.devices import resolve_device
 from trainer.estimate import require_memory
+from trainer.places import prepare_again
 from trainer.prepare import PreparedData, prepare
 from trainer.progress import Reporter
+from trainer.run_directory import RunDirectory
 from trainer.tracking import require_trackers
 
 
@@ -29,14 +31,25 @@ def plan_run(config: RunConfig, *, reporter: Reporter) -> ComputePlan:
     return plan
 
 
-def prepare_run(config: RunConfig, *, reporter: Reporter) -> tuple[ComputePlan, PreparedData]:
+def prepare_run(
+    config: RunConfig, *, reporter: Reporter, begun: RunDirectory | None = None
+) -> tuple[ComputePlan, PreparedData]:
     """Decide how a run computes, and get its tokenizer and token files.
 
+    Args:
+        config: the run.
+        reporter: hears what is done.
+        begun: the run that is resumed; None: it is a new one.
+
     Raises:
-        ValueError: see `plan_run`, `prepare` and `require_windows`.
+        ValueError: see `plan_run`, `prepare`, `prepare_again` and `require_windows`.
     """
     plan = plan_run(config, reporter=reporter)
-    data = prepare(config, reporter=reporter)
+    if begun is None:
+        context_length = config.model.context_length
+        data = prepare(config, reporter=reporter, context_length=context_length)
+    else:
+        data = prepare_again(begun, config, reporter=reporter)
     require_windows(data, config)
     return plan, data
 

@@ -13,9 +13,9 @@ from nn_layers import TransformerLM
 from tokenizer import Tokenizer
 from trainer.evaluate import StreamScore, score_stream
 from trainer.load import LoadedRun
-from trainer.prepare import PreparedData, prepare
+from trainer.places import find_places, prepare_again
+from trainer.prepare import PreparedData
 from trainer.progress import Reporter
-from trainer.run_directory import require_same_data
 
 
 def score_validation(
@@ -56,8 +56,8 @@ def score_run(loaded: LoadedRun, *, batch_size: int, reporter: Reporter) -> dict
     Raises:
         ValueError: the text or tokenizer changed since the run began.
     """
-    data = prepare(loaded.config, reporter=reporter)
-    require_same_data(loaded.run, data.hashes())
+    config = find_places(loaded.run, loaded.config, say=reporter.say)
+    data = prepare_again(loaded.run, config, reporter=reporter)
     score = score_validation(
         loaded.model,
         data,

@@ -15,8 +15,10 @@ from trainer.progress import Reporter
 from trainer.run_directory import read_json, write_json_atomically
 
 SEPARATOR = END_OF_TEXT.encode()
+MARK = codecs.BOM_UTF8
+"""What some editors begin a file with; it is no text."""
 
-FORMAT, VERSION = "trainer-text-files", 1
+FORMAT, VERSION = "trainer-text-files", 2
 _CHUNK_BYTES = 1 << 20
 _BINARY_PREFIX_BYTES = 1 << 13  # NUL is valid UTF-8, but text does not begin with it
 _REMEMBERED_BYTES = 1 << 24  # smaller files are read again faster than looked up
@@ -32,6 +34,8 @@ class TextFile:
     sha256: str
     ends_with_separator: bool
     """Nothing but white space follows its last end-of-text."""
+    starts_with_mark: bool = False
+    """It begins with a byte-order mark."""
 
 
 def check_text_file(
@@ -83,12 +87,13 @@ def _read(path: Path, reporter: Reporter, *, refuse_binary: bool) -> TextFile:
     size = path.stat().st_size
     shown = reporter if size >= _REMEMBERED_BYTES else Reporter(mode="silent")
     decoder = codecs.getincrementaldecoder("utf-8")()
-    digest, done, tail = hashlib.sha256(), 0, b""
+    digest, done, tail, has_mark = hashlib.sha256(), 0, b"", False
     stage_of = shown.stage(f"check {path.name}", total=size, unit="bytes")
     with stage_of as stage, path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             if refuse_binary and not done:
                 _refuse_binary(path, chunk[:_BINARY_PREFIX_BYTES])
+            has_mark = has_mark or (not done and chunk.startswith(MARK))
             _decode(decoder, chunk, path=path, start=done)
             digest.update(chunk)
             done += len(chunk)
@@ -100,6 +105,7 @@ def _read(path: Path, reporter: Reporter, *, refuse_binary: bool) -> TextFile:
         size_bytes=done,
         sha256=digest.hexdigest(),
         ends_with_separator=tail.rstrip().endswith(SEPARATOR),
+        starts_with_mark=has_mark,
     )
 
 

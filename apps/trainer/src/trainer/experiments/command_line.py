@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from trainer.command_line import parse_train
+from trainer.command_line import join_train_values, parse_train
 from trainer.config import RunConfig
 from trainer.experiments.ablations import ABLATIONS, ablate
 from trainer.experiments.fits import why_too_large
@@ -79,13 +79,16 @@ def parse_ablate(argv: Sequence[str]) -> StudyRequest:
     parser = study_parser("ablate", _ABLATE.format(variants=variants))
     parser.add_argument("--only", nargs="+", default=[], metavar="VARIANT", help="which (all)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant (3)")
-    own, rest = parser.parse_known_args(list(argv))
+    own, rest = split_arguments(parser, argv)
     base = base_config(rest, "ablate")
     sitting = sitting_options(own)
     trials = ablate(base, own.only, num_seeds=require_seeds(own.seeds))
     path = own.study or STUDIES / f"{base.preset}-ablations"
     study = open_study(path, kind="ablate", base=base, trials=trials)
     return StudyRequest(study=study, **sitting)
+
+
+_TEXT_OPTIONS = ("--study", "--against", "--over", "--retune", "--storage")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -118,6 +121,13 @@ def study_parser(name: str, description: str) -> argparse.ArgumentParser:
         help="what a trial may take (what the device has in all)",
     )
     return parser
+
+
+def split_arguments(
+    parser: argparse.ArgumentParser, argv: Sequence[str]
+) -> tuple[argparse.Namespace, list[str]]:
+    """Read a study's own options; return the rest, which is for `train`."""
+    return parser.parse_known_args(join_train_values(argv, options=_TEXT_OPTIONS))
 
 
 def base_config(rest: Sequence[str], prog: str) -> RunConfig:

@@ -11,6 +11,7 @@ from trainer.experiments.command_line import (
     base_config,
     require_seeds,
     sitting_options,
+    split_arguments,
     study_parser,
 )
 from trainer.experiments.lr_range import best_rate, range_base, range_trials, remember_sweep
@@ -40,7 +41,7 @@ def parse_lr_range(argv: Sequence[str]) -> StudyRequest:
     parser.add_argument("--steps", type=int, default=200, help="steps from one to the other (200)")
     parser.add_argument("--seeds", type=int, default=1, help="runs (1)")
     parser.add_argument("--against", type=Path, metavar="STUDY", help="sweep of the learning rate")
-    own, rest = parser.parse_known_args(list(argv))
+    own, rest = split_arguments(parser, argv)
     base = base_config(rest, "lr-range")
     rising = range_base(base, low=own.low, high=own.high, num_steps=own.steps)
     trials = range_trials(base, num_seeds=require_seeds(own.seeds))

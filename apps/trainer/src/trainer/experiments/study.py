@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from trainer.config import RunConfig
 from trainer.file_lock import file_lock
+from trainer.places import with_absolute_paths
 from trainer.presets import config_from_toml, config_to_toml, with_values
 from trainer.run_directory import read_json, write_json_atomically
 from trainer.serialization import require_format
@@ -158,7 +159,7 @@ def open_study(
     asked = Study(
         path=path,
         kind=kind,
-        base=base,
+        base=with_absolute_paths(base),
         trials=list(trials),
         engine=engine,
         retuned=retuned,

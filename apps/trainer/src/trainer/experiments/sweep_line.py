@@ -18,6 +18,7 @@ from trainer.experiments.command_line import (
     base_config,
     require_seeds,
     sitting_options,
+    split_arguments,
     study_parser,
 )
 from trainer.experiments.fits import why_too_large
@@ -57,7 +58,7 @@ def parse_sweep(argv: Sequence[str]) -> StudyRequest:
         ValueError: an unknown field, an empty grid, a value out of range, another study.
         SystemExit: `--help` (0), or as `parse_train`.
     """
-    own, rest = _parser().parse_known_args(list(argv))
+    own, rest = split_arguments(_parser(), argv)
     if not own.over:
         raise ValueError("sweep needs --over FIELD=VALUES; see --help")
     base = base_config(rest, "sweep")

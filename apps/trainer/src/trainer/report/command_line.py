@@ -9,7 +9,7 @@ from typing import Literal
 import tyro
 
 from accounting.plural import plural
-from trainer.command_line import refuse_unknown_options
+from trainer.arguments import read_arguments
 from trainer.report.own_files import is_left_beside_runs
 
 XAxis = Literal["steps", "tokens", "seconds"]
@@ -70,8 +70,7 @@ def parse_report(argv: Sequence[str]) -> ReportRequest:
     Raises:
         ValueError: an unknown option, or --png or --x-axis without --export.
     """
-    refuse_unknown_options(argv, ReportRequest)
-    request = tyro.cli(ReportRequest, args=list(argv), prog="report")
+    request = tyro.cli(ReportRequest, args=read_arguments(argv, ReportRequest), prog="report")
     _require_folder(request)
     return request
 
@@ -82,8 +81,7 @@ def parse_compare(argv: Sequence[str]) -> CompareRequest:
     Raises:
         ValueError: fewer than two runs, the same one twice, or as `parse_report`.
     """
-    refuse_unknown_options(argv, CompareRequest)
-    request = tyro.cli(CompareRequest, args=list(argv), prog="compare")
+    request = tyro.cli(CompareRequest, args=read_arguments(argv, CompareRequest), prog="compare")
     _require_folder(request)
     runs = tuple(path for path in request.runs if not is_left_beside_runs(path))
     request = dataclasses.replace(request, runs=runs)
@@ -102,8 +100,7 @@ def parse_watch(argv: Sequence[str]) -> WatchRequest:
     Raises:
         ValueError: an unknown option, a port or interval out of range.
     """
-    refuse_unknown_options(argv, WatchRequest)
-    request = tyro.cli(WatchRequest, args=list(argv), prog="watch")
+    request = tyro.cli(WatchRequest, args=read_arguments(argv, WatchRequest), prog="watch")
     if not 0 <= request.port < 65536:
         raise ValueError(f"--port is {request.port}, but must be in [0, 65536); 0: any free one")
     if request.every_seconds < 1:
