@@ -9,6 +9,7 @@ import sys
 
 from bench import (
     accounting,
+    busy,
     fuzz,
     generated_text,
     learning,
@@ -22,6 +23,7 @@ from bpe.streams import repair_streams, written_output
 
 _SUBJECTS = {
     "accounting": accounting,
+    "busy": busy,
     "generated-text": generated_text,
     "learning": learning,
     "sgd-toy": sgd_toy,

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,8 +157,14 @@ def run_trial(trial: Trial, contender: Contender, experiment: Experiment) -> dic
     }
 
 
-def train(options: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def train(
+    options: list[str], *, environment: Mapping[str, str] | None = None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Run `train` in a process of its own; return its summary and the rows of its metrics.
+
+    Args:
+        options: its command line.
+        environment: of the process; None for that of this one.
 
     Raises:
         ValueError: it failed; its own words are in the message.
@@ -169,6 +176,7 @@ def train(options: list[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         command = [sys.executable, "-c", code, *options, "--run-dir", str(run_dir)]
         done = subprocess.run(
             command,
+            env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             encoding="utf-8",

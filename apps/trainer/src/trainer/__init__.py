@@ -1,9 +1,8 @@
 """From raw text to a trained language model: the application that uses all five packages."""
 
-from trainer.brief_waits import brief_waits
-from trainer.quiet_start import is_command, quiet_start
+from trainer.quiet_start import quiet_start
 
-with quiet_start(), brief_waits(is_command=is_command()):  # torch takes its time
+with quiet_start():  # torch takes its time
     from trainer.batches import get_batch
     from trainer.config import RunConfig
     from trainer.generate import generate

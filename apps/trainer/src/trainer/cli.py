@@ -332,11 +332,12 @@ def _say_interrupted(path: Path, step: int, number: int | None, say: Callable[[s
 
 def _guarded(command: Callable[[list[str]], int]) -> int:
     from trainer.cpu_settings import allowed_threads
+    from trainer.yielding_threads import yielding_threads
 
     repair_streams()
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        with written_output(), allowed_threads():
+        with written_output(), allowed_threads(), yielding_threads():
             return command(sys.argv[1:])
     except OSError as error:
         print(f"error: {_describe(error)}", file=sys.stderr)

@@ -4,7 +4,7 @@ Stage: beside the whole run. Three settings, all of the process: large blocks of
 instead of given back to the system and faulted in again at every step; float32 products take
 oneDNN's route, where they stay float32: on some CPUs (AMX) the same switch rounds to bfloat16, so
 the route is tried first; and there are no more threads than CPUs that may be used, while torch
-knows no quotas. Not here: how threads wait for each other (`brief_waits`).
+knows no quotas. How threads wait for each other is in `yielding_threads`.
 """
 
 import ctypes
@@ -16,6 +16,7 @@ import torch
 
 from bpe.cpus import usable_cpus
 from trainer.progress import Reporter
+from trainer.yielding_threads import yielding_threads
 
 MAX_RELATIVE_ERROR = 2e-6
 """Of a float32 product of 512 terms an entry, against float64; bfloat16 inputs give about 3e-3."""
@@ -32,6 +33,7 @@ def cpu_settings(device: torch.device, *, reporter: Reporter) -> Iterator[None]:
     with ExitStack() as settings:
         if device.type == "cpu":
             settings.enter_context(allowed_threads())
+            settings.enter_context(yielding_threads())
             settings.enter_context(kept_memory(reporter=reporter))
             settings.enter_context(onednn_products(reporter=reporter))
         yield

@@ -25,7 +25,7 @@ def quiet_start() -> Iterator[None]:
 
     Where something cannot be imported, the command says so in one line and exits with 2.
     """
-    if not is_command():
+    if Path(sys.argv[0] if sys.argv else "").stem not in COMMANDS:
         yield
         return
     try:
@@ -50,11 +50,6 @@ def _interrupts_exit() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def is_command() -> bool:
-    """Whether this process is one of our commands, rather than a program that imports us."""
-    return Path(sys.argv[0] if sys.argv else "").stem in COMMANDS
 
 
 def _exit_at_once(number: int, frame: FrameType | None) -> NoReturn:

@@ -6,19 +6,15 @@
 // keys, values, scratch and logits are written. The layouts of Matrix, Layer and Model are repeated
 // in native.py.
 
-#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <thread>
 
 #ifdef _OPENMP
 #include <omp.h>
 #endif
 
 namespace {
-
-constexpr int kSpins = 4000;  // some microseconds: longer than a thread is late on an idle machine
 
 struct Matrix {
     const void* weights;  // (rows, columns), row by row
@@ -54,31 +50,17 @@ struct Call {
     float* logits;  // (batch, vocab)
 };
 
-// Threads wait for each other; one that waits long lets others have its CPU.
-class Barrier {
-   public:
-    explicit Barrier(int64_t size) : size_(size) {}
-
-    void wait() {
-        const int64_t turn = turn_.load(std::memory_order_relaxed);
-        if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
-            arrived_.store(0, std::memory_order_relaxed);
-            turn_.store(turn + 1, std::memory_order_release);
-            return;
-        }
-        for (int spins = 0; turn_.load(std::memory_order_acquire) == turn; ++spins)
-            if (spins > kSpins) std::this_thread::yield();
-    }
-
-   private:
-    const int64_t size_;
-    std::atomic<int64_t> arrived_{0}, turn_{0};
-};
+// Wait for all threads. Not by a loop of ours, which would know nothing of a busy machine: OpenMP's
+// way to wait is the process's to choose.
+void meet() {
+#ifdef _OPENMP
+#pragma omp barrier
+#endif
+}
 
 // One of the threads, and which part of some work is its own.
 struct Member {
     int64_t index, size;
-    Barrier& barrier;
 
     int64_t begin(int64_t work) const { return work * index / size; }
     int64_t end(int64_t work) const { return work * (index + 1) / size; }
@@ -173,7 +155,7 @@ void embed(const Model& m, const Call& call, float* x) {
     }
 }
 
-// What one thread does; all of them meet at each barrier.
+// What one thread does; all of them meet now and then.
 template <typename W>
 void work(const Model& m, const Call& call, const Member& me) {
     const int64_t batch = call.batch, d = m.d_model, d_kv = m.num_kv_heads * m.d_head, f = m.d_ff;
@@ -197,7 +179,7 @@ void work(const Model& m, const Call& call, const Member& me) {
     const auto add = [=](int64_t b, int64_t r, float y) { x[b * d + r] = residual[b * d + r] + y; };
 
     if (me.index == 0) embed<W>(m, call, x);
-    me.barrier.wait();
+    meet();
     const float* ended_by = nullptr;  // the norm at the end of the layer before, of kPost
     for (int64_t l = 0; l < m.num_layers; ++l) {
         const Layer& layer = m.layers[l];
@@ -205,7 +187,7 @@ void work(const Model& m, const Call& call, const Member& me) {
         multiply<W>(me, layer.q, in, batch, to(q, d));
         multiply<W>(me, layer.k, in, batch, to(k, d_kv));
         multiply<W>(me, layer.v, in, batch, to(v, d_kv));
-        me.barrier.wait();
+        meet();
         const int64_t heads = batch * m.num_kv_heads, group = m.num_heads / m.num_kv_heads;
         for (int64_t n = me.begin(heads); n < me.end(heads); ++n) {
             const int64_t b = n / m.num_kv_heads, head = n % m.num_kv_heads;
@@ -213,9 +195,9 @@ void work(const Model& m, const Call& call, const Member& me) {
             attend(m, layer, call.positions[b], q + n * group * m.d_head, k + n * m.d_head,
                    v + n * m.d_head, call.keys[at] + first, call.values[at] + first, scores);
         }
-        me.barrier.wait();
+        meet();
         multiply<W>(me, layer.output, q, batch, add);
-        me.barrier.wait();
+        meet();
         read(m.norm == kPre ? layer.norm2 : m.norm == kPost ? layer.norm1 : nullptr);
         if (layer.gate.weights) multiply<W>(me, layer.up, in, batch, to(inner, f));
         // The same rows of both matrices belong to the same thread, so it need not wait.
@@ -225,9 +207,9 @@ void work(const Model& m, const Call& call, const Member& me) {
                         float& into = inner[b * f + r];
                         into = (has_gate ? into : 1.0f) * y / (1 + std::exp(-y));
                     });
-        me.barrier.wait();
+        meet();
         multiply<W>(me, layer.down, inner, batch, add);
-        me.barrier.wait();
+        meet();
         ended_by = m.norm == kPost ? layer.norm2 : nullptr;
     }
     read(m.norm == kPre ? m.final_norm : ended_by);
@@ -237,18 +219,11 @@ void work(const Model& m, const Call& call, const Member& me) {
 template <typename W>
 void step(const Model& m, const Call& call) {
 #ifdef _OPENMP
-    // As many as come, which may be fewer than asked for: none may wait for one that does not.
-    std::atomic<Barrier*> barrier{nullptr};
-#pragma omp parallel num_threads(static_cast<int>(m.num_threads)) shared(barrier)
-    {
-#pragma omp single
-        barrier = new Barrier(omp_get_num_threads());
-        work<W>(m, call, {omp_get_thread_num(), omp_get_num_threads(), *barrier});
-    }
-    delete barrier.load();
+    // As many as come, which may be fewer than asked for.
+#pragma omp parallel num_threads(static_cast<int>(m.num_threads))
+    work<W>(m, call, {omp_get_thread_num(), omp_get_num_threads()});
 #else
-    Barrier barrier(1);
-    work<W>(m, call, {0, 1, barrier});
+    work<W>(m, call, {0, 1});
 #endif
 }
 
