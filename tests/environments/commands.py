@@ -34,10 +34,9 @@ class Command:
     @property
     def name(self) -> str:
         """What it is called in a report."""
-        words = self.words.split(" {")[0].split()
-        return " ".join(words[:3] if words[0] == "bench" else words[:1]) + (
-            " --help" if "--help" in words else ""
-        )
+        words = self.words.split()
+        subject = [word for word in words[1:2] if words[0] == "bench" and word != "--help"]
+        return " ".join([words[0], *subject, *(["--help"] if "--help" in words else [])])
 
 
 RUN_FILES = ("run/summary.json", "run/metrics.jsonl", "run/config.toml", "run/loss.svg")

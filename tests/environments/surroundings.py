@@ -26,6 +26,8 @@ class Blocker:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Blocker())
+for name in Blocker.names:
+    sys.modules.pop(name, None)
 """
 """A sitecustomize that hides modules, as if Python had been built without them."""
 
@@ -43,8 +45,9 @@ NEEDED = {
 }
 """By module: who cannot be imported without it, so that nothing of ours can help."""
 
-FULL, REFUSED, QUIET, NO_MODULE = "full", "refused", "quiet", "no module"
-"""What must come of a command: all of it; one line; nothing but a status; or a missing module."""
+FULL, REFUSED, QUIET, LINE = "full", "refused", "quiet", "line"
+"""What must come of a command: all of it; all but stdout, which one line names, or which nobody
+reads; or one line."""
 
 _SERVED_SECONDS = 20  # it is up by then, or else ends while it starts, likewise quietly
 _TIMEOUT_SECONDS = 600
@@ -75,7 +78,7 @@ class Surroundings:
 
 def _without(*modules: str) -> Callable[[Command], str]:
     needed = frozenset().union(*(NEEDED.get(name, frozenset()) for name in modules))
-    return lambda command: NO_MODULE if command.needs & needed else FULL
+    return lambda command: LINE if command.needs & needed else FULL
 
 
 MISSING = (
@@ -115,7 +118,12 @@ STREAMS = (
 )
 OTHERS = (
     Surroundings(name="no-jit", variables={"NUMBA_DISABLE_JIT": "1"}),
-    Surroundings(name="folder-deleted", folder="deleted"),
+    # torch cannot be loaded without a folder to be in.
+    Surroundings(
+        name="folder-deleted",
+        folder="deleted",
+        ends=lambda command: LINE if command.needs or command.name.startswith("bench") else FULL,
+    ),
     Surroundings(name="folder-not-writable", folder="/", is_stranger=True),
 )
 ALL = (*MISSING, *HOMES, *ENCODINGS, *STREAMS, *OTHERS)

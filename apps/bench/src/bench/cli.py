@@ -19,6 +19,7 @@ from bench import (
     training,
 )
 from bench.harness import SampleError
+from bpe.files import require_working_directory
 from bpe.streams import repair_streams, written_output
 
 _SUBJECTS = {
@@ -40,6 +41,7 @@ def main() -> None:
     try:
         with written_output():
             arguments = _parser().parse_args()
+            require_working_directory()
             sys.exit(_SUBJECTS[arguments.subject].run(arguments))
     except (OSError, ValueError) as error:  # a user's mistake, as an option that is unknown
         print(f"bench: error: {error}", file=sys.stderr)

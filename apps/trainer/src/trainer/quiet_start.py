@@ -30,13 +30,24 @@ def quiet_start() -> Iterator[None]:
         return
     try:
         with _interrupts_exit():
+            _require_folder()
             yield
     except ImportError as error:  # torch needs modules of Python's own that a build may lack
-        print(
-            f"error: {error}; install what is missing, or another Python if that is a part of it",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+        _refuse(f"{error}; install what is missing, or another Python if that is a part of it")
+
+
+def _require_folder() -> None:
+    from bpe.files import require_working_directory  # takes its time, if less
+
+    try:
+        require_working_directory()
+    except ValueError as error:
+        _refuse(str(error))
+
+
+def _refuse(reason: str) -> NoReturn:
+    print(f"error: {reason}", file=sys.stderr)
+    sys.exit(2)
 
 
 @contextmanager

@@ -4,7 +4,8 @@ The only module that imports torch, and only when it runs; it comes with the ext
 """
 
 import time
-from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
 
 _SIZES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192, 16384), "mps": (2048, 4096, 8192)}
 _SECONDS_A_SIZE = 1.0
@@ -18,12 +19,9 @@ def measure_peak(device: str, dtype: str) -> tuple[float, int]:
         dtype: float32 or bfloat16.
 
     Raises:
-        ValueError: torch is not installed, or has no such device.
+        ValueError: torch cannot be imported, or has no such device.
     """
-    if find_spec("torch") is None:
-        raise ValueError("measure-peak needs torch; install accounting[measure]")
-    import torch
-
+    torch = _import_torch()
     kind = device.partition(":")[0]
     can = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not can.get(kind):
@@ -35,6 +33,20 @@ def measure_peak(device: str, dtype: str) -> tuple[float, int]:
         right = torch.ones_like(left)
         best = max(best, (2 * size**3 / _fastest_product(left, right), size))
     return best
+
+
+def _import_torch() -> ModuleType:
+    try:
+        Path.cwd()  # without one, torch ends the process
+        import torch
+    except ImportError as error:
+        raise ValueError(
+            f"measure-peak needs torch ({error}); install accounting[measure], or another Python "
+            "if a part of that is missing"
+        ) from error
+    except FileNotFoundError as error:
+        raise ValueError("the working directory was deleted; go to another one first") from error
+    return torch
 
 
 def _fastest_product(left, right) -> float:  # torch is not imported here, so there is no type

@@ -131,6 +131,18 @@ def make_directory(directory: Path) -> None:
     sync_directory(directory.parent)
 
 
+def require_working_directory() -> None:
+    """Refuse to work where the process is in no directory: torch, for one, ends it then.
+
+    Raises:
+        ValueError: it was deleted.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise ValueError("the working directory was deleted; go to another one first") from error
+
+
 def sync_directory(directory: Path) -> None:
     """Flush a directory to disk, so that renames in it outlive a power cut."""
     if os.name != "posix":
