@@ -470,7 +470,7 @@ def test_a_signal_outside_of_training_says_how_to_go_on(
     code, _, err = run("train", "--corpus.train", corpus, *TINY, "--run-dir", "x")
     assert code == 128 + number
     root = shlex.quote(str(Path(__file__).parents[1]))
-    way_on = f"uv run --project {root} --package trainer train --resume x"
+    way_on = f"uv run --package trainer --project {root} train --resume x"
     assert f"go on with: {way_on}\n" in err
     monkeypatch.undo()
 

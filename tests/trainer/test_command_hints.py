@@ -22,7 +22,7 @@ def test_a_command_is_quoted_and_names_the_workspace_only_from_outside(
     assert line == "uv run --package trainer train --resume 'my runs/a'"
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command_hints.command("train", "--resume", Path("my runs/a")))
-    assert words[:6] == ["uv", "run", "--project", str(ROOT), "--package", "trainer"]
+    assert words[:6] == ["uv", "run", "--package", "trainer", "--project", str(ROOT)]
     assert words[6:] == ["train", "--resume", "my runs/a"]
     assert str(ROOT) in command_hints.install_extra("png")
 

@@ -184,10 +184,10 @@ def _histories(draw: st.DrawFn, *, name: str = "run", is_short: bool = False) ->
     train = [
         _row("train", step, loss, speed, norm) for step, loss in zip(steps, losses, strict=True)
     ]
-    own = draw(st.lists(LOSSES | st.just(losses[-1]), max_size=8))
+    own = draw(st.lists(LOSSES, max_size=8) | _levelling(losses[-1]))
     evaluations = [
         _row("evaluation", step, loss, speed, norm)
-        for step, loss in zip(range(every, 99 * every, every), own, strict=False)
+        for step, loss in zip(steps[-len(own) :] if own else (), own, strict=False)
     ]
     target = draw(st.none() | LOSSES)
     config = dataclasses.replace(BASE, seed=draw(st.integers(0, 2)))
@@ -204,6 +204,14 @@ def _histories(draw: st.DrawFn, *, name: str = "run", is_short: bool = False) ->
         diverged_at=draw(st.none() | st.just(steps[-1] + 1)),
         problems=[],
     )
+
+
+def _levelling(level: float) -> st.SearchStrategy[list[float]]:
+    """Draw losses that end near a level: as far from it as a gap to the training loss may be."""
+    near = st.floats(0, 0.004).map(lambda share: level * (1 + share))
+    far = st.floats(0.02, 0.5).map(lambda share: level * (1 + share))
+    one = st.tuples(far | near, st.lists(st.floats(0, 0.004), min_size=4, max_size=8))
+    return one.map(lambda drawn: [drawn[0] * (1 + share) for share in drawn[1]])
 
 
 def _row(kind: str, step: int, loss: float, speed: float, norm: float) -> dict[str, object]:

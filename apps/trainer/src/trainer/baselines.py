@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accounting.plural import plural
+from accounting.plural import agree, plural
 
 _BLOCK_TOKENS = 1 << 22
 MAX_TRAINING_TOKENS = 100_000_000
@@ -56,8 +56,9 @@ def compare_baselines(
     num_bytes = sum(int(lengths[block].sum()) for block in _blocks(validation_tokens))
     if not num_bytes:
         raise ValueError(
-            f"no text among {plural(len(validation_tokens), 'validation token')}, so there are no "
-            "bits per byte; give a longer validation text"
+            f"{plural(len(validation_tokens), 'validation token')} "
+            f"{agree(len(validation_tokens), 'holds', 'hold')} no text, so there are no bits per "
+            "byte; give a longer validation text"
         )
     counted = train_tokens[:MAX_TRAINING_TOKENS]
     is_all = len(counted) == len(train_tokens)

@@ -16,7 +16,7 @@ def command(*words: object) -> str:
     if root is None:
         name, *rest = map(str, words)
         return shlex.join([str(Path(sys.executable).with_name(name)), *rest])
-    return shlex.join(["uv", "run", *_project(root), "--package", "trainer", *map(str, words)])
+    return shlex.join(["uv", "run", "--package", "trainer", *_project(root), *map(str, words)])
 
 
 def install_extra(name: str) -> str:
@@ -24,7 +24,7 @@ def install_extra(name: str) -> str:
     root = _workspace()
     if root is None:
         return shlex.join(["uv", "pip", "install", f"trainer[{name}]"])
-    return shlex.join(["uv", "sync", *_project(root), "--package", "trainer", "--extra", name])
+    return shlex.join(["uv", "sync", "--package", "trainer", "--extra", name, *_project(root)])
 
 
 def _project(root: Path) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from accounting.plural import plural
+from accounting.plural import agree, plural
 from nn_layers.precision import widest_float
 from trainer.batches import read_windows
 from trainer.devices import autocast
@@ -49,8 +49,9 @@ class StreamScore:
         """Mean cost of a byte of text; comparable across tokenizers."""
         if self.num_bytes == 0:
             raise ValueError(
-                f"no text among {plural(self.num_tokens, 'scored token')}, so there are no bits "
-                "per byte; score a stream with text in it"
+                f"the {plural(self.num_tokens, 'scored token')} "
+                f"{agree(self.num_tokens, 'holds', 'hold')} no text, so there are no bits per "
+                "byte; score a stream with text in it"
             )
         return self.total_nats / math.log(2) / self.num_bytes
 

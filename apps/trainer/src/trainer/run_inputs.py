@@ -5,7 +5,7 @@ configuration and the machine is refused before any text is read, what follows f
 as enough of it is known.
 """
 
-from accounting.plural import plural
+from accounting.plural import agree, plural
 from trainer.compute_plan import ComputePlan, plan_compute
 from trainer.config import RunConfig
 from trainer.devices import resolve_device
@@ -71,6 +71,7 @@ def require_windows(data: PreparedData, config: RunConfig) -> None:
     scored = data.validation.tokens[: config.evaluation.final_tokens]
     if (scored == data.tokenizer.end_of_text_id).all():
         raise ValueError(
-            f"no text among {plural(len(scored), 'validation token')} to score, so there are no "
-            "bits per byte; give more text to validate on, or raise evaluation.final-tokens"
+            f"the {plural(len(scored), 'validation token')} to score "
+            f"{agree(len(scored), 'holds', 'hold')} no text, so there are no bits per byte; give "
+            "more text to validate on, or raise evaluation.final-tokens"
         )

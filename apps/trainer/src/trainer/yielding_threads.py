@@ -97,7 +97,8 @@ def _delays() -> dict[str, float]:
     try:
         for task in _TASKS.iterdir():
             try:
-                delays[task.name] = int((task / "schedstat").read_text(encoding="ascii").split()[1]) * 1e-9
+                told = (task / "schedstat").read_text(encoding="ascii").split()
+                delays[task.name] = int(told[1]) * 1e-9
             except OSError:  # it has ended meanwhile
                 continue
     except OSError:  # not Linux

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accounting.flops import Convention, forward_flops, training_flops
-from accounting.plural import plural
+from accounting.plural import agree, plural
 from accounting.shape import ModelShape
 
 _SECONDS_A_DAY, _SECONDS_AN_HOUR = 86_400, 3_600
@@ -100,8 +100,8 @@ def remaining_time(rows: Sequence[dict[str, object]], *, total_tokens: int) -> D
     training = [row for row in rows if row.get("kind") == "train"]
     if len(training) < 2 or training[0]["tokens"] == training[-1]["tokens"]:
         raise ValueError(
-            f"a speed needs two rows of training, and there is {plural(len(training), 'row')}; "
-            "wait for more"
+            f"{plural(len(training), 'row')} of training {agree(len(training), 'is', 'are')} too "
+            "few to tell a speed by; wait for two"
         )
     first, last = training[0], training[-1]
     slope = (last["seconds"] - first["seconds"]) / (last["tokens"] - first["tokens"])

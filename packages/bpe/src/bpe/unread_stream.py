@@ -30,11 +30,7 @@ class UnreadStream:
 
     def __init__(self, stream: TextIO, *, note: Callable[[int], str] | None = None) -> None:
         self._stream = stream
-        self._note = note or (
-            lambda count: (
-                f"... {plural(count, 'line')} of progress {agree(count, 'was', 'were')} not read\n"
-            )
-        )
+        self._note = note or _tell_unread
         self._waiting: list[str] = []
         self._dropped = 0
         self._is_dead = False
@@ -85,3 +81,8 @@ def _blocking_descriptor(stream: TextIO) -> int | None:
         return None
     waits = stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
     return descriptor if waits and os.name == "posix" else None
+
+
+def _tell_unread(number: int) -> str:
+    was = agree(number, "was", "were")
+    return f"... {plural(str(number), 'line')} of progress {was} not read\n"
