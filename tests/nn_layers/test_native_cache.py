@@ -193,7 +193,7 @@ def test_without_a_home_it_is_built_for_this_process(
     assert native_build.build(source).answer() == 42
     assert native_build.is_built(source)
     (said,) = _warnings(caplog)
-    assert said.startswith("no folder for compiled code: Could not determine home directory")
+    assert said.startswith("no home directory is known to keep compiled code in")
 
 
 def _compiler(path: Path, version: str) -> Path:

@@ -56,7 +56,7 @@ def count_pretokens(
         paths: one file or several; each ends a pretoken.
         special_tokens: strings that separate documents and are not counted; longest wins.
         pattern: a name in `PATTERNS`, or regex source.
-        num_workers: threads or processes; None for one per CPU that may be used.
+        num_workers: threads or processes; None for one per usable CPU.
         max_pretokens: kinds of pretokens to keep, which bounds memory; None keeps all. Now and
             then, and in the end, the rarest beyond that are dropped, and `dropped` of the result
             says how many. What is rare then may become frequent later, so the order of files

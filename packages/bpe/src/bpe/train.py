@@ -48,7 +48,7 @@ def train_bpe(
         pattern: name of a split pattern ("gpt2", "cl100k", "o200k"), or regex source.
         tie_breaking: which of equally frequent pairs merges first: "cs336" (the
             lexicographically greatest), "smallest-bytes" or "huggingface"; see `TIE_BREAKING`.
-        num_workers: threads or processes that count; None for one per CPU that may be used.
+        num_workers: threads or processes that count; None for one per usable CPU.
         max_pretokens: kinds of pretokens to keep while counting, which bounds memory; None keeps
             all. See `count_pretokens` for what that costs.
         progress: called with stage, amount done and amount in all.

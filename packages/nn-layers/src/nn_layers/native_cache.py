@@ -113,10 +113,10 @@ def _wanted_folder() -> Path:
         return Path(base, "nn-layers")
     try:
         return Path.home() / ".cache" / "nn-layers"
-    except RuntimeError as error:
+    except RuntimeError:
         report_once(
-            f"no folder for compiled code: {error}; it is built for this process only, unless "
-            "XDG_CACHE_HOME names one"
+            "no home directory is known to keep compiled code in: it is built for this process "
+            "only, unless XDG_CACHE_HOME names a folder"
         )
         return _own_folder()
 

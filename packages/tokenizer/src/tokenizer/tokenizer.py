@@ -249,8 +249,7 @@ class Tokenizer:
 
         Args:
             texts: any number.
-            num_threads: None for one per CPU that may be used; the kernels run in parallel, plain
-                Python does not.
+            num_threads: None for one per usable CPU; kernels run in parallel, plain Python not.
             progress: called with the texts done and in all.
         """
         return encode_batch(self, texts, num_threads=num_threads, progress=progress)
@@ -290,7 +289,7 @@ class Tokenizer:
         Args:
             source: one UTF-8 file or several, encoded in this order.
             destination: the `.npy` to write; its sidecar is the `.json` beside it.
-            num_threads: None for one per CPU that may be used; the result is the same.
+            num_threads: None for one per usable CPU; the result is the same.
             progress: called with the bytes done and the bytes in all, as they are on disk.
 
         Raises:
