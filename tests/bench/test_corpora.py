@@ -111,7 +111,7 @@ def test_lines_that_unicode_versions_cut_differently_are_left_out(tmp_path: Path
     (tmp_path / "x.txt").write_text("a\n\U0003fffd\nb\n", encoding="utf-8")
     corpus = named_corpus(tmp_path / "x.txt", tmp_path / "cache")
     assert corpus.path.read_text() == "a\nb\n"
-    assert "less 1 lines" in corpus.source
+    assert "less 1 line " in corpus.source
 
 
 def test_short_texts_are_of_one_length_and_all_different(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_gpt2_files_load_without_special_tokens_but_not_cut_off(
 ) -> None:
     vocab, merges = SHARED / "gpt2_vocab.json", SHARED / "gpt2_merges.txt"
     assert len(bpe.Vocabulary.from_files(vocab, merges)) == 50257
-    lines = merges.read_text("utf-8").split("\n")[: 1 + num_merges]
+    lines = merges.read_text("utf-8").split("\n")[:num_merges]  # no header
     (tmp_path / "cut.txt").write_text("\n".join(lines), "utf-8")
     with pytest.raises(ValueError, match=rf"cut\.txt, with .*: {num_merges:,} merges leave "):
         bpe.Vocabulary.from_files(vocab, tmp_path / "cut.txt")

@@ -10,7 +10,7 @@ from faults.tiny_run import run_tiny, tiny_config
 from trainer.command_line import parse_train
 from trainer.config import RunConfig
 from trainer.presets import config_to_toml, load_preset
-from trainer.resuming import find_run_to_resume, why_not_resumable
+from trainer.resuming import find_run_to_resume
 from trainer.run_directory import create_run, hold_run
 
 PRESET = "quickstart"
@@ -107,18 +107,11 @@ def test_auto_passes_over_a_run_that_a_living_process_holds() -> None:
     assert find_run_to_resume("auto", preset=PRESET)[0] == run.path
 
 
-def test_a_finished_run_is_passed_over_unless_more_steps_are_asked_for(tmp_path: Path) -> None:
+def test_a_finished_run_is_no_reason_to_start_another(tmp_path: Path) -> None:
     config = tiny_config(tmp_path, training__max_steps=2)
     run_tiny(config, Path("runs/quickstart-001"))
-    found, notes = find_run_to_resume("auto", preset=PRESET)
-    assert found is None
-    assert notes == (
-        "passed over runs/quickstart-001: it is finished at step 2",
-        "no run to resume at runs/quickstart-NNN: starting a new run",
-    )
+    assert find_run_to_resume("auto", preset=PRESET) == (Path("runs/quickstart-001"), ())
     assert parse_train(["--resume", "auto", "--training.max-steps", "3"]).resume
-    Path("runs/quickstart-001/summary.json").unlink()
-    assert why_not_resumable(Path("runs/quickstart-001"), preset=PRESET) is None
 
 
 def test_auto_prefers_run_dir(tmp_path: Path) -> None:

@@ -18,11 +18,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.arguments import positive
+from bench.arguments import cache_folder, positive
 from bench.contestants.models import DISTRIBUTIONS
 from bench.durable import write_atomically
 from bench.learning_trials import train
-from bench.machine import default_cache_dir, describe_machine, num_cpus
+from bench.machine import describe_machine, num_cpus
 from bench.peers import fetch_extras
 
 HELP = "Train alone and beside processes that take every CPU."
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--others", type=positive, metavar="N", help="busy processes (as many as CPUs)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
-    parser.add_argument("--cache-dir", type=Path, default=default_cache_dir(), help="for the text")
+    parser.add_argument("--cache-dir", type=cache_folder, default="", help="for the text")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -45,7 +45,7 @@ Presets: {presets}.
   train                              quickstart: Python's own source, no network
   train --corpus.train a.txt --training.max-steps 500              your own text
   train tinystories-cpu              downloads TinyStories, announced before
-  train --resume auto                resume the newest run of the preset that is not finished"""
+  train --resume auto                resume the newest run of the preset that can be"""
 
 
 _PREPARE_DESCRIPTION = """Make tokenizer and token files as `train` would, but train no model.
@@ -142,7 +142,6 @@ def parse_train(
             peeked.resume,
             preset=peeked.preset or DEFAULT_PRESET,
             run_dir=peeked.run_dir,
-            max_steps=int(peeked.max_steps) if peeked.max_steps.isdecimal() else None,
         )
     base = _base_config(peeked, saved_run)
     arguments = tyro.cli(
@@ -297,9 +296,6 @@ def _peek(argv: Sequence[str]) -> argparse.Namespace:
     parser = _SilentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--run-dir", "--run_dir", type=Path)
     parser.add_argument("--resume")
-    parser.add_argument(
-        "--training.max-steps", "--training.max_steps", dest="max_steps", default=""
-    )
     parser.add_argument("--corpus.train", dest="train", type=Path, nargs="+")
     peeked, _ = parser.parse_known_args(argv)
     is_preset = bool(argv) and not argv[0].startswith("-")

@@ -4,11 +4,9 @@ Stage: command line -> *run directory* -> train. Reads only. Not here: what a re
 (`resumable.py`).
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 from trainer.checkpoint import newest_checkpoint
-from trainer.config import RunConfig
 from trainer.file_lock import lock_holder
 from trainer.load import require_same_model
 from trainer.loop import LoopState
@@ -19,7 +17,7 @@ AUTO = "auto"
 
 
 def find_run_to_resume(
-    asked: str, *, preset: str, run_dir: Path | None = None, max_steps: int | None = None
+    asked: str, *, preset: str, run_dir: Path | None = None
 ) -> tuple[Path | None, tuple[str, ...]]:
     """Return the run directory that `--resume asked` means, and what to report about the choice.
 
@@ -28,8 +26,6 @@ def find_run_to_resume(
             be resumed.
         preset: whose runs `auto` looks at.
         run_dir: what `--run-dir` says, if anything.
-        max_steps: what `--training.max-steps` says, if anything: with more steps a finished run is
-            no longer finished.
 
     Returns:
         The run, None where a new one is to begin; and a line for each that was passed over.
@@ -42,24 +38,25 @@ def find_run_to_resume(
             return run_dir, ()
         return None, (f"no run to resume at {run_dir}: starting a new run",)
     if asked == AUTO:
-        return _newest_resumable(preset, max_steps=max_steps)
+        return _newest_resumable(preset)
     path = Path(asked)
     if run_dir is not None and run_dir != path:
         raise ValueError(f"--resume names {path} and --run-dir {run_dir}; name one run")
     return require_run(path).path, ()
 
 
-def _newest_resumable(preset: str, *, max_steps: int | None) -> tuple[Path | None, tuple[str, ...]]:
+def _newest_resumable(preset: str) -> tuple[Path | None, tuple[str, ...]]:
+    """Return the newest run that can be resumed, or is finished: then there is nothing to do."""
     notes = []
     for _, path in numbered_runs(preset):
-        reason = why_not_resumable(path, preset=preset, max_steps=max_steps)
+        reason = why_not_resumable(path, preset=preset)
         if reason is None:
             return path, tuple(notes)
         notes.append(f"passed over {path}: {reason}")
     return None, (*notes, f"no run to resume at {RUNS / preset}-NNN: starting a new run")
 
 
-def why_not_resumable(path: Path, *, preset: str, max_steps: int | None = None) -> str | None:
+def why_not_resumable(path: Path, *, preset: str) -> str | None:
     """Return why a run of the preset cannot be resumed at `path`; None: it can.
 
     Without a valid checkpoint it starts at step 0.
@@ -78,23 +75,10 @@ def why_not_resumable(path: Path, *, preset: str, max_steps: int | None = None) 
         holder = lock_holder(run.lock)
         if holder is not None:
             return f"it is in use by {holder}"
-        return _why_over(run, _with_steps(config, max_steps))
+        checkpoint, _ = newest_checkpoint(run.path)
+        if checkpoint is not None:
+            require_same_model(checkpoint, config)
+            LoopState.from_checkpoint(checkpoint)
+        return None
     except (ValueError, OSError) as error:
         return str(error)
-
-
-def _why_over(run: RunDirectory, config: RunConfig) -> str | None:
-    checkpoint, _ = newest_checkpoint(run.path)
-    if checkpoint is None:
-        return None
-    require_same_model(checkpoint, config)
-    is_finished = LoopState.from_checkpoint(checkpoint).is_finished(config)
-    if is_finished and run.summary.exists():
-        return f"it is finished at step {checkpoint.step:,}"
-    return None
-
-
-def _with_steps(config: RunConfig, max_steps: int | None) -> RunConfig:
-    if max_steps is None:
-        return config
-    return replace(config, training=replace(config.training, max_steps=max_steps))

@@ -11,13 +11,13 @@ _MOST = 60
 _MOST_VALUES = 20
 
 
-def excerpt(value: str | bytes) -> str:
-    """Quote a value as Python does; of a long one its beginning and its end.
+def excerpt(value: object) -> str:
+    """Quote a value as Python does; of a long text or token its beginning and its end.
 
     >>> excerpt(b"the"), excerpt("a" * 1000)[:5], len(excerpt("a" * 1000))
     ("b'the'", "'aaaa", 65)
     """
-    if len(value) <= _MOST:
+    if not isinstance(value, str | bytes) or len(value) <= _MOST:
         return repr(value)
     half = _MOST // 2
     if isinstance(value, str):
@@ -29,7 +29,7 @@ def excerpts(values: Collection[str | bytes]) -> str:
     """Quote the first of several values, and say how many more there are.
 
     >>> excerpts(["<a>", "<b>"]), excerpts(["<a>"] * 2000)[-16:]
-    ("['<a>', '<b>']", " and 1,980 more]")
+    ("['<a>', '<b>']", ' and 1,980 more]')
     """
     shown = [excerpt(value) for value in islice(values, _MOST_VALUES)]
     if len(values) > _MOST_VALUES:

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from accounting.plural import agree, plural
+from bpe.plural import agree, plural
 
 PATIENCE_SECONDS = 1.0
 """How long a reader may take before lines are dropped; from then on nobody waits for it."""

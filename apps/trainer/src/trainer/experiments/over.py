@@ -146,13 +146,14 @@ def _equal_tokens(base: RunConfig, changed: RunConfig, fields: list[str]) -> dic
     """Return steps and warm-up that see as many tokens as those of `base`."""
     factor = base.tokens_per_step / changed.tokens_per_step
     warmup, total = round(base.schedule.warmup_steps * factor), base.schedule.total_steps
-    wanted = {
+    wanted: dict[str, object] = {
         "training.max-steps": max(1, round(base.training.max_steps * factor)),
         "schedule.warmup-steps": warmup,
-        "schedule.total-steps": "none" if total is None else max(warmup + 1, round(total * factor)),
         "evaluation.every-steps": max(1, round(base.evaluation.every_steps * factor)),
         "checkpoint.every-steps": max(1, round(base.checkpoint.every_steps * factor)),
     }
+    if total is not None:
+        wanted["schedule.total-steps"] = max(warmup + 1, round(total * factor))
     return {field: value for field, value in wanted.items() if field not in fields}
 
 
