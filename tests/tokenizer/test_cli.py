@@ -121,6 +121,14 @@ def test_inspect_tells_threads_runs_and_hours(
     assert "after 229.2 hours" in out
 
 
+def test_options_may_stand_between_arguments(run: Run, directory: Path) -> None:
+    folder, text = directory / "tokenizer", directory / "text.txt"
+    code, out, _ = run("inspect", folder, "--threads", "1", text)
+    assert code == 0 and "threads: 1" in out
+    code, _, err = run("inspect", folder, "--threads", "0", text)
+    assert code == 2 and "--threads is 0, but must be at least 1" in err
+
+
 def test_convert_writes_the_other_formats(run: Run, directory: Path) -> None:
     source = directory / "tokenizer"
     assert run("convert", source, directory / "x.tiktoken")[0] == 0
@@ -156,7 +164,7 @@ def test_convert_replaces_nothing_unasked(
         ("encode {d}/tokenizer {d}/text.txt --output {d}/o.bin", "*.npy"),
         ("encode {d}/tokenizer {d}/text.txt --text a", "one or the other"),
         ("encode {d}/tokenizer --output {d}/o.npy", "name at least one"),
-        ("encode {d}/tokenizer {d}/text.txt --output {d}/o.npy --threads 0", "num_threads is 0"),
+        ("encode {d}/tokenizer {d}/text.txt --output {d}/o.npy --threads 0", "threads is 0"),
         ("encode {d}/tokenizer {d}/text.txt --threads 2", "--threads is for token files"),
         ("encode {d}/tokenizer --nonsense", "--nonsense"),
         ("encode {d}/tokenizer {d}/text.txt --output {d}/no/o.npy", "no/o.npy: No such file"),
@@ -167,7 +175,7 @@ def test_convert_replaces_nothing_unasked(
         ("convert {d}/tokenizer {d}/no/x.json", "no/x.json: No such file"),
         ("inspect {d}/tokenizer --longest -1", "at least 0"),
         ("inspect {d}/tokenizer --threads 2", "--threads is for measuring"),
-        ("inspect {d}/tokenizer {d}/text.txt --threads 0", "num_threads is 0"),
+        ("inspect {d}/tokenizer {d}/text.txt --threads 0", "threads is 0"),
         ("convert {d}/x.tiktoken {d}/y", "name a split pattern"),
     ],
 )

@@ -76,7 +76,9 @@ def test_an_existing_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"exists; name another by --run-dir"):
         create_run(tmp_path)
     (tmp_path / "config.toml").touch()
-    with pytest.raises(ValueError, match=r"exists; go on with it by --resume .* --run-dir"):
+    with pytest.raises(
+        ValueError, match=r"exists; resume it by uv run .* train --resume .* --run-dir"
+    ):
         create_run(tmp_path)
 
 

@@ -12,6 +12,7 @@ import torch
 from nn_layers import TransformerLM
 from tokenizer import Tokenizer
 from trainer.checkpoint import Checkpoint, load_model, newest_checkpoint
+from trainer.command_hints import command
 from trainer.config import RunConfig
 from trainer.devices import loaded_dtype, resolve_device
 from trainer.model import build_model
@@ -50,9 +51,8 @@ def load_run(path: str | os.PathLike[str], *, device: str | None = None) -> Load
     checkpoint, skipped = newest_checkpoint(path)
     if checkpoint is None:
         reasons = "".join(f"; skipped {reason}" for reason in skipped)
-        raise ValueError(
-            f"{path} has no valid checkpoint{reasons}; train it first: --resume {path}"
-        )
+        way_on = command("train", "--resume", path)
+        raise ValueError(f"{path} has no valid checkpoint{reasons}; train it first: {way_on}")
     require_same_model(checkpoint, config)
     tokenizer = _load_tokenizer(run, config)
     target = resolve_device(device or config.device)

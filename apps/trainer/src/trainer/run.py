@@ -145,16 +145,16 @@ class _Sitting:
 def _resume(run: RunDirectory, config: RunConfig, reporter: Reporter, how: _Sitting) -> RunResult:
     saved = load_config(run.config)
     require_resumable(saved, config, run_dir=run.path)
-    if saved.schedule_steps != config.schedule_steps:
-        reporter.say(
-            f"the schedule ends at step {config.schedule_steps:,} now, and not at "
-            f"{saved.schedule_steps:,}: the rates of the steps made so far stay as they were"
-        )
     checkpoint = _newest_checkpoint(run, reporter)
     summary = _finished_summary(run, config, checkpoint, reporter)
     if summary is not None:
         reporter.say(f"{run.path} is finished: {plural(summary.step, 'step')}; nothing to do")
         return RunResult(run, summary.step, summary)
+    if saved.schedule_steps != config.schedule_steps:
+        reporter.say(
+            f"the schedule ends at step {config.schedule_steps:,} now, and not at "
+            f"{saved.schedule_steps:,}: the rates of the steps made so far stay as they were"
+        )
     done = 0 if checkpoint is None else checkpoint.step
     _require_profile(how, num_steps=config.num_steps - done)
     config = find_places(run, config, say=reporter.say)

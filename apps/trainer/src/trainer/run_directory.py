@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer.command_hints import command
 from trainer.durable import UNFINISHED, make_directories, remove, write_bytes_atomically
 from trainer.file_lock import InUseError, exclusive_lock
 
@@ -176,7 +177,7 @@ def require_free(path: Path) -> None:
     """
     if _is_taken(path):
         is_run = RunDirectory(path).config.exists()
-        way_on = f"go on with it by --resume {path}, or name" if is_run else "name"
+        way_on = f"resume it by {command('train', '--resume', path)}, or name" if is_run else "name"
         raise ValueError(f"run directory {path} exists; {way_on} another by --run-dir")
     above = (path.absolute(), *path.absolute().parents)
     parent = next(parent for parent in above if os.path.lexists(parent))

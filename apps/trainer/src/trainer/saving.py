@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Literal
 
 from trainer.checkpoint import Snapshot, list_checkpoints, prune_checkpoints, write_checkpoint
+from trainer.command_hints import command
 
 
 class SaveError(OSError):
@@ -105,7 +106,7 @@ class CheckpointSaver:
         return (
             f"the checkpoint of step {self._step:,} could not be saved: {error}; there are "
             f"{', '.join(there) or 'no checkpoints'} in {self._run_dir}; free space or mend the "
-            f"disk, then --resume {self._run_dir}"
+            f"disk, then {command('train', '--resume', self._run_dir)}"
         )
 
     def _save(self, snapshot: Snapshot) -> None:

@@ -127,8 +127,8 @@ class Vocabulary:
         if directory.is_dir() and not path.exists():
             raise FileNotFoundError(
                 errno.ENOENT,
-                "no such file, so no complete vocabulary; from_files reads vocab.json and "
-                "merges.txt without it",
+                "no such file, so no complete vocabulary; name the folder that train-bpe or save "
+                "wrote, or read vocab.json and merges.txt by Vocabulary.from_files",
                 str(path),
             )
         vocab_path, merges_path = directory / "vocab.json", directory / "merges.txt"

@@ -85,7 +85,7 @@ def _run(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace]
     repair_streams()
     try:
         with written_output():
-            command(parser.parse_args())
+            command(parser.parse_intermixed_args())
     except KeyboardInterrupt:
         sys.exit(130)
     except (ValueError, OSError) as error:
@@ -173,6 +173,8 @@ def _read_ids(lines: Iterable[str]) -> Iterator[int]:
 def _inspect(arguments: argparse.Namespace) -> None:
     if arguments.longest < 0:
         raise ValueError(f"--longest is {arguments.longest}, but must be at least 0")
+    if arguments.threads is not None and arguments.threads < 1:
+        raise ValueError(f"--threads is {arguments.threads}, but must be at least 1")
     if arguments.threads is not None and arguments.file is None:
         raise ValueError("--threads is for measuring; name a text to measure on, or leave it out")
     tokenizer = Tokenizer.load(arguments.tokenizer)

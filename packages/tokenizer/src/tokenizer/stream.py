@@ -16,7 +16,7 @@ from tokenizer._bpe import PATTERNS, Pretokenizer, require
 from tokenizer.ids import as_ids
 from tokenizer.special_tokens import SpecialTokens, require_no_surrogates
 
-_BLOCK = 1 << 16  # characters gathered before they are cut; a longer text is cut in such blocks
+_BLOCK = 1 << 15  # characters gathered before they are cut; a longer text is cut in such blocks
 _BLOCK_BYTES = 1 << 20  # read from a file at a time
 _HELD_PRETOKENS = 8
 _MAX_BORDERS_TRIED = 64

@@ -8,7 +8,6 @@ from typing import Literal
 
 import tyro
 
-from accounting.plural import plural
 from trainer.arguments import read_arguments
 from trainer.report.own_files import is_left_beside_runs
 
@@ -88,8 +87,8 @@ def parse_compare(argv: Sequence[str]) -> CompareRequest:
     distinct = {path.resolve() for path in request.runs}
     if len(distinct) < 2 or len(distinct) < len(request.runs):
         raise ValueError(
-            f"compare is given {plural(len(request.runs), 'run')}, {len(distinct)} of them "
-            "different; name two or more different run directories, or use report for one"
+            f"compare needs two runs or more, each named once, but got "
+            f"{', '.join(map(str, request.runs)) or 'none'}; name others, or use report for one"
         )
     return request
 
