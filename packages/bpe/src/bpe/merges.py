@@ -57,7 +57,6 @@ def learn_merges(
     report = progress or (lambda done, total: None)
     # Each merge takes a byte of some pretoken: no more can be found.
     num_merges = min(num_merges, len(counts.packed.content))
-    report(0, num_merges)  # loading kernels takes a while, and is part of the stage
     merges = _merge(counts, num_merges, tie_breaking=tie_breaking, progress=report)
     if len(merges) < num_merges:
         report(len(merges), len(merges))
@@ -71,6 +70,7 @@ def _merge(
     options = {"tie_breaking": tie_breaking, "progress": progress}
     seconds = _plain_seconds(counts, num_merges)
     if seconds > _LOADING_SECONDS:
+        progress(0, num_merges)  # loading takes a while, and is part of the stage
         from bpe._kernels.presence import can_compile  # numba takes its time: only where it pays
 
         if can_compile() and _is_worth_compiling(seconds):
@@ -125,6 +125,7 @@ def merge_plainly(
     """
     state = _PairCounts(counts, tie_breaking)
     merges: list[Pair] = []
+    progress(0, num_merges)
     while len(merges) < num_merges and (pair := state.pop_most_frequent()) is not None:
         state.merge(pair)
         merges.append(pair)
