@@ -246,6 +246,14 @@ def test_a_cxx_that_is_no_program_is_passed_over_and_said(
     assert said.startswith(f"CXX is {command!r}, which is no program here: building with ")
 
 
+def test_a_compiler_that_makes_nothing_is_named(
+    source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "true")
+    with pytest.raises(NativeError, match=r"true cannot build .*: no message; set CXX to another"):
+        native_build.build(source)
+
+
 def test_those_who_build_at_once_get_the_same(source: Path, folder: Path) -> None:
     found: list[int] = []
     threads = [

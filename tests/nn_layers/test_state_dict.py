@@ -87,3 +87,11 @@ def test_stacked_weights_of_a_wrapped_model_load() -> None:
 def test_names_that_only_a_wrapper_keeps_apart_stay_apart() -> None:
     names = ["a._orig_mod.weight", "a.weight"]
     assert plain_names(names) == dict(zip(names, names, strict=True))
+
+
+def test_a_name_that_no_wrapper_has_changes_nothing_for_the_others() -> None:
+    saved, ours = (TransformerLM(ModelConfig(10, 8, 16, 1, 2, 32)) for _ in range(2))
+    state = {f"module.{name}": weight for name, weight in saved.state_dict().items()}
+    left = ours.load_state_dict(state | {"epoch": torch.tensor(1)}, strict=False)
+    assert (left.missing_keys, left.unexpected_keys) == ([], ["epoch"])
+    assert all(map(torch.equal, ours.state_dict().values(), saved.state_dict().values()))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -237,3 +238,27 @@ def test_counts_that_an_earlier_version_saved_load(tmp_path: Path) -> None:
     spelled = json.dumps(header).encode()
     path.write_bytes(len(spelled).to_bytes(8, "little") + spelled + content[8 + size :])
     assert PretokenCounts.load(path) == COUNTS
+
+
+@pytest.mark.parametrize("named", [(), ("user", "assistant")])
+def test_special_tokens_that_merges_make_too_load_and_give_the_ids_of_hf(
+    named: tuple[str, ...], tmp_path: Path
+) -> None:
+    """HF gives the result of a merge the id of the special token with that text."""
+    hf = tokenizers.Tokenizer(tokenizers.models.BPE())
+    hf.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=330,
+        special_tokens=["user", "assistant"],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    hf.train_from_iterator(
+        ["the user asks the assistant; userland and users assist " * 30], trainer
+    )
+    hf.save(str(tmp_path / "tokenizer.json"))
+    vocab, merges = hf.model.save(str(tmp_path))
+    text = "the user asks the assistant"
+    expected = hf.encode(text).ids
+    assert Tokenizer.from_files(vocab, merges, named).encode(text) == expected or not named
+    assert Tokenizer.load(tmp_path / "tokenizer.json").encode(text) == expected

@@ -61,6 +61,10 @@ def _damaged_data(path: Path) -> None:
     (_make_run(path) / "data.json").write_text("{")
 
 
+def _damaged_sittings(path: Path) -> None:
+    (_make_run(path) / "sittings.jsonl").write_text("garbage")
+
+
 def _foreign(path: Path) -> None:
     _make_run(path, load_preset("tinystories"))
 
@@ -79,6 +83,7 @@ def _folder_of_files(path: Path) -> None:
         (_folder_of_files, "no config.toml"),
         (_unreadable, "config.toml"),
         (_damaged_data, "data.json is not valid JSON"),
+        (_damaged_sittings, "sittings.jsonl"),
         (_foreign, "of the preset tinystories"),
     ],
 )

@@ -12,6 +12,7 @@ from trainer.load import require_same_model
 from trainer.loop import LoopState
 from trainer.presets import load_config
 from trainer.run_directory import RUNS, RunDirectory, numbered_runs, read_json, require_run
+from trainer.sittings import read_sittings
 
 AUTO = "auto"
 
@@ -79,6 +80,8 @@ def why_not_resumable(path: Path, *, preset: str) -> str | None:
         if checkpoint is not None:
             require_same_model(checkpoint, config)
             LoopState.from_checkpoint(checkpoint)
+        if run.sittings.exists():
+            read_sittings(run.sittings)
         return None
     except (ValueError, OSError) as error:
         return str(error)

@@ -150,6 +150,11 @@ def _resume(run: RunDirectory, config: RunConfig, reporter: Reporter, how: _Sitt
     if summary is not None:
         reporter.say(f"{run.path} is finished: {plural(summary.step, 'step')}; nothing to do")
         return RunResult(run, summary.step, summary)
+    if checkpoint is not None and checkpoint.step > config.num_steps:
+        raise ValueError(
+            f"training.max-steps ends the run at step {config.num_steps:,}, but {run.path} has "
+            f"made {checkpoint.step:,}; give at least as many, or start a new run"
+        )
     if saved.schedule_steps != config.schedule_steps:
         reporter.say(
             f"the schedule ends at step {config.schedule_steps:,} now, and not at "

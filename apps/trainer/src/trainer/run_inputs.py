@@ -68,6 +68,12 @@ def require_windows(data: PreparedData, config: RunConfig) -> None:
                 f"{config.model.context_length} needs at least {needed:,}; shorten the context or "
                 "give more text"
             )
+    num_validation, asked = len(data.validation.tokens), config.evaluation.num_windows
+    if asked > num_validation:
+        raise ValueError(
+            f"evaluation.num-windows is {asked:,}, more than the validation text has tokens "
+            f"({num_validation:,}); lower it or give more text to validate on"
+        )
     scored = data.validation.tokens[: config.evaluation.final_tokens]
     if (scored == data.tokenizer.end_of_text_id).all():
         raise ValueError(

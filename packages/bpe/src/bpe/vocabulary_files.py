@@ -52,7 +52,7 @@ def parse_vocab(
     """Read vocab.json; keys among `special_tokens` are taken as plain text.
 
     Returns:
-        Tokens by id, and those that are not special by their spelling.
+        Tokens by id, and by their spelling; special tokens only where it is their text.
 
     Raises:
         ValueError: malformed content, named by line.
@@ -66,10 +66,12 @@ def parse_vocab(
                 raise ValueError(f"{token_id!r} is no token id; ids are integers from 0")
             if token_id in tokens:
                 raise ValueError(f"{spelled!r} has id {token_id}, as a token before it has")
-            if spelled in special_tokens:
-                tokens[token_id] = spelled.encode()
-            else:
+            if spelled not in special_tokens:
                 tokens[token_id] = by_spelling[spelled] = unspell(spelled)
+                continue
+            tokens[token_id] = token = spelled.encode()
+            if spell(token) == spelled:  # merges may make it too
+                by_spelling[spelled] = token
         except ValueError as error:
             raise ValueError(f"{path}, line {_line_of_key(text, spelled)}: {error}") from error
     return tokens, by_spelling

@@ -127,7 +127,7 @@ def _compile(source: Path, compiler: str, to: Path) -> None:
     # Apple's clang has no OpenMP: one thread then.
     for openmp in (["-fopenmp"], []):
         done = _run([*_words(compiler), *_FLAGS, *openmp, str(source), "-o", str(to)])
-        if done.returncode == 0:
+        if done.returncode == 0 and to.exists():
             return
     said = (done.stderr.strip().splitlines() or ["no message"])[0]
     raise NativeError(

@@ -69,9 +69,12 @@ def strip_wrappers(
         state_dict: changed in place.
         prefix: of the module's own names.
     """
-    ours = plain_names(module.state_dict())
-    spelled = {plain: name for name, plain in ours.items()}
-    saved = [name.removeprefix(prefix) for name in state_dict if name.startswith(prefix)]
-    for name, plain in plain_names(saved).items():
-        value = state_dict.pop(prefix + name)
-        state_dict[prefix + spelled.get(plain, plain)] = value
+    spelled = {plain: name for name, plain in plain_names(module.state_dict()).items()}
+    for name in [name for name in state_dict if name.startswith(prefix)]:
+        parts = [part for part in name.removeprefix(prefix).split(".") if part != "_orig_mod"]
+        while parts[0] == "module" and len(parts) > 1:  # no part of a model here has that name
+            parts = parts[1:]
+        plain = ".".join(parts)
+        target = prefix + spelled.get(plain, plain)
+        if target not in state_dict:
+            state_dict[target] = state_dict.pop(name)
