@@ -26,6 +26,16 @@ def _bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_a_module_that_torch_lacks_is_named_in_a_line() -> None:
+    code = "import sys; sys.modules['_multiprocessing'] = None; sys.argv[0] = 'bench'\n"
+    code += "from bench.cli import main; main()"
+    words = [sys.executable, "-c", code, "sgd-toy", "--steps", "2"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "_multiprocessing" in done.stderr and "install what is missing" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["tokenization", "--help"]])
 def test_help_names_every_option(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with (

@@ -46,6 +46,13 @@ def main() -> None:
     except (OSError, ValueError) as error:  # a user's mistake, as an option that is unknown
         print(f"bench: error: {error}", file=sys.stderr)
         sys.exit(2)
+    except ImportError as error:  # torch needs modules of Python's own that a build may lack
+        print(
+            f"bench: error: {error}; install what is missing, or another Python if that is a "
+            "part of it",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except SampleError as error:
         sys.exit(f"bench: error: {error}")
     except KeyboardInterrupt:
