@@ -129,5 +129,16 @@ def test_words_that_are_not_utf8_are_refused_at_once(
         parse(words)
 
 
+def test_the_bytes_of_a_prompt_are_utf8_whatever_the_locale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.fsencode", lambda word: word.encode("ascii", "surrogateescape"))
+    escaped = "c\u00e4t".encode().decode("ascii", "surrogateescape")  # as under LC_ALL=C
+    for words in (["--prompt", escaped], [f"--prompt={escaped}"]):
+        assert parse_generate(["x", *words]).prompt == ("c\u00e4t",)
+    with pytest.raises(ValueError, match="is not UTF-8"):
+        parse_train(["--run-dir", escaped])  # no file could be opened by the decoded name
+
+
 def test_doctor_has_no_option_that_takes_text() -> None:
     assert text_options(DoctorRequest) == {"--run"}  # the positional

@@ -6,6 +6,7 @@ exist is refused with the nearest one. Not here: what options mean.
 """
 
 import dataclasses
+import os
 import typing
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -21,7 +22,12 @@ def read_arguments(argv: Sequence[str], cls: type) -> list[str]:
     Raises:
         ValueError: a word that is not UTF-8, or an unknown option; names the nearest, however far.
     """
-    words = join_values(argv, options=text_options(cls), lists=path_list_options(cls))
+    words = join_values(
+        argv,
+        options=text_options(cls),
+        paths=path_options(cls),
+        lists=path_list_options(cls),
+    )
     known = ["--help", *_options(cls)]
     for word in words:
         given = word.split("=")[0]
@@ -35,13 +41,18 @@ def read_arguments(argv: Sequence[str], cls: type) -> list[str]:
 
 
 def join_values(
-    argv: Sequence[str], *, options: Collection[str], lists: Collection[str] = ()
+    argv: Sequence[str],
+    *,
+    options: Collection[str],
+    paths: Collection[str] = (),
+    lists: Collection[str] = (),
 ) -> list[str]:
     """Join options and their values, so that no value is taken for an option.
 
     Args:
         argv: as the shell gives it.
-        options: take one value, any text or path.
+        options: take one value, any text or path; text is UTF-8 whatever the locale.
+        paths: those of them that take a path, which is kept as the locale spells it.
         lists: take paths up to the next option; one that begins with a dash is spelled ./-NAME.
 
     Raises:
@@ -52,9 +63,10 @@ def join_values(
     """
     words, is_in_list, rest = [], False, iter(argv)
     for word in rest:
-        name = word.replace("_", "-")
-        if name in options and (value := next(rest, None)) is not None:
-            words.append(f"{word}={value}")
+        option, equals, value = word.partition("=")
+        name = option.replace("_", "-")
+        if name in options and (equals or (value := next(rest, None)) is not None):
+            words.append(f"{option}={_decoded(value) if name not in paths else value}")
         elif is_in_list and _is_dashed(word):
             words.append(f"./{word}")
         else:
@@ -68,8 +80,13 @@ def join_values(
 
 def text_options(cls: type) -> set[str]:
     """Return the options that take one value which is text or a path; repeated ones too."""
-    kinds = (str, Path, str | None, Path | None, tuple[str, ...])
-    return {option for option, kind in _options_and_kinds(cls) if kind in kinds}
+    kinds = (str, str | None, tuple[str, ...])
+    return {option for option, kind in _options_and_kinds(cls) if kind in kinds} | path_options(cls)
+
+
+def path_options(cls: type) -> set[str]:
+    """Return the options that take one path."""
+    return {option for option, kind in _options_and_kinds(cls) if kind in (Path, Path | None)}
 
 
 def path_list_options(cls: type) -> set[str]:
@@ -111,6 +128,17 @@ def _options(cls: type) -> Iterator[str]:
 def _is_dashed(word: str) -> bool:
     """Whether a word may be a path that looks like a short option; -h is help."""
     return word.startswith("-") and not word.startswith("--") and word not in ("-", "-h")
+
+
+def _decoded(value: str) -> str:
+    """Return the text that a value's bytes spell in UTF-8, whatever encoding the locale names.
+
+    Under LC_ALL=C, Python passes bytes beyond ASCII on as lone surrogates.
+    """
+    try:
+        return os.fsencode(value).decode("utf-8")
+    except UnicodeError:
+        return value
 
 
 def _require_utf8(word: str) -> None:

@@ -17,6 +17,7 @@ import tyro
 from trainer.arguments import (
     join_values,
     path_list_options,
+    path_options,
     read_arguments,
     text_options,
     with_python_booleans,
@@ -172,8 +173,12 @@ def parse_train(
 
 def join_train_values(argv: Sequence[str], *, options: Collection[str]) -> list[str]:
     """Join values to the options of `train`, and to some of another command, see `join_values`."""
-    options = text_options(_Arguments).union(options)
-    return join_values(argv, options=options, lists=path_list_options(_Arguments))
+    return join_values(
+        argv,
+        options=text_options(_Arguments).union(options),
+        paths=path_options(_Arguments),
+        lists=path_list_options(_Arguments),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 Stage: under prepared text, tokenizers and token files. Not here: what is in them.
 """
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -41,15 +42,17 @@ def open_or_build(
         ValueError: `read` raised `AlteredError`. No stopped process leaves such content, so nothing
             is overwritten; the message names the folder to remove.
     """
+    if folder.exists():
+        # A finished folder may lie on a disk that is read-only, where no lock can be made.
+        with contextlib.suppress(_Damaged):
+            return _read(folder, read), True
     make_directories(folder.parent)
     lock = folder.with_name(f".{folder.name}.lock")
     with file_lock(lock, on_wait=lambda: reporter.say(f"another process builds {folder}; waiting")):
         if folder.exists():
             try:
-                return read(folder), True
-            except AlteredError as error:
-                raise ValueError(f"{error}; remove {folder} to have it built again") from error
-            except (ValueError, OSError) as error:
+                return _read(folder, read), True
+            except _Damaged as error:
                 reporter.say(f"{folder} is damaged and is built again: {error}")
                 _remove(folder)
         beside = folder.with_name(f".{folder.name}.part")
@@ -61,6 +64,19 @@ def open_or_build(
         _sync(beside)
         rename_durably(beside, folder)
         return read(folder), False
+
+
+class _Damaged(Exception):
+    """What `read` raised: a stopped process may have left this content."""
+
+
+def _read(folder: Path, read: Callable[[Path], T]) -> T:
+    try:
+        return read(folder)
+    except AlteredError as error:
+        raise ValueError(f"{error}; remove {folder} to have it built again") from error
+    except (ValueError, OSError) as error:
+        raise _Damaged(str(error)) from error
 
 
 def _remove(path: Path) -> None:
