@@ -11,10 +11,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from accounting import PRESETS, ModelShape, cli, count_parameters, forward_flops, training_flops
-from accounting import measure_peak as measuring
-from accounting.cli import flops as flops_command
-from accounting.listed import listed_memory
+from accounting import PRESETS, ModelShape, count_parameters, forward_flops, training_flops
+from accounting.cli import commands as cli
+from accounting.cli import measure_peak as measuring
+from accounting.cli.commands import flops as flops_command
+from accounting.course_memory import listed_memory
 from accounting.optimizer import optimizer_cost
 from accounting.parameters import openai_gpt2_parameters
 from accounting.time import training_time
@@ -152,7 +153,7 @@ def test_flops_command_takes_a_shape(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_flops_command_ends_quietly_when_its_reader_has_gone() -> None:
-    code = "from accounting.cli import flops; flops([])"
+    code = "from accounting.cli.commands import flops; flops([])"
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from itertools import chain
@@ -40,6 +41,20 @@ TOP_LEVEL = {
     *("packages", "apps", "tests", "docs"),
     *("pyproject.toml", "requirements.lock", "README.md", "LICENSE", ".ci", ".gitignore"),
 }
+# How many modules a reader takes in at a glance.
+MOST_IN_A_ROOT, MOST_IN_A_FOLDER = 15, 12
+# Rooms from top to bottom: a room may import those below it. A name is a folder or a single module;
+# "*" stands for the modules of the folder that are not named.
+ORDER = {
+    "accounting": "cli reports sources plan time * autograd shape step",
+    "bench": "cli busy fuzzing calculators learning training tokenizers tokenization "
+    "generated_text sgd_toy contestants display measurement texts arguments durable",
+    "trainer": "cli report experiments doctor resuming run run_inputs summary training evaluation "
+    "inference checkpoint data tracking monitoring plan config storage command_hints quiet_start",
+    "trainer.report": "files serve study_page page export table estimates plots findings history "
+    "units own_files",
+}
+LAID_OUT = ["accounting", "bench", "optim", "trainer"]
 # Spelled so that this file does not hold what it forbids.
 ADDRESSES = [
     ".".join(words)
@@ -101,6 +116,81 @@ def _tracked() -> list[str]:
     if done.returncode or not done.stdout:
         pytest.skip(f"not a git checkout: {done.stderr.strip()}")
     return [name for name in done.stdout.split("\0") if name]
+
+
+@cache
+def _modules(member: str) -> dict[str, Path]:
+    """Return the modules of a member by dotted name; a folder's `__init__` by the folder's."""
+    source = MEMBERS[member] / "src"
+    names = {path: path.relative_to(source).with_suffix("").parts for path in _files(member)}
+    return {
+        ".".join(parts[:-1] if parts[-1] == "__init__" else parts): path
+        for path, parts in names.items()
+    }
+
+
+@cache
+def _arrows(member: str) -> dict[str, set[str]]:
+    """Return what each module imports of its member, anywhere in it, imports for types included."""
+    modules = _modules(member)
+    return {
+        name: {_module(imported, modules) for imported in _imports(path)} - {name, None}
+        for name, path in modules.items()
+    }
+
+
+def _module(imported: str, modules: dict[str, Path]) -> str | None:
+    """Return the module that `package.module.name` is in; None: in one of another member."""
+    return next((n for n in (imported, imported.rpartition(".")[0]) if n in modules), None)
+
+
+def _cycle(arrows: dict[str, set[str]]) -> list[str]:
+    """Return the modules that import each other: what is left when leaves are taken away."""
+    left = dict(arrows)
+    while leaves := {name for name, below in left.items() if not below & left.keys()}:
+        left = {name: below for name, below in left.items() if name not in leaves}
+    return sorted(left)
+
+
+def _level(name: str, folder: str) -> int:
+    """Return the level in the order of a module in `folder`; the folder itself is above all."""
+    order = ORDER[folder].split()
+    room = name.removeprefix(folder).lstrip(".").partition(".")[0]
+    if not room:
+        return -1
+    return order.index(room if room in order else "*")
+
+
+@pytest.mark.parametrize("member", LAID_OUT)
+def test_no_folder_holds_more_modules_than_a_reader_takes_in(member: str) -> None:
+    held = Counter(path.parent for path in _files(member) if path.name != "__init__.py")
+    root = _modules(member)[member].parent
+    most = {folder: MOST_IN_A_ROOT if folder == root else MOST_IN_A_FOLDER for folder in held}
+    assert {folder.name: num for folder, num in held.items() if num > most[folder]} == {}
+
+
+@pytest.mark.parametrize("member", LAID_OUT)
+def test_no_modules_import_each_other_in_a_circle(member: str) -> None:
+    assert _cycle(_arrows(member)) == []
+
+
+@pytest.mark.parametrize("folder", ORDER)
+def test_arrows_between_rooms_go_down(folder: str) -> None:
+    inside = re.compile(rf"{re.escape(folder)}(\.|$)")
+    upward = [
+        f"{name} -> {below}"
+        for name, arrows in _arrows(folder.partition(".")[0]).items()
+        if name.startswith(f"{folder}.")
+        for below in filter(inside.match, arrows)
+        if _level(below, folder) < _level(name, folder)
+    ]
+    assert upward == []
+
+
+def test_circles_and_upward_arrows_are_noticed() -> None:
+    assert _cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["a", "b", "c"]
+    assert _level("trainer", "trainer") < _level("trainer.cli.commands", "trainer")
+    assert _level("trainer.run", "trainer") < _level("trainer.storage.durable", "trainer")
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.batches import get_batch, sample_batch, window_starts
+from trainer.data.batches import get_batch, sample_batch, window_starts
 
 
 def test_get_batch() -> None:

@@ -23,8 +23,8 @@ from safetensors.torch import load_file
 
 from nn_layers import ModelConfig, TransformerLM, cross_entropy
 from optim import AdamW
-from trainer import cli
-from trainer.manifest import manifest_bytes
+from trainer.checkpoint.manifest import manifest_bytes
+from trainer.cli import commands as cli
 
 TINY_FIELDS = {
     "tokenizer.vocab-size": 300,
@@ -168,7 +168,7 @@ def test_a_signal_leaves_a_resumable_checkpoint(
     run: Run, corpus: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     arguments = ["--corpus.train", str(corpus), *TINY, "--training.max-steps", "1000000"]
-    code = "from trainer.cli import train; train()"
+    code = "from trainer.cli.commands import train; train()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments, "--run-dir", "cut"],
         cwd=tmp_path,
@@ -209,7 +209,9 @@ def test_generate_streams_the_same_text_for_the_same_seed(run: Run, corpus: Path
 
 def test_what_generate_notes_does_not_interrupt_the_text(run: Run, corpus: Path) -> None:
     run("train", "--corpus.train", corpus, *TINY, "--run-dir", "x")
-    command = ["import sys; from trainer.cli import generate; sys.stderr = sys.stdout; generate()"]
+    command = [
+        "import sys; from trainer.cli.commands import generate; sys.stderr = sys.stdout; generate()"
+    ]
     command += ["x", "--prompt", "the cat " * 20, "--max-tokens", "40", "--temperature", "5"]
     process = subprocess.run([sys.executable, "-c", *command], capture_output=True, check=True)
     first, *_, last, end = process.stdout.decode().split("\n")
@@ -447,7 +449,7 @@ def test_a_seed_out_of_range_is_refused_by_generate(run: Run, seed: int) -> None
 
 def test_a_reader_that_leaves_is_no_error(run: Run, corpus: Path) -> None:
     run("train", "--corpus.train", corpus, *TINY, "--run-dir", "x")
-    code = "from trainer.cli import generate; generate()"
+    code = "from trainer.cli.commands import generate; generate()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "x", "--max-tokens", "20000", "--temperature", "5"],
         stdout=subprocess.PIPE,
@@ -493,7 +495,12 @@ def test_quickstart_trains_on_the_interpreters_own_source(tmp_path: Path) -> Non
     arguments = "--training.max-steps 20 --training.batch-size 2 --evaluation.num-windows 4"
     arguments += " --evaluation.final-tokens 4000 --evaluation.sample-tokens 16 --device cpu"
     process = subprocess.run(
-        [sys.executable, "-c", "from trainer.cli import train; train()", *arguments.split()],
+        [
+            sys.executable,
+            "-c",
+            "from trainer.cli.commands import train; train()",
+            *arguments.split(),
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,

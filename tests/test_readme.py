@@ -121,7 +121,8 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def test_flops_command_prints_the_readmes_figures() -> None:
-    code = "import sys; sys.argv = ['flops', 'gpt2-xl', '--json']; from accounting.cli import flops"
+    code = "import sys; sys.argv = ['flops', 'gpt2-xl', '--json']"
+    code += "; from accounting.cli.commands import flops"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}; flops()"], capture_output=True, text=True, check=True
     )

@@ -12,8 +12,8 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from optim import AdamW
-from trainer import packing
-from trainer.serialization import load_checkpoint, save_checkpoint
+from trainer.checkpoint import packing
+from trainer.checkpoint.single_file import load_checkpoint, save_checkpoint
 
 
 def _model(width: int = 8, *, seed: int = 0) -> nn.Module:

@@ -23,7 +23,7 @@ from accounting.scaling import (
 from accounting.time import read_metrics, remaining_time, training_time
 from nn_layers import KVCache, ModelConfig, TransformerLM
 from optim import SGD, AdamW, Muon, muon_groups
-from trainer.presets import config_from_toml
+from trainer.config.presets import config_from_toml
 
 SIZES = {
     "vocab_size": 40,

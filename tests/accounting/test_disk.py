@@ -13,10 +13,10 @@ from accounting.disk import (
     token_file_bytes,
 )
 from tokenizer import Tokenizer
-from trainer.checkpoint import take_snapshot, write_checkpoint
-from trainer.model import build_model, model_shape
-from trainer.presets import load_preset
-from trainer.step import build_optimizer
+from trainer.checkpoint.run_checkpoint import take_snapshot, write_checkpoint
+from trainer.config.presets import load_preset
+from trainer.plan.model import build_model, model_shape
+from trainer.training.step import build_optimizer
 
 
 @pytest.mark.parametrize("is_tied", [False, True])

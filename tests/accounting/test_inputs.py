@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from accounting import PRESETS, ModelShape, count_parameters
-from accounting.inputs import _WITHOUT_ACCOUNT, read_model
 from accounting.presets import TRAINER_PRESETS
-from accounting.safetensors_header import count_header_parameters
+from accounting.sources.inputs import _WITHOUT_ACCOUNT, read_model
+from accounting.sources.safetensors import count_header_parameters
 from nn_layers import ModelConfig, TransformerLM
-from trainer.config import ModelSection
-from trainer.model import model_shape
-from trainer.packing import pack_model
-from trainer.presets import config_to_toml, load_preset, preset_names
-from trainer.serialization import to_safetensors
+from trainer.checkpoint.packing import pack_model
+from trainer.checkpoint.single_file import to_safetensors
+from trainer.config.presets import config_to_toml, load_preset, preset_names
+from trainer.config.run_config import ModelSection
+from trainer.plan.model import model_shape
 
 LLAMA = {
     "model_type": "llama",

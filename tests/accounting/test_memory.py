@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from accounting import memory
-from bench.accounting_cases import CASES, NATIVE_CASES, case, describe_case
-from bench.accounting_measured import measure_step
+from bench.calculators.cases import CASES, NATIVE_CASES, case, describe_case
+from bench.calculators.measured import measure_step
 from nn_layers.native_kernels import why_no_native_kernels
 
 LEFT_OUT = 0.05

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from accounting import PRESETS, ModelShape, StepSettings, largest_batch, memory
-from accounting.layers import TracedModel, legend
-from accounting.listed import listed_memory
-from accounting.losses import traced_loss
+from accounting.autograd.layers import TracedModel, legend
+from accounting.autograd.losses import traced_loss
+from accounting.autograd.tape import Tape
+from accounting.course_memory import listed_memory
 from accounting.memory import linear_in_batch, peak_bytes
-from accounting.tape import Tape
 
 XL = PRESETS["gpt2-xl"]
 SHAPE = ModelShape(

@@ -12,14 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from accounting import PRESETS, ModelShape, cli, count_parameters
-from accounting.inputs import read_model
-from accounting.tensor_names import list_tensors
-from trainer.checkpoint import take_snapshot, write_checkpoint
-from trainer.model import build_model
-from trainer.presets import config_to_toml, load_preset
-from trainer.serialization import save_checkpoint
-from trainer.step import build_optimizer
+from accounting import PRESETS, ModelShape, count_parameters
+from accounting.cli import commands as cli
+from accounting.sources.inputs import read_model
+from accounting.sources.tensor_names import list_tensors
+from trainer.checkpoint.run_checkpoint import take_snapshot, write_checkpoint
+from trainer.checkpoint.single_file import save_checkpoint
+from trainer.config.presets import config_to_toml, load_preset
+from trainer.plan.model import build_model
+from trainer.training.step import build_optimizer
 
 WIDTHS = {"F64": 8, "F32": 4, "BF16": 2, "F8_E4M3": 1}
 SMALL = ModelShape(vocab_size=40, context_length=16, d_model=8, num_layers=2, num_heads=2, d_ff=12)

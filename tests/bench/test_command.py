@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import peers, tokenization
 from bench.cli import main
+from bench.contestants import peers
+from bench.tokenization import subject as tokenization
 
 STDLIB = Path(os.__file__).parent
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import corpora
-from bench.corpora import built_corpus, named_corpus
-from bench.tasks import short_texts
+from bench.texts import corpora
+from bench.texts.corpora import built_corpus, named_corpus
+from bench.tokenization.tasks import short_texts
 
 
 def _catalogue(messages: dict[str, str]) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.harness import (
+from bench.measurement.harness import (
     Entry,
     Order,
     Result,

@@ -11,13 +11,13 @@ import pytest
 from rich.console import Console
 
 from bench.cli import main
-from bench.learning import next_trial
-from bench.learning_chart import write_learning_chart
-from bench.learning_report import print_learning
-from bench.learning_results import Results
-from bench.learning_times import FORMAT, VERSION, StepTimes
-from bench.learning_trials import CONTENDERS, Contender, Experiment, Trial
-from trainer.command_line import parse_train
+from bench.learning.chart import write_learning_chart
+from bench.learning.report import print_learning
+from bench.learning.results import Results
+from bench.learning.subject import next_trial
+from bench.learning.times import FORMAT, VERSION, StepTimes
+from bench.learning.trials import CONTENDERS, Contender, Experiment, Trial
+from trainer.cli.run_arguments import parse_train
 
 BASELINE = Contender(
     name="base",

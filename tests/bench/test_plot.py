@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.plot import _powers, _ticks, write_curves, write_marks
+from bench.display.plot import _powers, _ticks, write_curves, write_marks
 
 
 @given(st.floats(-300, 300), st.floats(0, 300))

@@ -9,13 +9,13 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from bench.chart import write_chart
-from bench.corpora import Corpus
-from bench.figures import FIGURES, Figure
-from bench.harness import Entry, Order, Result, Sample, Summary
-from bench.report import VERSION, Report, write_report
-from bench.rows import Comparison, Row
-from bench.table import print_table
+from bench.display.chart import write_chart
+from bench.display.table import print_table
+from bench.measurement.harness import Entry, Order, Result, Sample, Summary
+from bench.measurement.report import VERSION, Report, write_report
+from bench.measurement.rows import Comparison, Row
+from bench.measurement.targets import FIGURES, Figure
+from bench.texts.corpora import Corpus
 
 CORPUS = Corpus(
     name="tiny",

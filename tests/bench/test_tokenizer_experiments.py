@@ -9,15 +9,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import tokenizer_experiments
 from bench.cli import main
 from bench.contestants import ours
-from bench.corpora import Corpus, named_corpus
-from bench.experiments import tasks, vocabularies
-from bench.experiments.compression import compress
-from bench.experiments.findings import Speed
-from bench.experiments.texts import divide
-from bench.harness import Summary
+from bench.measurement.harness import Summary
+from bench.texts.corpora import Corpus, named_corpus
+from bench.tokenizers import subject as tokenizer_experiments
+from bench.tokenizers import tasks, vocabularies
+from bench.tokenizers.compression import compress
+from bench.tokenizers.findings import Speed
+from bench.tokenizers.texts import divide
 from bpe import count_documents, vocabulary_from_counts
 from tokenizer import Tokenizer
 
@@ -230,7 +230,7 @@ def _run_here(order):
     """Take a sample in this process: what is tested is not the harness."""
     from importlib import import_module
 
-    from bench.harness import Sample
+    from bench.measurement.harness import Sample
 
     task = getattr(import_module(order.tasks), order.task)
     return Sample(**task(ours, num_threads=order.num_threads, **order.arguments))
@@ -239,7 +239,7 @@ def _run_here(order):
 def test_different_vocabularies_on_different_threads_are_a_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from bench.harness import Sample
+    from bench.measurement.harness import Sample
 
     found = iter("abcd")
 

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import training
 from bench.cli import main
 from bench.contestants.models import huggingface, nanogpt
-from bench.harness import Entry, Result, Sample, run_contest
-from bench.model_contests import agreement, generation, memory, speed
-from bench.model_contests.setting import ModelSetting, Way
-from bench.model_contests.ways import find_ways
-from bench.recipe import PRESET, VOCAB_SIZE
+from bench.contestants.models.recipe import PRESET, VOCAB_SIZE
+from bench.measurement.harness import Entry, Result, Sample, run_contest
+from bench.training import subject as training
+from bench.training.contests import agreement, generation, memory, speed
+from bench.training.contests.setting import ModelSetting, Way
+from bench.training.contests.ways import find_ways
 from nn_layers import TransformerLM
-from trainer.presets import load_preset
+from trainer.config.presets import load_preset
 
 SETTING = ModelSetting(
     tokens=Path("tokens.npy"),

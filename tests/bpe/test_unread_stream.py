@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from bpe.unread_stream import UnreadStream
-from trainer.progress import Reporter
+from trainer.monitoring.progress import Reporter
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from trainer.manifest import NAME, manifest_bytes
-from trainer.serialization import from_safetensors, to_safetensors
+from trainer.checkpoint.manifest import NAME, manifest_bytes
+from trainer.checkpoint.single_file import from_safetensors, to_safetensors
 
 
 def reseal(checkpoint: Path) -> None:

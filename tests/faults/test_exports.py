@@ -14,10 +14,10 @@ import torch
 from faults.disk import Disk, Operation, every_fault, killed_at, record
 from faults.power import crash_states
 
-from accounting.files import write_text_atomically
+from accounting.reports.files import write_text_atomically
 from trainer import save_checkpoint
-from trainer.metrics import MetricsLog
-from trainer.presets import config_to_toml, load_preset
+from trainer.config.presets import config_to_toml, load_preset
+from trainer.monitoring.metrics import MetricsLog
 from trainer.report import read_history, write_exports
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the layer reads /proc")

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from accounting.inputs import read_model
-from accounting.toml_text import MAX_CHARACTERS, MAX_PARTS, parse_toml
+from accounting.sources.inputs import read_model
+from accounting.sources.toml_text import MAX_CHARACTERS, MAX_PARTS, parse_toml
 from bpe import Vocabulary
 from tokenizer import TokenFile, Tokenizer
 from tokenizer.formats import load_tiktoken, load_vocabulary
-from trainer.checkpoint import inspect_checkpoint
-from trainer.manifest import read_manifest
-from trainer.metrics import read_metrics
-from trainer.presets import load_config
-from trainer.run_directory import read_json
+from trainer.checkpoint.manifest import read_manifest
+from trainer.checkpoint.run_checkpoint import inspect_checkpoint
+from trainer.config.presets import load_config
+from trainer.monitoring.metrics import read_metrics
+from trainer.storage.run_directory import read_json
 from trainer.summary import Summary
 
 JSON_BYTES_A_BYTE, TOML_BYTES_A_BYTE = 64, 512

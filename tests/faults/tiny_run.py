@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from trainer import train
-from trainer.checkpoint import list_checkpoints
-from trainer.config import RunConfig
-from trainer.presets import load_preset
-from trainer.progress import Reporter
+from trainer.checkpoint.run_checkpoint import list_checkpoints
+from trainer.config.presets import load_preset
+from trainer.config.run_config import RunConfig
+from trainer.monitoring.progress import Reporter
 from trainer.run import RunResult
 
 _SETTINGS: dict[str, Any] = {

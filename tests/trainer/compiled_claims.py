@@ -9,10 +9,10 @@ from torch import Tensor
 from torch._functorch import config as functorch_config
 
 from nn_layers.causal_products import causal_attention_by_products
-from trainer.compute_plan import plan_compute
-from trainer.model import build_model
-from trainer.presets import load_preset
-from trainer.step import build_loss
+from trainer.config.presets import load_preset
+from trainer.plan.compute import plan_compute
+from trainer.plan.model import build_model
+from trainer.training.step import build_loss
 
 CPU = torch.device("cpu")
 
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 def test_a_compiled_step_keeps_less_and_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, _ = _loss_and_gradients(is_compiled=False)
     lean, kept = _loss_and_gradients(is_compiled=True)
-    monkeypatch.setattr("trainer.step.KEPT_FOR_BACKWARD", 1.0)
+    monkeypatch.setattr("trainer.training.step.KEPT_FOR_BACKWARD", 1.0)
     torch.compiler.reset()
     _, would_keep = _loss_and_gradients(is_compiled=True)
     assert kept < would_keep

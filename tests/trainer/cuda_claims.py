@@ -14,14 +14,14 @@ from nn_layers import (
     rotary_attention,
     scaled_dot_product_attention,
 )
-from trainer.compute_plan import ComputePlan
-from trainer.device_step import HISTORY_STEPS, DeviceStepper
-from trainer.device_windows import DeviceWindows, PinnedWindows
-from trainer.evaluate import evaluate_windows
-from trainer.model import build_model
-from trainer.packing import pack_optimizer, unpack_optimizer
-from trainer.presets import load_preset
-from trainer.step import EagerStepper, build_loss, build_optimizer, host_windows
+from trainer.checkpoint.packing import pack_optimizer, unpack_optimizer
+from trainer.config.presets import load_preset
+from trainer.data.device_batches import DeviceWindows, PinnedWindows
+from trainer.evaluation.loss import evaluate_windows
+from trainer.plan.compute import ComputePlan
+from trainer.plan.model import build_model
+from trainer.training.device_step import HISTORY_STEPS, DeviceStepper
+from trainer.training.step import EagerStepper, build_loss, build_optimizer, host_windows
 
 GPU = torch.device("cuda")
 # Text in which something can be learned: a walk of small steps over 500 ids.

@@ -6,8 +6,16 @@ from typing import Any
 
 import pytest
 
-from trainer.arguments import path_list_options, text_options
-from trainer.command_line import (
+from trainer.cli.arguments import path_list_options, text_options
+from trainer.cli.report_arguments import (
+    CompareRequest,
+    ReportRequest,
+    WatchRequest,
+    parse_compare,
+    parse_report,
+    parse_watch,
+)
+from trainer.cli.run_arguments import (
     DoctorRequest,
     EvaluateRequest,
     GenerateRequest,
@@ -17,15 +25,7 @@ from trainer.command_line import (
     parse_prepare,
     parse_train,
 )
-from trainer.experiments.command_line import base_config, split_arguments, study_parser
-from trainer.report.command_line import (
-    CompareRequest,
-    ReportRequest,
-    WatchRequest,
-    parse_compare,
-    parse_report,
-    parse_watch,
-)
+from trainer.cli.study_arguments import base_config, split_arguments, study_parser
 
 _TEXTS = ["--", "-", "-1", "--prompt", "--top-k=3", "--no-cache", " --x", "@file", "a=b", "none"]
 TEXTS = ["---", "-x", "--help", "", "a\nb"]

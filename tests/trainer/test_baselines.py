@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from trainer import baselines
-from trainer.baselines import Bigram, Unigram, compare_baselines, xz_bits_per_byte
+from trainer.evaluation import baselines
+from trainer.evaluation.baselines import Bigram, Unigram, compare_baselines, xz_bits_per_byte
 
 END = 0
 TOKEN_BYTES = [b"", b"a", b"bc", b"d"]

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.batch_ramp import parse_ramp
-from trainer.batches import window_starts
-from trainer.config import RunConfig
-from trainer.learning_rate import learning_rate
-from trainer.presets import config_from_toml, config_to_toml, load_preset
+from trainer.config.batch_ramp import parse_ramp
+from trainer.config.presets import config_from_toml, config_to_toml, load_preset
+from trainer.config.run_config import RunConfig
+from trainer.data.batches import window_starts
+from trainer.plan.learning_rate import learning_rate
 
 
 def _config(

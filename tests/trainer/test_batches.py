@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.batches import get_batch, read_windows, sample_batch
+from trainer.data.batches import get_batch, read_windows, sample_batch
 
 
 def test_memmap_gives_the_same_batch_as_memory(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from faults.tiny_run import tiny_config
 
-from trainer.config import CorpusConfig
-from trainer.corpus import Corpus, resolve_corpus
-from trainer.prepare import prepare
-from trainer.progress import Reporter
+from trainer.config.run_config import CorpusConfig
+from trainer.data.corpus import Corpus, resolve_corpus
+from trainer.data.preparation import prepare
+from trainer.monitoring.progress import Reporter
 
 MARK, END = codecs.BOM_UTF8, b"<|endoftext|>"
 

@@ -10,8 +10,9 @@ from faults.forgery import reseal
 from safetensors.torch import load_file
 from torch import nn
 
-from trainer import checkpoint as checkpoints
-from trainer.checkpoint import (
+from trainer.checkpoint import run_checkpoint as checkpoints
+from trainer.checkpoint.manifest import manifest_bytes
+from trainer.checkpoint.run_checkpoint import (
     Checkpoint,
     load_into,
     load_model,
@@ -20,7 +21,6 @@ from trainer.checkpoint import (
     take_snapshot,
     write_checkpoint,
 )
-from trainer.manifest import manifest_bytes
 
 Pair = tuple[nn.Module, torch.optim.Optimizer]
 
@@ -69,7 +69,11 @@ def test_directory_holds_what_it_promises(tmp_path: Path) -> None:
     assert path == tmp_path / "checkpoints" / "step-7"
     assert {file.name for file in path.iterdir()} == names
     state = json.loads((path / "state.json").read_text())
-    assert (state["format"], state["version"], state["step"]) == ("trainer.checkpoint", 2, 7)
+    assert (state["format"], state["version"], state["step"]) == (
+        "trainer.checkpoint.run_checkpoint",
+        2,
+        7,
+    )
     assert (path / "config.toml").read_text() == "a = 1\n"
     assert set(load_file(path / "model.safetensors")) == set(pair[0].state_dict())
 

@@ -22,7 +22,8 @@ from faults.mount import mount_small
 from faults.power import crash_states
 from torch import nn
 
-from trainer.checkpoint import (
+from trainer.checkpoint.background import CheckpointSaver, SaveError
+from trainer.checkpoint.run_checkpoint import (
     Checkpoint,
     Snapshot,
     inspect_checkpoint,
@@ -32,8 +33,7 @@ from trainer.checkpoint import (
     take_snapshot,
     write_checkpoint,
 )
-from trainer.run_directory import RunDirectory, hold_run, temporary_files
-from trainer.saving import CheckpointSaver, SaveError
+from trainer.storage.run_directory import RunDirectory, hold_run, temporary_files
 
 pytestmark = [
     pytest.mark.campaign,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bpe.unread_stream import UnreadStream
-from trainer import cli
+from trainer.cli import commands as cli
 
 
 def console(monkeypatch: pytest.MonkeyPatch) -> io.BytesIO:
@@ -52,7 +52,7 @@ def test_the_files_of_a_study_are_there_when_stdout_fails(
     monkeypatch.setattr(
         "trainer.report.files.write_report", lambda path: done.append("report") or [path]
     )
-    monkeypatch.setattr("trainer.experiments.sweep_line.parse_sweep", lambda argv: _Study(tmp_path))
+    monkeypatch.setattr("trainer.cli.sweep_arguments.parse_sweep", lambda argv: _Study(tmp_path))
     with pytest.raises(SystemExit) as end:
         cli.sweep()
     assert (end.value.code, done) == (2, ["report", "table"])

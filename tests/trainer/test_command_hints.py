@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from trainer import command_hints
-from trainer.command_line import parse_train
+from trainer.cli.report_arguments import parse_compare
+from trainer.cli.run_arguments import parse_train
+from trainer.config.presets import config_from_toml, config_to_toml, load_preset
 from trainer.experiments import Outcome, parse_over, sweep
-from trainer.presets import config_from_toml, config_to_toml, load_preset
-from trainer.report.command_line import parse_compare
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from trainer.command_line import parse_evaluate, parse_generate, parse_prepare, parse_train
-from trainer.presets import config_to_toml, load_config, load_preset
-from trainer.run_directory import create_run
+from trainer.cli.run_arguments import parse_evaluate, parse_generate, parse_prepare, parse_train
+from trainer.config.presets import config_to_toml, load_config, load_preset
+from trainer.storage.run_directory import create_run
 
 
 def _saved_run(path: Path, preset: str = "quickstart") -> Path:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from nn_layers import NativeError
-from trainer.command_line import parse_train
-from trainer.compute_plan import ComputePlan, plan_compute
+from trainer.cli.run_arguments import parse_train
+from trainer.plan.compute import ComputePlan, plan_compute
 
 CPU = torch.device("cpu")
 
@@ -20,8 +20,8 @@ def _plan(*arguments: str, say: Callable[[str], None] = lambda _: None) -> Compu
 @pytest.fixture
 def _capable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the CPU be one that the kernels are for."""
-    monkeypatch.setattr("trainer.compute_plan.why_no_rotary_attention", lambda *_, **__: None)
-    able = "trainer.compute_plan.native_kernels.why_no_native_kernels"
+    monkeypatch.setattr("trainer.plan.compute.why_no_rotary_attention", lambda *_, **__: None)
+    able = "trainer.plan.compute.native_kernels.why_no_native_kernels"
     monkeypatch.setattr(able, lambda dtype: None)
 
 
@@ -30,7 +30,7 @@ def _capable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_built_is_said_before(
     is_built: bool, told: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kernels, said = "trainer.compute_plan.native_kernels", []
+    kernels, said = "trainer.plan.compute.native_kernels", []
     monkeypatch.setattr(f"{kernels}.is_kernel_built", lambda kernel: is_built)
     monkeypatch.setattr(f"{kernels}.load_kernel", lambda kernel, dtype: None)
     _plan(say=said.append)
@@ -49,7 +49,7 @@ def test_auto_is_exact_on_the_cpu(
         if reason:
             raise NativeError(reason)
 
-    monkeypatch.setattr("trainer.compute_plan.native_kernels.load_kernel", load)
+    monkeypatch.setattr("trainer.plan.compute.native_kernels.load_kernel", load)
     plan = _plan()
     assert (plan.dtype, plan.attention, plan.loss) == (torch.float32, attention, loss)
     assert " ".join(plan.notes).count("slower: this CPU is old") == (2 if reason else 0)
@@ -60,7 +60,7 @@ def test_a_kernel_that_cannot_be_built_is_said_or_refused(monkeypatch: pytest.Mo
     def fail(kernel: str, dtype: torch.dtype) -> None:
         raise NativeError("no disk left")
 
-    monkeypatch.setattr("trainer.compute_plan.native_kernels.load_kernel", fail)
+    monkeypatch.setattr("trainer.plan.compute.native_kernels.load_kernel", fail)
     plan = _plan()
     assert plan.attention == "matmul"
     assert "slower: no disk left" in " ".join(plan.notes)
@@ -85,7 +85,7 @@ def test_a_kernel_for_another_device_is_refused() -> None:
 
 
 def test_compiling_without_a_compiler_is_refused_or_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.compute_plan.find_compiler", lambda: None)
+    monkeypatch.setattr("trainer.plan.compute.find_compiler", lambda: None)
     with pytest.raises(ValueError, match=r"needs a C\+\+ compiler .* install one"):
         _plan("--training.compile", "on")
     plan = _plan()
@@ -95,15 +95,15 @@ def test_compiling_without_a_compiler_is_refused_or_said(monkeypatch: pytest.Mon
 
 
 def test_auto_compiles_long_runs_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.compute_plan.find_compiler", lambda: "g++")
+    monkeypatch.setattr("trainer.plan.compute.find_compiler", lambda: "g++")
     assert not _plan("quickstart").compile
     assert _plan("tinystories-cpu").compile
 
 
 def test_a_cpu_without_bfloat16_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.compute_plan.multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr("trainer.plan.compute.multiplies_bfloat16", lambda: False)
     assert "emulated" in " ".join(_plan("--dtype", "bfloat16").notes)
-    monkeypatch.setattr("trainer.compute_plan.multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr("trainer.plan.compute.multiplies_bfloat16", lambda: True)
     assert "--dtype bfloat16" in " ".join(_plan().notes)
 
 

@@ -13,13 +13,13 @@ from faults.tiny_run import run_tiny, tiny_config
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from trainer.config import RunConfig
-from trainer.experiments.over import parse_over, sweep
-from trainer.experiments.running import Sitting, run_study
+from trainer.config.field_checks import option_name
+from trainer.config.presets import config_from_toml, config_to_toml, load_preset
+from trainer.config.run_config import RunConfig
+from trainer.experiments.grid import parse_over, sweep
 from trainer.experiments.study import Trial, open_study
-from trainer.field_checks import option_name
-from trainer.presets import config_from_toml, config_to_toml, load_preset
-from trainer.progress import Reporter
+from trainer.experiments.trials import Sitting, run_study
+from trainer.monitoring.progress import Reporter
 from trainer.run import train
 
 _RANGE = {"name": "range", "range_from": 1e-5, "warmup_steps": 0}

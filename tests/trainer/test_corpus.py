@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from trainer import documents, text_files
-from trainer.config import CorpusConfig
-from trainer.corpus import Corpus, resolve_corpus
-from trainer.documents import iter_pieces
-from trainer.progress import Reporter
+from trainer.config.run_config import CorpusConfig
+from trainer.data import documents, text_files
+from trainer.data.corpus import Corpus, resolve_corpus
+from trainer.data.documents import iter_pieces
+from trainer.monitoring.progress import Reporter
 
 END = b"<|endoftext|>"
 

@@ -1,37 +1,30 @@
 """The settings of a run on the CPU: float32 stays float32, and nothing is left behind."""
 
-import io
 import subprocess
 import sys
 
 import pytest
 import torch
 
-from trainer import cpu_settings
-from trainer.cpu_settings import MAX_RELATIVE_ERROR, onednn_products, product_error
-from trainer.progress import Reporter
+from trainer.plan import cpu_settings
+from trainer.plan.cpu_settings import MAX_RELATIVE_ERROR, onednn_products, product_error
 
 matmul = torch.backends.mkldnn.matmul
 
 
-def _reporter() -> tuple[Reporter, io.StringIO]:
-    stream = io.StringIO()
-    return Reporter(mode="lines", stream=stream), stream
-
-
 def test_float32_products_stay_float32_during_a_run() -> None:
     before = matmul.fp32_precision
-    with cpu_settings.cpu_settings(torch.device("cpu"), reporter=_reporter()[0]):
+    with cpu_settings.cpu_settings(torch.device("cpu"), say=print):
         assert product_error() < MAX_RELATIVE_ERROR
     assert matmul.fp32_precision == before
 
 
 def test_a_route_that_rounds_is_refused_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    before, (reporter, stream) = matmul.fp32_precision, _reporter()
+    before, said = matmul.fp32_precision, []
     monkeypatch.setattr(cpu_settings, "product_error", lambda: 3e-3)
-    with onednn_products(reporter=reporter):
+    with onednn_products(say=said.append):
         assert matmul.fp32_precision == before
-    assert "relative error here is 3.0e-03" in stream.getvalue()
+    assert "relative error here is 3.0e-03" in said[0]
 
 
 def test_bfloat16_products_would_be_found_out() -> None:
@@ -43,16 +36,16 @@ def test_bfloat16_products_would_be_found_out() -> None:
 
 def test_settings_are_taken_back_when_a_run_fails() -> None:
     before = matmul.fp32_precision
-    with pytest.raises(RuntimeError), onednn_products(reporter=_reporter()[0]):
+    with pytest.raises(RuntimeError), onednn_products(say=print):
         raise RuntimeError
     assert matmul.fp32_precision == before
 
 
 def test_variables_of_the_user_win(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
-    reporter, stream = _reporter()
-    with cpu_settings.kept_memory(reporter=reporter):
-        assert "memory stays as it is set up" in stream.getvalue()
+    said: list[str] = []
+    with cpu_settings.kept_memory(say=said.append):
+        assert "memory stays as it is set up" in said[0]
 
 
 def test_importing_the_layers_changes_no_global_state() -> None:
@@ -80,7 +73,7 @@ def test_there_are_no_more_threads_than_cpus_that_may_be_used(
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        with cpu_settings.cpu_settings(torch.device("cpu"), reporter=_reporter()[0]):
+        with cpu_settings.cpu_settings(torch.device("cpu"), say=print):
             assert torch.get_num_threads() == expected
         assert torch.get_num_threads() == 2
         monkeypatch.setenv("OMP_NUM_THREADS", "2")

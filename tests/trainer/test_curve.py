@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.axes import round_log_ticks, round_ticks
-from trainer.curve import smooth, write_loss_curve
+from trainer.evaluation.axes import round_log_ticks, round_ticks
+from trainer.evaluation.curve import smooth, write_loss_curve
 
 SVG = "{http://www.w3.org/2000/svg}"
 

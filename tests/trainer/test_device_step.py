@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.compute_plan import ComputePlan
-from trainer.config import RunConfig
-from trainer.cuda_plan import choose_on_cuda
-from trainer.device_step import _GraphRunner
-from trainer.model import build_model
-from trainer.packing import pack_model, pack_optimizer, unpack_optimizer
-from trainer.presets import load_preset
-from trainer.step import (
+from trainer.checkpoint.packing import pack_model, pack_optimizer, unpack_optimizer
+from trainer.config.presets import load_preset
+from trainer.config.run_config import RunConfig
+from trainer.plan.compute import ComputePlan
+from trainer.plan.cuda import choose_on_cuda
+from trainer.plan.model import build_model
+from trainer.training.device_step import _GraphRunner
+from trainer.training.step import (
     EagerStepper,
     _device_stepper,
     build_loss,

@@ -6,8 +6,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.batches import sample_batch, window_starts
-from trainer.device_windows import DeviceWindows, PinnedWindows, choose_windows, high_product, mix
+from trainer.data.batches import sample_batch, window_starts
+from trainer.data.device_batches import (
+    DeviceWindows,
+    PinnedWindows,
+    choose_windows,
+    high_product,
+    mix,
+)
 
 CPU = torch.device("cpu")
 

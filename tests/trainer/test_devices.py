@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from trainer.devices import (
+from trainer.plan.devices import (
     autocast,
     deterministic_operations,
     resolve_device,

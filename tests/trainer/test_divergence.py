@@ -9,9 +9,9 @@ from faults.tiny_run import outcome, run_tiny, tiny_config
 from safetensors.torch import load_file
 from torch import nn
 
-import trainer.step
-from trainer.config import RunConfig
-from trainer.divergence import SPIKE_LOGGED, LossSpikes, find_not_finite
+import trainer.training.step
+from trainer.config.run_config import RunConfig
+from trainer.training.divergence import SPIKE_LOGGED, LossSpikes, find_not_finite
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _spoil(monkeypatch: pytest.MonkeyPatch, *steps: int, factor: float = math.nan) -> None:
     """Have the losses of some steps come out as something else."""
-    build = trainer.step.build_loss
+    build = trainer.training.step.build_loss
     calls = 0
 
     def spoiled(*args: object, **options: object) -> object:
@@ -35,7 +35,7 @@ def _spoil(monkeypatch: pytest.MonkeyPatch, *steps: int, factor: float = math.na
 
         return one
 
-    monkeypatch.setattr(trainer.step, "build_loss", spoiled)
+    monkeypatch.setattr(trainer.training.step, "build_loss", spoiled)
 
 
 def _config(folder: Path, **changes: object) -> RunConfig:

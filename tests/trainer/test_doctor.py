@@ -12,7 +12,7 @@ import pytest
 from faults.forgery import forge_optimizer, forge_state
 from faults.tiny_run import run_tiny, tiny_config
 
-from trainer import cli
+from trainer.cli import commands as cli
 from trainer.doctor import examine
 
 

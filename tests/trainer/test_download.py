@@ -14,9 +14,9 @@ from urllib.request import Request
 import pytest
 from faults.disk import Disk, every_fault, killed_at, record
 
-from trainer.download import ATTEMPTS, DownloadRecord, download
-from trainer.http_source import _Redirects
-from trainer.progress import Reporter
+from trainer.data.public.download import ATTEMPTS, DownloadRecord, download
+from trainer.data.public.http_source import _Redirects
+from trainer.monitoring.progress import Reporter
 
 BODY = bytes(range(256)) * 20_000  # five chunks
 SHA256 = hashlib.sha256(BODY).hexdigest()

@@ -9,7 +9,7 @@ import pytest
 from faults.disk import Disk, every_fault, killed_at, record
 from faults.power import crash_states
 
-from trainer.durable import (
+from trainer.storage.durable import (
     append,
     make_directories,
     remove,

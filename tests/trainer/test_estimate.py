@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from accounting import count_parameters
-from trainer import estimate
-from trainer.checkpoint import take_snapshot, write_checkpoint
-from trainer.compute_plan import plan_compute
-from trainer.config import RunConfig
-from trainer.estimate import Expectation, announce_expectation, compare_with_facts, expect_run
-from trainer.learning_rate import learning_rate, set_learning_rate
-from trainer.model import build_model, model_shape
-from trainer.presets import load_preset
-from trainer.step import build_optimizer
+from trainer.checkpoint.run_checkpoint import take_snapshot, write_checkpoint
+from trainer.config.presets import load_preset
+from trainer.config.run_config import RunConfig
+from trainer.plan import estimate
+from trainer.plan.compute import plan_compute
+from trainer.plan.estimate import Expectation, announce_expectation, compare_with_facts, expect_run
+from trainer.plan.learning_rate import learning_rate, set_learning_rate
+from trainer.plan.model import build_model, model_shape
+from trainer.training.step import build_optimizer
 
 CPU = torch.device("cpu")
 

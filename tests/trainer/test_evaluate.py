@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from trainer.evaluate import StreamScore, evaluate_windows, fixed_starts, score_stream
+from trainer.evaluation.loss import StreamScore, evaluate_windows, fixed_starts, score_stream
 
 CPU = torch.device("cpu")
 VOCAB = 11

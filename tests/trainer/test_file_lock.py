@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer import file_lock
+from trainer.storage import file_lock
 
 TRY = """
 import importlib.util, sys
@@ -27,7 +27,7 @@ except file_lock.InUseError as error:
 
 
 def try_elsewhere(path: Path, how: str) -> str:
-    source = importlib.util.find_spec("trainer.file_lock").origin
+    source = importlib.util.find_spec("trainer.storage.file_lock").origin
     command = [sys.executable, "-c", TRY, source, how, str(path)]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 

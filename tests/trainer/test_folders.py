@@ -12,11 +12,11 @@ import pytest
 from faults.disk import record
 from faults.power import crash_states
 
-from trainer import prepare as prepare_module
-from trainer.config import CorpusConfig, TokenizerConfig
-from trainer.folders import open_or_build
-from trainer.prepare import prepare
-from trainer.progress import Reporter
+from trainer.config.run_config import CorpusConfig, TokenizerConfig
+from trainer.data import preparation as prepare_module
+from trainer.data.preparation import prepare
+from trainer.data.shared_folder import open_or_build
+from trainer.monitoring.progress import Reporter
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks; the layer reads /proc")
 
@@ -68,8 +68,8 @@ def test_a_finished_folder_is_read_where_nothing_can_be_written(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError("read-only")
 
-    monkeypatch.setattr("trainer.folders.file_lock", refuse)
-    monkeypatch.setattr("trainer.folders.make_directories", refuse)
+    monkeypatch.setattr("trainer.data.shared_folder.file_lock", refuse)
+    monkeypatch.setattr("trainer.data.shared_folder.make_directories", refuse)
     assert _open(tmp_path)
 
 

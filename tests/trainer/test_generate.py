@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from nn_layers import ModelConfig, TransformerLM, native, native_build
 from tokenizer import Tokenizer
-from trainer import decoders
-from trainer.generate import generate, generate_batch, generate_text
-from trainer.sampling import SamplingConfig, draw, sample
+from trainer.inference import decoders
+from trainer.inference.generation import generate, generate_batch, generate_text
+from trainer.inference.sampling import SamplingConfig, draw, sample
 
 END = 0
 

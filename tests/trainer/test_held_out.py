@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.corpus import _hold_out_files
-from trainer.documents import hold_out_documents
-from trainer.held_out import choose_documents
+from trainer.data.corpus import _hold_out_files
+from trainer.data.documents import hold_out_documents
+from trainer.data.held_out import choose_documents
 
 END = b"<|endoftext|>"
 

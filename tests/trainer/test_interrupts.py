@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.interrupts import StopRequest
 from trainer.quiet_start import COMMANDS
+from trainer.training.interrupts import StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -51,7 +51,8 @@ def test_ctrl_c_while_torch_is_imported_is_quiet_in_a_command(
     torch = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nwhile True: pass\n"
     (tmp_path / "torch.py").write_text(torch)
     code = f"import sys\nsys.argv[0] = '/bin/{program}'\nsys.path.insert(0, {str(tmp_path)!r})\n"
-    code += "try:\n    from trainer.cli import train\nexcept KeyboardInterrupt:\n    sys.exit(1)\n"
+    code += "try:\n    from trainer.cli.commands import train\n"
+    code += "except KeyboardInterrupt:\n    sys.exit(1)\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (status, "")
 
@@ -63,7 +64,9 @@ def test_a_module_that_torch_lacks_is_named_in_one_line_by_a_command(
     """A library leaves the exception to whoever imports it."""
     (tmp_path / "torch.py").write_text("import _not_built\n")
     code = f"import sys\nsys.argv[0] = '/bin/{program}'\nsys.path.insert(0, {str(tmp_path)!r})\n"
-    code += "try:\n    from trainer.cli import train\nexcept ImportError:\n    sys.exit(1)\n"
+    code += (
+        "try:\n    from trainer.cli.commands import train\nexcept ImportError:\n    sys.exit(1)\n"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == status
     line = "error: No module named '_not_built'; install what is missing, or another Python if "
@@ -73,4 +76,6 @@ def test_a_module_that_torch_lacks_is_named_in_one_line_by_a_command(
 
 def test_every_command_starts_quietly() -> None:
     scripts = entry_points(group="console_scripts")
-    assert {script.name for script in scripts if script.module == "trainer.cli"} <= COMMANDS
+    assert {
+        script.name for script in scripts if script.module == "trainer.cli.commands"
+    } <= COMMANDS

@@ -18,9 +18,9 @@ import pytest
 import torch
 from faults.tiny_run import outcome, run_tiny, tiny_config
 
-from trainer.checkpoint import newest_checkpoint
-from trainer.config import RunConfig
-from trainer.run_directory import RunDirectory, temporary_files
+from trainer.checkpoint.run_checkpoint import newest_checkpoint
+from trainer.config.run_config import RunConfig
+from trainer.storage.run_directory import RunDirectory, temporary_files
 
 pytestmark = [
     pytest.mark.campaign,
@@ -188,7 +188,7 @@ def test_a_long_run_leaks_neither_memory_nor_files(
     rows = tmp_path / "rows"
 
     def train_watched() -> None:
-        from trainer import loop
+        from trainer.training import loop
 
         one_step = loop._one_step
 

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from trainer.config import RunConfig, ScheduleConfig
-from trainer.learning_rate import learning_rate
-from trainer.presets import load_preset
+from trainer.config.presets import load_preset
+from trainer.config.run_config import RunConfig, ScheduleConfig
+from trainer.plan.learning_rate import learning_rate
 
 
 def _config(name: str, *, hours: float | None = None) -> RunConfig:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trainer.evaluation.loss_rise import find_rise
 from trainer.experiments.lr_range import has_diverged
-from trainer.experiments.running import describe_rise
-from trainer.loss_rise import find_rise
+from trainer.experiments.trials import describe_rise
 
 _SPEC = importlib.util.spec_from_file_location(
     "simulated_losses", Path(__file__).with_name("simulated_losses.py")

@@ -10,7 +10,7 @@ from faults.disk import Disk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.metrics import MetricsLog, read_metrics
+from trainer.monitoring.metrics import MetricsLog, read_metrics
 
 
 def _train_row(step: int, **changes: object) -> dict:
@@ -35,7 +35,9 @@ def test_every_line_is_self_describing_json(tmp_path: Path) -> None:
     log.append(_train_row(2))
     lines = [json.loads(line) for line in (tmp_path / "m").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]
-    assert {(line["format"], line["version"]) for line in lines} == {("trainer.metrics", 1)}
+    assert {(line["format"], line["version"]) for line in lines} == {
+        ("trainer.monitoring.metrics", 1)
+    }
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

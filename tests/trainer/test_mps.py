@@ -14,17 +14,17 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from accounting.measure_peak import measure_peak
+from accounting.cli.measure_peak import measure_peak
 from nn_layers import RotaryPositionalEmbedding
-from trainer.batches import read_windows
-from trainer.command_line import parse_train
-from trainer.compute_plan import ComputePlan, plan_compute
-from trainer.config import RunConfig
-from trainer.decoders import CachedDecoder
-from trainer.devices import loaded_dtype, resolve_device, resolve_dtype, wait_for
-from trainer.evaluate import evaluate_windows
-from trainer.model import build_model
-from trainer.step import build_optimizer, build_stepper
+from trainer.cli.run_arguments import parse_train
+from trainer.config.run_config import RunConfig
+from trainer.data.batches import read_windows
+from trainer.evaluation.loss import evaluate_windows
+from trainer.inference.decoders import CachedDecoder
+from trainer.plan.compute import ComputePlan, plan_compute
+from trainer.plan.devices import loaded_dtype, resolve_device, resolve_dtype, wait_for
+from trainer.plan.model import build_model
+from trainer.training.step import build_optimizer, build_stepper
 
 CPU, MPS = torch.device("cpu"), torch.device("mps")
 TINY = (
@@ -111,7 +111,7 @@ class _NoFloat64(TorchDispatchMode):
 def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let float32 be the widest type that the CPU has."""
     monkeypatch.setattr("nn_layers.rope.widest_float", lambda _: torch.float32)
-    monkeypatch.setattr("trainer.evaluate.widest_float", lambda _: torch.float32)
+    monkeypatch.setattr("trainer.evaluation.loss.widest_float", lambda _: torch.float32)
 
 
 _STEPS = [

@@ -12,8 +12,8 @@ from faults.tiny_run import run_tiny, tiny_config
 
 from trainer import load_checkpoint, save_checkpoint
 from trainer.doctor import examine
-from trainer.generate import generate_text
-from trainer.load import load_run
+from trainer.inference.generation import generate_text
+from trainer.inference.trained_run import load_run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks")
 

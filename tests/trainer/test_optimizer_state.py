@@ -10,8 +10,13 @@ from faults.forgery import forge_optimizer
 from torch import Tensor, nn
 
 from optim import SGD, AdamW, Muon
-from trainer.checkpoint import inspect_checkpoint, load_into, take_snapshot, write_checkpoint
-from trainer.optimizer_state import require_usable
+from trainer.checkpoint.optimizer_state import require_usable
+from trainer.checkpoint.run_checkpoint import (
+    inspect_checkpoint,
+    load_into,
+    take_snapshot,
+    write_checkpoint,
+)
 
 Damage = Callable[[dict[str, Tensor], Any], object]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from faults.tiny_run import outcome, run_tiny, tiny_config
 
-from trainer.command_line import NewPlaces, parse_evaluate, parse_train
-from trainer.config import RunConfig
+from trainer.cli.run_arguments import NewPlaces, parse_evaluate, parse_train
+from trainer.config.presets import load_config, load_preset
+from trainer.config.run_config import RunConfig
+from trainer.evaluation.score import score_run
 from trainer.experiments.study import open_study
-from trainer.load import load_run
-from trainer.presets import load_config, load_preset
-from trainer.progress import Reporter
-from trainer.score import score_run
+from trainer.inference.trained_run import load_run
+from trainer.monitoring.progress import Reporter
 
 QUIET = Reporter(mode="silent")
 

@@ -8,9 +8,9 @@ import pytest
 
 from bpe import Vocabulary, train_vocabulary
 from tokenizer import TokenFile, Tokenizer
-from trainer.config import CorpusConfig, TokenizerConfig
-from trainer.prepare import PreparedData, prepare
-from trainer.progress import Reporter
+from trainer.config.run_config import CorpusConfig, TokenizerConfig
+from trainer.data.preparation import PreparedData, prepare
+from trainer.monitoring.progress import Reporter
 
 END = "<|endoftext|>"
 TRAIN = "the cat sat on the mat\n" * 20
@@ -103,7 +103,7 @@ def test_number_of_workers_reaches_counting_and_encoding(
         return encode_file(self, *arguments, **options)
 
     encode_file = Tokenizer.encode_file
-    monkeypatch.setattr("trainer.prepare.train_vocabulary", train)
+    monkeypatch.setattr("trainer.data.preparation.train_vocabulary", train)
     monkeypatch.setattr(Tokenizer, "encode_file", encode)
     run(files, num_workers=3)
     assert reached == {"count": 3, "encode": 3}

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 from faults.disk import Disk, every_fault, killed_at, record
 
-from trainer.config import CorpusConfig, TokenizerConfig
-from trainer.prepare import PreparedData, prepare
-from trainer.progress import Reporter
+from trainer.config.run_config import CorpusConfig, TokenizerConfig
+from trainer.data.preparation import PreparedData, prepare
+from trainer.monitoring.progress import Reporter
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the layer reads /proc")
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nn_layers import ModelConfig
-from trainer.config import CorpusConfig, ModelSection, RunConfig
-from trainer.presets import config_from_toml, config_to_toml, load_preset, preset_names
+from trainer.config.presets import config_from_toml, config_to_toml, load_preset, preset_names
+from trainer.config.run_config import CorpusConfig, ModelSection, RunConfig
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from trainer.progress import Reporter, format_amount
+from trainer.monitoring.progress import Reporter, format_amount
 
 
 class Terminal(io.StringIO):

@@ -10,12 +10,12 @@ import pytest
 import torch
 from faults.tiny_run import outcome, run_tiny, tiny_config
 
-import trainer.loop
 import trainer.run
-import trainer.step
-from trainer.checkpoint import newest_checkpoint
-from trainer.config import RunConfig
-from trainer.interrupts import StopRequest
+import trainer.training.loop
+import trainer.training.step
+from trainer.checkpoint.run_checkpoint import newest_checkpoint
+from trainer.config.run_config import RunConfig
+from trainer.training.interrupts import StopRequest
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def _stop_after(monkeypatch: pytest.MonkeyPatch, num_steps: int) -> None:
             return self.signal is not None
 
     request = Request()
-    step = trainer.step.EagerStepper.step
+    step = trainer.training.step.EagerStepper.step
 
     def counted(self: object, number: int, rate: float) -> object:
         nonlocal asked
@@ -49,7 +49,7 @@ def _stop_after(monkeypatch: pytest.MonkeyPatch, num_steps: int) -> None:
         return step(self, number, rate)
 
     monkeypatch.setattr(trainer.run, "StopRequest", lambda **_: request)
-    monkeypatch.setattr(trainer.step.EagerStepper, "step", counted)
+    monkeypatch.setattr(trainer.training.step.EagerStepper, "step", counted)
 
 
 def _require_alike(cut: Path, whole: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_run_stopped_at_every_step_once_ends_alike(
 def test_a_run_that_breaks_in_the_middle_of_a_batch_ends_alike(
     config: RunConfig, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
-    calls, cut = 0, trainer.step.sample_batch
+    calls, cut = 0, trainer.training.step.sample_batch
 
     def breaking(*args: object, **options: object) -> object:
         nonlocal calls
@@ -98,7 +98,7 @@ def test_a_run_that_breaks_in_the_middle_of_a_batch_ends_alike(
         return cut(*args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.step, "sample_batch", breaking)
+        patch.setattr(trainer.training.step, "sample_batch", breaking)
         with pytest.raises(KeyboardInterrupt):
             run_tiny(config, tmp_path / "run")
     run_tiny(config, tmp_path / "run", resume=True)
@@ -108,17 +108,17 @@ def test_a_run_that_breaks_in_the_middle_of_a_batch_ends_alike(
 def test_an_evaluation_that_dies_costs_no_training_and_is_made_up_for(
     config: RunConfig, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluate = trainer.loop.evaluate_windows
+    evaluate = trainer.training.loop.evaluate_windows
 
     def die_at_second(*args: object, **options: object) -> float:
-        patch.setattr("trainer.loop.evaluate_windows", die)
+        patch.setattr("trainer.training.loop.evaluate_windows", die)
         return evaluate(*args, **options)
 
     def die(*_: object, **__: object) -> None:
         raise MemoryError("evaluation")
 
     with monkeypatch.context() as patch:
-        patch.setattr("trainer.loop.evaluate_windows", die_at_second)
+        patch.setattr("trainer.training.loop.evaluate_windows", die_at_second)
         with pytest.raises(MemoryError, match="evaluation"):
             run_tiny(config, tmp_path / "run")
     found, _ = newest_checkpoint(tmp_path / "run")

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from faults.tiny_run import run_tiny, tiny_config
 
-from trainer.command_line import parse_train
-from trainer.config import RunConfig
-from trainer.presets import config_to_toml, load_preset
+from trainer.cli.run_arguments import parse_train
+from trainer.config.presets import config_to_toml, load_preset
+from trainer.config.run_config import RunConfig
 from trainer.resuming import find_run_to_resume
-from trainer.run_directory import create_run, hold_run
+from trainer.storage.run_directory import create_run, hold_run
 
 PRESET = "quickstart"
 

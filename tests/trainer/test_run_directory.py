@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from faults.disk import in_fork
 
-from trainer.file_lock import exclusive_lock
-from trainer.run_directory import (
+from trainer.storage.file_lock import exclusive_lock
+from trainer.storage.run_directory import (
     create_run,
     hold_new_run,
     hold_run,

@@ -11,14 +11,14 @@ from faults.tiny_run import outcome, run_tiny, tiny_config
 from safetensors.torch import load_file
 
 import trainer.run
-from trainer.checkpoint import list_checkpoints
-from trainer.config import RunConfig
-from trainer.interrupts import StopRequest
-from trainer.presets import load_config, load_preset
-from trainer.resumable import _options, changed_options, require_resumable
-from trainer.sittings import describe_changes, read_sittings
-from trainer.step import EagerStepper
+from trainer.checkpoint.run_checkpoint import list_checkpoints
+from trainer.config.presets import load_config, load_preset
+from trainer.config.resumable import _options, changed_options, require_resumable
+from trainer.config.run_config import RunConfig
 from trainer.summary import Summary
+from trainer.training.interrupts import StopRequest
+from trainer.training.sittings import describe_changes, read_sittings
+from trainer.training.step import EagerStepper
 
 HOW = {
     *("device", "dtype", "deterministic", "model.attention", "training.loss", "training.compile"),

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from nn_layers.native_build import find_compiler
-from trainer.compute_plan import plan_compute
-from trainer.config import RunConfig
-from trainer.learning_rate import set_learning_rate
-from trainer.model import build_model
-from trainer.presets import load_preset
-from trainer.step import EagerStepper, build_loss, build_optimizer, build_stepper
+from trainer.config.presets import load_preset
+from trainer.config.run_config import RunConfig
+from trainer.plan.compute import plan_compute
+from trainer.plan.learning_rate import set_learning_rate
+from trainer.plan.model import build_model
+from trainer.training.step import EagerStepper, build_loss, build_optimizer, build_stepper
 
 CPU = torch.device("cpu")
 

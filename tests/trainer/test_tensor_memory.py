@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from nn_layers.native_kernels import why_no_native_kernels
-from trainer.checkpoint import take_snapshot, write_checkpoint
-from trainer.compute_plan import plan_compute
-from trainer.config import RunConfig
-from trainer.estimate import compare_with_facts, expect_run
-from trainer.evaluate import evaluate_windows
-from trainer.learning_rate import learning_rate
-from trainer.model import build_model
-from trainer.presets import load_preset, with_values
-from trainer.step import build_optimizer, build_stepper
-from trainer.tensor_memory import TensorWatch
+from trainer.checkpoint.run_checkpoint import take_snapshot, write_checkpoint
+from trainer.config.presets import load_preset, with_values
+from trainer.config.run_config import RunConfig
+from trainer.evaluation.loss import evaluate_windows
+from trainer.plan.compute import plan_compute
+from trainer.plan.estimate import compare_with_facts, expect_run
+from trainer.plan.learning_rate import learning_rate
+from trainer.plan.model import build_model
+from trainer.plan.tensor_memory import TensorWatch
+from trainer.training.step import build_optimizer, build_stepper
 
 CPU = torch.device("cpu")
 VOCABULARY = 700

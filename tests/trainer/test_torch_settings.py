@@ -19,19 +19,19 @@ from nn_layers import ModelConfig, TransformerLM
 from nn_layers.native_build import find_compiler
 from optim import AdamW
 from trainer import generate, get_batch, load_checkpoint, load_preset, save_checkpoint
-from trainer.compute_plan import ComputePlan
-from trainer.cpu_settings import product_error
-from trainer.device_step import DeviceStepper
-from trainer.device_windows import DeviceWindows, PinnedWindows
-from trainer.devices import deterministic_operations
-from trainer.evaluate import score_stream
-from trainer.generate import generate_batch
-from trainer.load import load_run
-from trainer.model import build_model
+from trainer.data.device_batches import DeviceWindows, PinnedWindows
+from trainer.evaluation.loss import score_stream
+from trainer.inference.generation import generate_batch
+from trainer.inference.sampling import SamplingConfig, draw, sample
+from trainer.inference.trained_run import load_run
+from trainer.plan.compute import ComputePlan
+from trainer.plan.cpu_settings import product_error
+from trainer.plan.devices import deterministic_operations
+from trainer.plan.model import build_model
 from trainer.run import RunResult
-from trainer.run_directory import RunDirectory
-from trainer.sampling import SamplingConfig, draw, sample
-from trainer.step import build_optimizer, build_stepper
+from trainer.storage.run_directory import RunDirectory
+from trainer.training.device_step import DeviceStepper
+from trainer.training.step import build_optimizer, build_stepper
 
 Row = Callable[[], tuple[Run, Sequence[Tensor]]]
 

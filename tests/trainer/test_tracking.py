@@ -11,8 +11,8 @@ from typing import ClassVar
 import pytest
 from faults.tiny_run import run_tiny, tiny_config
 
-from trainer.config import LoggingConfig
-from trainer.metrics import MetricsLog, MetricsRow
+from trainer.config.run_config import LoggingConfig
+from trainer.monitoring.metrics import MetricsLog, MetricsRow
 from trainer.tracking import Tracking, fan_out, require_trackers
 from trainer.tracking.trackers import TrackedRun
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer import yielding_threads as waits
-from trainer.yielding_threads import SpareTeam, yielding_threads
+from trainer.plan import yielding_threads as waits
+from trainer.plan.yielding_threads import SpareTeam, yielding_threads
 
 OPENMP = waits._gnu_openmp()
 NEEDS_GNU = pytest.mark.skipif(OPENMP is None, reason="torch's OpenMP here is not GNU's")

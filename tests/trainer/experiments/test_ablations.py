@@ -2,9 +2,9 @@
 
 import pytest
 
+from trainer.config.presets import load_preset, with_values
 from trainer.experiments import ABLATIONS, ablate
-from trainer.model import model_shape
-from trainer.presets import load_preset, with_values
+from trainer.plan.model import model_shape
 
 BASE = load_preset("tinystories")
 

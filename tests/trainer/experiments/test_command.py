@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from trainer import cli
-from trainer.experiments.running import describe_rise
-from trainer.interrupts import StopRequest
+from trainer.cli import commands as cli
+from trainer.experiments.trials import describe_rise
+from trainer.training.interrupts import StopRequest
 
 FIELDS = {
     "tokenizer.vocab-size": 300,

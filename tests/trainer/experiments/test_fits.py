@@ -7,15 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer import estimate
-from trainer.compute_plan import plan_compute
-from trainer.estimate import device_bytes, expect_run, predict_peak_bytes
+from trainer.config.presets import load_preset, with_values
 from trainer.experiments import Over, parse_over
-from trainer.experiments.fits import why_too_large
-from trainer.experiments.open_lists import close_list
-from trainer.model import build_model
-from trainer.presets import load_preset, with_values
-from trainer.step import build_optimizer
+from trainer.experiments.memory_check import why_too_large
+from trainer.experiments.open_ended import close_list
+from trainer.plan import estimate
+from trainer.plan.compute import plan_compute
+from trainer.plan.estimate import device_bytes, expect_run, predict_peak_bytes
+from trainer.plan.model import build_model
+from trainer.training.step import build_optimizer
 
 CPU = torch.device("cpu")
 BASE = with_values(

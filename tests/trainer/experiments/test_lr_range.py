@@ -10,7 +10,8 @@ from faults.tiny_run import tiny_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer import cli
+from trainer.cli import commands as cli
+from trainer.config.presets import load_preset
 from trainer.experiments import open_study, parse_over, run_study, sweep
 from trainer.experiments.lr_range import (
     DIVERGED_FACTOR,
@@ -23,16 +24,15 @@ from trainer.experiments.lr_range import (
     read_range,
     remember_sweep,
 )
-from trainer.experiments.running import Sitting
 from trainer.experiments.study import Outcome
-from trainer.learning_rate import learning_rate
-from trainer.metrics import MetricsLog
-from trainer.presets import load_preset
-from trainer.progress import Reporter
+from trainer.experiments.trials import Sitting
+from trainer.monitoring.metrics import MetricsLog
+from trainer.monitoring.progress import Reporter
+from trainer.plan.learning_rate import learning_rate
 from trainer.report import render_study
-from trainer.report.range_drawing import draw_range
-from trainer.report.range_findings import describe_range
-from trainer.run_directory import RunDirectory
+from trainer.report.findings.ranges import describe_range
+from trainer.report.plots.ranges import draw_range
+from trainer.storage.run_directory import RunDirectory
 
 BASE = load_preset("quickstart")
 SILENT = Sitting(reporter=Reporter(mode="silent"))

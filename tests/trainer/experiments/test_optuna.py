@@ -10,6 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from trainer.config.presets import config_to_toml, load_preset
 from trainer.experiments import (
     Outcome,
     Sitting,
@@ -19,17 +20,16 @@ from trainer.experiments import (
     open_study,
     optuna_engine,
     points,
-    running,
 )
+from trainer.experiments import trials as running
 from trainer.experiments.optuna_engine import Search
-from trainer.experiments.running import StoppedError, StudyResult
 from trainer.experiments.search_space import describe_space, parse_space
-from trainer.loop import LoopState
-from trainer.metrics import MetricsLog
-from trainer.presets import config_to_toml, load_preset
-from trainer.progress import Reporter
+from trainer.experiments.trials import StoppedError, StudyResult
+from trainer.monitoring.metrics import MetricsLog
+from trainer.monitoring.progress import Reporter
 from trainer.run import RunResult
-from trainer.run_directory import RunDirectory
+from trainer.storage.run_directory import RunDirectory
+from trainer.training.loop import LoopState
 
 BASE = load_preset("quickstart")
 RATE = "optimizer.learning-rate"
@@ -126,7 +126,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_optuna
-from trainer.experiments import running
+from trainer.experiments import trials as running
 
 def outcome(study, trial, *rest):
     study.run_path(trial).mkdir()

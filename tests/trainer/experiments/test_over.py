@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainer.config.presets import load_preset
 from trainer.experiments import Over, parse_over, sweep
-from trainer.presets import load_preset
 
 BASE = load_preset("quickstart")
 

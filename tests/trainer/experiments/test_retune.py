@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from trainer.config.presets import load_preset
 from trainer.experiments import (
     Outcome,
     Over,
@@ -22,13 +23,12 @@ from trainer.experiments import (
     open_study,
     print_study,
     run_study,
-    running,
     winners,
 )
-from trainer.experiments.running import StoppedError
-from trainer.presets import load_preset
-from trainer.progress import Reporter
-from trainer.report.study_findings import describe_study
+from trainer.experiments import trials as running
+from trainer.experiments.trials import StoppedError
+from trainer.monitoring.progress import Reporter
+from trainer.report.findings.studies import describe_study
 
 BASE = load_preset("quickstart")
 RATE = "optimizer.learning-rate"

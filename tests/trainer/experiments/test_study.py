@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from trainer.config.presets import config_to_toml, load_preset
 from trainer.experiments import (
     Outcome,
     Over,
@@ -17,16 +18,15 @@ from trainer.experiments import (
     open_study,
     points,
     run_study,
-    running,
     sweep,
 )
-from trainer.file_lock import exclusive_lock
-from trainer.loop import DivergedError, LoopState
-from trainer.metrics import MetricsLog
-from trainer.presets import config_to_toml, load_preset
-from trainer.progress import Reporter
+from trainer.experiments import trials as running
+from trainer.monitoring.metrics import MetricsLog
+from trainer.monitoring.progress import Reporter
 from trainer.run import RunResult
-from trainer.run_directory import RunDirectory
+from trainer.storage.file_lock import exclusive_lock
+from trainer.storage.run_directory import RunDirectory
+from trainer.training.loop import DivergedError, LoopState
 
 BASE = load_preset("quickstart")
 RATES = (1e-4, 1e-3, 1e-2, 2e-2, 1e-1)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from trainer.baselines import Baseline
-from trainer.metrics import MetricsLog
-from trainer.presets import config_to_toml, load_preset
+from trainer.config.presets import config_to_toml, load_preset
+from trainer.evaluation.baselines import Baseline
+from trainer.monitoring.metrics import MetricsLog
 from trainer.summary import Summary
 
 WriteRun = Callable[..., Path]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from trainer.report.drawing import y_axes
-from trainer.report.series import Plot, Sample, Series
+from trainer.report.plots.series import Plot, Sample, Series
+from trainer.report.plots.svg import y_axes
 
 
 def _series(run: int, num_steps: int, style: str = "smooth", noise: float = 0.0) -> Series:

@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from trainer.cli.report_arguments import parse_report
 from trainer.report import read_history, write_exports
-from trainer.report.command_line import parse_report
-from trainer.report.drawing import X_AXES
+from trainer.report.plots.svg import X_AXES
 
 
 def test_plots_and_tables_are_written(write_run: Callable[..., Path], tmp_path: Path) -> None:

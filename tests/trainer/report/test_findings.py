@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from trainer.metrics import MetricsLog
+from trainer.monitoring.metrics import MetricsLog
 from trainer.report import describe_run, describe_runs, read_history, table_rows
-from trainer.report.findings import final_training_loss
+from trainer.report.findings.runs import final_training_loss
 
 
 def test_a_run_is_told_with_its_loss_its_rivals_and_its_trend(
@@ -108,7 +108,10 @@ def test_tokens_to_the_same_loss_are_compared_between_two(write_run: Callable[..
     [
         ("{broken", "is not JSON"),
         ("[1]", "is not a JSON object"),
-        (json.dumps({"format": "trainer.metrics", "version": 1, "kind": "train"}), "has no step"),
+        (
+            json.dumps({"format": "trainer.monitoring.metrics", "version": 1, "kind": "train"}),
+            "has no step",
+        ),
         (json.dumps({"format": "other", "version": 1}), "format"),
         ("\x00\x00", "is not JSON"),
     ],

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from trainer.estimate import Estimate
+from trainer.plan.estimate import Estimate
 from trainer.report import read_history, render_page
-from trainer.report.drawing import BOTTOM, TOP, draw_plot
 from trainer.report.estimates import estimate_rows
-from trainer.report.series import Sample, build_plots, thin
+from trainer.report.plots.series import Sample, build_plots, thin
+from trainer.report.plots.svg import BOTTOM, TOP, draw_plot
 from trainer.summary import PROCESS, Summary, print_summary
 
 _VOID = {"meta", "input", "br"}

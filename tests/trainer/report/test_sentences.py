@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainer.baselines import Baseline
-from trainer.config import RunConfig
+from trainer.config.presets import load_preset, with_values
+from trainer.config.run_config import RunConfig
+from trainer.evaluation.baselines import Baseline
 from trainer.experiments import Outcome, Study, ablate, open_study, parse_over, points, sweep
 from trainer.experiments.lr_range import RangeFindings, find_range
-from trainer.presets import load_preset, with_values
 from trainer.report import RunHistory, describe_run, describe_runs
-from trainer.report.range_findings import describe_range_of
-from trainer.report.study_findings import describe_study
+from trainer.report.findings.ranges import describe_range_of
+from trainer.report.findings.studies import describe_study
 from trainer.summary import Summary
 
 BASE = load_preset("quickstart")

@@ -9,17 +9,17 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
+from trainer.config.presets import config_to_toml, load_preset
 from trainer.experiments import Outcome, Study, ablate, open_study, parse_over, sweep
 from trainer.experiments.results import print_study
-from trainer.metrics import MetricsLog
-from trainer.presets import config_to_toml, load_preset
+from trainer.monitoring.metrics import MetricsLog
 from trainer.report import read_trials, render_study
 from trainer.report.files import write_report
-from trainer.report.study_drawing import draw_study
-from trainer.report.study_findings import describe_study
+from trainer.report.findings.studies import describe_study
+from trainer.report.plots.studies import draw_study
+from trainer.report.plots.times import draw_against_time
 from trainer.report.study_page import study_rows
-from trainer.report.time_drawing import draw_against_time
-from trainer.run_directory import RunDirectory
+from trainer.storage.run_directory import RunDirectory
 
 BASE = load_preset("quickstart")
 LossOf = Callable[[object], float | None]

@@ -20,10 +20,10 @@ from rich.table import Table
 
 from bench.arguments import cache_folder, positive
 from bench.contestants.models import DISTRIBUTIONS
+from bench.contestants.peers import fetch_extras
 from bench.durable import write_atomically
-from bench.learning_trials import train
-from bench.machine import describe_machine, num_cpus
-from bench.peers import fetch_extras
+from bench.learning.trials import train
+from bench.measurement.machine import describe_machine, num_cpus
 
 HELP = "Train alone and beside processes that take every CPU."
 FORMAT, VERSION = "bench-busy", 1

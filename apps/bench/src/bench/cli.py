@@ -7,18 +7,14 @@ subject.
 import argparse
 import sys
 
-from bench import (
-    accounting,
-    busy,
-    fuzz,
-    generated_text,
-    learning,
-    sgd_toy,
-    tokenization,
-    tokenizer_experiments,
-    training,
-)
-from bench.harness import SampleError
+from bench import busy, generated_text, sgd_toy
+from bench.calculators import subject as accounting
+from bench.fuzzing import subject as fuzz
+from bench.learning import subject as learning
+from bench.measurement.harness import SampleError
+from bench.tokenization import subject as tokenization
+from bench.tokenizers import subject as tokenizer_experiments
+from bench.training import subject as training
 from bpe.files import require_working_directory
 from bpe.streams import repair_streams, written_output
 

@@ -1,7 +1,8 @@
 """The subject `generated-text`: how does text change with temperature, top-p and model?
 
 Stage: runs, texts -> *measures of generated text*, beside the same of held-out text. Nothing is
-timed, so the machine does not matter. Not here: generating (`trainer.generate`), the loss.
+timed, so the machine does not matter. Not here: generating
+(`trainer.inference.generation`), the loss.
 """
 
 import argparse
@@ -20,13 +21,13 @@ from rich.table import Table
 
 from bench.arguments import numbers, positive
 from bench.contestants.models import DISTRIBUTIONS
+from bench.contestants.peers import fetch_extras
 from bench.durable import write_atomically
-from bench.peers import fetch_extras
-from bench.vocabulary import END_OF_TEXT
+from bench.texts.vocabulary import END_OF_TEXT
 
 if TYPE_CHECKING:
-    from trainer.load import LoadedRun
-    from trainer.sampling import SamplingConfig
+    from trainer.inference.sampling import SamplingConfig
+    from trainer.inference.trained_run import LoadedRun
 
 HELP = "Generate at temperatures and top-ps, and measure the text beside held-out text."
 FORMAT, VERSION = "bench-generated-text", 1
@@ -111,7 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Generate at every setting, measure and report."""
     fetch_extras({"models.ours": DISTRIBUTIONS["models.ours"]})
-    from trainer.load import load_run
+    from trainer.inference.trained_run import load_run
 
     settings = _settings(arguments)
     known = Known.of(_read(arguments.train))
@@ -153,7 +154,7 @@ def measure(texts: Sequence[str], known: Known) -> Measures:
 
 
 def _read(path: Path) -> str:
-    from trainer.text_files import text_error
+    from trainer.data.text_files import text_error
 
     data = path.read_bytes()
     if (error := text_error(data, name=path)) is not None:
@@ -165,7 +166,7 @@ def _read(path: Path) -> str:
 
 
 def _settings(arguments: argparse.Namespace) -> list["SamplingConfig"]:
-    from trainer.sampling import SamplingConfig
+    from trainer.inference.sampling import SamplingConfig
 
     pairs = [
         (temperature, top_p)
@@ -198,7 +199,7 @@ def _generate(
     arguments: argparse.Namespace,
     setting: "SamplingConfig",
 ) -> list[str]:
-    from trainer.generate import generate_texts
+    from trainer.inference.generation import generate_texts
 
     times = 1 if setting.temperature == 0.0 else arguments.texts
     asked = [prompt for prompt in prompts for _ in range(times)]

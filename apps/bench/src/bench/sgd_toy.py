@@ -17,9 +17,9 @@ from rich.table import Table
 
 from bench.arguments import numbers, positive
 from bench.contestants.models import DISTRIBUTIONS
+from bench.contestants.peers import fetch_extras
+from bench.display.plot import write_curves
 from bench.durable import write_atomically
-from bench.peers import fetch_extras
-from bench.plot import write_curves
 
 HELP = "Minimise the mean square of 10 x 10 weights by SGD at several learning rates."
 FORMAT, VERSION = "bench-sgd-toy", 1

@@ -3,13 +3,13 @@
 from trainer.quiet_start import quiet_start
 
 with quiet_start():  # torch takes its time
-    from trainer.batches import get_batch
-    from trainer.config import RunConfig
-    from trainer.generate import generate
-    from trainer.load import LoadedRun, load_run
-    from trainer.presets import load_preset
+    from trainer.checkpoint.single_file import load_checkpoint, save_checkpoint
+    from trainer.config.presets import load_preset
+    from trainer.config.run_config import RunConfig
+    from trainer.data.batches import get_batch
+    from trainer.inference.generation import generate
+    from trainer.inference.trained_run import LoadedRun, load_run
     from trainer.run import RunResult, train
-    from trainer.serialization import load_checkpoint, save_checkpoint
 
 __all__ = [
     "LoadedRun",

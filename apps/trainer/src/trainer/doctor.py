@@ -13,19 +13,24 @@ from xml.etree import ElementTree
 import torch
 
 from tokenizer import TokenFile, Tokenizer
-from trainer.checkpoint import Checkpoint, inspect_checkpoint, list_checkpoints, load_into
-from trainer.load import require_same_model
-from trainer.loop import LoopState
-from trainer.metrics import read_metrics
-from trainer.model import build_model
-from trainer.places import find_places
-from trainer.prepared import require_recorded
-from trainer.presets import load_config
-from trainer.progress import Reporter
-from trainer.run_directory import RunDirectory, read_json, require_run, temporary_files
-from trainer.sittings import read_sittings
-from trainer.step import build_optimizer
+from trainer.checkpoint.run_checkpoint import (
+    Checkpoint,
+    inspect_checkpoint,
+    list_checkpoints,
+    load_into,
+)
+from trainer.config.presets import load_config
+from trainer.data.provenance import require_recorded
+from trainer.data.relocation import find_places
+from trainer.inference.trained_run import require_same_model
+from trainer.monitoring.metrics import read_metrics
+from trainer.monitoring.progress import Reporter
+from trainer.plan.model import build_model
+from trainer.storage.run_directory import RunDirectory, read_json, require_run, temporary_files
 from trainer.summary import Summary
+from trainer.training.loop import LoopState
+from trainer.training.sittings import read_sittings
+from trainer.training.step import build_optimizer
 
 
 @dataclass(frozen=True, slots=True)

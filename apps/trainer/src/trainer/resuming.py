@@ -6,13 +6,13 @@ Stage: command line -> *run directory* -> train. Reads only. Not here: what a re
 
 from pathlib import Path
 
-from trainer.checkpoint import newest_checkpoint
-from trainer.file_lock import lock_holder
-from trainer.load import require_same_model
-from trainer.loop import LoopState
-from trainer.presets import load_config
-from trainer.run_directory import RUNS, RunDirectory, numbered_runs, read_json, require_run
-from trainer.sittings import read_sittings
+from trainer.checkpoint.run_checkpoint import newest_checkpoint
+from trainer.config.presets import load_config
+from trainer.inference.trained_run import require_same_model
+from trainer.storage.file_lock import lock_holder
+from trainer.storage.run_directory import RUNS, RunDirectory, numbered_runs, read_json, require_run
+from trainer.training.loop import LoopState
+from trainer.training.sittings import read_sittings
 
 AUTO = "auto"
 

@@ -13,31 +13,30 @@ from pathlib import Path
 from accounting import training_flops
 from accounting.plural import agree, plural
 from tokenizer import Tokenizer
-from trainer.checkpoint import Checkpoint, load_into, newest_checkpoint
+from trainer.checkpoint.run_checkpoint import Checkpoint, load_into, newest_checkpoint
 from trainer.command_hints import command
-from trainer.compute_plan import ComputePlan
-from trainer.config import RunConfig
-from trainer.cpu_settings import cpu_settings
-from trainer.devices import (
+from trainer.config.presets import config_to_toml, flat_settings, load_config
+from trainer.config.resumable import require_resumable
+from trainer.config.run_config import RunConfig
+from trainer.data.preparation import PreparedData
+from trainer.data.relocation import DIRECTORY, find_places, with_absolute_paths
+from trainer.inference.trained_run import require_same_model
+from trainer.monitoring.metrics import MetricsLog
+from trainer.monitoring.progress import Reporter
+from trainer.monitoring.throughput import Throughput
+from trainer.plan.compute import ComputePlan
+from trainer.plan.cpu_settings import cpu_settings
+from trainer.plan.devices import (
     deterministic_operations,
     device_name,
     plain_modes,
     resolve_device,
 )
-from trainer.durable import TEMPORARY, remove, rename_durably
-from trainer.estimate import announce_expectation, expect_run
-from trainer.interrupts import StopRequest
-from trainer.load import require_same_model
-from trainer.loop import LoopState, OnEvaluation, OnRow, Session, run_steps
-from trainer.metrics import MetricsLog
-from trainer.model import build_model, model_shape
-from trainer.places import DIRECTORY, find_places, with_absolute_paths
-from trainer.prepare import PreparedData
-from trainer.presets import config_to_toml, flat_settings, load_config
-from trainer.profiling import FIRST_STEP, LAST_STEP, ProfilingStepper, measure_floors
-from trainer.progress import Reporter
-from trainer.resumable import require_resumable
-from trainer.run_directory import (
+from trainer.plan.estimate import announce_expectation, expect_run
+from trainer.plan.model import build_model, model_shape
+from trainer.run_inputs import prepare_run
+from trainer.storage.durable import TEMPORARY, remove, rename_durably
+from trainer.storage.run_directory import (
     RunDirectory,
     hold_new_run,
     hold_run,
@@ -46,12 +45,13 @@ from trainer.run_directory import (
     write_json_atomically,
     write_text_atomically,
 )
-from trainer.run_inputs import prepare_run
-from trainer.sittings import describe_changes, describe_sitting, record_sitting
-from trainer.step import build_optimizer, build_stepper
 from trainer.summary import Summary, summarize
-from trainer.throughput import Throughput
 from trainer.tracking import Tracking
+from trainer.training.interrupts import StopRequest
+from trainer.training.loop import LoopState, OnEvaluation, OnRow, Session, run_steps
+from trainer.training.profiling import FIRST_STEP, LAST_STEP, ProfilingStepper, measure_floors
+from trainer.training.sittings import describe_changes, describe_sitting, record_sitting
+from trainer.training.step import build_optimizer, build_stepper
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ def _train(session: Session, plan: ComputePlan, *, deadline: float | None) -> Ru
     )
     announce_expectation(session.expectation, is_compiled=plan.compile, say=session.reporter.say)
     ordered = deterministic_operations(session.device, is_asked=config.deterministic)
-    with cpu_settings(session.device, reporter=session.reporter), ordered:
+    with cpu_settings(session.device, say=session.reporter.say), ordered:
         with StopRequest(deadline=deadline) as stop:
             run_steps(session, stop)
         if stop.signal is not None and not session.is_finished():

@@ -6,14 +6,14 @@ as enough of it is known.
 """
 
 from accounting.plural import agree, plural
-from trainer.compute_plan import ComputePlan, plan_compute
-from trainer.config import RunConfig
-from trainer.devices import resolve_device
-from trainer.estimate import require_memory
-from trainer.places import prepare_again
-from trainer.prepare import PreparedData, prepare
-from trainer.progress import Reporter
-from trainer.run_directory import RunDirectory
+from trainer.config.run_config import RunConfig
+from trainer.data.preparation import PreparedData, prepare
+from trainer.data.relocation import prepare_again
+from trainer.monitoring.progress import Reporter
+from trainer.plan.compute import ComputePlan, plan_compute
+from trainer.plan.devices import resolve_device
+from trainer.plan.estimate import require_memory
+from trainer.storage.run_directory import RunDirectory
 from trainer.tracking import require_trackers
 
 

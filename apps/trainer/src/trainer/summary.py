@@ -12,18 +12,18 @@ from rich.table import Table
 
 from accounting import count_parameters, training_flops
 from accounting.plural import plural
-from trainer.baselines import Baseline, compare_baselines, why_no_xz
-from trainer.checkpoint import newest_checkpoint
-from trainer.curve import write_loss_curve
-from trainer.estimate import Estimate, compare_with_facts, process_bytes
-from trainer.evaluate import StreamScore
-from trainer.loop import Session, sample_text
-from trainer.metrics import read_metrics
-from trainer.model import model_shape
-from trainer.run_directory import read_json, write_json_atomically, write_text_atomically
-from trainer.score import end_of_text_id, score_validation, token_bytes
-from trainer.serialization import require_format
-from trainer.sittings import describe_changes, read_sittings
+from trainer.checkpoint.run_checkpoint import newest_checkpoint
+from trainer.evaluation.baselines import Baseline, compare_baselines, why_no_xz
+from trainer.evaluation.curve import write_loss_curve
+from trainer.evaluation.loss import StreamScore
+from trainer.evaluation.score import end_of_text_id, score_validation, token_bytes
+from trainer.monitoring.metrics import read_metrics
+from trainer.plan.estimate import Estimate, compare_with_facts, process_bytes
+from trainer.plan.model import model_shape
+from trainer.storage.file_format import require_format
+from trainer.storage.run_directory import read_json, write_json_atomically, write_text_atomically
+from trainer.training.loop import Session, sample_text
+from trainer.training.sittings import describe_changes, read_sittings
 
 _FORMAT, _VERSION = "run-summary", 1
 TRAINING_FLOPS = "training, FLOPs"

@@ -8,13 +8,13 @@ eager mode. Not here: the context of a GPU driver, fragmentation, workspaces of 
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from accounting.layers import FLOAT32, INT64, TracedModel, legend
-from accounting.losses import traced_loss
+from accounting.autograd.layers import FLOAT32, INT64, TracedModel, legend
+from accounting.autograd.losses import traced_loss
+from accounting.autograd.tape import Line, Storage, Tape, Value
 from accounting.optimizer import optimizer_cost
 from accounting.parameters import count_parameters
 from accounting.shape import ModelShape
 from accounting.step import StepSettings
-from accounting.tape import Line, Storage, Tape, Value
 
 _WORKSPACE = "optimizer: workspace"
 

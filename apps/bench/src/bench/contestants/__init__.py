@@ -1,7 +1,8 @@
 """How is each contestant used at its best?
 
-Stage: *contestants* -> tasks. A module a contestant, of functions that `bench.tasks` times:
-those that a contestant has no use for are missing. Not here: clocks.
+Stage: *contestants* -> tasks. A module a contestant, of functions that
+`bench.tokenization.tasks` times; those that a contestant has no use for are missing. Not here:
+clocks.
 """
 
 DISTRIBUTIONS = {

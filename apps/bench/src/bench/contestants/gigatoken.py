@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.vocabulary import END_OF_TEXT
+from bench.texts.vocabulary import END_OF_TEXT
 
 if TYPE_CHECKING:
     import awkward

@@ -14,7 +14,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
-from bench.vocabulary import END_OF_TEXT, read_documents
+from bench.texts.vocabulary import END_OF_TEXT, read_documents
 from bpe import byte_to_unicode
 
 _DOCUMENTS_AT_ONCE = 256  # their encodings take a hundred times the memory of their ids

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.vocabulary import END_OF_TEXT
+from bench.texts.vocabulary import END_OF_TEXT
 from bpe import train_bpe
 from tokenizer import Tokenizer
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.vocabulary import read_documents
+from bench.texts.vocabulary import read_documents
 
 if TYPE_CHECKING:
     from rustbpe import Tokenizer

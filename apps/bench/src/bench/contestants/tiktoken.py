@@ -8,7 +8,7 @@ from tiktoken import Encoding
 from tiktoken.load import load_tiktoken_bpe
 from tiktoken_ext.openai_public import r50k_pat_str
 
-from bench.vocabulary import END_OF_TEXT, read_end_of_text_id
+from bench.texts.vocabulary import END_OF_TEXT, read_end_of_text_id
 
 
 def file_encoder(vocabulary: Path, *, num_threads: int) -> Callable[[Path], np.ndarray]:

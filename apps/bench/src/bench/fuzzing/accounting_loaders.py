@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from accounting.inputs import read_model
+from accounting.sources.inputs import read_model
 from bench.fuzzing.loaders import (
     BINARY_BYTES_A_BYTE,
     TEXT_BYTES_A_BYTE,

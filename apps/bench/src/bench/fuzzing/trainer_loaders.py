@@ -16,11 +16,16 @@ from bench.fuzzing.loaders import BINARY_BYTES_A_BYTE, TOML_BYTES_A_BYTE, Loader
 from bench.fuzzing.mutations import mutate_json, mutate_safetensors, mutate_toml
 from optim import AdamW
 from trainer import load_checkpoint, save_checkpoint
-from trainer.checkpoint import load_into, newest_checkpoint, take_snapshot, write_checkpoint
-from trainer.manifest import NAME as MANIFEST
-from trainer.manifest import manifest_bytes
-from trainer.presets import config_to_toml, load_config, load_preset
-from trainer.serialization import from_safetensors, to_sealed_safetensors
+from trainer.checkpoint.manifest import NAME as MANIFEST
+from trainer.checkpoint.manifest import manifest_bytes
+from trainer.checkpoint.run_checkpoint import (
+    load_into,
+    newest_checkpoint,
+    take_snapshot,
+    write_checkpoint,
+)
+from trainer.checkpoint.single_file import from_safetensors, to_sealed_safetensors
+from trainer.config.presets import config_to_toml, load_config, load_preset
 
 
 def single_file(folder: Path) -> Loader:

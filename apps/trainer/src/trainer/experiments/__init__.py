@@ -1,11 +1,11 @@
 """Run many configurations that belong together, and go on where a killed process stopped."""
 
 from trainer.experiments.ablations import ABLATIONS, Ablation, ablate, retuned_families
-from trainer.experiments.over import Over, parse_over, sweep
+from trainer.experiments.grid import Over, parse_over, sweep
 from trainer.experiments.results import Point, best_first, points, print_study, winners
 from trainer.experiments.retune import Retune
-from trainer.experiments.running import Sitting, StudyResult, run_study
 from trainer.experiments.study import Outcome, Study, Trial, is_study, load_study, open_study
+from trainer.experiments.trials import Sitting, StudyResult, run_study
 
 __all__ = [
     "ABLATIONS",

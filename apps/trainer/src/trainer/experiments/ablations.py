@@ -7,7 +7,7 @@ section 7, and a few more that fit beside them.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainer.config import RunConfig
+from trainer.config.run_config import RunConfig
 from trainer.experiments.study import Trial
 
 
@@ -106,7 +106,7 @@ def ablate(base: RunConfig, names: Sequence[str] = (), *, num_seeds: int = 3) ->
     Raises:
         ValueError: an unknown name, or a variant that this baseline cannot have.
 
-    >>> from trainer.presets import load_preset
+    >>> from trainer.config.presets import load_preset
     >>> [trial.name for trial in ablate(load_preset("quickstart"), ["nope"], num_seeds=1)]
     ['baseline,seed=0', 'nope,seed=0']
     """

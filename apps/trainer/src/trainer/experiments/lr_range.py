@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accounting.plural import plural
-from trainer.config import RunConfig
-from trainer.curve import smooth
+from trainer.config.presets import with_values
+from trainer.config.run_config import RunConfig
+from trainer.evaluation.curve import smooth
+from trainer.evaluation.loss_rise import find_rise
 from trainer.experiments.results import best_first, points
 from trainer.experiments.study import Study, Trial, load_study
-from trainer.loss_rise import find_rise
-from trainer.metrics import MetricsRow, read_readable_metrics
-from trainer.presets import with_values
-from trainer.run_directory import RunDirectory, read_json, write_json_atomically
-from trainer.serialization import require_format
+from trainer.monitoring.metrics import MetricsRow, read_readable_metrics
+from trainer.storage.file_format import require_format
+from trainer.storage.run_directory import RunDirectory, read_json, write_json_atomically
 
 DIVERGED_FACTOR = 1.5
 """The run ends when its smoothed loss is so many times the lowest one before, out of the noise of

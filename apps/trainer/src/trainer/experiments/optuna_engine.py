@@ -25,8 +25,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from trainer.experiments.over import Over, trial_at
-from trainer.experiments.running import (
+from trainer.experiments.grid import Over, trial_at
+from trainer.experiments.search_space import Between, Space
+from trainer.experiments.study import Study, Trial, add_trials, safe_name
+from trainer.experiments.trials import (
     GRACE,
     MIN_RIVALS,
     Sitting,
@@ -34,10 +36,8 @@ from trainer.experiments.running import (
     StudyResult,
     settle,
 )
-from trainer.experiments.search_space import Between, Space
-from trainer.experiments.study import Study, Trial, add_trials, safe_name
-from trainer.file_lock import InUseError, file_lock
-from trainer.loop import LoopState, OnEvaluation
+from trainer.storage.file_lock import InUseError, file_lock
+from trainer.training.loop import LoopState, OnEvaluation
 
 JOURNAL, SQLITE = "journal", "sqlite:///"
 _RANDOM_TRIALS = 5  # before TPE models anything

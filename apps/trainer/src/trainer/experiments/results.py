@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from trainer.experiments.over import is_number
+from trainer.experiments.grid import is_number
 from trainer.experiments.study import Outcome, Study, Trial
 
 

@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainer.config import RunConfig
-from trainer.experiments.over import FORMS, Over, grid, is_number, parse_over, read_value, trial_at
+from trainer.config.run_config import RunConfig
+from trainer.experiments.grid import FORMS, Over, grid, is_number, parse_over, read_value, trial_at
 
 _RANGE = re.compile(r"(?P<low>[^,:]+?)\.\.(?P<high>[^.,:][^,:]*)(?::(?P<kind>log|linear))?")
 _MAX_CORNERS = 256
@@ -41,7 +41,7 @@ def parse_space(texts: Sequence[str], base: RunConfig) -> Space:
         ValueError: as `parse_over`; a range that is none; a field twice; an end of a range, or a
             combination of ends and choices, that no run can have.
 
-    >>> from trainer.presets import load_preset
+    >>> from trainer.config.presets import load_preset
     >>> [rate] = parse_space(["optimizer.learning-rate=1e-4..1e-1:log"], load_preset("quickstart"))
     >>> rate.text
     '0.0001..0.1:log'

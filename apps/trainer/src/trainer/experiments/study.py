@@ -17,12 +17,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from trainer.config import RunConfig
-from trainer.file_lock import file_lock
-from trainer.places import with_absolute_paths
-from trainer.presets import config_from_toml, config_to_toml, with_values
-from trainer.run_directory import read_json, write_json_atomically
-from trainer.serialization import require_format
+from trainer.config.presets import config_from_toml, config_to_toml, with_values
+from trainer.config.run_config import RunConfig
+from trainer.data.relocation import with_absolute_paths
+from trainer.storage.file_format import require_format
+from trainer.storage.file_lock import file_lock
+from trainer.storage.run_directory import read_json, write_json_atomically
 
 STUDIES = Path("studies")
 _STUDY, _OUTCOME, _VERSION = "trainer.study", "trainer.outcome", 1

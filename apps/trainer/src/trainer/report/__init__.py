@@ -1,7 +1,7 @@
 """Show what runs did: one page, complete by itself, that opens with what was found."""
 
 from trainer.report.export import write_exports
-from trainer.report.findings import describe_run, describe_runs
+from trainer.report.findings.runs import describe_run, describe_runs
 from trainer.report.history import RunHistory, read_history
 from trainer.report.page import render_page
 from trainer.report.serve import build_server

@@ -12,12 +12,12 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from trainer.command_hints import install_extra
-from trainer.durable import write_bytes_atomically
-from trainer.report.drawing import WIDTH, draw_plot
 from trainer.report.history import RunHistory
-from trainer.report.series import build_plots
+from trainer.report.plots.series import build_plots
+from trainer.report.plots.svg import WIDTH, draw_plot
 from trainer.report.table import NUMBERS, table_rows
-from trainer.run_directory import write_text_atomically
+from trainer.storage.durable import write_bytes_atomically
+from trainer.storage.run_directory import write_text_atomically
 
 _TITLE = 24  # pixels above the drawing
 _PNG_WIDTH = 2 * WIDTH  # pixels; sharp at a column's width in print

@@ -10,7 +10,7 @@ from trainer.report.export import write_exports, write_pictures, write_table
 from trainer.report.history import read_history
 from trainer.report.page import render_page
 from trainer.report.study_page import read_trials, render_study, study_pictures, study_rows
-from trainer.run_directory import write_text_atomically
+from trainer.storage.run_directory import write_text_atomically
 
 
 def write_report(

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from trainer.config import RunConfig
-from trainer.loss_rise import find_rise
-from trainer.metrics import MetricsRow, read_readable_metrics
-from trainer.presets import flat_settings, load_config
-from trainer.run_directory import RunDirectory, require_run
+from trainer.config.presets import flat_settings, load_config
+from trainer.config.run_config import RunConfig
+from trainer.evaluation.loss_rise import find_rise
+from trainer.monitoring.metrics import MetricsRow, read_readable_metrics
+from trainer.storage.run_directory import RunDirectory, require_run
 from trainer.summary import Summary
 
 _SAMPLE = re.compile(r"step-(\d+)\.txt")

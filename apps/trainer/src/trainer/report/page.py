@@ -11,12 +11,13 @@ from importlib.resources import files
 from xml.etree import ElementTree
 
 from accounting.plural import plural
-from trainer.report.drawing import NUM_COLOURS, axis_ends, draw_plot, x_axes, y_axes
 from trainer.report.estimates import estimates_table
-from trainer.report.findings import describe_run, describe_runs, format_seconds
+from trainer.report.findings.runs import describe_run, describe_runs
 from trainer.report.history import RunHistory
-from trainer.report.series import Plot, build_plots
+from trainer.report.plots.series import Plot, build_plots
+from trainer.report.plots.svg import NUM_COLOURS, axis_ends, draw_plot, x_axes, y_axes
 from trainer.report.table import NUMBERS, ranked_indices, table_rows
+from trainer.report.units import format_seconds
 
 _NONE = "&#8211;"
 _MAX_PROBLEMS = 20

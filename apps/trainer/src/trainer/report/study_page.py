@@ -8,15 +8,15 @@ from xml.etree import ElementTree
 
 from accounting.plural import plural
 from trainer.experiments import Study, best_first, points
-from trainer.report.gradient_norms import HEADS, gradient_cells
+from trainer.report.findings.gradient_norms import HEADS, gradient_cells
+from trainer.report.findings.ranges import describe_range, range_rows
+from trainer.report.findings.studies import describe_study
 from trainer.report.history import RunHistory, read_history
 from trainer.report.page import found_list, problems_list, render_document
-from trainer.report.range_drawing import draw_range
-from trainer.report.range_findings import describe_range, range_rows
-from trainer.report.study_drawing import draw_study
-from trainer.report.study_findings import describe_study
-from trainer.report.time_drawing import draw_against_time
-from trainer.run_directory import RunDirectory
+from trainer.report.plots.ranges import draw_range
+from trainer.report.plots.studies import draw_study
+from trainer.report.plots.times import draw_against_time
+from trainer.storage.run_directory import RunDirectory
 
 _MAX_CURVES = 24  # more lines than this tell nothing
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from trainer.report.findings import final_training_loss, format_seconds, rank
+from trainer.report.findings.runs import final_training_loss, rank
 from trainer.report.history import RunHistory, differing_settings
+from trainer.report.units import format_seconds
 
 NUMBERS = ("validation loss", "bits per byte", "training loss", "steps", "tokens", "time")
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from trainer.metrics import MetricsRow, read_readable_metrics
-from trainer.run_directory import read_json, write_json_atomically
-from trainer.serialization import require_format
+from trainer.monitoring.metrics import MetricsRow, read_readable_metrics
+from trainer.storage.file_format import require_format
+from trainer.storage.run_directory import read_json, write_json_atomically
 from trainer.tracking.trackers import TrackedRun, Tracker, can_forget, open_tracker
 
 _FORMAT, _VERSION = "trainer.tracking", 1

@@ -38,7 +38,7 @@ def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls; its machine code is kept on disk, if that can be."""
     dispatcher = _without_literals(njit(**_OPTIONS)(function))
     with suppress(RuntimeError):  # it is not kept then, see `announced`
-        stamp = sources_stamp(Path(inspect.getfile(function)).parent)
+        stamp = sources_stamp(_kernels_of(Path(inspect.getfile(function))))
         dispatcher._cache = KernelCache(function, stamp)
     return dispatcher
 
@@ -104,11 +104,16 @@ def announced(name: str, *kernels: Any) -> Iterator[None]:
         _log.info("compiled the %s kernels in %.1f s", name, seconds)
 
 
+def _kernels_of(source: Path) -> Path:
+    """Return the folder of all kernels of a package, which a source may lie deep inside."""
+    return next((one for one in source.parents if one.name == _HERE.name), source.parent)
+
+
 @cache
 def sources_stamp(directory: Path) -> str:
     """Return a hash of the kernel sources in `directory` and in this one, and of the compiler."""
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}\n".encode())
-    for path in sorted({*_HERE.glob("*.py"), *directory.glob("*.py")}):
+    for path in sorted({*_HERE.rglob("*.py"), *directory.rglob("*.py")}):
         content = path.read_bytes()
         digest.update(f"{path.name} {len(content)}\n".encode() + content)
     return digest.hexdigest()

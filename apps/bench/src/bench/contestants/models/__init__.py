@@ -1,7 +1,7 @@
 """How is each contestant that is a language model trained and sampled at its best?
 
-Stage: *contestants* -> `bench.model_tasks`. A module a contestant; torch is imported by the process
-of a sample only. Not here: clocks, and which way is best.
+Stage: *contestants* -> `bench.training.tasks`. A module a contestant; torch is imported by the
+process of a sample only. Not here: clocks, and which way is best.
 """
 
 DISTRIBUTIONS = {

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.recipe import Recipe
-from trainer.batches import sample_batch
-from trainer.learning_rate import learning_rate
+from bench.contestants.models.recipe import Recipe
+from trainer.data.batches import sample_batch
+from trainer.plan.learning_rate import learning_rate
 
 Step = Callable[[int], tuple[Tensor, Tensor]]
 """Takes the number of a step, counted from 1; returns loss and gradient norm, on the device."""

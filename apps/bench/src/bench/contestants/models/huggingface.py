@@ -13,9 +13,15 @@ from einops import rearrange
 from torch import Tensor
 
 from bench.contestants.models.baseline import Step, build_step
-from bench.recipe import PRESET, PROMPT, VOCAB_SIZE, Recipe, reference_flops_per_token
-from trainer.config import ModelSection
-from trainer.presets import load_preset
+from bench.contestants.models.recipe import (
+    PRESET,
+    PROMPT,
+    VOCAB_SIZE,
+    Recipe,
+    reference_flops_per_token,
+)
+from trainer.config.presets import load_preset
+from trainer.config.run_config import ModelSection
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM

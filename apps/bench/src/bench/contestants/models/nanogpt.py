@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.contestants.models.baseline import Step, build_step
-from bench.recipe import VOCAB_SIZE, Recipe
-from trainer.config import ModelSection
+from bench.contestants.models.recipe import VOCAB_SIZE, Recipe
+from trainer.config.run_config import ModelSection
 
 
 class _Block(nn.Module):

@@ -7,14 +7,20 @@ from pathlib import Path
 import torch
 
 from bench.contestants.models.baseline import Step
-from bench.recipe import PRESET, PROMPT, VOCAB_SIZE, Recipe, reference_flops_per_token
+from bench.contestants.models.recipe import (
+    PRESET,
+    PROMPT,
+    VOCAB_SIZE,
+    Recipe,
+    reference_flops_per_token,
+)
 from nn_layers import TransformerLM
-from trainer.compute_plan import plan_compute
-from trainer.generate import generate
-from trainer.learning_rate import learning_rate
-from trainer.model import build_model
-from trainer.presets import load_preset
-from trainer.step import build_optimizer, build_stepper
+from trainer.config.presets import load_preset
+from trainer.inference.generation import generate
+from trainer.plan.compute import plan_compute
+from trainer.plan.learning_rate import learning_rate
+from trainer.plan.model import build_model
+from trainer.training.step import build_optimizer, build_stepper
 
 
 def build(recipe: Recipe) -> TransformerLM:
@@ -69,4 +75,10 @@ def command(*, run_dir: Path, cache_dir: Path, device: str, num_steps: int) -> l
         "run-dir": run_dir,
     }
     words = [f"--{name}={value}" for name, value in options.items()]
-    return [sys.executable, "-c", "from trainer.cli import train; train()", "tinystories", *words]
+    return [
+        sys.executable,
+        "-c",
+        "from trainer.cli.commands import train; train()",
+        "tinystories",
+        *words,
+    ]

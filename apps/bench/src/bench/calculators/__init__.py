@@ -1,0 +1,1 @@
+"""Hold calculators of parameters, FLOPs and memory to measurements."""

@@ -1,0 +1,76 @@
+"""How is each calculator of parameters, FLOPs and memory asked?
+
+Stage: *contestants* -> `bench.calculators.subject`. Each is asked about the same model in the way
+that its documentation shows. What one does not answer is None. Not here: what is true.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from accounting import (
+    ModelShape,
+    StepSettings,
+    backward_flops,
+    count_parameters,
+    forward_flops,
+    memory,
+)
+from bench.calculators.measured import RealStep
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a calculator says about one step."""
+
+    parameters: int | None = None
+    training_flops: int | None = None
+    """Forward and backward of the whole batch, products of matrices."""
+    peak_bytes: int | None = None
+
+
+def ours(shape: ModelShape, settings: StepSettings) -> Answer:
+    """Ask `accounting`, which needs no model."""
+    kernel = "fused" if settings.attention == "fused" else "math"
+    backward = backward_flops(shape, attention=kernel).total
+    flops = settings.batch_size * (forward_flops(shape).total + backward)
+    return Answer(count_parameters(shape).total, flops, memory(shape, settings).peak)
+
+
+def accelerate(shape: ModelShape, settings: StepSettings) -> Answer:
+    """Ask what `accelerate estimate-memory` prints for training with Adam."""
+    from accelerate.commands.estimate import estimate_training_usage
+    from accelerate.utils import calculate_maximum_sizes
+
+    num_bytes, _ = calculate_maximum_sizes(_model(shape, settings))
+    dtype = "float32" if settings.dtype == "float32" else "bfloat16"
+    return Answer(peak_bytes=estimate_training_usage(num_bytes, dtype)["step"])
+
+
+def calflops(shape: ModelShape, settings: StepSettings) -> Answer:
+    """Ask calflops for the forward pass and its backward pass of twice that."""
+    import calflops as package
+
+    ids = torch.zeros(settings.batch_size, shape.context_length, dtype=torch.int64)
+    flops, _, parameters = package.calculate_flops(
+        _model(shape, settings),
+        args=[ids],
+        include_backPropagation=True,
+        print_results=False,
+        print_detailed=False,
+        output_as_string=False,
+    )
+    return Answer(parameters=int(parameters), training_flops=int(flops))
+
+
+CALCULATORS: dict[str, Callable[[ModelShape, StepSettings], Answer]] = {
+    "ours": ours,
+    "accelerate": accelerate,
+    "calflops": calflops,
+}
+
+
+def _model(shape: ModelShape, settings: StepSettings) -> nn.Module:
+    return RealStep(shape, settings).model

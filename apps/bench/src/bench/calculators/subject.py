@@ -1,0 +1,170 @@
+"""The subject `accounting`: every calculator's figures, and how far each is from measurement.
+
+Stage: options -> models, cases -> calculators, measurement -> *tables, JSON*. Parameters are held
+to the sum of `numel`, FLOPs to torch's own counter, memory to what torch's CPU allocator logs.
+Nothing is timed, so the machine does not matter. Not here: how a calculator is asked
+(`contestants.accounting`), how memory is measured (`accounting_measured`).
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.contestants.peers import ACCOUNTANTS, fetch_extras, why_missing
+from bench.measurement.machine import describe_machine
+
+HELP = "Parameters, FLOPs and memory beside accelerate and calflops, held to measurement."
+FORMAT, VERSION = "bench-accounting", 1
+
+_MODELS = ("quickstart", "tinystories")
+_BATCH_SIZE = 1
+_LIMIT = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One figure of one calculator about one model."""
+
+    model: str
+    figure: str
+    calculator: str
+    said: float | None
+    measured: float
+    note: str = ""
+
+    @property
+    def error(self) -> float | None:
+        """Signed, as a share of what was measured."""
+        return None if self.said is None else self.said / self.measured - 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the subject."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the table of memory for the docs"
+    )
+    parser.add_argument("--quick", action="store_true", help="the smallest model alone")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask, measure and report; 1 where ours is off by more than 5 % of memory or by one FLOP."""
+    fetch_extras(ACCOUNTANTS)
+    import torch
+
+    from bench.calculators.cases import CASES, NATIVE_CASES
+    from nn_layers.native_kernels import why_no_native_kernels
+
+    reason = why_no_native_kernels(torch.bfloat16)
+    if reason is not None:
+        print(f"bench: own kernels are left out: {reason}", file=sys.stderr)
+    everything = [*CASES, *(NATIVE_CASES if reason is None else [])]
+    console = Console(width=None if Console().is_terminal else 160)
+    lines = [line for name in _MODELS[: 1 if arguments.quick else None] for line in _model(name)]
+    cases = list(_memory_cases(CASES[:2] if arguments.quick else everything))
+    if arguments.json:
+        document = {
+            "format": FORMAT,
+            "version": VERSION,
+            "machine": describe_machine(sorted({"torch", *ACCOUNTANTS.values()})),
+            "lines": [asdict(line) | {"error": line.error} for line in lines + cases],
+        }
+        arguments.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    console.print(_comparison(lines))
+    if arguments.markdown:
+        print(_markdown(cases))
+    else:
+        console.print(_memory_table(cases))
+    wrong = [line for line in lines + cases if line.calculator == "ours" and _is_wrong(line)]
+    for line in wrong:
+        print(f"bench: PROBLEM: {line.model}, {line.figure}: {line.error:+.2%}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def _is_wrong(line: Line) -> bool:
+    limit = _LIMIT if line.figure.startswith("peak") else 0.0
+    return line.error is None or abs(line.error) > limit
+
+
+def _model(name: str) -> Iterator[Line]:
+    """Ask every calculator about one preset, and yield its figures beside what was measured."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from accounting import PRESETS, StepSettings
+    from bench.calculators.contestants import CALCULATORS, Answer
+    from bench.calculators.measured import RealStep, measure_step
+
+    print(f"bench: {name}", file=sys.stderr, flush=True)
+    shape, settings = PRESETS[name], StepSettings(batch_size=_BATCH_SIZE)
+    step = RealStep(shape, settings)
+    with FlopCounterMode(display=False) as counter:
+        step.forward().backward()
+    facts = Answer(
+        parameters=step.model.num_parameters,
+        training_flops=counter.get_total_flops(),
+        peak_bytes=measure_step(shape, settings).peak,
+    )
+    figures = {
+        "parameters": "parameters",
+        "training_flops": "FLOPs, forward and backward (counter)",
+        "peak_bytes": "peak memory of a step, bytes",
+    }
+    for calculator, ask in CALCULATORS.items():
+        missing = None if calculator == "ours" else why_missing(f"accountants.{calculator}")
+        answer = Answer() if missing else ask(shape, settings)
+        for key, figure in figures.items():
+            said, fact = getattr(answer, key), getattr(facts, key)
+            yield Line(name, figure, calculator, said, fact, missing or "")
+
+
+def _memory_cases(cases: list[tuple[dict[str, object], dict[str, object]]]) -> Iterator[Line]:
+    from accounting import memory
+    from bench.calculators.cases import case, describe_case
+    from bench.calculators.measured import measure_step
+
+    print(f"bench: memory of {len(cases)} configurations", file=sys.stderr, flush=True)
+    for changes in cases:
+        shape, settings = case(*changes)
+        measured = measure_step(shape, settings).peak
+        said = memory(shape, settings)
+        yield Line(
+            describe_case(*changes), "peak memory", "ours", said.peak, measured, said.peak_phase
+        )
+
+
+def _comparison(lines: list[Line]) -> Table:
+    table = Table(title=f"calculators against measurement, batches of {_BATCH_SIZE} windows")
+    for column in ("model", "figure", "measured", "calculator", "says", "error"):
+        table.add_column(column, justify="right" if column in ("measured", "says") else "left")
+    for line in lines:
+        said = line.note or "does not say" if line.said is None else f"{line.said:,.0f}"
+        error = "" if line.error is None else f"{line.error:+.2%}"
+        measured = f"{line.measured:,.0f}"
+        table.add_row(line.model, line.figure, measured, line.calculator, said, error)
+    return table
+
+
+def _memory_table(cases: list[Line]) -> Table:
+    table = Table(title="peak memory of a step: what torch's CPU allocator had, what we say")
+    for column in ("configuration", "measured", "says", "error", "peak at"):
+        table.add_column(column, justify="right" if column in ("measured", "says") else "left")
+    for line in cases:
+        table.add_row(*_cells(line))
+    return table
+
+
+def _markdown(cases: list[Line]) -> str:
+    rows = [f"| {' | '.join(_cells(line))} |" for line in cases]
+    head = "| configuration | measured, bytes | predicted | error | peak at |"
+    return "\n".join([head, "|---|--:|--:|--:|---|", *rows])
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    error = "" if line.error is None else f"{line.error:+.2%}"
+    return (line.model, f"{line.measured:,.0f}", f"{line.said:,.0f}", error, line.note)

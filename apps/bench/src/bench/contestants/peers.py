@@ -1,0 +1,45 @@
+"""Are the peers there?
+
+Stage: none; asked before the first sample. Not here: how they are used (`contestants`).
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+
+from bench.contestants import DISTRIBUTIONS
+from bench.contestants.models import DISTRIBUTIONS as MODELS
+from bench.measurement.machine import installed_version
+
+ACCOUNTANTS = {"accountants.accelerate": "accelerate", "accountants.calflops": "calflops"}
+"""The calculators of `bench accounting`, and what has to be installed for each."""
+CORPORA = {f"corpora.{name}": name for name in ("django", "pycountry", "sympy")}
+"""The packages that are installed for their text."""
+_STARTED_AGAIN = "BENCH_STARTED_AGAIN"
+
+
+def why_missing(contestant: str) -> str | None:
+    """Say why a contestant cannot take part; None where it can."""
+    known = {**DISTRIBUTIONS, **MODELS, **ACCOUNTANTS, **CORPORA}
+    if installed_version(known[contestant]) is not None:
+        return None
+    extra = "models" if contestant in MODELS and contestant != "models.huggingface" else "peers"
+    extra = "corpora" if contestant in CORPORA else extra
+    return f"not installed; it comes with `--extra {extra}`"
+
+
+def fetch_extras(contestants: Mapping[str, str] = DISTRIBUTIONS) -> None:
+    """Start again with the extras, where `uv run` has left them out.
+
+    A command that measures against peers is of no use without them, and `uv run` has no way to say
+    so in a project. It is announced, done once, and by the lock.
+    """
+    missing = sorted(name for name in contestants if why_missing(name))
+    uv = os.environ.get("UV")
+    if not missing or uv is None or _STARTED_AGAIN in os.environ:
+        return
+    print(f"bench: {', '.join(missing)}: not installed; once more with all extras", file=sys.stderr)
+    sys.stderr.flush()
+    os.environ[_STARTED_AGAIN] = "1"
+    command = [uv, "run", "--package", "bench", "--all-extras", "bench", *sys.argv[1:]]
+    os.execv(uv, command)

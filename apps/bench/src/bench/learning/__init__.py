@@ -1,0 +1,1 @@
+"""Count the tokens that each training method needs to reach the same loss."""

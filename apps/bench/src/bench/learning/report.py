@@ -1,0 +1,73 @@
+"""How does the comparison look as a table?
+
+Stage: results, times -> *tables* on stdout. Not here: which trainings there are.
+"""
+
+import statistics
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.learning.results import Results
+from bench.learning.times import StepTimes
+from bench.learning.trials import Contender, Experiment
+
+_COLUMNS = ("contender", "rate", "tokens", "steps", "final loss", "seeds", "seconds", "verdict")
+
+
+def print_learning(
+    contenders: Sequence[Contender],
+    results: Results,
+    times: StepTimes,
+    experiment: Experiment,
+    console: Console | None = None,
+) -> None:
+    """Print how far everyone came with how many tokens, and what was tried on the way."""
+    console = Console(width=None if Console().is_terminal else 140) if console is None else console
+    table = Table(title="final validation loss, nats a token: mean over seeds (least-most)")
+    for column in _COLUMNS:
+        table.add_column(column)
+    for contender in contenders:
+        for share in contender.shares if results.rates(contender) else ():
+            table.add_row(*_cells(contender, share, contenders[0], results, times, experiment))
+    console.print(table)
+    tried = Table(title="rates tried, one seed: final loss")
+    for column in ("contender", "share of the tokens", "rate: loss"):
+        tried.add_column(column)
+    for contender in contenders:
+        losses = sorted(results.rates(contender).items())
+        shown = ", ".join(f"{rate:g}: {loss:.4f}" for rate, loss in losses)
+        tried.add_row(contender.name, f"{contender.tuned_at:g}", shown)
+    console.print(tried)
+
+
+def _cells(
+    contender: Contender,
+    share: float,
+    baseline: Contender,
+    results: Results,
+    times: StepTimes,
+    experiment: Experiment,
+) -> list[str]:
+    found = results.at_share(contender, share)
+    name, rate = contender.name, f"{results.best_rate(contender):g}"
+    if not found:
+        return [name, rate, f"{share:g}x", *("-",) * 5]
+    losses = [result["loss"] for result in found]
+    mean = statistics.mean(losses)
+    seconds = times.of_training(contender, share, experiment)
+    least = results.mean_loss(baseline, baseline.shares[0])
+    verdict = "baseline"
+    if contender is not baseline:
+        verdict = "-" if least is None else "reached" if mean <= least else f"+{mean - least:.4f}"
+    return [
+        name,
+        rate,
+        f"{found[0]['tokens']:,} ({share:g}x)",
+        f"{found[0]['steps']:,}",
+        f"{mean:.4f} ({min(losses):.4f}-{max(losses):.4f})",
+        str(len(losses)),
+        "-" if seconds is None else f"{seconds:.0f}",
+        verdict,
+    ]

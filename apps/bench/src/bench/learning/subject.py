@@ -1,0 +1,76 @@
+"""The subject `learning`: how many tokens does each way to train need for AdamW's final loss?
+
+Stage: options -> *trainings, one after another* -> results -> table, chart. The baseline is AdamW
+at the best of its learning rates, its cosine run to its own end, three seeds. A contender gets no
+more rates to choose from and fewer tokens, with a complete schedule of its own. What is finished is
+kept: the same command goes on where it was stopped. Not here: how fast a step is (`training`).
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from bench.arguments import cache_folder, names_of, positive
+from bench.contestants.models import DISTRIBUTIONS
+from bench.contestants.peers import fetch_extras
+from bench.learning.chart import write_learning_chart
+from bench.learning.report import print_learning
+from bench.learning.results import Results
+from bench.learning.times import StepTimes
+from bench.learning.trials import CONTENDERS, Contender, Experiment, Trial, run_trial
+
+HELP = "Train with Muon and with a batch ramp on fewer tokens, to AdamW's final loss."
+
+_SEEDS = (0, 1, 2)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the subject."""
+    parser.add_argument("--folder", type=_folder, default="", help="for text and results")
+    parser.add_argument(
+        "--only", type=names_of(CONTENDERS, "contender"), help=f"of {','.join(CONTENDERS)}"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="stop after N trainings")
+    parser.add_argument(
+        "--tokens", type=positive, default=1_638_400, metavar="N", help="of the baseline (1638400)"
+    )
+    parser.add_argument("--layers", type=positive, default=3, metavar="N", help="of the model (3)")
+    parser.add_argument("--times", action="store_true", help="measure the steps; alone, please")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the curves there")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train what is missing, measure if asked, report all there is."""
+    fetch_extras(DISTRIBUTIONS)
+    contenders = [CONTENDERS[name] for name in arguments.only or CONTENDERS]
+    experiment = Experiment(
+        folder=arguments.folder, tokens=arguments.tokens, num_layers=arguments.layers
+    )
+    results = Results(arguments.folder / "results.jsonl", experiment.settings())
+    left = sys.maxsize if arguments.limit is None else arguments.limit
+    for contender in contenders:
+        while left > 0 and (trial := next_trial(contender, results)) is not None:
+            results.add(trial, run_trial(trial, contender, experiment))
+            left -= 1
+    times = StepTimes(arguments.folder / "times.json")
+    if arguments.times:
+        times.measure(contenders, experiment)
+    if arguments.svg is not None:
+        write_learning_chart(list(CONTENDERS.values()), results, arguments.svg)
+    print_learning(list(CONTENDERS.values()), results, times, experiment)
+    return 0
+
+
+def _folder(text: str) -> Path:
+    return Path(text) if text else cache_folder("") / "learning"
+
+
+def next_trial(contender: Contender, results: Results) -> Trial | None:
+    """Return the first training without a result: the rates with one seed, the best with all."""
+    for rate in contender.rates:
+        trial = Trial(contender.name, rate, contender.tuned_at, seed=0)
+        if trial not in results:
+            return trial
+    best = results.best_rate(contender)
+    trials = (Trial(contender.name, best, s, seed) for s in contender.shares for seed in _SEEDS)
+    return next((trial for trial in trials if trial not in results), None)

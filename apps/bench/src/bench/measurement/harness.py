@@ -1,0 +1,226 @@
+"""How is something measured so that the figures can be compared?
+
+Stage: *orders -> samples -> medians*. Each sample is a process of its own, contestants take turns
+in an order drawn anew each round, what they computed is compared. Not here: what is measured.
+"""
+
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bench.measurement.machine import busy_seconds
+
+SAMPLE_TIMEOUT_SECONDS = 900
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """What one process is told to measure."""
+
+    contestant: str
+    """Name of a module in `bench.contestants`."""
+    task: str
+    """Name of a function in `bench.tokenization.tasks`."""
+    arguments: Mapping[str, str | int | None] = field(default_factory=dict)
+    num_threads: int = 1
+    """Threads to use, and CPUs to be pinned to."""
+    tasks: str = "bench.tokenization.tasks"
+    """Module of the task."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables that the process gets beside those of this one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """What one process measured."""
+
+    metrics: Mapping[str, float]
+    """Seconds (or what the task says), by name."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Hashes of what was computed: equal names must have equal values."""
+    peak_bytes: int | None = None
+    """Largest resident set, with that of the largest child process."""
+    foreign_cpus: float | None = None
+    """CPUs that other processes kept busy meanwhile, on average."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A contestant in a contest."""
+
+    name: str
+    order: Order
+    is_check: bool = False
+    """Run in the first round only, for what it computes and not for its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The middle and the ends of some samples."""
+
+    median: float
+    minimum: float
+    maximum: float
+    num_samples: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Summary":
+        """Summarise at least one value.
+
+        >>> Summary.of([3.0, 1.0, 8.0]).median
+        3.0
+        """
+        return cls(statistics.median(values), min(values), max(values), len(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """All samples of an entry, or why there are none."""
+
+    entry: Entry
+    samples: list[Sample] = field(default_factory=list)
+    failure: list[str] = field(default_factory=list)
+    """Empty, or the one reason why the entry was given up."""
+
+    def summary(self, metric: str) -> Summary | None:
+        """Summarise a metric; None where it was not measured or the entry is a check."""
+        values = [sample.metrics[metric] for sample in self.samples if metric in sample.metrics]
+        return Summary.of(values) if values and not self.failure else None
+
+    def peak(self) -> Summary | None:
+        """Summarise the largest resident sets; bytes."""
+        values = [float(sample.peak_bytes) for sample in self.samples if sample.peak_bytes]
+        return Summary.of(values) if values and not self.failure else None
+
+
+class SampleError(Exception):
+    """A process ended without a sample; the message is its last word."""
+
+
+def run_contest(
+    entries: Sequence[Entry],
+    *,
+    num_rounds: int,
+    rng: random.Random,
+    run: Callable[[Order], Sample] | None = None,
+    missing: Callable[[str], str | None] = lambda contestant: None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> dict[str, Result]:
+    """Let contestants take turns, in another order each round.
+
+    An entry that fails is not run again; its result says why.
+
+    Args:
+        entries: who takes part; names differ.
+        num_rounds: samples an entry.
+        rng: draws the orders.
+        run: takes one sample; None for a process of its own.
+        missing: why a contestant cannot run, or None.
+        progress: told what runs next.
+    """
+    run = run_order if run is None else run
+    results = {entry.name: Result(entry) for entry in entries}
+    for entry in entries:
+        results[entry.name].failure.extend(filter(None, [missing(entry.order.contestant)]))
+    for turn in range(num_rounds):
+        for entry in rng.sample(entries, len(entries)):
+            result = results[entry.name]
+            if result.failure or (entry.is_check and turn):
+                continue
+            progress(f"round {turn + 1}/{num_rounds} {entry.name}")
+            try:
+                result.samples.append(run(entry.order))
+            except SampleError as error:
+                result.failure.append(str(error))
+    return results
+
+
+def run_order(order: Order) -> Sample:
+    """Measure in a fresh process.
+
+    Raises:
+        SampleError: the process failed, hung, or said nothing that can be understood.
+    """
+    told = {
+        "contestant": order.contestant,
+        "task": order.task,
+        "tasks": order.tasks,
+        "arguments": dict(order.arguments),
+        "num_threads": order.num_threads,
+    }
+    command = [sys.executable, "-m", "bench.measurement.sample", json.dumps(told)]
+    before, started = busy_seconds(), time.perf_counter()
+    own_before = os.times()
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            check=False,
+            timeout=SAMPLE_TIMEOUT_SECONDS,
+            env=_environment(order),
+        )
+    except subprocess.TimeoutExpired:
+        raise SampleError(f"no result after {SAMPLE_TIMEOUT_SECONDS} s") from None
+    if done.returncode:
+        raise SampleError(_last_line(done.stderr) or f"exit code {done.returncode}")
+    try:
+        said = json.loads(_last_line(done.stdout))
+    except json.JSONDecodeError:
+        raise SampleError(f"no JSON at the end of {done.stdout[-200:]!r}") from None
+    own, now = os.times(), time.perf_counter()
+    return Sample(**said, foreign_cpus=_foreign(before, own_before, own, now - started))
+
+
+def find_disagreements(results: Iterable[Result]) -> list[str]:
+    """Compare what was computed: one line for each name under which values differ."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for result in results:
+        for sample in result.samples:
+            for name, digest in sample.digests.items():
+                found.setdefault(name, {}).setdefault(digest, set()).add(result.entry.name)
+    return [
+        f"{name} differ: "
+        + "; ".join(f"{digest[:12]} by {_and(who)}" for digest, who in by.items())
+        for name, by in found.items()
+        if len(by) > 1
+    ]
+
+
+def agreeing(results: Iterable[Result]) -> dict[str, list[str]]:
+    """Return who computed each thing that was compared, by its name."""
+    found: dict[str, set[str]] = {}
+    for result in results:
+        for sample in result.samples:
+            for name in sample.digests:
+                found.setdefault(name, set()).add(result.entry.name)
+    return {name: sorted(who) for name, who in found.items()}
+
+
+def _environment(order: Order) -> dict[str, str]:
+    threads = {"RAYON_NUM_THREADS": str(order.num_threads), "PYTHONHASHSEED": "0"}
+    return {**os.environ, **threads, **order.environment}
+
+
+def _foreign(
+    before: float | None, own_before: os.times_result, own: os.times_result, seconds: float
+) -> float | None:
+    after = busy_seconds()
+    if before is None or after is None:
+        return None
+    ours = sum(own[:4]) - sum(own_before[:4])
+    return max(0.0, (after - before - ours) / seconds)
+
+
+def _last_line(output: bytes) -> str:
+    lines = output.decode(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
+def _and(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

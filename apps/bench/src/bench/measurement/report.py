@@ -1,0 +1,84 @@
+"""How is a run kept for others to read?
+
+Stage: report -> *JSON*. Every sample is in it, so that any other summary can be made. Not here: the
+table that people read.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from bench.durable import write_atomically
+from bench.measurement.harness import Result, agreeing
+from bench.measurement.rows import Row
+from bench.texts.corpora import Corpus
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """All that a run found."""
+
+    subject: str
+    machine: dict[str, object]
+    settings: dict[str, object]
+    bandwidth: dict[int, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """What else a reader has to know."""
+    agreement: str = "all ids, texts and merges that were compared agree"
+    """What is said where there is no problem."""
+    corpora: list[Corpus] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    contests: list[tuple[str, str, dict[str, Result]]] = field(default_factory=list)
+    """Contest, corpus, results."""
+    problems: list[str] = field(default_factory=list)
+    """Disagreements, and failures of ours."""
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Write a run as JSON."""
+    write_atomically(path, (json.dumps(report_json(report), indent=2) + "\n").encode())
+
+
+def report_json(report: Report) -> dict[str, object]:
+    """Return a run as what JSON can say."""
+    return {
+        "format": f"bench-{report.subject}",
+        "version": VERSION,
+        "machine": report.machine,
+        "settings": report.settings,
+        "memcpy_bytes_per_second": {str(n): speed for n, speed in report.bandwidth.items()},
+        "corpora": [corpus.to_json() for corpus in report.corpora],
+        "notes": report.notes,
+        "rows": [row.to_json() for row in report.rows],
+        "contests": [
+            {
+                "contest": contest,
+                "corpus": corpus,
+                "agree_on": agreeing(results.values()),
+                "entries": [_entry_json(result) for result in results.values()],
+            }
+            for contest, corpus, results in report.contests
+        ],
+        "problems": report.problems,
+    }
+
+
+def _entry_json(result: Result) -> dict[str, object]:
+    order = result.entry.order
+    return {
+        "name": result.entry.name,
+        "contestant": order.contestant,
+        "task": order.task,
+        "threads": order.num_threads,
+        "arguments": {k: v for k, v in order.arguments.items() if not _is_path(v)},
+        "is_check": result.entry.is_check,
+        "failure": result.failure[0] if result.failure else None,
+        "samples": [asdict(sample) for sample in result.samples],
+    }
+
+
+def _is_path(argument: object) -> bool:
+    """Whether it says more of this machine than of the sample."""
+    return isinstance(argument, str) and Path(argument).is_absolute()

@@ -1,0 +1,31 @@
+"""The process in which one sample is taken: `python -m bench.measurement.sample ORDER`.
+
+Stage: order -> *sample*, as JSON on the last line of stdout, whatever a contestant prints before.
+Not here: the tasks.
+"""
+
+import json
+import os
+import sys
+
+
+def main() -> None:
+    """Take one sample."""
+    order = json.loads(sys.argv[1])
+    _pin(order["num_threads"])  # before anything starts a thread or counts CPUs
+    from importlib import import_module
+
+    contestant = import_module(f"bench.contestants.{order['contestant']}")
+    task = getattr(import_module(order.get("tasks", "bench.tokenization.tasks")), order["task"])
+    sample = task(contestant, num_threads=order["num_threads"], **order["arguments"])
+    print("\n" + json.dumps(sample), flush=True)
+
+
+def _pin(num_cpus: int) -> None:
+    """Stay on the last CPUs of those allowed: the first ones serve most interrupts."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-num_cpus:])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Encode, decode and train tokenizers beside every peer."""

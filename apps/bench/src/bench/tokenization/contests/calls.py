@@ -1,0 +1,27 @@
+"""How long does one call for a short text take?"""
+
+from collections.abc import Mapping
+
+from bench.measurement.harness import Entry, Order, Result
+from bench.measurement.rows import Comparison, Row
+from bench.tokenization.contests.setting import Setting
+from bench.tokenization.tasks import SHORT_LENGTHS
+
+_CONTESTANTS = ("ours", "tiktoken", "gigatoken", "huggingface")
+
+
+def entries(setting: Setting) -> list[Entry]:
+    """Return everyone who encodes, on one CPU."""
+    return [
+        Entry(name=name, order=Order(contestant=name, task="calls", arguments=setting.shared))
+        for name in _CONTESTANTS
+    ]
+
+
+def rows(setting: Setting, results: Mapping[str, Result]) -> list[Row]:
+    """Set ours against tiktoken, over all lengths and at the shortest alone."""
+    at = Comparison(results=results, corpus=setting.corpus, num_threads=1)
+    return [
+        at.row("calls", "mean", ["tiktoken"]),
+        at.row("calls-10", str(SHORT_LENGTHS[0]), ["tiktoken"]),
+    ]

@@ -1,0 +1,55 @@
+"""How fast do ids become text?"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench.measurement.harness import Entry, Order, Result
+from bench.measurement.rows import Comparison, Row
+from bench.texts.vocabulary import write_ids
+from bench.tokenization.contests.setting import Setting
+
+_WAYS = {
+    "ours": ("ours", "uint16"),
+    "ours, list": ("ours", "list"),
+    "tiktoken": ("tiktoken", "list"),
+    "gigatoken": ("gigatoken", "uint32"),
+}
+
+
+def entries(setting: Setting) -> list[Entry]:
+    """Return everyone with the ids in the form that is fastest for them, and ours with a list."""
+    ids = str(_write(setting))
+    shared = {"vocabulary": str(setting.vocabulary), "ids": ids}
+    return [
+        Entry(
+            name=name,
+            order=Order(contestant=contestant, task="decode", arguments={**shared, "form": form}),
+        )
+        for name, (contestant, form) in _WAYS.items()
+    ]
+
+
+def rows(setting: Setting, results: Mapping[str, Result]) -> list[Row]:
+    """Set ours against tiktoken."""
+    at = Comparison(results=results, corpus=setting.corpus, num_threads=1)
+    size = len(_text(setting))
+    moved = size + _path(setting).stat().st_size
+    shared = {"text_bytes": size, "floor_seconds": setting.floor_seconds(moved, 1)}
+    return [
+        at.row("decode", "decode", ["tiktoken"], **shared),
+        at.row("decode-list", "decode", ["tiktoken"], ours="ours, list", **shared),
+    ]
+
+
+def _path(setting: Setting) -> Path:
+    return setting.work_dir / f"{setting.corpus.name}.npy"
+
+
+def _text(setting: Setting) -> bytes:
+    with setting.corpus.path.open("rb") as file:
+        return file.read(setting.ids_bytes).decode(errors="ignore").encode()
+
+
+def _write(setting: Setting) -> Path:
+    write_ids(setting.vocabulary, _text(setting), _path(setting))
+    return _path(setting)

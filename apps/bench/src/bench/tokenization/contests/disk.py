@@ -1,0 +1,30 @@
+"""How fast does a file become a file of ids?"""
+
+from collections.abc import Mapping
+
+from bench.measurement.harness import Entry, Order, Result
+from bench.measurement.rows import Comparison, Row
+from bench.tokenization.contests.setting import Setting
+
+
+def entries(setting: Setting) -> list[Entry]:
+    """Return ours and gigatoken at each number of threads."""
+    return [
+        Entry(name=f"{contestant}, {n} thr", order=_order(setting, contestant, n))
+        for n in setting.thread_counts
+        for contestant in ("ours", "gigatoken")
+    ]
+
+
+def rows(setting: Setting, results: Mapping[str, Result]) -> list[Row]:
+    """Set ours against gigatoken."""
+    return [
+        Comparison(
+            results=results, corpus=setting.corpus, num_threads=n, ours=f"ours, {n} thr"
+        ).row("disk", "disk", [f"gigatoken, {n} thr"], text_bytes=setting.corpus.size_bytes)
+        for n in setting.thread_counts
+    ]
+
+
+def _order(setting: Setting, contestant: str, n: int) -> Order:
+    return Order(contestant=contestant, task="write", num_threads=n, arguments=setting.shared)

@@ -1,0 +1,61 @@
+"""How fast does a file become ids in memory?"""
+
+from collections.abc import Mapping
+
+from bench.measurement.harness import Entry, Order, Result
+from bench.measurement.rows import Comparison, Row
+from bench.tokenization.contests.setting import Setting
+
+_BYTES_A_TOKEN = 2  # of ids that fit, as GPT-2's do
+
+
+def entries(setting: Setting) -> list[Entry]:
+    """Return ours and gigatoken at each number of threads; tiktoken and HF on one."""
+    found = []
+    for n in setting.thread_counts:
+        found += [_entry(setting, "ours", n), _entry(setting, "gigatoken", n)]
+    if 1 in setting.thread_counts:
+        found += [
+            # One CPU has no use for a pool; which way is faster depends on the text.
+            _entry(setting, "gigatoken", 1, mode="sequential"),
+            _entry(setting, "tiktoken", 1, passes=1),
+        ]
+    most = max(setting.thread_counts)
+    order = _entry(setting, "huggingface", most, passes=1).order
+    return [*found, Entry(name="huggingface (check)", order=order, is_check=True)]
+
+
+def rows(setting: Setting, results: Mapping[str, Result]) -> list[Row]:
+    """Set ours against gigatoken's best and tiktoken."""
+    found = []
+    for n in setting.thread_counts:
+        at = Comparison(
+            results=results, corpus=setting.corpus, num_threads=n, ours=f"ours, {n} thr"
+        )
+        peers = [f"gigatoken, {n} thr", "gigatoken, 1 thr, sequential"][: 2 if n == 1 else 1]
+        shared = _shared(setting, results, n)
+        found.append(at.row("encode-cold", "cold", peers, **shared))
+        found.append(at.row("encode-warm", "warm", peers, **shared))
+        if n == 1:
+            found.append(at.row("encode-array", "cold", ["tiktoken, 1 thr"], **shared))
+    return found
+
+
+def _entry(setting: Setting, contestant: str, n: int, **arguments: str | int) -> Entry:
+    mode = f", {arguments['mode']}" if "mode" in arguments else ""
+    order = Order(
+        contestant=contestant,
+        task="encode",
+        num_threads=n,
+        arguments={**setting.shared, **arguments},
+    )
+    return Entry(name=f"{contestant}, {n} thr{mode}", order=order)
+
+
+def _shared(setting: Setting, results: Mapping[str, Result], n: int) -> dict[str, float]:
+    num_ids = results[f"ours, {n} thr"].summary("num_ids")
+    moved = setting.corpus.size_bytes + _BYTES_A_TOKEN * (num_ids.median if num_ids else 0)
+    return {
+        "text_bytes": setting.corpus.size_bytes,
+        "floor_seconds": setting.floor_seconds(moved, n),
+    }

@@ -1,0 +1,37 @@
+"""What do all contests of a run share?
+
+Stage: the command's options -> *setting* -> contests.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.texts.corpora import Corpus
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """One run on one corpus."""
+
+    corpus: Corpus
+    vocabulary: Path
+    thread_counts: tuple[int, ...]
+    work_dir: Path
+    """For files that only this run needs."""
+    bandwidth: Mapping[int, float]
+    """Of memcpy, bytes read and written a second, by the number of threads."""
+    train_vocab_size: int
+    growth_bytes: int
+    """Size of the smaller hostile text."""
+    ids_bytes: int
+    """Text whose ids are decoded."""
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """The arguments of most tasks."""
+        return {"vocabulary": str(self.vocabulary), "file": str(self.corpus.path)}
+
+    def floor_seconds(self, num_bytes: float, num_threads: int) -> float:
+        """Return how long moving so many bytes through memory takes."""
+        return num_bytes / self.bandwidth[num_threads]

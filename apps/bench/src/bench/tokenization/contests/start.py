@@ -1,0 +1,41 @@
+"""How long until a new process has its first ids?"""
+
+from collections.abc import Mapping
+
+from bench.measurement.harness import Entry, Order, Result
+from bench.measurement.machine import num_cpus
+from bench.measurement.rows import Comparison, Row
+from bench.tokenization.contests.setting import Setting
+
+_WAYS = {
+    "ours": ("ours", "load"),
+    "ours, from_files": ("ours", "from_files"),
+    "tiktoken": ("tiktoken", "ranks"),
+    "gigatoken": ("gigatoken", "tokenizer.json"),
+    "huggingface": ("huggingface", "tokenizer.json"),
+}
+
+
+def entries(setting: Setting) -> list[Entry]:
+    """Return everyone who encodes, with all CPUs."""
+    return [
+        Entry(
+            name=name,
+            order=Order(
+                contestant=contestant,
+                task="start",
+                num_threads=num_cpus(),
+                arguments={"vocabulary": str(setting.vocabulary), "how": how},
+            ),
+        )
+        for name, (contestant, how) in _WAYS.items()
+    ]
+
+
+def rows(setting: Setting, results: Mapping[str, Result]) -> list[Row]:
+    """Return seconds, the peer's beside them."""
+    at = Comparison(results=results)
+    return [
+        at.row("start", "start", ["tiktoken"]),
+        at.row("start-files", "start", ["tiktoken"], ours="ours, from_files"),
+    ]

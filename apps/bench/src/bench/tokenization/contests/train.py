@@ -1,0 +1,62 @@
+"""How long does training take, and how much memory?"""
+
+from collections.abc import Mapping
+
+from bench.measurement.harness import Entry, Order, Result
+from bench.measurement.rows import Comparison, Row, is_full_size
+from bench.tokenization.contests.setting import Setting
+
+_PEERS = ("gigatoken", "rustbpe", "huggingface")
+
+
+def entries(setting: Setting) -> list[Entry]:
+    """Return all trainers, and ours and gigatoken once more under each other's tie rules."""
+    by_ids = {"ties": "huggingface", "digest": "merges, ties as HF"}
+    by_bytes = {"ties": "smallest-bytes", "digest": "merges, ties by bytes"}
+    return [
+        _entry(setting, "ours", "ours", ties="cs336"),
+        _entry(setting, "ours, first call", "ours", ties="cs336", is_warm=0),
+        _entry(setting, "gigatoken", "gigatoken", **by_ids),
+        _entry(setting, "gigatoken, first call", "gigatoken", **by_ids, is_warm=0),
+        _entry(setting, "huggingface", "huggingface", **by_ids),
+        _entry(setting, "rustbpe", "rustbpe", ties="its own"),
+        _entry(setting, "ours (check, ties as HF)", "ours", is_check=True, **by_ids),
+        _entry(setting, "ours (check, ties by bytes)", "ours", is_check=True, **by_bytes),
+        _entry(setting, "gigatoken (check, ties by bytes)", "gigatoken", is_check=True, **by_bytes),
+    ]
+
+
+def rows(setting: Setting, results: Mapping[str, Result]) -> list[Row]:
+    """Set ours against each peer; the targets are meant for 100 MB."""
+    n, size = max(setting.thread_counts), setting.corpus.size_bytes
+    at = Comparison(results=results, corpus=setting.corpus, num_threads=n)
+    shared = {
+        "is_judged": is_full_size(setting.corpus),
+        "floor_seconds": setting.floor_seconds(size, n),
+    }
+    found = [at.row(f"train-{peer}", "train", [peer], **shared) for peer in _PEERS]
+    first = ["gigatoken, first call"]
+    found.append(at.row("train-first", "train", first, ours="ours, first call", **shared))
+    memory = Row(
+        key="train-memory",
+        corpus=setting.corpus.name,
+        num_threads=n,
+        ours=results["ours, first call"].peak(),
+        peer="gigatoken",
+        theirs=results["gigatoken, first call"].peak(),
+        is_judged=is_full_size(setting.corpus),
+    )
+    return [*found, memory]
+
+
+def _entry(
+    setting: Setting, name: str, contestant: str, *, is_check: bool = False, **arguments: str | int
+) -> Entry:
+    shared = {"file": str(setting.corpus.path), "vocab_size": setting.train_vocab_size}
+    order = Order(
+        contestant=contestant,
+        task="train",
+        num_threads=max(setting.thread_counts),
+        arguments={**shared, **arguments},
+    )
+    return Entry(name=name, order=order, is_check=is_check)

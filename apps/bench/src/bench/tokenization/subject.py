@@ -1,0 +1,182 @@
+"""The subject `tokenization`: encode, decode and train, beside every peer.
+
+Stage: options -> corpora and vocabulary -> contests -> *table, JSON, chart*. Not here: how anything
+is measured (`harness`, `tasks`), and which figures there are (`contests`, `figures`).
+"""
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+from bench.arguments import cache_folder, names_of, positive, thread_counts
+from bench.contestants import DISTRIBUTIONS
+from bench.contestants.peers import fetch_extras, why_missing
+from bench.display.chart import write_chart
+from bench.display.table import print_table
+from bench.measurement.harness import (
+    Order,
+    Result,
+    Sample,
+    find_disagreements,
+    run_contest,
+    run_order,
+)
+from bench.measurement.machine import copy_bandwidth, describe_machine, num_cpus, wait_until_idle
+from bench.measurement.report import Report, write_report
+from bench.texts.corpora import KINDS, built_corpus, named_corpus
+from bench.texts.vocabulary import share_vocabulary
+from bench.tokenization.contests import calls, decode, disk, encode, growth, jit, start, train
+from bench.tokenization.contests.setting import Setting
+
+HELP = "Encode, decode and train beside gigatoken, tiktoken, HF tokenizers and rustbpe."
+
+_CONTESTS: dict[str, ModuleType] = {
+    "encode": encode,
+    "disk": disk,
+    "calls": calls,
+    "decode": decode,
+    "train": train,
+    "start": start,
+    "jit": jit,
+    "growth": growth,
+}
+_ONCE = ("start", "jit", "growth")  # on the first corpus; the others on each
+_SEED = 336
+_FULL = {"train_vocab_size": 32_000, "growth_bytes": 8_000_000, "ids_bytes": 1 << 24}
+_QUICK = {"train_vocab_size": 2_000, "growth_bytes": 250_000, "ids_bytes": 1 << 20}
+_QUICK_CORPUS_BYTES = 2_000_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the subject."""
+    parser.add_argument(
+        "corpora", nargs="*", metavar="CORPUS", help=f"file, or one of {', '.join(KINDS)} (all)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios there")
+    parser.add_argument("--rounds", type=positive, metavar="N", help="samples each (5; quick: 1)")
+    parser.add_argument("--threads", type=thread_counts, default=(1, 2), help="numbers (1,2)")
+    parser.add_argument(
+        "--only", type=names_of(_CONTESTS, "contest"), help=f"of {','.join(_CONTESTS)}"
+    )
+    parser.add_argument("--quick", action="store_true", help="2 MB: whether it works, no figures")
+    parser.add_argument(
+        "--gpt2-dir",
+        type=Path,
+        default=os.environ.get("GPT2_DIR"),
+        help="folder of GPT-2's vocab.json and merges.txt (GPT2_DIR; else one is trained)",
+    )
+    parser.add_argument("--cache-dir", type=cache_folder, default="", help="for built corpora")
+    parser.add_argument(
+        "--patience", type=float, default=10.0, metavar="SECONDS", help="wait for idle CPUs (10)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the contests and report; 1 where results differ or ours fails."""
+    fetch_extras()
+    threads = tuple(n for n in arguments.threads if n <= num_cpus())
+    if not threads:
+        raise ValueError(f"--threads {arguments.threads}: there are {num_cpus()} CPUs")
+    report = Report(
+        subject="tokenization",
+        machine=describe_machine(["bpe", "numba", "numpy", *DISTRIBUTIONS.values()]),
+        settings={"rounds": _num_rounds(arguments), "threads": threads, "quick": arguments.quick},
+        bandwidth={n: copy_bandwidth(n) for n in threads},
+    )
+    with tempfile.TemporaryDirectory(dir=_made(arguments.cache_dir)) as folder:
+        for setting in _settings(arguments, report, Path(folder), threads):
+            _run_corpus(arguments, setting, report)
+    if arguments.json:
+        write_report(report, arguments.json)
+    if arguments.svg:
+        write_chart(report.rows, arguments.svg)
+    print_table(report)
+    for problem in report.problems:
+        print(f"bench: PROBLEM: {problem}", file=sys.stderr)
+    return 1 if report.problems else 0
+
+
+def _settings(
+    arguments: argparse.Namespace, report: Report, folder: Path, threads: tuple[int, ...]
+) -> Iterator[Setting]:
+    quick = _QUICK_CORPUS_BYTES if arguments.quick else None
+    names = arguments.corpora or (["python"] if arguments.quick else list(KINDS))
+    vocabulary = None
+    for name in names:
+        _say(f"corpus {name}")
+        if name in KINDS:
+            corpus = built_corpus(name, arguments.cache_dir, limit_bytes=quick)
+        else:
+            corpus = named_corpus(Path(name), arguments.cache_dir)
+        if vocabulary is None:
+            gpt2 = arguments.gpt2_dir and Path(arguments.gpt2_dir)
+            vocabulary, words = share_vocabulary(gpt2, arguments.cache_dir, train_on=corpus.path)
+            report.settings["vocabulary"] = words
+        report.corpora.append(corpus)
+        yield Setting(
+            corpus=corpus,
+            vocabulary=vocabulary,
+            thread_counts=threads,
+            work_dir=folder,
+            bandwidth=report.bandwidth,
+            **(_QUICK if arguments.quick else _FULL),
+        )
+
+
+def _run_corpus(arguments: argparse.Namespace, setting: Setting, report: Report) -> None:
+    is_first = len(report.corpora) == 1
+    if is_first:
+        _say("kernels: compiled now where they are not")
+        run_order(jit.compiling(setting, "kept"))
+    chosen = [n for n in _CONTESTS if arguments.only is None or n in arguments.only]
+    everything: list[Result] = []
+    for name in chosen:
+        if name in _ONCE and not is_first:
+            continue
+        results = run_contest(
+            _CONTESTS[name].entries(setting),
+            num_rounds=_num_rounds(arguments),
+            rng=random.Random(_SEED),
+            run=partial(_run_patiently, arguments.patience),
+            missing=why_missing,
+            progress=_progress(f"{setting.corpus.name} {name}"),
+        )
+        report.rows.extend(_CONTESTS[name].rows(setting, results))
+        report.contests.append((name, setting.corpus.name, results))
+        everything += results.values()
+    problems = find_disagreements(everything)
+    problems += [f"{r.entry.name}: {r.failure[0]}" for r in everything if _is_ours_failing(r)]
+    report.problems.extend(f"{setting.corpus.name}: {problem}" for problem in problems)
+
+
+def _is_ours_failing(result: Result) -> bool:
+    return result.entry.order.contestant == "ours" and bool(result.failure)
+
+
+def _run_patiently(patience_seconds: float, order: Order) -> Sample:
+    wait_until_idle(patience_seconds)
+    return run_order(order)
+
+
+def _num_rounds(arguments: argparse.Namespace) -> int:
+    return arguments.rounds or (1 if arguments.quick else 5)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _progress(what: str) -> Callable[[str], None]:
+    return lambda line: _say(f"{what}: {line}")
+
+
+def _say(line: str) -> None:
+    print(f"bench: {line}", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Compare tokenizers trained on Python source and on English prose."""

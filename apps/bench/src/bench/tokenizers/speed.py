@@ -1,0 +1,99 @@
+"""How long do training and encoding take, and how much memory?
+
+Stage: texts -> *contests*: samples in processes of their own, in turns. Not here: what is timed in
+one (`experiments.tasks`, `bench.tokenization.tasks`).
+"""
+
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from bench.measurement.harness import Entry, Order, Result, Sample, run_contest
+from bench.texts.vocabulary import END_OF_TEXT
+from bench.tokenizers.texts import Texts
+
+Run = Callable[[Order], Sample]
+
+
+def train_all(
+    texts: Sequence[Texts],
+    sizes: Mapping[str, int],
+    *,
+    threads: Sequence[int],
+    num_rounds: int,
+    run: Run,
+    say: Callable[[str], None],
+) -> dict[str, Result]:
+    """Train each vocabulary on each number of threads; leave them beside their texts."""
+    entries = [
+        Entry(
+            name=_name(f"train {text.name}", num_threads),
+            order=Order(
+                contestant="ours",
+                task="train",
+                tasks="bench.tokenizers.tasks",
+                num_threads=num_threads,
+                arguments={
+                    "file": str(text.train),
+                    "vocab_size": sizes[text.name],
+                    "folder": str(tokenizer_folder(text)),
+                },
+            ),
+        )
+        for text in texts
+        for num_threads in threads
+    ]
+    return run_contest(entries, num_rounds=num_rounds, rng=random.Random(0), run=run, progress=say)
+
+
+def encode_all(
+    texts: Sequence[Texts],
+    *,
+    threads: Sequence[int],
+    num_rounds: int,
+    run: Run,
+    say: Callable[[str], None],
+) -> dict[str, Result]:
+    """Encode each training text, from its file to ids in memory, with each vocabulary."""
+    for by in texts:
+        special = {END_OF_TEXT: 0}  # special tokens have the first ids
+        (by.train.parent / "special.json").write_text(json.dumps(special), "utf-8")
+    entries = [
+        Entry(
+            name=_name(f"encode {text.name} by {by.name}", num_threads),
+            order=Order(
+                contestant="ours",
+                task="encode",
+                num_threads=num_threads,
+                arguments={
+                    "vocabulary": str(by.train.parent),
+                    "file": str(text.train),
+                    "digest": f"ids of {text.name} by {by.name}",
+                },
+            ),
+        )
+        for text in texts
+        for by in texts
+        for num_threads in threads
+    ]
+    return run_contest(entries, num_rounds=num_rounds, rng=random.Random(0), run=run, progress=say)
+
+
+def tokenizer_folder(texts: Texts) -> Path:
+    """Return where the tokenizer of a text lies."""
+    return texts.train.parent / "tokenizer"
+
+
+def train_result(results: Mapping[str, Result], text: str, num_threads: int) -> Result:
+    """Return the trainings on a text."""
+    return results[_name(f"train {text}", num_threads)]
+
+
+def encode_result(results: Mapping[str, Result], text: str, by: str, num_threads: int) -> Result:
+    """Return the encodings of a text by the vocabulary of another, or its own."""
+    return results[_name(f"encode {text} by {by}", num_threads)]
+
+
+def _name(what: str, num_threads: int) -> str:
+    return f"{what}, {num_threads} thr"

@@ -1,0 +1,178 @@
+"""The subject `tokenizer-experiments`: what tokenizers of Python and of English do and hold.
+
+Stage: options -> texts -> vocabularies -> *compression, contents, speed* -> tables, JSON, pictures.
+Not here: each of these (`experiments`), and how ours compares with the peers (`tokenization`).
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from itertools import permutations
+from pathlib import Path
+
+from bench.arguments import cache_folder, positive, thread_counts, whole
+from bench.contestants.peers import CORPORA, fetch_extras
+from bench.durable import write_atomically
+from bench.measurement.harness import Order, Sample, find_disagreements, run_order
+from bench.measurement.machine import describe_machine, num_cpus, wait_until_idle
+from bench.texts.corpora import built_corpus
+from bench.tokenizers import vocabularies
+from bench.tokenizers.compression import compress
+from bench.tokenizers.findings import Findings
+from bench.tokenizers.speed import Run, encode_all, tokenizer_folder, train_all
+from bench.tokenizers.tables import print_findings, write_pictures
+from bench.tokenizers.texts import Texts, divide
+from bpe import Vocabulary
+from bpe.plural import plural
+from tokenizer import Tokenizer
+
+HELP = "Train tokenizers on Python source and on English prose, and show how they differ."
+
+_NAMES = ("python", "english")
+_NUM_DRAWN, _NUM_LONGEST, _NUM_ONLY = 10, 10, 24
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the subject."""
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep texts and tokenizers")
+    parser.add_argument("--texts", action="store_true", help="make the texts in --keep and stop")
+    parser.add_argument("--megabytes", type=float, metavar="N", help="take less of each corpus")
+    parser.add_argument(
+        "--vocab-sizes", type=_sizes, default=(10_000, 32_000), help="of both (10000,32000)"
+    )
+    parser.add_argument("--seed", type=int, default=336, metavar="N", help="of what is drawn (336)")
+    parser.add_argument("--rounds", type=positive, default=3, metavar="N", help="samples each (3)")
+    parser.add_argument("--threads", type=thread_counts, default=(1, 2), help="numbers (1,2)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings there")
+    parser.add_argument("--svg", type=Path, metavar="FOLDER", help="draw three pictures there")
+    parser.add_argument("--cache-dir", type=cache_folder, default="", help="for built corpora")
+    parser.add_argument(
+        "--patience", type=float, default=10.0, metavar="SECONDS", help="wait for idle CPUs (10)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the texts, train, encode, compare; 1 where threads disagree or a sample fails."""
+    if arguments.texts and arguments.keep is None:
+        raise ValueError("--texts makes texts to keep; name a folder by --keep")
+    if max(arguments.threads) > num_cpus():
+        raise ValueError(f"--threads {arguments.threads}: there are {num_cpus()} CPUs")
+    fetch_extras(CORPORA)
+    arguments.cache_dir.mkdir(parents=True, exist_ok=True)
+    with _folder(arguments) as place:
+        findings = _start(arguments, Path(place))
+        if arguments.texts:
+            return 0
+        _measure(findings, arguments, partial(_run_patiently, arguments.patience))
+        if not findings.problems:
+            _compare(findings, seed=arguments.seed)
+            _report(findings, arguments)
+    for problem in findings.problems:
+        print(f"bench: PROBLEM: {problem}", file=sys.stderr)
+    return 1 if findings.problems else 0
+
+
+def _folder(arguments: argparse.Namespace) -> AbstractContextManager[str | Path]:
+    if arguments.keep is not None:
+        return nullcontext(arguments.keep)
+    return tempfile.TemporaryDirectory(dir=arguments.cache_dir)
+
+
+def _start(arguments: argparse.Namespace, folder: Path) -> Findings:
+    limit = None if arguments.megabytes is None else int(arguments.megabytes * 1e6)
+    corpora, texts = [], []
+    for name in _NAMES:
+        _say(f"corpus {name}")
+        corpora.append(built_corpus(name, arguments.cache_dir, limit_bytes=limit))
+        texts.append(divide(corpora[-1], folder / name, seed=arguments.seed))
+        _say(
+            f"{name}: {plural(texts[-1].num_train_documents, 'document')} to train on, "
+            f"{len(texts[-1].held_out):,} held out"
+        )
+    sizes = dict(zip(_NAMES, arguments.vocab_sizes, strict=True))
+    settings = {"seed": arguments.seed, "rounds": arguments.rounds, "vocabulary sizes": sizes}
+    return Findings(
+        machine=describe_machine(["bpe", "tokenizer", "numba", "numpy", *CORPORA.values()]),
+        settings=settings,
+        corpora=corpora,
+        texts=texts,
+        threads=arguments.threads,
+    )
+
+
+def _measure(findings: Findings, arguments: argparse.Namespace, run: Run) -> None:
+    """Train and encode, each in processes of their own."""
+    sizes = findings.settings["vocabulary sizes"]
+    shared = {"threads": findings.threads, "num_rounds": arguments.rounds, "run": run, "say": _say}
+    findings.trainings.update(train_all(findings.texts, sizes, **shared))
+    if not _failures(findings):
+        findings.encodings.update(encode_all(findings.texts, **shared))
+    results = [*findings.trainings.values(), *findings.encodings.values()]
+    findings.problems.extend([*_failures(findings), *find_disagreements(results)])
+
+
+def _failures(findings: Findings) -> list[str]:
+    results = [*findings.trainings.values(), *findings.encodings.values()]
+    return [f"{one.entry.name}: {one.failure[0]}" for one in results if one.failure]
+
+
+def _compare(findings: Findings, *, seed: int) -> None:
+    """Compare the vocabularies, and the larger one cut to the size of the smaller as a third."""
+    found = {_label(text, vocabulary): vocabulary for text, vocabulary in _trained(findings.texts)}
+    small, large = sorted(found, key=lambda name: len(found[name]))
+    cut = vocabularies.truncate(found[large], len(found[small]))
+    if len(cut) < len(found[large]):
+        found[f"{large.partition(' ')[0]} {len(cut):,}"] = cut
+    tokenizers = {name: Tokenizer.from_vocabulary(one) for name, one in found.items()}
+    for text, (name, vocabulary) in zip(findings.texts, list(found.items())[:2], strict=True):
+        findings.compressed.extend(compress(text, tokenizers, num_drawn=_NUM_DRAWN, seed=seed))
+        findings.longest[name] = vocabularies.longest(vocabulary, text.train, count=_NUM_LONGEST)
+        findings.words[name] = vocabularies.longest_words(vocabulary, count=_NUM_LONGEST)
+    findings.contents.update({name: vocabularies.contents(one) for name, one in found.items()})
+    for one, other in permutations(found, 2):
+        if one.partition(" ")[0] == other.partition(" ")[0]:
+            continue
+        pair = f"{one}, not in {other}"
+        findings.only[pair] = vocabularies.only_in(found[one], found[other], count=_NUM_ONLY)
+        if f"{other} and {one}" not in findings.shared:
+            findings.shared[f"{one} and {other}"] = vocabularies.num_shared(
+                found[one], found[other]
+            )
+
+
+def _trained(texts: list[Texts]) -> list[tuple[Texts, Vocabulary]]:
+    return [(text, Vocabulary.load(tokenizer_folder(text))) for text in texts]
+
+
+def _label(text: Texts, vocabulary: Vocabulary) -> str:
+    return f"{text.name} {len(vocabulary):,}"
+
+
+def _report(findings: Findings, arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        text = json.dumps(findings.to_json(), indent=2, allow_nan=False)
+        write_atomically(arguments.json, (text + "\n").encode())
+    if arguments.svg:
+        write_pictures(findings, arguments.svg)
+    print_findings(findings)
+
+
+def _run_patiently(patience_seconds: float, order: Order) -> Sample:
+    wait_until_idle(patience_seconds)
+    return run_order(order)
+
+
+def _sizes(text: str) -> tuple[int, int]:
+    sizes = tuple(whole(word) for word in text.split(","))
+    if len(sizes) != 2 or min(sizes) < 258:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}; name two sizes of 258 or more, of Python's and of English's vocabulary"
+        )
+    return sizes
+
+
+def _say(line: str) -> None:
+    print(f"bench: {line}", file=sys.stderr, flush=True)

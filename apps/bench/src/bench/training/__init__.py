@@ -1,0 +1,1 @@
+"""Train the reference model beside every baseline."""

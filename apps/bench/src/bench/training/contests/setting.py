@@ -1,0 +1,84 @@
+"""What do all contests of language models share?
+
+Stage: the command's options -> *setting* -> contests.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from bench.measurement.harness import Entry, Order
+from bpe.plural import plural
+
+CONTEXT_LENGTH = 256
+TRAINED = ("models.ours", "models.nanogpt", "models.huggingface")
+NAMES = {
+    "models.ours": "ours",
+    "models.nanogpt": "nanoGPT-style",
+    "models.huggingface": "HF Llama",
+    "models.matmul": "matmul peak",
+}
+# Freed pages are kept by the process: glibc gives large blocks back at once, and faults again.
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Way:
+    """How a contestant does the same work."""
+
+    micro_batch_size: int
+    """Windows a forward and backward."""
+    compile: str
+    """"off", or a mode of torch.compile; ours: the trainer's `training.compile`."""
+
+    def __str__(self) -> str:
+        """Say it shortly."""
+        return f"{plural(self.micro_batch_size, 'window')} at once, compile {self.compile}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSetting:
+    """One run on one device."""
+
+    tokens: Path
+    """Token file, .npy."""
+    cache_dir: Path
+    """Of the prepared text."""
+    device: str
+    num_threads: int
+    batch_size: int
+    """Windows an optimizer step."""
+    num_steps: int
+    """Steps that are timed."""
+    warm_steps: int
+    """Steps before them."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def entry(self, contestant: str, task: str, name: str = "", **arguments: str | int) -> Entry:
+        """Return an entry for one task; named by its contestant unless told."""
+        order = Order(
+            contestant=contestant,
+            task=task,
+            tasks="bench.training.tasks",
+            num_threads=self.num_threads,
+            arguments={"device": self.device, **arguments},
+            environment={**ALLOCATOR, **self.environment},
+        )
+        return Entry(name=name or NAMES[contestant], order=order)
+
+    def training(self, contestant: str, way: Way, dtype: str, name: str = "") -> Entry:
+        """Return an entry that trains for some steps."""
+        return self.entry(
+            contestant,
+            "train",
+            name,
+            tokens=str(self.tokens),
+            dtype=dtype,
+            batch_size=self.batch_size,
+            warm_steps=self.warm_steps,
+            num_steps=self.num_steps,
+            **asdict(way),
+        )

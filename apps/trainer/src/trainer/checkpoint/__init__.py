@@ -1,0 +1,1 @@
+"""Save and restore everything that must survive the process."""

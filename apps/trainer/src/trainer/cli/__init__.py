@@ -1,0 +1,1 @@
+"""Run the commands: parse arguments, load a configuration, call one function."""

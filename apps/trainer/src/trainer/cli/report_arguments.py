@@ -1,0 +1,116 @@
+"""Turn the arguments of `report`, `compare` and `watch` into what they ask for."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from trainer.cli.arguments import read_arguments
+from trainer.report.own_files import is_left_beside_runs
+
+XAxis = Literal["steps", "tokens", "seconds"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportRequest:
+    """Write one HTML page about a run or a study: what was found, curves, samples, settings.
+
+    The page is a single file that loads nothing; open it in any browser.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Run directory, as `train` leaves it, or study; it may still be going on."""
+    output: Path | None = None
+    """Where the page goes. Default: report.html in that directory."""
+    export: Path | None = None
+    """Also write plots (SVG) and table (CSV, Markdown, LaTeX) to this folder."""
+    png: bool = False
+    """With --export: plots as PNG too; needs the extra `png`."""
+    x_axis: XAxis = "steps"
+    """With --export: what its plots are drawn against. The page has a switch for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareRequest:
+    """Write one HTML page that holds runs beside each other, and print their table."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run directories, at least two; what a study keeps beside them is skipped."""
+    output: Path = Path("compare.html")
+    """Where the page goes."""
+    export: Path | None = None
+    """Also write plots (SVG) and table (CSV, Markdown, LaTeX) to this folder."""
+    png: bool = False
+    """With --export: plots as PNG too; needs the extra `png`."""
+    x_axis: XAxis = "steps"
+    """With --export: what its plots are drawn against. The page has a switch for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchRequest:
+    """Serve the page of a run or a study while it goes on; Ctrl-C ends the page, not the run."""
+
+    run: tyro.conf.Positional[Path]
+    """Run directory, as `train` leaves it, or study."""
+    host: str = "127.0.0.1"
+    """IP address to listen at; the default is reachable from this machine only."""
+    port: int = 8336
+    """Port to listen at; 0: any that is free."""
+    every_seconds: int = 5
+    """How often the page looks for news."""
+
+
+def parse_report(argv: Sequence[str]) -> ReportRequest:
+    """Parse the command line of `report`.
+
+    Raises:
+        ValueError: an unknown option, or --png or --x-axis without --export.
+    """
+    request = tyro.cli(ReportRequest, args=read_arguments(argv, ReportRequest), prog="report")
+    _require_folder(request)
+    return request
+
+
+def parse_compare(argv: Sequence[str]) -> CompareRequest:
+    """Parse the command line of `compare`.
+
+    Raises:
+        ValueError: fewer than two runs, the same one twice, or as `parse_report`.
+    """
+    request = tyro.cli(CompareRequest, args=read_arguments(argv, CompareRequest), prog="compare")
+    _require_folder(request)
+    runs = tuple(path for path in request.runs if not is_left_beside_runs(path))
+    request = dataclasses.replace(request, runs=runs)
+    distinct = {path.resolve() for path in request.runs}
+    if len(distinct) < 2 or len(distinct) < len(request.runs):
+        raise ValueError(
+            f"compare needs two runs or more, each named once, but got "
+            f"{', '.join(map(str, request.runs)) or 'none'}; name others, or use report for one"
+        )
+    return request
+
+
+def parse_watch(argv: Sequence[str]) -> WatchRequest:
+    """Parse the command line of `watch`.
+
+    Raises:
+        ValueError: an unknown option, a port or interval out of range.
+    """
+    request = tyro.cli(WatchRequest, args=read_arguments(argv, WatchRequest), prog="watch")
+    if not 0 <= request.port < 65536:
+        raise ValueError(f"--port is {request.port}, but must be in [0, 65536); 0: any free one")
+    if request.every_seconds < 1:
+        raise ValueError(f"--every-seconds is {request.every_seconds}, but must be at least 1")
+    return request
+
+
+def _require_folder(request: ReportRequest | CompareRequest) -> None:
+    given = {"--png": request.png, "--x-axis": request.x_axis != "steps"}
+    for option, is_given in given.items():
+        if is_given and request.export is None:
+            raise ValueError(
+                f"{option} belongs to --export FOLDER; name a folder, or leave {option} out"
+            )

@@ -1,0 +1,1 @@
+"""Describe one run: its sections, their checks, and presets as TOML."""

@@ -1,0 +1,93 @@
+"""Say which text a run trains on, and how it becomes tokens.
+
+Stage: sections of a run's configuration. Not here: the other sections (`config.py`).
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from bpe import resolve_pattern
+from trainer.config.field_checks import require_kinds
+from trainer.config.resumable import BESIDE
+
+END_OF_TEXT = "<|endoftext|>"
+SMALLEST_VOCABULARY = 257
+"""The bytes and end-of-text."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorpusConfig:
+    """Where the text comes from."""
+
+    source: Literal["stdlib", "tinystories", "owt", "files"]
+    """stdlib: Python's own source, offline; tinystories, owt: downloaded; files: yours."""
+    train: tuple[Path, ...] = field(default=(), metadata=BESIDE)
+    """UTF-8 text files to train on; naming any makes the source `files`."""
+    validation: tuple[Path, ...] = field(default=(), metadata=BESIDE)
+    """UTF-8 text files to validate on; none: some of the training documents are held out."""
+    validation_fraction: float = 0.05
+    """Share of the bytes held out where no validation file is given, in (0, 1); whole documents."""
+    cache_dir: Path = field(default=Path("data"), metadata=BESIDE)
+    """Downloads and prepared data (tokenizer, token files) live here and are reused."""
+    mirror: str | None = field(default=None, metadata=BESIDE)
+    """Base URL to download tinystories and owt from instead of Hugging Face; same file names."""
+
+    def __post_init__(self) -> None:
+        """Refuse contradictions between source and files; text may stand for a path."""
+        for name in ("train", "validation"):
+            paths = getattr(self, name)
+            if isinstance(paths, list | tuple):
+                object.__setattr__(self, name, tuple(map(_as_path, paths)))
+        object.__setattr__(self, "cache_dir", _as_path(self.cache_dir))
+        require_kinds("corpus", self)
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(
+                f"corpus.validation-fraction is {self.validation_fraction}, but must be in (0, 1)"
+            )
+        if self.validation and not self.train:
+            raise ValueError(
+                "corpus.validation names files but corpus.train does not; name both or neither"
+            )
+        if self.source == "files" and not self.train:
+            raise ValueError(
+                "corpus.source is files, but corpus.train names none; name at least one"
+            )
+        if self.source != "files" and self.train:
+            raise ValueError(
+                f"corpus.source is {self.source!r}, but corpus.train names files; "
+                "use --corpus.source files or drop corpus.train"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenizerConfig:
+    """The byte-level BPE tokenizer trained on the training text."""
+
+    vocab_size: int
+    """Tokens: end-of-text, 256 bytes and the merges."""
+    pattern: str = "gpt2"
+    """Split pattern: gpt2, cl100k, o200k, or any `regex` source."""
+    num_workers: int | None = field(default=None, metadata=BESIDE)
+    """Threads or processes that count and encode; None: one per usable CPU. Never changes the
+    result."""
+
+    def __post_init__(self) -> None:
+        """Refuse a vocabulary that cannot hold the bytes, and a pattern that does not compile."""
+        require_kinds("tokenizer", self)
+        if self.vocab_size < SMALLEST_VOCABULARY:
+            raise ValueError(
+                f"tokenizer.vocab-size is {self.vocab_size}, but 256 bytes and {END_OF_TEXT} "
+                f"need {SMALLEST_VOCABULARY}; raise it"
+            )
+        if self.num_workers is not None and self.num_workers < 1:
+            raise ValueError(f"tokenizer.num-workers is {self.num_workers}, but must be at least 1")
+        try:
+            resolve_pattern(self.pattern)
+        except ValueError as error:
+            raise ValueError(f"tokenizer.pattern: {error}") from error
+
+
+def _as_path(path: object) -> object:
+    return Path(path) if isinstance(path, str | os.PathLike) else path

@@ -1,0 +1,220 @@
+"""Read and write run configurations as TOML; find the presets that ship with the trainer.
+
+Stage: *TOML* -> RunConfig -> everything else. A key that no section has is an error that names the
+file, the key and the nearest valid one. TOML has no null, so an optional field that is off is
+written "none". Not here: the command line (`command_line.py`).
+"""
+
+import dataclasses
+import tomllib
+import typing
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+from accounting.sources.toml_text import parse_toml
+from trainer.config.field_checks import describe_kind, is_of_kind, optional_kind
+from trainer.config.nearest_names import hint
+from trainer.config.run_config import RunConfig
+
+DEFAULT_PRESET = "quickstart"
+
+
+def preset_names() -> list[str]:
+    """Return the names of the presets, the default one first.
+
+    >>> preset_names()[0]
+    'quickstart'
+    """
+    names = [
+        path.name.removesuffix(".toml")
+        for path in files("trainer.config").joinpath("presets").iterdir()
+    ]
+    return sorted(names, key=lambda name: (name != DEFAULT_PRESET, name))
+
+
+def load_preset(name: str) -> RunConfig:
+    """Return the configuration of a preset.
+
+    Raises:
+        ValueError: there is no such preset; names the nearest one.
+
+    >>> load_preset("tinystories").total_tokens
+    327680000
+    """
+    names = preset_names()
+    if name not in names:
+        raise ValueError(
+            f"unknown preset {name!r}{hint(name, names)} presets are {', '.join(names)}"
+        )
+    text = files("trainer.config").joinpath("presets", f"{name}.toml").read_text(encoding="utf-8")
+    return config_from_toml(text, origin=f"{name}.toml", preset=name)
+
+
+def load_config(path: Path) -> RunConfig:
+    """Return the configuration saved in a run directory's `config.toml`.
+
+    Raises:
+        ValueError: the file is not TOML, or does not describe a run.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8: {error}; restore it") from error
+    return config_from_toml(text, origin=str(path))
+
+
+def config_from_toml(text: str, *, origin: str, preset: str | None = None) -> RunConfig:
+    """Build a `RunConfig` from TOML.
+
+    Args:
+        text: the TOML document, one table a section.
+        origin: what error messages call it.
+        preset: the preset's name, where the document does not hold it.
+
+    Raises:
+        ValueError: not TOML, an unknown or missing key, a value of the wrong type or out of range.
+    """
+    document = parse_toml(text, origin=origin)
+    if preset is not None:
+        document = {"preset": preset, **document}
+    return _build_run(document, origin=origin)
+
+
+def with_values(config: RunConfig, values: Mapping[str, object], *, origin: str) -> RunConfig:
+    """Return a configuration with some fields changed.
+
+    Args:
+        config: what to start from.
+        values: `section.field` (or a field outside of all sections) -> value as TOML holds it;
+            names with - or _.
+        origin: what error messages call it.
+
+    Raises:
+        ValueError: an unknown field, a value of the wrong type or out of range.
+
+    >>> base = load_preset("quickstart")
+    >>> with_values(base, {"training.batch-size": 3}, origin="here").training.batch_size
+    3
+    """
+    document = tomllib.loads(config_to_toml(config))
+    known = [name for key, value in document.items() for name in _names(key, value)]
+    for name, value in values.items():
+        field = name.replace("-", "_")
+        if field not in known:
+            near = hint(field, [one.replace("_", "-") for one in known])
+            raise ValueError(f"{origin}: unknown field {name!r}{near}")
+        *section, last = field.split(".")
+        (document[section[0]] if section else document)[last] = value
+    return _build_run(document, origin=origin)
+
+
+def _names(key: str, value: object) -> list[str]:
+    return [f"{key}.{name}" for name in value] if isinstance(value, dict) else [key]
+
+
+def config_to_toml(config: RunConfig) -> str:
+    """Return the TOML document from which `config_from_toml` builds the same configuration."""
+    plain, sections = [], []
+    for spec in dataclasses.fields(config):
+        value = getattr(config, spec.name)
+        if dataclasses.is_dataclass(value):
+            lines = [
+                f"{item.name} = {_toml_value(getattr(value, item.name))}"
+                for item in dataclasses.fields(value)
+            ]
+            sections.append("\n".join([f"[{spec.name}]", *lines]))
+        else:
+            plain.append(f"{spec.name} = {_toml_value(value)}")
+    return "\n\n".join(["\n".join(plain), *sections]) + "\n"
+
+
+def flat_settings(config: RunConfig) -> dict[str, str]:
+    """Return every field as the command line spells it, with its value as TOML has it.
+
+    >>> flat_settings(load_preset("quickstart"))["model.num-layers"]
+    '4'
+    """
+    settings, section = {}, ""
+    for line in config_to_toml(config).splitlines():
+        if line.startswith("["):
+            section = line.strip("[]") + "."
+        elif line:
+            name, _, value = line.partition(" = ")
+            settings[(section + name).replace("_", "-")] = value.strip('"')
+    return settings
+
+
+def _build_run(document: dict[str, object], *, origin: str) -> RunConfig:
+    try:
+        return _build(RunConfig, document, origin=origin, prefix="")
+    except ValueError as error:  # a section that checked itself does not know its file
+        if str(error).startswith(origin):
+            raise
+        raise ValueError(f"{origin}: {error}") from error
+
+
+def _build(cls: type, document: dict[str, object], *, origin: str, prefix: str) -> typing.Any:
+    specs = {spec.name: spec for spec in dataclasses.fields(cls)}
+    for key in document:
+        if key not in specs:
+            raise ValueError(f"{origin}: unknown key {prefix + key!r}{hint(key, list(specs))}")
+    values = {}
+    for name, spec in specs.items():
+        if name in document:
+            values[name] = _convert(document[name], spec.type, origin=origin, key=prefix + name)
+        elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
+            raise ValueError(f"{origin}: missing key {prefix + name!r}; add it")
+    return cls(**values)
+
+
+def _convert(value: object, kind: typing.Any, *, origin: str, key: str) -> object:
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ValueError(f"{origin}: {key!r} is {value!r}, but must be a table [{key}]")
+        return _build(typing.cast(type, kind), value, origin=origin, prefix=f"{key}.")
+    converted = _convert_scalar(value, kind)
+    if converted is _INVALID:
+        raise ValueError(f"{origin}: {key!r} is {value!r}, but must be {describe_kind(kind)}")
+    return converted
+
+
+_INVALID = object()
+
+
+def _convert_scalar(value: object, kind: typing.Any) -> object:
+    """Return what TOML holds as a field of type `kind` has it, or `_INVALID`."""
+    inner = optional_kind(kind)
+    if inner is not None:
+        return None if value == "none" else _convert_scalar(value, inner)
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            return _INVALID
+        items = tuple(_convert_scalar(item, typing.get_args(kind)[0]) for item in value)
+        return _INVALID if _INVALID in items else items
+    if kind is Path:
+        return Path(value) if isinstance(value, str) else _INVALID
+    if not is_of_kind(value, kind):
+        return _INVALID
+    return float(value) if kind is float else value
+
+
+def _toml_value(value: object) -> str:
+    if value is None:
+        return '"none"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    return _toml_string(str(value))
+
+
+def _toml_string(text: str) -> str:
+    """Quote as a TOML basic string; control characters are escaped as TOML 1.0 demands."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    body = "".join(
+        char if char >= " " and char != "\x7f" else f"\\u{ord(char):04x}" for char in escaped
+    )
+    return f'"{body}"'

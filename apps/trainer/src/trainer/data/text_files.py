@@ -1,0 +1,155 @@
+"""Check that files are UTF-8 text, and fingerprint them, without holding one in memory.
+
+Stage: *files* -> corpus. What a large file gave is remembered by path, size and time of change, so
+that a run on gigabytes starts at once the second time. Not here: documents inside files.
+"""
+
+import codecs
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from trainer.config.run_config import END_OF_TEXT
+from trainer.monitoring.progress import Reporter
+from trainer.storage.file_lock import file_lock
+from trainer.storage.run_directory import read_json, write_json_atomically
+
+SEPARATOR = END_OF_TEXT.encode()
+MARK = codecs.BOM_UTF8
+"""What some editors begin a file with; it is no text."""
+
+FORMAT, VERSION = "trainer-text-files", 2
+_CHUNK_BYTES = 1 << 20
+_BINARY_PREFIX_BYTES = 1 << 13  # NUL is valid UTF-8, but text does not begin with it
+_REMEMBERED_BYTES = 1 << 24  # smaller files are read again faster than looked up
+_LONGEST_TAIL_BYTES = 64  # of white space behind a last separator
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextFile:
+    """One checked file of a corpus."""
+
+    path: Path
+    size_bytes: int
+    sha256: str
+    ends_with_separator: bool
+    """Nothing but white space follows its last end-of-text."""
+    starts_with_mark: bool = False
+    """It begins with a byte-order mark."""
+
+
+def check_text_file(
+    path: Path, *, cache_dir: Path, reporter: Reporter, refuse_binary: bool = True
+) -> TextFile:
+    """Read a file once and vouch for it.
+
+    `refuse_binary` looks for NUL near the beginning; off for text put together from checked files,
+    which may begin in the middle of one.
+
+    Raises:
+        ValueError: it is missing, a folder, unreadable, empty, binary or not UTF-8.
+    """
+    try:
+        if not path.is_file():
+            kind = "a folder" if path.is_dir() else "missing" if not path.exists() else "no file"
+            raise ValueError(f"{path} is {kind}, but the corpus needs a UTF-8 text file; name one")
+        stat = path.stat()
+        if not stat.st_size:
+            raise ValueError(f"{path} is empty, but the corpus needs text; name another file")
+        if stat.st_size < _REMEMBERED_BYTES:
+            return _read(path, reporter, refuse_binary=refuse_binary)
+        key = [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
+        memory = cache_dir / "text-files.json"
+        for entry in _load_memory(memory):
+            if entry["key"] == key:
+                return TextFile(path=path, **entry["file"])
+        file = _read(path, reporter, refuse_binary=refuse_binary)
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
+    _remember(memory, key, file)
+    return file
+
+
+def text_error(data: bytes, *, name: object) -> str | None:
+    r"""Say what is wrong with a small text held in memory; None: nothing.
+
+    >>> text_error(b"caf\xe9!", name="menu.txt")
+    'menu.txt is not UTF-8: byte 0xe9 at offset 3 (invalid continuation byte)'
+    """
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return _not_utf8(name, data[error.start], error.start, error.reason)
+    return None
+
+
+def _read(path: Path, reporter: Reporter, *, refuse_binary: bool) -> TextFile:
+    size = path.stat().st_size
+    shown = reporter if size >= _REMEMBERED_BYTES else Reporter(mode="silent")
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    digest, done, tail, has_mark = hashlib.sha256(), 0, b"", False
+    stage_of = shown.stage(f"check {path.name}", total=size, unit="bytes")
+    with stage_of as stage, path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            if refuse_binary and not done:
+                _refuse_binary(path, chunk[:_BINARY_PREFIX_BYTES])
+            has_mark = has_mark or (not done and chunk.startswith(MARK))
+            _decode(decoder, chunk, path=path, start=done)
+            digest.update(chunk)
+            done += len(chunk)
+            tail = (tail + chunk)[-_LONGEST_TAIL_BYTES - len(SEPARATOR) :]
+            stage.update(done)
+        _decode(decoder, b"", path=path, start=done)
+    return TextFile(
+        path=path,
+        size_bytes=done,
+        sha256=digest.hexdigest(),
+        ends_with_separator=tail.rstrip().endswith(SEPARATOR),
+        starts_with_mark=has_mark,
+    )
+
+
+def _refuse_binary(path: Path, beginning: bytes) -> None:
+    offset = beginning.find(b"\0")
+    if offset >= 0:
+        raise ValueError(
+            f"{path} looks binary: byte 0x00 at offset {offset}; the corpus needs UTF-8 text "
+            "(UTF-16 files must be converted first)"
+        )
+
+
+def _decode(decoder: codecs.IncrementalDecoder, chunk: bytes, *, path: Path, start: int) -> None:
+    """Check the next bytes of a file; no bytes mean its end."""
+    waiting = decoder.getstate()[0]
+    try:
+        decoder.decode(chunk, final=not chunk)
+    except UnicodeDecodeError as error:
+        offset = start - len(waiting) + error.start
+        problem = _not_utf8(path, (waiting + chunk)[error.start], offset, error.reason)
+        raise ValueError(f"{problem}; convert or repair the file") from None
+
+
+def _not_utf8(name: object, byte: int, offset: int, reason: str) -> str:
+    return f"{name} is not UTF-8: byte 0x{byte:02x} at offset {offset} ({reason})"
+
+
+def _load_memory(path: Path) -> list[dict]:
+    """Return what is remembered; anything unreadable counts as forgotten."""
+    try:
+        document = read_json(path)
+        if (document["format"], document["version"]) != (FORMAT, VERSION):
+            return []
+        for entry in document["files"]:
+            TextFile(path=path, **entry["file"])
+            entry["key"][0]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return []
+    return document["files"]
+
+
+def _remember(path: Path, key: list, file: TextFile) -> None:
+    entry = {"key": key, "file": {k: v for k, v in asdict(file).items() if k != "path"}}
+    with file_lock(path.with_name(path.name + ".lock"), on_wait=lambda: None):
+        others = [other for other in _load_memory(path) if other["key"][0] != key[0]]
+        document = {"format": FORMAT, "version": VERSION, "files": [*others, entry]}
+        write_json_atomically(path, document)

@@ -1,0 +1,1 @@
+"""Measure how well a model predicts held-out text, and draw its loss curve."""

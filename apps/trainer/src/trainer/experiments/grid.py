@@ -1,0 +1,218 @@
+"""Say which values a sweep goes through, and lay out its grid.
+
+Stage: `FIELD=VALUES` -> *trials* -> study. A field is any of the configuration, as the command line
+spells it; values are a list, or a range with its spacing and number. Not here: how far a list with
+`...` goes on (`open_lists.py`).
+"""
+
+import itertools
+import math
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from trainer.config.presets import with_values
+from trainer.config.run_config import RunConfig
+from trainer.experiments.study import Trial
+
+_RANGE = re.compile(
+    r"(?P<low>[^.,:]+(?:\.\d[^.,:]*)?)\.\.(?P<high>[^,:]+):(?P<kind>[^,:]*):(?P<count>\d+)"
+)
+FORMS = "FIELD=VALUE,VALUE, FIELD=LOW..HIGH:log:COUNT or FIELD=LOW..HIGH:linear:COUNT"
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """One axis of a sweep."""
+
+    field: str
+    """As the command line spells it, `section.field`."""
+    values: tuple[object, ...]
+    """As TOML would hold them; all different."""
+    goes_on: bool = False
+    """Whether more values follow by the ratio of the last two, as far as there is memory."""
+    last: int | float | None = None
+    """None of those that follow is above it; None: memory alone ends them."""
+
+
+def parse_over(text: str, *, option: str = "--over") -> Over:
+    """Read `FIELD=VALUES`.
+
+    Args:
+        text: as the command line has it.
+        option: what it is for, for messages.
+
+    Raises:
+        ValueError: it is neither a list nor a range, is empty, says a value twice, or goes on from
+            values that do not rise.
+
+    >>> parse_over("training.batch-size=1,8,64").values
+    (1, 8, 64)
+    >>> parse_over("optimizer.learning-rate=1e-4..1e-1:log:4").values
+    (0.0001, 0.001, 0.01, 0.1)
+    >>> parse_over("model.position=rope,none").values
+    ('rope', 'none')
+    >>> parse_over("training.batch-size=1,8,64,128,...,1024")
+    Over(field='training.batch-size', values=(1, 8, 64, 128), goes_on=True, last=1024)
+    """
+    said = f"{option} {text!r}"
+    field, separator, listed = text.partition("=")
+    if not separator or not field or not listed:
+        raise ValueError(f"{said} names no values; write {FORMS}")
+    words = [word.strip() for word in listed.split(",")]
+    last = None
+    if goes_on := "..." in words:
+        words, last = _cut_at_dots(said, words)
+    if ".." in listed and not goes_on:
+        values = _range(said, listed)
+    else:
+        values = tuple(read_value(word) for word in words)
+    if "" in values:
+        raise ValueError(f"{said} has an empty value; write {FORMS}")
+    if len(set(map(repr, values))) < len(values):
+        raise ValueError(f"{said} says a value twice; say each once")
+    if goes_on:
+        _require_rising(said, values, last)
+    return Over(field.strip().replace("_", "-"), values, goes_on, last)
+
+
+def sweep(
+    base: RunConfig,
+    overs: Sequence[Over],
+    *,
+    num_seeds: int = 1,
+    is_equal_tokens: bool = True,
+) -> list[Trial]:
+    """Return the trials of the whole grid, the last axis fastest, seeds fastest of all.
+
+    Args:
+        base: what every trial starts from.
+        overs: the axes.
+        num_seeds: seeds base.seed, base.seed + 1, ... of every point.
+        is_equal_tokens: where the batch size is swept, give every trial as many training tokens
+            as `base`, and as many warm-up tokens.
+
+    Raises:
+        ValueError: no axis, a field twice, an unknown field, a value that no run can have.
+    """
+    fields = [over.field for over in overs]
+    if not overs or len(set(fields)) < len(fields):
+        raise ValueError(f"a sweep needs one --over or more, of different fields; given {fields}")
+    seeds = range(base.seed, base.seed + num_seeds) if num_seeds > 1 else [None]
+    return [
+        trial_at(base, point, seed=seed, is_equal_tokens=is_equal_tokens)
+        for point in grid(overs)
+        for seed in seeds
+    ]
+
+
+def grid(overs: Sequence[Over]) -> list[dict[str, object]]:
+    """Return every combination of values as field -> value, the last axis fastest."""
+    fields = [over.field for over in overs]
+    points = itertools.product(*(over.values for over in overs))
+    return [dict(zip(fields, point, strict=True)) for point in points]
+
+
+def trial_at(
+    base: RunConfig,
+    point: Mapping[str, object],
+    *,
+    seed: int | None = None,
+    is_equal_tokens: bool = True,
+) -> Trial:
+    """Return the trial at a point, called by its values.
+
+    Args:
+        base: what the trial starts from.
+        point: field -> value.
+        seed: None: that of `base`, and the name does not say it.
+        is_equal_tokens: see `sweep`.
+
+    Raises:
+        ValueError: an unknown field, a value that no run can have.
+    """
+    origin = f"--over: trial {Trial.name_of(point, named=list(point))} cannot be"
+    changed = with_values(base, point, origin=origin)
+    changes = dict(point)
+    if is_equal_tokens and changed.tokens_per_step != base.tokens_per_step:
+        changes |= _equal_tokens(base, changed, list(point))
+    own = changes | ({} if seed is None else {"seed": seed})
+    return Trial.of(own, base=base, named=[*point, "seed"], origin=origin)
+
+
+def _equal_tokens(base: RunConfig, changed: RunConfig, fields: list[str]) -> dict[str, object]:
+    """Return steps and warm-up that see as many tokens as those of `base`."""
+    factor = base.tokens_per_step / changed.tokens_per_step
+    warmup, total = round(base.schedule.warmup_steps * factor), base.schedule.total_steps
+    wanted: dict[str, object] = {
+        "training.max-steps": max(1, round(base.training.max_steps * factor)),
+        "schedule.warmup-steps": warmup,
+        "evaluation.every-steps": max(1, round(base.evaluation.every_steps * factor)),
+        "checkpoint.every-steps": max(1, round(base.checkpoint.every_steps * factor)),
+    }
+    if total is not None:
+        wanted["schedule.total-steps"] = max(warmup + 1, round(total * factor))
+    return {field: value for field, value in wanted.items() if field not in fields}
+
+
+def _range(said: str, listed: str) -> tuple[object, ...]:
+    match = _RANGE.fullmatch(listed)
+    kinds = ("log", "linear")
+    if match is None or match["kind"] not in kinds:
+        raise ValueError(
+            f"{said} is no range; write {FORMS}; a range without a COUNT is for --engine optuna"
+        )
+    low, high, count = _number(match["low"]), _number(match["high"]), int(match["count"])
+    is_log = match["kind"] == "log"
+    if low is None or high is None or not low < high or count < 2 or (is_log and low <= 0):
+        needed = "0 < LOW < HIGH" if is_log else "LOW < HIGH"
+        raise ValueError(f"{said} needs {needed} and COUNT >= 2; write {FORMS}")
+    shares = [index / (count - 1) for index in range(count)]
+    if is_log:
+        points = [math.exp(math.log(low) + share * math.log(high / low)) for share in shares]
+    else:
+        points = [low + share * (high - low) for share in shares]
+    if isinstance(low, int) and isinstance(high, int):
+        return tuple(dict.fromkeys(round(point) for point in points))
+    return tuple(float(f"{point:.3g}") for point in points)
+
+
+def _cut_at_dots(said: str, words: list[str]) -> tuple[list[str], int | float | None]:
+    """Return what stands before `...`, and the one number that may stand behind it."""
+    before, behind = words[: words.index("...")], words[words.index("...") + 1 :]
+    last = _number(behind[0]) if len(behind) == 1 else None
+    if behind and last is None:
+        raise ValueError(f"{said} has more behind its ... than one number, the last value")
+    return before, last
+
+
+def _require_rising(said: str, values: tuple[object, ...], last: int | float | None) -> None:
+    numbers = [value for value in values if is_number(value)]
+    is_rising = len(values) >= 2 and len(numbers) == len(values) and 0 < numbers[-2] < numbers[-1]
+    if not is_rising or (last is not None and last <= numbers[-1]):
+        raise ValueError(
+            f"{said} goes on by the ratio of its last two values, so these must be "
+            "positive numbers that rise, and below a value behind the ..."
+        )
+
+
+def _number(word: str) -> int | float | None:
+    value = read_value(word)
+    return value if is_number(value) else None
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value is a finite number; true and false are none."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
+
+
+def read_value(word: str) -> object:
+    """Return what TOML makes of a word; a word that is no TOML stands for itself."""
+    word = word.strip()
+    try:
+        return tomllib.loads(f"value = {word}")["value"]
+    except tomllib.TOMLDecodeError:
+        return word

@@ -1,0 +1,1 @@
+"""Show and record the progress of a run."""

@@ -1,0 +1,1 @@
+"""Decide how a run computes, and predict what it will take."""

@@ -1,0 +1,65 @@
+"""Say the learning rate of each step.
+
+Stage: schedule section -> *learning rate* -> optimizer. The curves themselves belong to `optim`.
+
+Under a batch ramp the schedule goes by tokens: it is as far as the whole batches that they would
+fill. A step of b windows instead of B moves sqrt(b / B) as far, with SGD b / B, which keeps the
+noise that a token adds. Source: Malladi et al. 2022, arXiv:2205.10287, definition 3 (Adam; Muon is
+treated alike); Goyal et al. 2017, arXiv:1706.02677 (SGD).
+"""
+
+import math
+
+import torch
+
+from optim import lr_cosine_schedule, lr_linear_schedule, lr_wsd_schedule
+from trainer.config.run_config import RunConfig
+
+WSD_DECAY_FRACTION = 0.2
+
+
+def learning_rate(config: RunConfig, step: int, *, training_seconds: float = 0.0) -> float:
+    """Return the learning rate of optimizer step `step`, counted from 1.
+
+    The last update of the schedule has the final rate; a run that is shorter than its warm-up ends
+    on the way up. Under `training.max_hours` the schedule is
+    as far as the steps or the clock, whichever is further, so a run cut short still decays.
+
+    Args:
+        config: the run.
+        step: 1 for the first step.
+        training_seconds: wall clock spent on training so far; used under `max_hours` only.
+    """
+    share = config.batch_size_at(step) / config.training.batch_size
+    at = config.tokens_after(step) / config.tokens_per_step
+    rate = _scheduled(config, at, training_seconds=training_seconds)
+    return rate * (share if config.optimizer.name == "sgd" else math.sqrt(share))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group its learning rate; one with a `peak_ratio` has so many times `rate`."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("peak_ratio", 1.0)
+
+
+def _scheduled(config: RunConfig, step: float, *, training_seconds: float) -> float:
+    """Return the learning rate after `step` whole batches."""
+    schedule, peak = config.schedule, config.optimizer.learning_rate
+    total, warmup = config.schedule_steps, schedule.warmup_steps
+    if schedule.range_from is not None:
+        share = (step - 1) / max(1, total - 1)
+        return schedule.range_from * (peak / schedule.range_from) ** share
+    if config.training.max_hours is not None and step > warmup:
+        elapsed = training_seconds / (3600 * config.training.max_hours)
+        step = max(step, round(elapsed * total))
+    if step <= warmup:
+        return peak * step / warmup
+    floor = peak * schedule.final_fraction
+    if schedule.name == "cosine":
+        return lr_cosine_schedule(step, peak, floor, warmup, total)
+    if schedule.name == "linear":
+        return lr_linear_schedule(step, peak, floor, warmup, total)
+    if schedule.name == "wsd":
+        decay = max(1, min(round(total * WSD_DECAY_FRACTION), total - warmup))
+        return lr_wsd_schedule(step, peak, floor, warmup, total - warmup - decay, decay)
+    return peak

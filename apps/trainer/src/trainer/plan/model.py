@@ -1,0 +1,38 @@
+"""Build the model that a configuration describes, and its shape for the accounts."""
+
+import dataclasses
+
+import torch
+
+from accounting import ModelShape
+from nn_layers import TransformerLM
+from trainer.config.run_config import RunConfig
+
+
+def build_model(
+    config: RunConfig, *, vocab_size: int, device: torch.device, attention: str | None = None
+) -> TransformerLM:
+    """Return a freshly initialised model; its weights follow from the seed on every device.
+
+    Args:
+        config: the run.
+        vocab_size: of the tokenizer.
+        device: where the model goes.
+        attention: which path computes it; None: as the configuration says.
+    """
+    shape = config.model.build(vocab_size=vocab_size)
+    if attention is not None:
+        shape = dataclasses.replace(shape, attention=attention)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)  # the CPU's, which alone is forked
+        model = TransformerLM(shape, device="cpu", dtype=torch.float32)
+    model.activation_checkpointing = config.training.activation_checkpointing
+    return model.to(device)
+
+
+def model_shape(config: RunConfig, *, vocab_size: int) -> ModelShape:
+    """Return the model's shape as `accounting` wants it."""
+    names = {spec.name for spec in dataclasses.fields(ModelShape)}
+    section = dataclasses.asdict(config.model)
+    shared = {name: value for name, value in section.items() if name in names}
+    return ModelShape(vocab_size=vocab_size, **shared)

@@ -1,0 +1,1 @@
+"""State in sentences what runs and studies show."""

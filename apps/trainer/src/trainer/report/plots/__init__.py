@@ -1,0 +1,1 @@
+"""Draw the plots of runs and studies as SVG."""

@@ -1,0 +1,194 @@
+"""Choose what the page plots: quantities over steps, tokens and seconds, thin enough to draw.
+
+Stage: RunHistory -> *Plot* -> drawing. Not here: pixels (`drawing.py`).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from trainer.evaluation.curve import smooth
+from trainer.monitoring.metrics import MetricsRow
+from trainer.report.history import RunHistory
+
+_MAX_POINTS = 600  # of a line; a plot is about as many pixels wide
+_MAX_POINTS_OF_ALL = 12_000  # of a plot: pages of many runs stay small
+
+
+Style = Literal["raw", "smooth", "dots"]
+
+
+class Sample(NamedTuple):
+    """One value and when it was measured, told in three ways."""
+
+    step: int
+    tokens: int
+    seconds: float
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Series:
+    """One line, or one row of dots."""
+
+    run: int
+    """Which run it belongs to."""
+    colour: int
+    """The run's, or one that sets it off where there is only one run."""
+    label: str
+    style: Style
+    """raw: thin, every measurement; smooth: bold, a moving mean; dots: joined evaluations."""
+    samples: list[Sample]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plot:
+    """One quantity of all runs."""
+
+    key: str
+    title: str
+    unit: str
+    series: list[Series]
+    is_log: bool = False
+    """Whether the value axis is logarithmic at first."""
+    target: float | None = None
+    """A value to compare with, drawn as a dashed line."""
+    target_label: str = ""
+
+
+def build_plots(histories: Sequence[RunHistory]) -> list[Plot]:
+    """Return the plots that these runs have numbers for."""
+    limit = max(50, min(_MAX_POINTS, _MAX_POINTS_OF_ALL // (2 * max(len(histories), 1))))
+    plots = [
+        _loss_plot(histories, limit),
+        _bits_plot(histories),
+        _gradient_plot(histories, limit),
+        _rows_plot(histories, limit, "tokens_per_second", "Training speed", "tokens a second"),
+        _rows_plot(histories, limit, "learning_rate", "Learning rate", "of the update"),
+    ]
+    return [plot for plot in plots if plot.series]
+
+
+def _loss_plot(histories: Sequence[RunHistory], limit: int) -> Plot:
+    series: list[Series] = []
+    for run, history in enumerate(histories):
+        train = _samples(history.train, lambda row: row["loss"])
+        series += _raw_and_smooth(run, history.name, "training", train, limit)
+        evaluations = _samples(history.evaluations, lambda row: row["loss"])
+        label = _label(history.name, "validation")
+        colour = run if len(histories) > 1 else 1
+        series += _if_any(run, label, "dots", thin(evaluations, limit), colour=colour)
+    targets = {history.config.evaluation.target_loss for history in histories} - {None}
+    target = targets.pop() if len(targets) == 1 else None
+    return Plot(
+        key="loss",
+        title="Loss",
+        unit="nats a token",
+        series=series,
+        target=target,
+        target_label="" if target is None else f"aim {target:g}",
+    )
+
+
+def _bits_plot(histories: Sequence[RunHistory]) -> Plot:
+    series: list[Series] = []
+    for run, history in enumerate(histories):
+        factor = history.bits_per_nat_token
+        if factor is not None:
+            samples = _samples(history.evaluations, lambda row, factor=factor: row["loss"] * factor)
+            label = _label(history.name, "validation")
+            series += _if_any(run, label, "dots", samples)
+    return Plot(key="bits", title="Bits per byte", unit="of validation text", series=series)
+
+
+def _gradient_plot(histories: Sequence[RunHistory], limit: int) -> Plot:
+    plot = _rows_plot(histories, limit, "grad_norm", "Gradient norm", "before clipping")
+    limits = {history.config.optimizer.max_grad_norm for history in histories}
+    clipped = limits.pop() if len(limits) == 1 else None
+    return Plot(
+        key=plot.key,
+        title=plot.title,
+        unit=plot.unit,
+        series=plot.series,
+        is_log=all(sample.value > 0 for one in plot.series for sample in one.samples),
+        target=clipped,
+        target_label="" if clipped is None else f"clipped above {clipped:g}",
+    )
+
+
+def _rows_plot(
+    histories: Sequence[RunHistory], limit: int, key: str, title: str, unit: str
+) -> Plot:
+    series: list[Series] = []
+    for run, history in enumerate(histories):
+        samples = _samples(history.train, lambda row: row.get(key))
+        if key == "learning_rate":
+            label = _label(history.name, "")
+            series += _if_any(run, label, "smooth", thin(samples, limit))
+        else:
+            series += _raw_and_smooth(run, history.name, "", samples, limit)
+    return Plot(key=key, title=title, unit=unit, series=series)
+
+
+def _raw_and_smooth(
+    run: int, name: str, what: str, samples: list[Sample], limit: int
+) -> list[Series]:
+    smoothed = [
+        sample._replace(value=value)
+        for sample, (_, value) in zip(
+            samples, smooth([(sample.step, sample.value) for sample in samples]), strict=True
+        )
+    ]
+    label = _label(name, what)
+    return [
+        *_if_any(run, label, "raw", thin(samples, limit)),
+        *_if_any(run, label, "smooth", thin(smoothed, limit)),
+    ]
+
+
+def _label(name: str, what: str) -> str:
+    return f"{name}, {what}" if what else name
+
+
+def _if_any(
+    run: int, label: str, style: Style, samples: list[Sample], *, colour: int | None = None
+) -> list[Series]:
+    colour = run if colour is None else colour
+    series = Series(run=run, colour=colour, label=label, style=style, samples=samples)
+    return [series] if samples else []
+
+
+def _samples(
+    rows: Sequence[MetricsRow], value_of: Callable[[MetricsRow], float | None]
+) -> list[Sample]:
+    samples = []
+    for row in rows:
+        value = value_of(row)
+        if value is not None and math.isfinite(value):
+            tokens, seconds = row.get("tokens") or 0, row.get("seconds") or 0.0
+            samples.append(Sample(row["step"], tokens, seconds, value))
+    return samples
+
+
+def thin(samples: Sequence[Sample], limit: int) -> list[Sample]:
+    """Return at most about `limit` samples: of each stretch its lowest and its highest value.
+
+    Spikes therefore stay on the page, however long the run.
+
+    >>> spiky = [Sample(step, 0, 0.0, 9.0 if step == 55 else 1.0) for step in range(100)]
+    >>> kept = thin(spiky, 10)
+    >>> len(kept) <= 12, max(sample.value for sample in kept)
+    (True, 9.0)
+    """
+    if len(samples) <= limit:
+        return list(samples)
+    kept = {0, len(samples) - 1}
+    num_stretches = max(limit // 2, 1)
+    for stretch in range(num_stretches):
+        first = stretch * len(samples) // num_stretches
+        end = (stretch + 1) * len(samples) // num_stretches
+        places = range(first, end)
+        kept |= {min(places, key=lambda i: samples[i].value)}
+        kept |= {max(places, key=lambda i: samples[i].value)}
+    return [samples[i] for i in sorted(kept)]

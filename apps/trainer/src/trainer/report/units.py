@@ -1,0 +1,25 @@
+"""Choose the unit in which people read a time.
+
+Stage: beside findings, plots and tables.
+"""
+
+
+def time_unit(seconds: float) -> tuple[float, str]:
+    """Return in what unit to tell a time, in seconds, and its name.
+
+    >>> time_unit(90), time_unit(600), time_unit(7200)
+    ((1.0, 'seconds'), (60.0, 'minutes'), (3600.0, 'hours'))
+    """
+    if seconds < 180:
+        return 1.0, "seconds"
+    return (60.0, "minutes") if seconds < 2 * 3600 else (3600.0, "hours")
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a duration in the unit that suits it.
+
+    >>> format_seconds(45), format_seconds(1230), format_seconds(9000)
+    ('45.0 s', '20.5 min', '2.5 h')
+    """
+    scale, unit = time_unit(seconds)
+    return f"{seconds / scale:.1f} {dict(seconds='s', minutes='min', hours='h')[unit]}"

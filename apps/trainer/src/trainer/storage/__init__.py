@@ -1,0 +1,1 @@
+"""Write files that are complete or absent, and lay out run directories."""

@@ -1,0 +1,265 @@
+"""Lay out a run directory: what lies where, which is free, which is the newest.
+
+Stage: every stage writes here. Not here: the content of checkpoints (`checkpoint.py`) and of the
+metrics (`metrics.py`).
+
+    runs/quickstart-001/
+        config.toml  data.json  metrics.jsonl  sittings.jsonl  loss.svg  summary.json  run.lock
+        tokenizer/  samples/step-N.txt  checkpoints/step-N/
+"""
+
+import itertools
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.command_hints import command
+from trainer.storage.durable import UNFINISHED, make_directories, remove, write_bytes_atomically
+from trainer.storage.file_lock import InUseError, exclusive_lock
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """The paths of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration, TOML."""
+        return self.path / "config.toml"
+
+    @property
+    def data(self) -> Path:
+        """Hashes of the token files that the run trains on, JSON."""
+        return self.path / "data.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def sittings(self) -> Path:
+        """How each sitting computed, one JSON object a line."""
+        return self.path / "sittings.jsonl"
+
+    @property
+    def curve(self) -> Path:
+        """Loss against steps, SVG."""
+        return self.path / "loss.svg"
+
+    @property
+    def summary(self) -> Path:
+        """The final report, JSON; present once the run is finished."""
+        return self.path / "summary.json"
+
+    @property
+    def tokenizer(self) -> Path:
+        """A copy of the tokenizer, so that the directory is complete by itself."""
+        return self.path / "tokenizer"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains here, and says which that is."""
+        return self.path / "run.lock"
+
+    @property
+    def samples(self) -> Path:
+        """Texts sampled along the way."""
+        return self.path / "samples"
+
+    def sample(self, step: int) -> Path:
+        """The text sampled at `step`."""
+        return self.samples / f"step-{step}.txt"
+
+
+@contextmanager
+def hold_new_run(
+    path: Path | None, *, preset: str, say: Callable[[str], None], runs: Path = RUNS
+) -> Iterator[RunDirectory]:
+    """Make a run directory and keep other processes out of it, as `hold_run` does.
+
+    Args:
+        path: where; None: `runs/<preset>-NNN` with the smallest number above all runs that exist,
+            those included that other processes are about to begin.
+        preset: names it.
+        say: told what a killed process left, which is taken over.
+        runs: holds it.
+
+    Raises:
+        ValueError: the path exists, is another process's, or cannot be made.
+    """
+    if path is not None:
+        run = create_run(path)
+        with hold_run(run, say=say):
+            require_free(path)  # another process may have been faster
+            yield run
+        return
+    numbers = [n for n, old in numbered_runs(preset, runs) if not _is_unborn(old)]
+    for number in itertools.count(max(numbers, default=0) + 1):
+        path = runs / f"{preset}-{number:03d}"
+        if _is_taken(path):
+            continue
+        run = _make_run(path)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(hold_run(run, say=say))
+            except InUseError:
+                continue
+            if not _is_taken(path):
+                yield run
+                return
+
+
+def create_run(path: Path) -> RunDirectory:
+    """Make a run directory; it is a run once it has its `config.toml`, which comes last.
+
+    What a process left that was killed before that is taken over.
+
+    Raises:
+        ValueError: the path exists, or cannot be made.
+    """
+    require_free(path)
+    return _make_run(path)
+
+
+def _make_run(path: Path) -> RunDirectory:
+    try:
+        make_directories(path)
+    except OSError as error:
+        raise ValueError(
+            f"cannot make the run directory {path}: {error.strerror}; name another by --run-dir"
+        ) from error
+    return RunDirectory(path)
+
+
+@contextmanager
+def hold_run(run: RunDirectory, *, say: Callable[[str], None]) -> Iterator[None]:
+    """Keep other processes from training in a run directory, and clear what a killed one left.
+
+    Raises:
+        ValueError: another process trains there; the message names it.
+    """
+    with exclusive_lock(run.lock, what=f"run directory {run.path}") as stale:
+        if stale is not None:
+            say(f"{stale} held {run.path} and ended without leaving it; going on")
+        for path in temporary_files(run):
+            say(f"removing {path}, left by a process that was stopped")
+            remove(path)
+        yield
+
+
+def temporary_files(run: RunDirectory) -> list[Path]:
+    """Return what interrupted processes left in a run directory."""
+    folders = [run.path, run.samples, run.path / "checkpoints", run.tokenizer]
+    return sorted(
+        path
+        for folder in folders
+        if folder.is_dir()
+        for path in folder.iterdir()
+        if path.name.endswith(UNFINISHED)
+    )
+
+
+def require_free(path: Path) -> None:
+    """Insist that a run directory can be made at `path`, before hours of work are put into it.
+
+    Raises:
+        ValueError: the path exists, or its parent is no place to make a directory in.
+    """
+    if _is_taken(path):
+        is_run = RunDirectory(path).config.exists()
+        way_on = f"resume it by {command('train', '--resume', path)}, or name" if is_run else "name"
+        raise ValueError(f"run directory {path} exists; {way_on} another by --run-dir")
+    above = (path.absolute(), *path.absolute().parents)
+    parent = next(parent for parent in above if os.path.lexists(parent))
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        kind = "may not be written" if parent.is_dir() else "is no folder"
+        raise ValueError(
+            f"cannot make the run directory {path}: {parent} {kind}; name another by --run-dir"
+        )
+
+
+def numbered_runs(preset: str, runs: Path = RUNS) -> list[tuple[int, Path]]:
+    """Return number and path of whatever is called `PRESET-NUMBER`, the highest number first."""
+    pattern = re.compile(re.escape(preset) + r"-([0-9]+)")
+    paths = runs.iterdir() if runs.is_dir() else ()
+    found = [(int(match[1]), path) for path in paths if (match := pattern.fullmatch(path.name))]
+    return sorted(found, reverse=True)
+
+
+def require_run(path: Path) -> RunDirectory:
+    """Return the run at `path`.
+
+    Raises:
+        ValueError: there is no run.
+    """
+    run = RunDirectory(path)
+    if not run.config.exists():
+        raise ValueError(
+            f"{path} is not a run directory: it has no config.toml; name one that train left"
+        )
+    return run
+
+
+def require_same_data(run: RunDirectory, hashes: dict[str, str]) -> None:
+    """Insist that prepared data is what the run recorded.
+
+    Raises:
+        ValueError: the text or the tokenizer is another one.
+    """
+    recorded = read_json(run.data)
+    changed = sorted(key for key, value in hashes.items() if recorded.get(key) != value)
+    if changed:
+        raise ValueError(
+            f"the text or tokenizer changed since {run.path} began: {', '.join(changed)} differ "
+            f"from {run.data}; restore the text or start a new run"
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not valid JSON: {error}; restore it or start anew") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"{path} holds {type(document).__name__}, but must hold a JSON object")
+    return document
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a small UTF-8 file so that it is complete or absent."""
+    make_directories(path.parent)
+    write_bytes_atomically(path, text.encode("utf-8"))
+
+
+def write_json_atomically(path: Path, document: object) -> None:
+    """Write a JSON document so that it is complete or absent."""
+    write_text_atomically(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def _is_taken(path: Path) -> bool:
+    return os.path.lexists(path) and not _is_unborn(path)
+
+
+def _is_unborn(path: Path) -> bool:
+    """Whether a directory holds no more than `create_run` and a kill before config.toml leave."""
+    if path.is_symlink() or not path.is_dir():
+        return False
+    born_with = {"run.lock", "data.json", "tokenizer"}
+    return all(
+        child.name in born_with or child.name.endswith(UNFINISHED) for child in path.iterdir()
+    )

@@ -1,0 +1,138 @@
+"""Record how each sitting of a run computed, and say where that changed.
+
+Stage: plan, device -> *sittings.jsonl* -> summary. `config.toml` is what the run was last asked
+for; this is what each part of it was computed by. A sitting whose steps were all made again, since
+no checkpoint kept them, is dropped.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+from trainer.checkpoint.single_file import require_format
+from trainer.config.run_config import RunConfig
+from trainer.plan.compute import ComputePlan
+from trainer.plan.devices import device_name
+from trainer.storage.durable import write_bytes_atomically
+
+FORMAT, VERSION = "trainer.sitting", 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sitting:
+    """How the steps from one start of a run to the next were computed."""
+
+    step: int
+    """Updates made before it."""
+    device: str
+    """What the vendor calls it, or cpu."""
+    dtype: str
+    attention: str
+    loss: str
+    compiled: bool
+    micro_batch_size: int
+    activation_checkpointing: bool
+    deterministic: bool | None
+    """None: on the CPU that is so anyway."""
+    threads: int | None
+    """Of the CPU; None: the device is another."""
+    instructions: str | None
+    """What torch's own kernels use of the CPU; None: the device is another."""
+    torch: str
+    """Version."""
+
+
+def describe_sitting(
+    config: RunConfig, plan: ComputePlan, *, device: torch.device, step: int
+) -> Sitting:
+    """Return how a run is about to compute.
+
+    Args:
+        config: the run.
+        plan: how it computes.
+        device: where.
+        step: updates made so far.
+    """
+    training, is_cpu = config.training, device.type == "cpu"
+    return Sitting(
+        step=step,
+        device=device_name(device),
+        dtype=str(plan.dtype).removeprefix("torch."),
+        attention=plan.attention,
+        loss=plan.loss,
+        compiled=plan.compile,
+        micro_batch_size=training.micro_batch_size or training.batch_size,
+        activation_checkpointing=training.activation_checkpointing,
+        deterministic=None if is_cpu else config.deterministic,
+        threads=torch.get_num_threads() if is_cpu else None,
+        instructions=torch.backends.cpu.get_cpu_capability() if is_cpu else None,
+        torch=str(torch.__version__),
+    )
+
+
+def record_sitting(path: Path, sitting: Sitting) -> list[Sitting]:
+    """Add a sitting to those whose steps it goes on from; return all of them.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    earlier = read_sittings(path) if path.exists() else []
+    kept = [*(one for one in earlier if one.step < sitting.step), sitting]
+    lines = (
+        json.dumps({**asdict(one), "format": FORMAT, "version": VERSION}) + "\n" for one in kept
+    )
+    write_bytes_atomically(path, "".join(lines).encode())
+    return kept
+
+
+def read_sittings(path: Path) -> list[Sitting]:
+    """Read how every sitting computed, in order.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        documents = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for document in documents:
+            require_format(document, name=FORMAT, version=VERSION, source=path)
+        names = [spec.name for spec in fields(Sitting)]
+        return [Sitting(**{name: document[name] for name in names}) for document in documents]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{path} is damaged: {error!r:.200}; remove it to resume") from error
+
+
+def describe_changes(sittings: Sequence[Sitting]) -> list[str]:
+    """Say where a sitting computed otherwise than the one before, and what that costs."""
+    lines = []
+    for before, after in pairwise(sittings):
+        pairs = [
+            (spec.name, getattr(before, spec.name), getattr(after, spec.name))
+            for spec in fields(Sitting)
+            if spec.name != "step"
+        ]
+        changed = [
+            f"{name.replace('_', ' ')} {old} -> {new}" for name, old, new in pairs if old != new
+        ]
+        if changed:
+            cost = _cost(before, after)
+            lines.append(f"from step {after.step:,} on: {', '.join(changed)}; {cost}")
+    return lines
+
+
+def _cost(before: Sitting, after: Sitting) -> str:
+    """Recomputing activations repeats the very same operations, where they are not compiled."""
+    first, second = ({**asdict(one), "step": 0} for one in (before, after))
+    if not after.compiled:
+        second["activation_checkpointing"] = first["activation_checkpointing"]
+    if first == second:
+        return "the weights stay, bit for bit, those of an uninterrupted run"
+    return (
+        "the weights agree with those of an uninterrupted run up to rounding, and are no longer "
+        "promised to be the same bit for bit"
+    )

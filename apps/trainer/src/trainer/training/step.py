@@ -1,0 +1,244 @@
+"""Take one optimizer step: forward, backward, clip, update.
+
+Stage: batches -> *step* -> loss and gradient norm, left on the device so that nobody waits. A
+`Stepper` is built once a run and owns all that a step needs; other ways to step (a captured graph,
+say) are other classes with the same method.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial, wraps
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch._functorch import config as functorch_config
+
+from nn_layers import TransformerLM, cross_entropy, fused_cross_entropy, linear_cross_entropy
+from optim import SGD, AdamW, Muon, clip_gradients_, muon_groups, parameter_groups
+from trainer.config.run_config import OptimizerConfig, RunConfig
+from trainer.data.batches import sample_batch
+from trainer.data.device_batches import choose_windows
+from trainer.monitoring.throughput import Throughput
+from trainer.plan.compute import ComputePlan
+from trainer.plan.devices import autocast
+from trainer.plan.learning_rate import set_learning_rate
+from trainer.training.device_step import DeviceStepper
+from trainer.training.divergence import is_sound
+from trainer.training.step_result import StepResult
+
+Windows = Callable[[int, range], tuple[Tensor, Tensor]]
+"""(step counted from 1, indices of windows) -> inputs and targets, (b, t) int64 on the device."""
+
+LossOf = Callable[[Tensor, Tensor], Tensor]
+"""(inputs, targets) -> () mean loss, with the graph that backward needs."""
+
+
+KEPT_FOR_BACKWARD = 0.75
+"""Of what torch.compile would keep for the backward pass. The CPU computes the rest again: sums and
+products by element, which take less time there than to be written and read."""
+
+
+class Stepper(Protocol):
+    """Makes one update after another; built once a run."""
+
+    def step(self, step: int, learning_rate: float) -> StepResult:
+        """Update the model on the windows of `step`, counted from 1.
+
+        Where the loss or the gradient is not finite, weights and optimizer stay as they are.
+        """
+        ...
+
+
+def build_optimizer(
+    model: TransformerLM, config: OptimizerConfig, *, dtype: torch.dtype = torch.float32
+) -> torch.optim.Optimizer:
+    """Return the optimizer of `config` over the model's parameters, norm gains undecayed.
+
+    Args:
+        model: what is trained.
+        config: which optimizer, with which rates.
+        dtype: of the products that Muon orthogonalises by; all state stays in the weights' type.
+    """
+    adamw = {"betas": (config.beta1, config.beta2), "eps": config.eps}
+    if config.name == "muon":
+        return _build_muon(model, config, compute_dtype=dtype, **adamw)
+    groups = parameter_groups(model, weight_decay=config.weight_decay)
+    if config.name == "sgd":
+        return SGD(groups, lr=config.learning_rate)
+    return AdamW(groups, lr=config.learning_rate, **adamw)
+
+
+def _build_muon(model: TransformerLM, config: OptimizerConfig, **others: Any) -> Muon:
+    """Return Muon over the hidden matrices, AdamW over the rest, each with a peak of its own."""
+    groups = muon_groups(model, weight_decay=config.weight_decay)
+    peak = config.muon_learning_rate or config.learning_rate
+    for group in groups:
+        group["peak_ratio"] = peak / config.learning_rate if group["rule"] == "muon" else 1.0
+    settings = {"momentum": config.muon_momentum, "scale": config.muon_scale}
+    return Muon(groups, lr=config.learning_rate, **settings, **others)
+
+
+def build_stepper(
+    model: TransformerLM,
+    optimizer: torch.optim.Optimizer,
+    *,
+    config: RunConfig,
+    tokens: np.ndarray,
+    device: torch.device,
+    plan: ComputePlan,
+    throughput: Throughput | None = None,
+) -> Stepper:
+    """Return what makes the updates of a run.
+
+    Args:
+        model: on `device`; its weights may be loaded later, in place.
+        optimizer: over the model's parameters.
+        config: the run; batch, window and clipping come from it.
+        tokens: (n,) token ids to draw windows from.
+        device: where to compute.
+        plan: how to compute.
+        throughput: where the time spent on data is booked; None: nowhere.
+    """
+    if device.type == "cuda" and isinstance(optimizer, AdamW):
+        return _device_stepper(
+            model, optimizer, config=config, tokens=tokens, device=device, plan=plan
+        )
+    windows = host_windows(tokens, config=config, device=device, throughput=throughput)
+    loss_of = build_loss(model, plan=plan, device=device)
+    return EagerStepper(model, optimizer, config=config, windows=windows, loss_of=loss_of)
+
+
+def _device_stepper(
+    model: TransformerLM,
+    optimizer: AdamW,
+    *,
+    config: RunConfig,
+    tokens: np.ndarray,
+    device: torch.device,
+    plan: ComputePlan,
+) -> DeviceStepper:
+    windows = choose_windows(
+        tokens,
+        seed=config.seed,
+        context_length=config.model.context_length,
+        max_windows=config.training.batch_size,
+        device=device,
+    )
+    limit = config.optimizer.max_grad_norm
+    return DeviceStepper(
+        model,
+        optimizer,
+        windows=windows,
+        micro_batches=lambda step: list(micro_batches(config, step)),
+        plan=plan,
+        max_norm=float("inf") if limit is None else limit,
+    )
+
+
+def host_windows(
+    tokens: np.ndarray,
+    *,
+    config: RunConfig,
+    device: torch.device,
+    throughput: Throughput | None = None,
+) -> Windows:
+    """Return windows cut on the host, micro-batch by micro-batch, and moved to the device."""
+
+    def cut(step: int, indices: range) -> tuple[Tensor, Tensor]:
+        with nullcontext() if throughput is None else throughput.booked("data"):
+            return sample_batch(
+                tokens,
+                seed=config.seed,
+                step=step - 1,
+                indices=indices,
+                context_length=config.model.context_length,
+                device=device,
+            )
+
+    return cut
+
+
+def build_loss(model: TransformerLM, *, plan: ComputePlan, device: torch.device) -> LossOf:
+    """Return the function from windows to mean loss, in the plan's type and ways."""
+    path = "native" if plan.loss == "native" else "compiled" if plan.compile else "plain"
+    loss = {"plain": cross_entropy, "fused": fused_cross_entropy}.get(plan.loss)
+    hidden_states = model.hidden_states
+    if plan.compile:
+        hidden_states = torch.compile(hidden_states, fullgraph=True, dynamic=False)
+        if device.type == "cpu":
+            hidden_states = _keeping_less(hidden_states)
+
+    def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
+        with autocast(device, plan.dtype):
+            hidden = hidden_states(inputs)
+            if loss is None:
+                return linear_cross_entropy(hidden, model.head_weight, targets, path=path)
+            return loss(hidden @ model.head_weight.T, targets)
+
+    return loss_of
+
+
+def _keeping_less(compiled: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return a compiled function that keeps `KEPT_FOR_BACKWARD` of what it would."""
+
+    @wraps(compiled)
+    def call(inputs: Tensor) -> Tensor:
+        with functorch_config.patch(activation_memory_budget=KEPT_FOR_BACKWARD):
+            return compiled(inputs)
+
+    return call
+
+
+class EagerStepper:
+    """Runs micro-batch after micro-batch, then clips, then updates.
+
+    Args:
+        model: in training mode.
+        optimizer: over the model's parameters.
+        config: the run.
+        windows: what to train on.
+        loss_of: what to minimise.
+    """
+
+    def __init__(
+        self,
+        model: TransformerLM,
+        optimizer: torch.optim.Optimizer,
+        *,
+        config: RunConfig,
+        windows: Windows,
+        loss_of: LossOf,
+    ) -> None:
+        self._parameters = list(model.parameters())
+        self._optimizer = optimizer
+        self._windows, self._loss_of = windows, loss_of
+        self._micro_batches = partial(micro_batches, config)
+        limit = config.optimizer.max_grad_norm
+        self._max_norm = float("inf") if limit is None else limit
+
+    def step(self, step: int, learning_rate: float) -> StepResult:
+        """Update the model on the windows of `step`, counted from 1, if all is finite."""
+        self._optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), dtype=torch.float32, device=self._parameters[0].device)
+        batches = list(self._micro_batches(step))
+        num_windows = sum(map(len, batches))
+        for indices in batches:
+            loss = self._loss_of(*self._windows(step, indices))
+            # Each micro-batch weighs by its windows: the sum is the mean over the whole batch.
+            share = loss * (len(indices) / num_windows)
+            share.backward()
+            total += share.detach()
+        norm = clip_gradients_(self._parameters, self._max_norm)
+        set_learning_rate(self._optimizer, learning_rate)
+        if is_sound(total, norm):  # waits for the device, where there is one
+            self._optimizer.step()
+        return StepResult(total, norm)
+
+
+def micro_batches(config: RunConfig, step: int) -> Iterator[range]:
+    """Cut the batch of `step` into ranges of window indices."""
+    batch_size = config.batch_size_at(step)
+    size = min(config.training.micro_batch_size or batch_size, batch_size)
+    return (range(first, min(first + size, batch_size)) for first in range(0, batch_size, size))

@@ -1,0 +1,67 @@
+"""The loss as the tape sees it: the plain formula, fused with its gradient, or a chunk at a time.
+
+Stage: hidden states -> *operations* -> tape. The twin of `nn_layers`' losses; see `layers`.
+"""
+
+from accounting.autograd.layers import FLOAT32, INT64, TracedModel
+from accounting.autograd.tape import Storage, Value
+
+_ROWS_A_CHUNK = 2048
+
+
+def traced_loss(model: TracedModel, kind: str) -> Value:
+    """Run one batch forward, the loss included.
+
+    Args:
+        model: on its tape.
+        kind: as `StepSettings.loss`.
+    """
+    tape = model.tape
+    ids, targets = (tape.allocate("token ids", "b t", INT64) for _ in range(2))
+    hidden = model.hidden_states(ids)
+    if kind in ("chunked", "native"):
+        tape.enter("loss")
+        return _chunked(model, hidden, is_native=kind == "native")
+    logits = model.logits(hidden)
+    del hidden
+    tape.enter("loss")
+    return _fused(model, logits, targets) if kind == "fused" else _plain(model, logits, targets)
+
+
+def _plain(model: TracedModel, logits: Value, targets: Storage) -> Value:
+    tape = model.tape
+    wide = model.cast(logits, FLOAT32)
+    shifted = tape.op("loss: shifted logits", "b t v", [wide])
+    powers = tape.op("loss: exponentials", "b t v", [shifted], saves_output=True)
+    total = tape.op("loss: total", "b t", [powers], expands=True)
+    del powers
+    log_total = tape.op("loss: log of total", "b t", [total], saves=[total])
+    del total
+    chosen = tape.op("loss: chosen", "b t", [shifted], saves=[shifted, targets])
+    return tape.op("loss", "", [tape.op("loss: each", "b t", [log_total, chosen])])
+
+
+def _fused(model: TracedModel, logits: Value, targets: Storage) -> Value:
+    """The gradient takes the place of the logits."""
+    tape = model.tape
+    during = ["b t v"] * (2 if logits.itemsize < FLOAT32 else 1)
+    return tape.op("loss", "", [logits], saves=[logits], during=during, itemsize=FLOAT32)
+
+
+def _chunked(model: TracedModel, hidden: Value, *, is_native: bool) -> Value:
+    """Gradients of hidden states and head are made with the loss; the logits never all exist."""
+    tape, narrow = model.tape, model.compute_bytes
+    rows = min(_ROWS_A_CHUNK, tape.size("b t"))
+    inputs, matrix = model.cast(hidden, narrow), model.cast(model.head, narrow)
+    d_hidden = tape.allocate("loss: gradient of hidden states", "b t d", narrow)
+    d_head = tape.allocate("loss: gradient of the head", "v d", FLOAT32)
+    logits = tape.allocate("loss: a chunk of logits", f"{rows} v", narrow)
+    # The gradient, and the logits where they are narrow; the kernel writes over the logits.
+    num_wide = 0 if is_native else 1 if narrow == FLOAT32 else 2
+    wide = [tape.allocate("loss: a chunk of logits", f"{rows} v", FLOAT32) for _ in range(num_wide)]
+    del wide
+    parts = [tape.allocate("loss: gradient of the head, a chunk's", "v d", narrow)]
+    if narrow != FLOAT32:  # widened before it is added
+        parts.append(tape.allocate("loss: gradient of the head, a chunk's", "v d", FLOAT32))
+    del logits, parts, inputs, matrix
+    return tape.op("loss", "", [hidden, model.head], saves=[d_hidden, d_head], itemsize=FLOAT32)

@@ -1,0 +1,1 @@
+"""Run the commands: flops, params, memory, inference, plan, measure-peak."""

@@ -1,0 +1,176 @@
+"""Declare the options that the commands share, and turn them into models and settings."""
+
+import argparse
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any, TextIO, get_args, get_type_hints
+
+from accounting.hardware import Device, find_device
+from accounting.presets import PRESETS
+from accounting.shape import ModelShape
+from accounting.sources.inputs import Model, read_model
+from accounting.step import StepSettings
+
+_SIZES = ("vocab_size", "context_length", "d_model", "num_layers", "num_heads", "d_ff")
+_SHAPE = {spec.name for spec in fields(ModelShape)}
+_STEP = get_type_hints(StepSettings)
+_ABSENT = argparse.SUPPRESS  # what is not given does not appear: the dataclasses have the defaults
+
+
+def new_parser(prog: str, description: str, *, epilog: str) -> argparse.ArgumentParser:
+    """Return a parser with what every command has."""
+    parser = _Parser(
+        prog=prog,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    parser.add_argument("--explain", action="store_true", help="print formula and term a line")
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help can fail to be written, as any other result can; argparse is silent."""
+
+    def print_help(self, file: TextIO | None = None) -> None:
+        """Print the help."""
+        print(self.format_help(), end="", file=file)
+
+
+def add_models(parser: argparse.ArgumentParser, *, default: str) -> None:
+    """Add models by name or path, and options that spell one out."""
+    parser.add_argument(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help=f"{', '.join(PRESETS)}; or a config.toml of the trainer, a config.json of Hugging "
+        f"Face, a .safetensors file or the index of several, a folder of one; default: {default}",
+    )
+    shape = parser.add_argument_group(
+        "a shape of your own, or what is to differ from a preset or file", argument_default=_ABSENT
+    )
+    for name in _SIZES:
+        shape.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
+    shape.add_argument("--num-kv-heads", type=int, metavar="N", help="grouped-query attention")
+    shape.add_argument("--feed-forward", choices=("swiglu", "silu"), help="default: swiglu")
+    shape.add_argument("--norm", choices=("pre", "post", "none"), help="default: pre")
+    shape.add_argument("--position", choices=("rope", "none"), help="default: rope")
+    shape.add_argument("--qk-norm", action="store_true", help="RMSNorm on queries and keys")
+    shape.add_argument("--tie-embeddings", action="store_true", help="head = embedding")
+
+
+def add_step(parser: argparse.ArgumentParser) -> None:
+    """Add options that say how a step is computed."""
+    step = parser.add_argument_group("how a step is computed", argument_default=_ABSENT)
+    step.add_argument("--batch-size", type=int, metavar="N", help="windows at once (1)")
+    step.add_argument(
+        "--num-micro-batches", type=int, metavar="N", help="passes before an update (1)"
+    )
+    for name in ("dtype", "attention", "loss", "optimizer"):
+        step.add_argument(f"--{name}", choices=get_args(_STEP[name]))
+    step.add_argument("--checkpointing", action="store_true", help="blocks keep their input alone")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add options that say what it runs on."""
+    device = parser.add_argument_group("the device")
+    device.add_argument("--device", metavar="NAME", help="H200, H100, A100, ..., or its full name")
+    device.add_argument("--memory-gb", type=float, metavar="GB", help="10^9 bytes")
+    device.add_argument("--peak-tflops", type=float, metavar="N", help="see measure-peak")
+
+
+def read_models(arguments: argparse.Namespace, *, default: Iterable[str]) -> dict[str, Model]:
+    """Return the models that are named, or the one that is spelt out, or the default ones.
+
+    Sizes and switches change every model that is named; without one they spell out a shape.
+
+    Raises:
+        ValueError: unknown ones, sizes that make no model, or too few of them without one.
+    """
+    given = {name: value for name, value in vars(arguments).items() if name in _SHAPE}
+    if given and not arguments.models:
+        missing = [name for name in _SIZES if name not in given]
+        if missing:
+            raise ValueError(
+                f"a shape needs all six sizes; missing: {_options(missing)}; or name the model "
+                "that they change"
+            )
+        return {"custom": Model(name="custom", shape=ModelShape(**given))}
+    return {name: read_model(name, **given) for name in arguments.models or default}
+
+
+def read_settings(arguments: argparse.Namespace, model: Model) -> StepSettings:
+    """Return how a step is computed: as options say, else as the model's run does.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+    given = {name: value for name, value in vars(arguments).items() if name in _STEP}
+    on_cuda = getattr(arguments, "device", None) is not None
+    return StepSettings(**{"loss": "chunked"} | _run_settings(model.run, on_cuda) | given)
+
+
+def read_device(arguments: argparse.Namespace) -> Device | None:
+    """Return the device that is named, if one is.
+
+    Raises:
+        ValueError: an unknown one.
+    """
+    return None if arguments.device is None else find_device(arguments.device)
+
+
+def memory_of(arguments: argparse.Namespace, *, default_gb: float) -> float:
+    """Return the bytes of memory that there are."""
+    device = read_device(arguments)
+    gigabytes = arguments.memory_gb or (device.memory_gb if device else default_gb)
+    if gigabytes <= 0:
+        raise ValueError(f"--memory-gb is {gigabytes}, but must be positive")
+    return gigabytes * 1e9
+
+
+def peak_of(arguments: argparse.Namespace, dtype: str) -> float:
+    """Return the FLOP/s that the device could reach.
+
+    Raises:
+        ValueError: neither a device nor a peak is given, or the device has none in this type.
+    """
+    if arguments.peak_tflops is not None:
+        if arguments.peak_tflops <= 0:
+            raise ValueError(f"--peak-tflops is {arguments.peak_tflops}, but must be positive")
+        return arguments.peak_tflops * 1e12
+    device = read_device(arguments)
+    if device is None:
+        raise ValueError("give --device, or --peak-tflops for one that is in no table")
+    peak = device.peak(dtype)
+    if peak is None:
+        raise ValueError(f"{device.name} has no {dtype} in its datasheet; give another --dtype")
+    return peak
+
+
+def _run_settings(run: Mapping[str, Mapping[str, Any]], on_cuda: bool) -> dict[str, Any]:
+    """Read the trainer's sections; `auto` is what the trainer makes of it."""
+    training, model = run.get("training", {}), run.get("model", {})
+    settings: dict[str, Any] = {}
+    if "batch_size" in training:
+        batch, micro = training["batch_size"], training.get("micro_batch_size", "none")
+        micro = batch if micro == "none" else micro
+        settings |= {"batch_size": micro, "num_micro_batches": batch // micro}
+    if training:
+        attention = model.get("attention", "auto")
+        if attention in ("auto", "triton"):
+            attention = "fused" if on_cuda or attention == "triton" else "matmul"
+        dtype = run.get("run", {}).get("dtype", "auto")
+        loss = training.get("loss", "auto")
+        settings |= {
+            "attention": attention,
+            "dtype": ("bfloat16" if on_cuda else "float32") if dtype == "auto" else dtype,
+            "loss": "chunked" if loss == "auto" else loss,
+            "checkpointing": training.get("activation_checkpointing", False),
+            "optimizer": run.get("optimizer", {}).get("name", "adamw"),
+        }
+    return settings
+
+
+def _options(names: Iterable[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)

@@ -1,0 +1,1 @@
+"""Lay out figures as tables, JSON and charts."""

@@ -1,0 +1,190 @@
+"""Lay out parameters and FLOPs as a table for people, or as JSON for programs."""
+
+from collections.abc import Mapping
+
+from accounting.flops import backward_flops, forward_flops, recomputed_flops, training_flops
+from accounting.optimizer import ADAMW_COUNT, ADAMW_FLOPS, CLIPPING_FLOPS, optimizer_cost
+from accounting.parameters import count_parameters, openai_gpt2_parameters
+from accounting.plural import plural
+from accounting.presets import course_year, describe_model
+from accounting.reports.layout import align
+from accounting.shape import ModelShape
+
+_BYTES_PER_FLOAT32 = 4
+_FORMULAS = {
+    "qkv": "2 t d (h k + 2 g k)",
+    "scores_and_values": "4 t t h k",
+    "output_projection": "2 t d h k",
+    "feed_forward": "6 t d f (SwiGLU) or 4 t d f",
+    "head": "2 t d v",
+}
+
+
+def describe(name: str, shape: ModelShape) -> dict[str, object]:
+    """Return every figure of one model; FLOPs by the counter convention unless they say another."""
+    parameters, flops = count_parameters(shape), forward_flops(shape)
+    num_bytes = _BYTES_PER_FLOAT32 * parameters.total
+    return {
+        "model": describe_model(name, shape),
+        "convention": "counter: attention not halved",
+        "parameters": parameters.total,
+        "float32_bytes": num_bytes,
+        "forward_flops": flops.total,
+        "attention_percent": _percent(flops.attention, flops.total),
+        "feed_forward_percent": _percent(flops.feed_forward, flops.total),
+        "output_percent": _percent(flops.head, flops.total),
+        "per_block": {
+            "qkv": flops.qkv // shape.num_layers,
+            "scores_and_values": flops.scores_and_values // shape.num_layers,
+            "output_projection": flops.output_projection // shape.num_layers,
+            "feed_forward": flops.feed_forward // shape.num_layers,
+        },
+        "head": flops.head,
+        **{key: value for key, (_, value) in _training(shape).items()},
+    }
+
+
+def render(shapes: Mapping[str, ModelShape], *, explain: bool = False) -> str:
+    """Return the report of several models as text."""
+    lines = ["Forward FLOPs of one sequence (counter convention: attention not halved)", ""]
+    header = ("model", "tokens", "FLOPs", "attention", "feed-forward", "output")
+    lines += _table([header, *(_share_row(name, shape) for name, shape in shapes.items())])
+    for name, shape in shapes.items():
+        lines += ["", *_details(name, shape, explain=explain)]
+    lines += [
+        "",
+        "The feed-forward share grows with the size of the model, because it and the projections",
+        "grow with d_model^2 and the head only with d_model; the attention share grows with the",
+        "context, because scores and values alone grow with its square.",
+    ]
+    if any(course_year(name) for name in shapes):
+        lines += ["", *_openai_remark()]
+    return "\n".join(lines)
+
+
+def flops_bars(shapes: Mapping[str, ModelShape]) -> dict[str, dict[str, float]]:
+    """Return the parts of forward FLOPs by model, for a chart."""
+    bars = {}
+    for name, shape in shapes.items():
+        flops = forward_flops(shape)
+        bars[describe_model(name, shape)] = {
+            "feed-forward": flops.feed_forward / 1e12,
+            "projections": (flops.qkv + flops.output_projection) / 1e12,
+            "scores and values": flops.scores_and_values / 1e12,
+            "output head": flops.head / 1e12,
+        }
+    return bars
+
+
+def _training(shape: ModelShape) -> dict[str, tuple[str, int]]:
+    """Return what a training step of one sequence costs, each with its convention."""
+    tokens = shape.context_length
+    forward = forward_flops(shape).total
+    fused = backward_flops(shape, attention="fused").total
+    again = recomputed_flops(shape, checkpointing=True).total
+    adamw, muon = optimizer_cost(shape, "adamw"), optimizer_cost(shape, "muon")
+    return {
+        "backward_flops_math": ("backward (counter, attention math)", backward_flops(shape).total),
+        "backward_flops_fused": ("backward (counter, attention fused)", fused),
+        "training_flops_model": ("forward and backward (model)", training_flops(shape, tokens)),
+        "training_flops_counter": (
+            "forward and backward (counter, math)",
+            training_flops(shape, tokens, convention="counter"),
+        ),
+        "training_flops_hardware": (
+            "forward and backward (hardware, fused, checkpointing)",
+            forward + fused + again,
+        ),
+        "adamw_own_flops": (
+            "AdamW alone, elementwise, an update",
+            adamw.elementwise_flops - adamw.clipping_flops,
+        ),
+        "adamw_flops": ("AdamW and clipping, elementwise, an update", adamw.elementwise_flops),
+        "muon_elementwise_flops": ("Muon, elementwise, an update", muon.elementwise_flops),
+        "muon_matrix_flops": ("Muon, Newton-Schulz (counter), an update", muon.matrix_flops),
+    }
+
+
+def _details(name: str, shape: ModelShape, *, explain: bool) -> list[str]:
+    parameters, flops = count_parameters(shape), forward_flops(shape)
+    num_bytes = _BYTES_PER_FLOAT32 * parameters.total
+    blocks = shape.num_layers
+    rows = [
+        ("qkv projections, a block", f"{flops.qkv // blocks:,}", _FORMULAS["qkv"]),
+        (
+            "scores and values, a block",
+            f"{flops.scores_and_values // blocks:,}",
+            _FORMULAS["scores_and_values"],
+        ),
+        (
+            "output projection, a block",
+            f"{flops.output_projection // blocks:,}",
+            _FORMULAS["output_projection"],
+        ),
+        ("feed-forward, a block", f"{flops.feed_forward // blocks:,}", _FORMULAS["feed_forward"]),
+        (f"all {blocks} blocks", f"{flops.total - flops.head:,}", "L times the four"),
+        ("head", f"{flops.head:,}", _FORMULAS["head"]),
+        ("total", f"{flops.total:,}", "blocks and head"),
+    ]
+    training = [
+        (label, f"{value:,}", _WHY.get(key, "")) for key, (label, value) in _training(shape).items()
+    ]
+    text = [
+        f"{describe_model(name, shape)}: {plural(parameters.total, 'parameter')} = "
+        f"{plural(num_bytes, 'byte')} in float32 = {num_bytes / 1e9:.2f} GB = "
+        f"{num_bytes / 2**30:.2f} GiB"
+    ]
+    for table in ([("forward FLOPs (counter)", "", ""), *rows], [("training", "", ""), *training]):
+        kept = [row if explain else row[:2] for row in table]
+        text += [f"  {line}" for line in align(kept)]
+    return text
+
+
+_WHY = {
+    "backward_flops_math": "2 * forward: one product for each input",
+    "backward_flops_fused": "2 * forward + 2 L t t h k: the kernel multiplies q by k again",
+    "training_flops_model": "t (6 N_matmul + 6 L t h k): half of the scores are masked",
+    "training_flops_counter": "3 * forward",
+    "training_flops_hardware": "forward + backward + all blocks forward once more",
+    "adamw_own_flops": f"{ADAMW_FLOPS} N: {ADAMW_COUNT}",
+    "adamw_flops": f"({ADAMW_FLOPS} + {CLIPPING_FLOPS}) N; a counter of products sees 0",
+    "muon_elementwise_flops": "12 for hidden matrices, 17 for the rest, a parameter",
+    "muon_matrix_flops": "5 (4 m m n + 2 m^3) a hidden matrix, m <= n",
+}
+
+
+def _openai_remark() -> list[str]:
+    xl = openai_gpt2_parameters(vocab_size=50257, context_length=1024, d_model=1600, num_layers=48)
+    return [
+        "The course's presets have SwiGLU and an untied head: those of CS336 2025 (gpt2-*) with",
+        "d_ff = 4 d_model, those of 2026 (cs336-2026-*) with 8/3 d_model to the nearest multiple",
+        "of 64. OpenAI's GPT-2 XL has a GELU layer of two matrices, learned positions, LayerNorm,",
+        f"biases and a tied head: {plural(xl, 'parameter')}.",
+    ]
+
+
+def _share_row(name: str, shape: ModelShape) -> tuple[str, ...]:
+    flops = forward_flops(shape)
+    shares = (flops.attention, flops.feed_forward, flops.head)
+    return (
+        describe_model(name, shape),
+        f"{shape.context_length:,}",
+        f"{flops.total:,}",
+        *(f"{_percent(part, flops.total):.2f} %" for part in shares),
+    )
+
+
+def _percent(part: int, whole: int) -> float:
+    return round(100 * part / whole, 2)
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    """Align columns: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if index == 0 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

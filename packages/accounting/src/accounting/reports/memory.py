@@ -1,0 +1,122 @@
+"""Report the memory of a training step, tensor by tensor, and what fits."""
+
+from collections.abc import Iterable
+
+from accounting.autograd.tape import Line
+from accounting.course_memory import COURSE_YEARS, CourseYear, listed_activations, listed_memory
+from accounting.disk import default_groups, model_file_bytes, optimizer_file_bytes
+from accounting.memory import largest_batch, linear_in_batch, memory
+from accounting.parameters import count_parameters
+from accounting.plural import plural
+from accounting.reports.layout import Row, Section, count, in_units, size
+from accounting.shape import ModelShape
+from accounting.step import StepSettings
+
+
+def memory_sections(
+    shape: ModelShape, settings: StepSettings, *, memory_bytes: float
+) -> list[Section]:
+    """Return all that `memory` prints for one model.
+
+    Args:
+        shape: the model.
+        settings: how a step is computed.
+        memory_bytes: of the device, for the largest batch.
+    """
+    found = memory(shape, settings)
+    parameters = count_parameters(shape).total
+    state = f"{found.optimizer_state / parameters:.3g} N"
+    how = (
+        f"{plural(settings.batch_size, 'window')}, {settings.dtype}, attention "
+        f"{settings.attention}, loss {settings.loss}"
+        f"{', checkpointing' if settings.checkpointing else ''}"
+    )
+    persistent = [
+        size("weights", found.weights, f"4 N = 4 * {parameters:,}"),
+        size("gradients", found.gradients, f"4 N = 4 * {parameters:,}"),
+        size(f"optimizer state ({settings.optimizer})", found.optimizer_state, state),
+        size("activations kept for the backward pass", found.activations),
+        Row(
+            "peak of the step",
+            found.peak,
+            f"{plural(found.peak, 'byte')} = {in_units(found.peak)}",
+            f"at {found.peak_phase}",
+        ),
+    ]
+    return [
+        Section(f"memory of a training step: {how}", persistent),
+        Section("kept for the backward pass", _line_rows(found.kept_lines)),
+        Section(f"alive at the peak ({found.peak_phase})", _line_rows(found.peak_lines)),
+        *batch_sections(shape, settings, memory_bytes=memory_bytes),
+        disk_section(shape, settings),
+    ]
+
+
+def batch_sections(
+    shape: ModelShape, settings: StepSettings, *, memory_bytes: float
+) -> list[Section]:
+    """Return a * batch + b and the largest batch: by CS336's lists, and with all that is kept."""
+    line = linear_in_batch(shape, settings)
+    ours = largest_batch(shape, settings, memory_bytes=int(memory_bytes))
+    return [
+        *(
+            section
+            for year in COURSE_YEARS
+            for section in _listed_sections(shape, year, memory_bytes=memory_bytes)
+        ),
+        Section(
+            "a * batch + b, with all that this project's model keeps",
+            [
+                size("a, a window", line.bytes_per_window),
+                size("b", line.constant_bytes, "weights, moments, and what does not grow"),
+                count("holds from batch", line.from_batch),
+                count(f"largest batch in {in_units(memory_bytes)}", ours),
+            ],
+        ),
+    ]
+
+
+def _listed_sections(shape: ModelShape, year: CourseYear, *, memory_bytes: float) -> list[Section]:
+    a, b = listed_memory(shape, year=year)
+    terms = [
+        count(term.name, term.count, term.formula) for term in listed_activations(shape, year=year)
+    ]
+    largest = max(int((memory_bytes - b) // a), 0)
+    return [
+        Section(f"activations that CS336 lists in {year}, numbers a window", terms),
+        Section(
+            f"a * batch + b, with the activations that CS336 lists in {year} (float32, AdamW)",
+            [
+                size("a, a window", a, "4 bytes * the sum of the list"),
+                size("b", b, "16 N: weights 4, gradients 4, moments 8"),
+                count(f"largest batch in {in_units(memory_bytes)}", largest, "(memory - b) / a"),
+            ],
+        ),
+    ]
+
+
+def disk_section(shape: ModelShape, settings: StepSettings) -> Section:
+    """Return what a checkpoint takes."""
+    groups = default_groups(shape, settings.optimizer, learning_rate=1e-3)
+    moments = optimizer_file_bytes(groups, settings.optimizer)
+    return Section(
+        "a checkpoint on disk",
+        [
+            size("model.safetensors", model_file_bytes(shape), "8 + header + 4 N"),
+            size("optimizer.safetensors", moments, "8 + header + moments and step counts"),
+        ],
+        "beside them a few kB of text: state, configuration, hashes; digits of the learning rate\n"
+        "move the second file's size by up to 24 bytes",
+    )
+
+
+def _line_rows(lines: Iterable[Line]) -> list[Row]:
+    """Return a row a label; tensors of several dimensions under one label are summed."""
+    alike: dict[str, list[Line]] = {}
+    for line in lines:
+        alike.setdefault(line.label, []).append(line)
+    rows = [
+        size(label, sum(one.total_bytes for one in same), " + ".join(one.formula for one in same))
+        for label, same in alike.items()
+    ]
+    return sorted(rows, key=lambda row: -int(row.value or 0))
