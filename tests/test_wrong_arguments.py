@@ -179,8 +179,10 @@ def public_names(module: ModuleType) -> Iterator[str]:
         if inspect.signature(found).parameters:
             yield f"{module.__name__}.{name}"
         if inspect.isclass(found):
+            package = module.__name__
+            own = {n for c in found.__mro__ if c.__module__.startswith(package) for n in vars(c)}
             for method, _ in inspect.getmembers(found, callable):
-                is_own = method in vars(found) and not method.startswith("_")
+                is_own = method in own and not method.startswith("_")
                 if is_own and set(inspect.signature(getattr(found, method)).parameters) - {"self"}:
                     yield f"{module.__name__}.{name}.{method}"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import bpe
-from bpe.cli import count, main, merge
-from bpe.progress import StageProgress
-from bpe.usage import StageTimes, describe_peak_memory
+from bpe.cli.commands import count, main, merge
+from bpe.cli.progress import StageProgress
+from bpe.cli.usage import StageTimes, describe_peak_memory
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +121,7 @@ def test_ctrl_c_ends_without_output(
     def interrupt(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bpe.cli.train_vocabulary", interrupt)
+    monkeypatch.setattr("bpe.cli.commands.train_vocabulary", interrupt)
     assert main([str(corpus), "--vocab-size", "260", "--output", str(tmp_path / "out")]) == 130
     assert not (tmp_path / "out").exists()
 
@@ -151,7 +151,7 @@ def test_file_names_that_are_no_utf8_are_names(
 def train_in_a_shell(directory: Path, redirection: str, **environment: str) -> tuple[int, str, str]:
     (directory / "u").write_text("caf\u00e9 caf\u00e9 " * 20, "utf-8")
     result = subprocess.run(
-        f'"{sys.executable}" -m bpe.cli u --vocab-size 260 --output out {redirection}',
+        f'"{sys.executable}" -m bpe.cli.commands u --vocab-size 260 --output out {redirection}',
         shell=True,
         cwd=directory,
         env=os.environ | environment,
@@ -213,7 +213,7 @@ def test_a_stage_lasts_from_its_first_report_to_the_next_stages() -> None:
 
 def test_peak_memory_is_that_of_the_whole_process(monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
-        "from bpe.usage import describe_peak_memory\n"
+        "from bpe.cli.usage import describe_peak_memory\n"
         "held = bytearray(b'x') * 300_000_000\ndel held\nprint(describe_peak_memory())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

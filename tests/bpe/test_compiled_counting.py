@@ -10,11 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import bpe
-from bpe._kernels import counting
-from bpe._kernels.counting import PieceCounter, Tally, add_up
-from bpe.counting_threads import count_in_threads
+from bpe._kernels.counting import counter as counting
+from bpe._kernels.counting.counter import PieceCounter, Tally, add_up
+from bpe.counting.threads import count_in_threads
+from bpe.counts import PretokenCounts
+from bpe.packed_counts import CountSettings, Packed
 from bpe.pieces import Piece, cut_files
-from bpe.pretoken_counts import CountSettings, Packed, PretokenCounts
 from bpe.reference import count_reference
 
 SPECIAL = ("<a>", "<a><a>", "a b", " <", "aa")
@@ -149,9 +150,9 @@ def test_every_pattern_counts_alike(tmp_path: Path, pattern: str) -> None:
 def test_large_corpus_is_counted_by_threads_with_one_line_about_compiling(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bpe.counts._SMALL_BYTES", 1000)
-    monkeypatch.setattr("bpe.counts._BYTES_WORTH_COMPILING", 1000)
-    monkeypatch.setattr("bpe.counts.count_in_workers", None)
+    monkeypatch.setattr("bpe.counting.corpus._SMALL_BYTES", 1000)
+    monkeypatch.setattr("bpe.counting.corpus._BYTES_WORTH_COMPILING", 1000)
+    monkeypatch.setattr("bpe.counting.corpus.count_in_workers", None)
     text = "low lower<a> lowest\n" * 10_000
     (tmp_path / "corpus").write_bytes(text.encode())
     counts = bpe.count_pretokens(tmp_path / "corpus", ["<a>"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import bpe
-from bpe._kernels.merging import merge_compiled
+from bpe._kernels.merging.learning import merge_compiled
 
 TRAIN = """
 import json, logging, sys
@@ -72,7 +72,7 @@ def test_large_training_compiles_once_and_says_so(directory: Path, tmp_path: Pat
 LOOK = """
 import numpy as np
 from bpe._kernels.compiling import are_ready
-from bpe._kernels.validating import first_malformed
+from bpe._kernels.cutting.validation import first_malformed
 print(are_ready(first_malformed))
 text = np.frombuffer(b"text", np.uint8)
 assert first_malformed(text.ctypes.data, len(text), len(text)) == -1
@@ -109,26 +109,32 @@ def is_ready(package: Path, *, has_home: bool = True) -> bool:
 
 def test_an_edit_of_any_kernel_file_makes_kept_code_stale(copied: Path) -> None:
     assert [is_ready(copied), is_ready(copied)] == [False, True]
-    assert list((copied / "_kernels" / "__pycache__").glob("*.nbi"))
+    assert list((copied / "_kernels" / "cutting" / "__pycache__").glob("*.nbi"))
     with (copied / "_kernels" / "machine.py").open("a") as file:
         file.write("# edited\n")
     assert [is_ready(copied), is_ready(copied)] == [False, True]
 
 
 def test_code_is_kept_for_the_user_where_the_package_is_read_only(copied: Path) -> None:
-    (copied / "_kernels" / "__pycache__").write_text("a file, so nothing can be written into it")
+    (copied / "_kernels" / "cutting" / "__pycache__").write_text(
+        "a file, so nothing can be written into it"
+    )
     assert [is_ready(copied), is_ready(copied)] == [False, True]
     assert list((copied.parent.parent / "user").rglob("*.nbi"))
 
 
 def test_without_a_folder_for_code_each_process_compiles(copied: Path) -> None:
-    (copied / "_kernels" / "__pycache__").write_text("a file, so nothing can be written into it")
+    (copied / "_kernels" / "cutting" / "__pycache__").write_text(
+        "a file, so nothing can be written into it"
+    )
     (copied.parent.parent / "user").write_text("likewise")
     assert [is_ready(copied), is_ready(copied)] == [False, False]
 
 
 def test_without_a_home_no_folder_of_that_name_is_made(copied: Path) -> None:
-    (copied / "_kernels" / "__pycache__").write_text("a file, so nothing can be written into it")
+    (copied / "_kernels" / "cutting" / "__pycache__").write_text(
+        "a file, so nothing can be written into it"
+    )
     hidden = copied.parent / "sitecustomize.py"
     hidden.write_text("import sys\nsys.modules['pwd'] = None\n")
     assert [is_ready(copied, has_home=False), is_ready(copied, has_home=False)] == [False, False]

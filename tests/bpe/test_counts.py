@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import bpe
-from bpe.counts import _check_num_workers, _choose_num_workers
-from bpe.cpus import usable_cpus
+from bpe.counting.corpus import _check_num_workers, _choose_num_workers
+from bpe.counting.cpus import usable_cpus
+from bpe.counting.workers import _Worker, count_in_workers
 from bpe.pieces import Piece, cut_files
 from bpe.reference import count_reference
-from bpe.workers import _Worker, count_in_workers
 
 NO_SCANNER = bpe.GPT2 + "|x"  # the same pretokens, but by the `regex` module
 SPECIAL = ("<a>", "<a><a>", "a b", " <", "aa")
@@ -140,7 +140,7 @@ def test_ctrl_c_reaches_no_worker() -> None:
 def test_worker_that_dies_is_an_error_that_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bpe.workers._BOOTSTRAP", "raise SystemExit(3)")
+    monkeypatch.setattr("bpe.counting.workers._BOOTSTRAP", "raise SystemExit(3)")
     (tmp_path / "corpus").write_text("low")
     with pytest.raises(OSError, match="a counting process ended with status 3"):
         workers_count([Piece(tmp_path / "corpus", 0, 3)])

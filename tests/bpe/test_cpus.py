@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bpe.cpus import affinity_cpus, usable_cpus
+from bpe.counting.cpus import affinity_cpus, usable_cpus
 
 MANY = 64
 
@@ -15,7 +15,7 @@ MANY = 64
 @pytest.fixture
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine of many CPUs; its cgroups, as `own` says that this process is in them."""
-    monkeypatch.setattr("bpe.cpus.affinity_cpus", lambda: MANY)
+    monkeypatch.setattr("bpe.counting.cpus.affinity_cpus", lambda: MANY)
     return tmp_path / "cgroup"
 
 
@@ -79,7 +79,7 @@ def test_without_affinity_all_cpus_count(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_process_bound_to_one_cpu_uses_one() -> None:
     program = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from bpe.counts import _check_num_workers\n"
+        "from bpe.counting.corpus import _check_num_workers\n"
         "from tokenizer.batch import check_num_threads\n"
         "print(_check_num_workers(None), check_num_threads(None))"
     )

@@ -9,9 +9,9 @@ import pytest
 import regex
 
 import bpe
-from bpe._kernels.cutting import Cutter, Cutting
+from bpe._kernels.cutting.cutter import Cutter, Cutting
+from bpe._kernels.cutting.regex_cutter import RegexCutter, cutter_for
 from bpe._kernels.memory import address_of
-from bpe._kernels.regex_cutting import RegexCutter, cutter_for
 
 NAMES = list(bpe.PATTERNS)
 SPECIALS = [

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bpe
-from bpe._kernels import merging
-from bpe._kernels.merging import merge_compiled
+from bpe._kernels.merging import learning as merging
+from bpe._kernels.merging.learning import merge_compiled
 from bpe.byte_spelling import unspell
+from bpe.counts import PretokenCounts
 from bpe.merges import merge_plainly
-from bpe.pretoken_counts import Packed, PretokenCounts
+from bpe.packed_counts import Packed
 from bpe.reference import merge_reference, train_reference
 
 RULES = list(bpe.TIE_BREAKING)

@@ -3,8 +3,8 @@
 import pytest
 
 from bpe import Vocabulary
-from bpe.excerpts import excerpt, excerpts
-from bpe.plural import agree, plural
+from bpe.messages.excerpts import excerpt, excerpts
+from bpe.messages.plural import agree, plural
 
 LONG = 3_000_000
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 import bpe
-from bpe.counts import ROUND_PIECES
-from bpe.counts_file import is_counts_file
-from bpe.pretoken_counts import Dropped, PretokenCounts
+from bpe.counting.corpus import ROUND_PIECES
+from bpe.counts import PretokenCounts
+from bpe.formats.counts_file import is_counts_file
+from bpe.packed_counts import Dropped
 from bpe.reference import count_reference
 
 COUNTS = st.dictionaries(st.binary(min_size=1, max_size=5), st.integers(1, 2**61), max_size=20)
@@ -185,8 +186,8 @@ def test_pruning_bounds_the_kinds_whatever_the_workers(
 ) -> None:
     monkeypatch.setattr("bpe.pieces.cut_files.__kwdefaults__", {"piece_bytes": 100})
     if is_compiled:
-        monkeypatch.setattr("bpe.counts._SMALL_BYTES", 0)
-        monkeypatch.setattr("bpe.counts._BYTES_WORTH_COMPILING", 0)
+        monkeypatch.setattr("bpe.counting.corpus._SMALL_BYTES", 0)
+        monkeypatch.setattr("bpe.counting.corpus._BYTES_WORTH_COMPILING", 0)
     text = "".join(f"common words, number {i} and {i * 7919 % 1000} " for i in range(2000))
     (tmp_path / "corpus").write_text(text)
     results = [

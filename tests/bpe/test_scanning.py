@@ -220,7 +220,7 @@ def test_nothing_is_read_behind_the_buffer(pattern: str) -> None:
 def test_nothing_is_written_behind_the_spare_ends(
     pattern: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bpe._kernels.cutting.SPARE_ENDS", 1160)
+    monkeypatch.setattr("bpe._kernels.cutting.cutter.SPARE_ENDS", 1160)
     for capacity, run in itertools.product(
         [1, 2, 63, 64, 65, 100], ["a!1", "1 ", "'s", "\xe9\u3000"]
     ):

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bpe.streams import UNREAD
+from bpe.cli.streams import UNREAD
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/dev/full, /proc and closed files")
 
 COMMAND = """
 import sys
-from bpe.streams import repair_streams, written_output
+from bpe.cli.streams import repair_streams, written_output
 repair_streams()
 try:
     with written_output():

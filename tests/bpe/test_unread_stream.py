@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from bpe.unread_stream import UnreadStream
+from bpe.cli.unread_stream import UnreadStream
 from trainer.monitoring.progress import Reporter
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
 def test_a_full_pipe_loses_lines_and_says_so_once_it_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("bpe.unread_stream.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("bpe.cli.unread_stream.PATIENCE_SECONDS", 0.0)
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb", buffering=0) as source, os.fdopen(writing, "w") as target:
         reporter = Reporter(mode="lines", stream=target)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import bpe
 from bpe.byte_spelling import byte_to_unicode, spell, unspell
-from bpe.files import write_atomically
+from bpe.formats.files import write_atomically
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 needs_shared = pytest.mark.skipif(

@@ -15,8 +15,8 @@ from tokenizer import Tokenizer
 # Numbers that make the smallest work worth a kernel.
 WORK = """
 import json, logging, sys
-import bpe, bpe.counts, bpe.merges, bpe.pretoken_counts, tokenizer, tokenizer.engine
-bpe.counts._SMALL_BYTES = bpe.pretoken_counts._LARGE_KINDS = tokenizer.engine.PAYS_LOADING_BYTES = 0
+import bpe, bpe.counting.corpus, bpe.merges, bpe.counts, tokenizer, tokenizer.engine
+bpe.counting.corpus._SMALL_BYTES = bpe.counts._LARGE_KINDS = tokenizer.engine.PAYS_LOADING_BYTES = 0
 bpe.merges._LOADING_SECONDS = -1.0
 log = []
 handler = logging.Handler()

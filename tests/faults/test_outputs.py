@@ -196,7 +196,7 @@ def test_a_power_cut_leaves_the_old_output_or_the_new(checked: Checked, tmp_path
 
 
 def test_a_write_that_is_under_way_is_not_taken_for_litter(tmp_path: Path) -> None:
-    from bpe.files import Staging
+    from bpe.formats.files import Staging
 
     with Staging() as one, Staging() as other:
         for staging, content in ((one, b"one"), (other, b"other")):

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tokenizer import TokenFile, Tokenizer, cli
+from tokenizer import TokenFile, Tokenizer
+from tokenizer.cli import commands as cli
 from tokenizer.stats import Measurement
 
 END = "<|endoftext|>"
@@ -269,7 +270,7 @@ def escaped(path: Path) -> str:
 def run_in_a_shell(directory: Path, words: str, **environment: str) -> tuple[int, str, str]:
     command, _, rest = words.partition(" ")
     result = subprocess.run(
-        f'"{sys.executable}" -c "from tokenizer.cli import {command}; {command}()" {rest}',
+        f'"{sys.executable}" -c "from tokenizer.cli.commands import {command}; {command}()" {rest}',
         shell=True,
         cwd=directory,
         env=os.environ | environment,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import bpe
 from bpe import PretokenCounts, Vocabulary
-from bpe.evidence import check_merges
+from bpe.formats.evidence import check_merges
 from tokenizer import Tokenizer
 from tokenizer.formats import load_tiktoken, load_tokenizer_json, save_vocabulary
 

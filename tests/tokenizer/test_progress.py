@@ -2,7 +2,7 @@
 
 import io
 
-from tokenizer.progress import Progress
+from tokenizer.cli.progress import Progress
 
 
 class Terminal(io.StringIO):

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenizer import TokenFile, Tokenizer
-from tokenizer.documents import DocumentStarts
-from tokenizer.token_file import TokenFileWriter, documents_path
+from tokenizer.files.documents import DocumentStarts
+from tokenizer.files.token_file import TokenFileWriter, documents_path
 
 END = "<|endoftext|>"
 
@@ -81,7 +81,7 @@ def test_an_older_token_file_is_replaced(path: Path, tokenizer: Tokenizer) -> No
 def test_a_token_file_is_written_where_python_has_no_fcntl(
     tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bpe.files.fcntl", None)  # as on Windows
+    monkeypatch.setattr("bpe.formats.files.fcntl", None)  # as on Windows
     in_use = tmp_path / ".tokens.npy.0.part"
     in_use.touch()
     text = tmp_path / "text.txt"
@@ -187,7 +187,7 @@ def test_another_tokenizer_is_refused_by_both_fingerprints(
 
 
 def test_ids_outside_the_vocabulary_are_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokenizer.token_file._BLOCK_TOKENS", 3)
+    monkeypatch.setattr("tokenizer.files.token_file._BLOCK_TOKENS", 3)
     TokenFile.open(path).check_ids()
     ids = np.load(path)
     ids[5] = 300

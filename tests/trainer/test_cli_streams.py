@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bpe.unread_stream import UnreadStream
+from bpe.cli.unread_stream import UnreadStream
 from trainer.cli import commands as cli
 
 

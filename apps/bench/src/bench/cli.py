@@ -15,8 +15,8 @@ from bench.measurement.harness import SampleError
 from bench.tokenization import subject as tokenization
 from bench.tokenizers import subject as tokenizer_experiments
 from bench.training import subject as training
-from bpe.files import require_working_directory
-from bpe.streams import repair_streams, written_output
+from bpe.cli.streams import repair_streams, written_output
+from bpe.formats.files import require_working_directory
 
 _SUBJECTS = {
     "accounting": accounting,

@@ -37,7 +37,7 @@ def quiet_start() -> Iterator[None]:
 
 
 def _require_folder() -> None:
-    from bpe.files import require_working_directory  # takes its time, if less
+    from bpe.formats.files import require_working_directory  # takes its time, if less
 
     try:
         require_working_directory()

@@ -1,217 +1,241 @@
-"""How are the pretokens of a corpus counted?
+"""Add up pretoken counts, prune them, and keep them in files.
 
-Stage: files -> *pretoken counts* -> merges. Compiled threads count large corpora with a known
-pattern; this process counts small ones, and child processes what lies between or has another
-pattern. Neither that nor the order of files nor the number of workers shows in the result. Not
-here: where files are cut (`pieces`), and what counts are (`pretoken_counts`).
+Stage: files -> *pretoken counts* -> merges. Counts of parts add up to the counts of the whole, so
+counting can be spread over files, processes and machines. Not here: counting (`counting`).
 """
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache
-from itertools import islice
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
 
-from bpe.arguments import as_paths, require, require_iterable, require_whole_number
-from bpe.counting_threads import can_count, count_in_threads
-from bpe.cpus import usable_cpus
-from bpe.patterns import GPT2, PATTERNS, resolve_pattern
-from bpe.pieces import PIECE_BYTES, Piece, cut_files
-from bpe.plural import agree, plural
-from bpe.pretoken_counter import PretokenCounter
-from bpe.pretoken_counts import CountSettings, PretokenCounts
-from bpe.special_tokens import check_special_tokens
-from bpe.workers import count_in_workers
+import numpy as np
 
-__all__ = ["PretokenCounts", "count_documents", "count_pretokens"]
+from bpe.formats.counts_file import load_counts, save_counts
+from bpe.messages.arguments import (
+    as_path,
+    require,
+    require_all,
+    require_iterable,
+    require_whole_number,
+)
+from bpe.messages.excerpts import excerpt
+from bpe.messages.plural import plural
+from bpe.packed_counts import (
+    CountSettings,
+    Dropped,
+    Packed,
+    exact_dot,
+    most_frequent,
+    pretokens_of,
+    select,
+)
+from bpe.patterns import PATTERNS
 
-_SMALL_BYTES = 2 << 20  # less text is counted sooner than Numba is imported
-_SMALL_BYTES_FOR_WORKERS = 4 << 20  # ... than a worker process starts and reports
-_BYTES_WORTH_COMPILING = 24 << 20
-ROUND_PIECES = 64
-"""Pieces between two prunings; a fixed number, so that workers do not show in the result."""
-
-Progress = Callable[[int, int], None]
-"""Called with the amounts done and in all; bytes while counting, merges while merging."""
-
-_log = logging.getLogger("bpe")
+MAX_COUNT = 2**63 - 1
+_LARGE_KINDS = 1 << 18  # counts of more kinds than this are added up by a kernel, if it is ready
 
 
-def count_pretokens(
-    paths: str | Path | Iterable[str | Path],
-    special_tokens: Iterable[str] = (),
-    *,
-    pattern: str = GPT2,
-    num_workers: int | None = None,
-    max_pretokens: int | None = None,
-    progress: Progress | None = None,
-) -> PretokenCounts:
-    """Count the pretokens of UTF-8 text files.
+class PretokenCounts:
+    """Occurrences of each pretoken.
 
-    Files are read in pieces of about a megabyte, cut where the pretokens on both sides cannot
-    depend on each other: at special tokens and, with the known patterns, in front of spaces. With
-    any other pattern the text between two special tokens has to fit into memory.
+    Counts of several corpora add up: `a + b` counts both.
 
     Args:
-        paths: one file or several; each ends a pretoken.
-        special_tokens: strings that separate documents and are not counted; longest wins.
-        pattern: a name in `PATTERNS`, or regex source.
-        num_workers: threads or processes; None for one per usable CPU.
-        max_pretokens: kinds of pretokens to keep, which bounds memory; None keeps all. Now and
-            then, and in the end, the rarest beyond that are dropped, and `dropped` of the result
-            says how many. What is rare then may become frequent later, so the order of files
-            then matters, but the number of workers still does not.
-        progress: called in this thread with the bytes done and in all.
+        by_pretoken: occurrences by pretoken.
+        settings: how the text was cut; None if that is not known.
+
+    Attributes:
+        settings: as given.
+        dropped: what was left out to stay within `max_pretokens`.
 
     Raises:
-        OSError: a file is missing or cannot be read.
-        ValueError: the files are empty, a byte is not UTF-8, or an argument makes no sense.
+        ValueError: an empty pretoken, or a count below 1 or above 2^63 - 1.
+
+    >>> a = PretokenCounts({b"low": 2}) + PretokenCounts({b"low": 1, b"er": 1})
+    >>> a.by_pretoken[b"low"], a.num_pretokens
+    (3, 4)
     """
-    settings = CountSettings(resolve_pattern(pattern), check_special_tokens(special_tokens))
-    if max_pretokens is not None:
-        require_whole_number(max_pretokens, name="max_pretokens")
-    if max_pretokens is not None and max_pretokens < 1:
-        raise ValueError(f"max_pretokens is {max_pretokens}; keep 1 or more, or None for all")
-    files = as_paths(paths, name="paths")
-    total_bytes = _total_bytes(files)
-    count = _choose_way(settings, total_bytes, num_workers)
-    report = _ByteProgress(progress, total_bytes)
-    pieces = cut_files(
-        files, settings.special_tokens, cut_at_spaces=settings.pattern in PATTERNS.values()
-    )
-    if max_pretokens is None:
-        return count(pieces, report)
-    total = PretokenCounts(settings=settings)
-    while some := list(islice(pieces, ROUND_PIECES)):
-        total = (total + count(iter(some), report)).pruned(max_pretokens)
-    if total.dropped.num_kinds:
-        _log.warning("to keep %d kinds of pretokens, %s", max_pretokens, _describe(total))
-    return total
 
-
-def count_documents(
-    documents: Iterable[str],
-    special_tokens: Iterable[str] = (),
-    *,
-    pattern: str = GPT2,
-) -> PretokenCounts:
-    """Count the pretokens of texts in memory, in this process; the end of a text ends a pretoken.
-
-    Raises:
-        ValueError: a text holds a lone surrogate, or an argument makes no sense.
-
-    >>> count_documents(["low low<|end|>low"], ["<|end|>"]).by_pretoken
-    {b'low': 2, b' low': 1}
-    """
-    require_iterable(documents, name="documents", needed="a list of texts, such as [text]")
-    settings = CountSettings(resolve_pattern(pattern), check_special_tokens(special_tokens))
-    counter = PretokenCounter(special_tokens=settings.special_tokens, pattern=settings.pattern)
-    for index, document in enumerate(documents):
-        require(document, str, name=f"document {index}", needed="a str")
-        try:
-            document.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"document {index} holds a lone surrogate at index {error.start}, which has no "
-                "UTF-8 bytes; remove or replace it"
-            ) from error
-        counter.add(document)
-    return PretokenCounts(counter.by_pretoken(), settings)
-
-
-_Way = Callable[[Iterator[Piece], Callable[[int], None]], PretokenCounts]
-
-
-def _choose_way(settings: CountSettings, total_bytes: int, num_workers: int | None) -> _Way:
-    """Return what counts pieces soonest: threads, worker processes or this process."""
-    num_workers = _check_num_workers(num_workers)
-    if total_bytes >= _SMALL_BYTES and settings.pattern in PATTERNS.values():
-        is_worth_compiling = total_bytes >= _BYTES_WORTH_COMPILING
-        if can_count(settings, is_worth_compiling=is_worth_compiling):
-            num_threads = min(num_workers, -(-total_bytes // PIECE_BYTES))
-            return lambda pieces, report: PretokenCounts.from_packed(
-                count_in_threads(pieces, settings=settings, num_threads=num_threads, report=report),
-                settings,
-            )
-    elif total_bytes >= _SMALL_BYTES:
-        _say_that_regex_is_slower(settings.pattern)
-    options = {"special_tokens": settings.special_tokens, "pattern": settings.pattern}
-    num_workers = _choose_num_workers(num_workers, total_bytes)
-    if num_workers > 1:
-        return lambda pieces, report: PretokenCounts(
-            count_in_workers(pieces, settings=options, num_workers=num_workers, report=report),
-            settings,
+    def __init__(
+        self, by_pretoken: Mapping[bytes, int] | None = None, settings: CountSettings | None = None
+    ) -> None:
+        by_pretoken = {} if by_pretoken is None else by_pretoken
+        require(by_pretoken, Mapping, name="by_pretoken", needed="a dict from bytes to counts")
+        require_all(by_pretoken, bytes, name="a pretoken", needed="bytes, as by text.encode()")
+        require_all(by_pretoken.values(), int, name="a count", needed="a whole number")
+        for pretoken, count in by_pretoken.items():
+            if not pretoken or count < 1:
+                raise ValueError(
+                    f"pretoken {excerpt(pretoken)} occurs {count} times; pass non-empty bytes "
+                    "that occur"
+                )
+            if count > MAX_COUNT:
+                raise ValueError(
+                    f"pretoken {excerpt(pretoken)} occurs {count} times; counts end at 2**63 - 1"
+                )
+        size = len(by_pretoken)
+        self.packed = Packed(
+            np.frombuffer(b"".join(by_pretoken), np.uint8),
+            np.fromiter(map(len, by_pretoken), np.int64, size),
+            np.fromiter(by_pretoken.values(), np.int64, size),
         )
-    return lambda pieces, report: PretokenCounts(_count_here(pieces, options, report), settings)
+        self.settings = settings
+        self.dropped = Dropped()
+
+    @classmethod
+    def from_packed(
+        cls,
+        packed: Packed,
+        settings: CountSettings | None = None,
+        *,
+        dropped: Dropped = Dropped(),  # noqa: B008 - immutable
+    ) -> "PretokenCounts":
+        """Wrap arrays that are known to be as `Packed` says."""
+        counts = cls(settings=settings)
+        counts.packed, counts.dropped = Packed(*packed), Dropped(*dropped)
+        return counts
+
+    @classmethod
+    def merge(cls, parts: Iterable["PretokenCounts"]) -> "PretokenCounts":
+        """Add up the counts of several corpora; their order does not matter.
+
+        Raises:
+            ValueError: the corpora were cut differently, or a sum exceeds 2^63 - 1.
+        """
+        require_iterable(parts, name="parts", needed="a list of PretokenCounts")
+        parts = list(parts)
+        for place, part in enumerate(parts):
+            require(part, PretokenCounts, name=f"parts[{place}]", needed="PretokenCounts")
+        settings = _common_settings(parts)
+        dropped = Dropped(*map(sum, zip(*(part.dropped for part in parts), strict=True)))
+        full = [part.packed for part in parts if len(part)]
+        packed = full[0] if len(full) == 1 else _add_up(full)
+        return cls.from_packed(packed, settings, dropped=dropped)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "PretokenCounts":
+        """Read what `save` wrote.
+
+        Raises:
+            OSError: the file is missing or cannot be read.
+            ValueError: it is no such file, is damaged, or has another version.
+        """
+        packed, settings, dropped = load_counts(as_path(path, name="path"))
+        return cls.from_packed(packed, settings, dropped=dropped)
+
+    def save(self, path: str | Path) -> None:
+        """Write one file, complete or not at all; equal counts give equal files."""
+        path = as_path(path, name="path")
+        save_counts(path, self.canonical, self.settings, dropped=self.dropped)
+
+    def __add__(self, other: "PretokenCounts") -> "PretokenCounts":
+        if not isinstance(other, PretokenCounts):
+            return NotImplemented
+        return PretokenCounts.merge([self, other])
+
+    def __len__(self) -> int:
+        return len(self.packed.lengths)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PretokenCounts):
+            return NotImplemented
+        if (self.settings, self.dropped) != (other.settings, other.dropped):
+            return False
+        return all(map(np.array_equal, self.canonical, other.canonical))
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<PretokenCounts of {plural(len(self), 'kind')}, "
+            f"{plural(self.num_pretokens, 'pretoken')}>"
+        )
+
+    @cached_property
+    def by_pretoken(self) -> dict[bytes, int]:
+        """Occurrences by pretoken; not to be changed."""
+        return dict(zip(pretokens_of(self.packed), self.packed.counts.tolist(), strict=True))
+
+    @cached_property
+    def canonical(self) -> Packed:
+        """The arrays in the lexicographic order of the pretokens."""
+        pretokens = pretokens_of(self.packed)
+        return select(self.packed, sorted(range(len(self)), key=pretokens.__getitem__))
+
+    @property
+    def num_pretokens(self) -> int:
+        """Occurrences of all pretokens together."""
+        return exact_dot(np.ones(len(self), np.int64), self.packed.counts)
+
+    @property
+    def num_bytes(self) -> int:
+        """UTF-8 bytes of the counted text, special tokens left out."""
+        return exact_dot(self.packed.lengths, self.packed.counts)
+
+    def pruned(self, max_pretokens: int) -> "PretokenCounts":
+        """Keep the most frequent kinds; among equals the shorter, then the lesser bytes.
+
+        >>> PretokenCounts({b"low": 2, b"er": 1, b"est": 1}).pruned(2).by_pretoken
+        {b'low': 2, b'er': 1}
+        """
+        require_whole_number(max_pretokens, name="max_pretokens")
+        if max_pretokens < 1:
+            raise ValueError(f"max_pretokens is {max_pretokens}; keep 1 or more")
+        if len(self) <= max_pretokens:
+            return self
+        packed = select(self.packed, most_frequent(self.packed, max_pretokens))
+        pruned = PretokenCounts.from_packed(packed, self.settings)
+        pruned.dropped = Dropped(
+            self.dropped.num_kinds + len(self) - max_pretokens,
+            self.dropped.num_pretokens + self.num_pretokens - pruned.num_pretokens,
+        )
+        return pruned
 
 
-def _count_here(
-    pieces: Iterator[Piece], options: dict[str, object], report: Callable[[int], None]
-) -> dict[bytes, int]:
-    counter = PretokenCounter(**options)
-    for piece in pieces:
-        counter.add(piece.read_text())
-        report(piece.num_bytes)
-    return counter.by_pretoken()
-
-
-@cache
-def _say_that_regex_is_slower(pattern: str) -> None:
-    _log.warning(
-        "counting with the regex module, some ten times slower than with the patterns %s, "
-        "because it has to find the pretokens of %r",
-        ", ".join(PATTERNS),
-        pattern,
-    )
-
-
-def _describe(counts: PretokenCounts) -> str:
-    dropped, kept = counts.dropped, counts.num_pretokens
-    share = dropped.num_pretokens / (dropped.num_pretokens + kept)
-    was = agree(dropped.num_kinds, "was", "were")
-    occurrences = plural(dropped.num_pretokens, "occurrence")
-    return f"{dropped.num_kinds} {was} dropped, with {occurrences} ({share:.2%} of all)"
-
-
-def _total_bytes(files: list[Path]) -> int:
-    total = 0
-    for file in files:
-        if file.is_dir():
-            raise IsADirectoryError(f"{file} is a directory; name the text files in it")
-        total += file.stat().st_size
-        if not file.is_file():
+def _common_settings(parts: list[PretokenCounts]) -> CountSettings | None:
+    """Return the settings that all parts share; None if some part does not know its own."""
+    known = [part.settings for part in parts if part.settings is not None]
+    for settings in known[1:]:
+        if settings != known[0]:
             raise ValueError(
-                f"{file} is a pipe or a device, but workers read files in pieces; save it as a file"
+                f"counts made with {_difference(known[0], settings)} cannot be added up; count all "
+                "texts with the same settings"
             )
-    if not total:
-        named = ", ".join(map(str, files)) or "no file"
-        raise ValueError(f"the corpus is empty ({named}); name a file with text in it")
-    return total
+    unknown = [part for part in parts if part.settings is None and len(part)]
+    return known[0] if known and not unknown else None
 
 
-def _check_num_workers(num_workers: int | None) -> int:
-    if num_workers is not None:
-        require_whole_number(num_workers, name="num_workers")
-    if num_workers is not None and num_workers < 1:
-        raise ValueError(f"num_workers is {num_workers}; use 1 or more, or None for one per CPU")
-    return num_workers or usable_cpus()
+def _difference(one: CountSettings, other: CountSettings) -> str:
+    """Say in what two settings differ, and in nothing else; known patterns by their names."""
+    names = {pattern: name for name, pattern in reversed(PATTERNS.items())}
+    different = [
+        [
+            f"{item.name} {names.get(value, value)!r}"
+            for item in fields(settings)
+            if (value := getattr(settings, item.name)) != getattr(reference, item.name)
+        ]
+        for settings, reference in ((one, other), (other, one))
+    ]
+    return " and with ".join(map(", ".join, different))
 
 
-def _choose_num_workers(num_workers: int, total_bytes: int) -> int:
-    """Return how many processes are worth their start."""
-    if total_bytes < _SMALL_BYTES_FOR_WORKERS:
-        return 1
-    return min(num_workers, -(-total_bytes // PIECE_BYTES))
+def _add_up(parts: list[Packed]) -> Packed:
+    num_pretokens = sum(float(part.counts.sum(dtype=np.float64)) for part in parts)
+    if num_pretokens < 2.0**62 and sum(len(part.lengths) for part in parts) > _LARGE_KINDS:
+        from bpe._kernels.presence import can_compile
+
+        if can_compile() and (packed := _add_up_compiled(parts)) is not None:
+            return packed
+    total: Counter[bytes] = Counter()
+    for part in parts:
+        total.update(dict(zip(pretokens_of(part), part.counts.tolist(), strict=True)))
+    return PretokenCounts(total).packed
 
 
-class _ByteProgress:
-    """Adds up bytes as they are done and passes the sum on."""
+def _add_up_compiled(parts: list[Packed]) -> Packed | None:
+    from bpe._kernels.compiling import are_ready
+    from bpe._kernels.counting.counter import KERNELS, add_up
 
-    def __init__(self, progress: Progress | None, total_bytes: int) -> None:
-        self._progress, self._total_bytes, self._done_bytes = progress, total_bytes, 0
-        self(0)
-
-    def __call__(self, num_bytes: int) -> None:
-        self._done_bytes += num_bytes
-        if self._progress is not None:
-            self._progress(self._done_bytes, self._total_bytes)
+    return add_up(parts) if are_ready(*KERNELS) else None

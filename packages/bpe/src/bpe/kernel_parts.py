@@ -6,7 +6,7 @@ Numba, so do it where a kernel is about to run, not before.
 """
 
 from bpe._kernels.compiling import announced, are_ready, helper, inlined, kernel
-from bpe._kernels.cutting import (
+from bpe._kernels.cutting.cutter import (
     Cutter,
     begin_buffer,
     cut_by_cl100k,
@@ -15,6 +15,8 @@ from bpe._kernels.cutting import (
     cut_by_qwen2,
     cut_kernel,
 )
+from bpe._kernels.cutting.regex_cutter import cutter_for
+from bpe._kernels.cutting.validation import first_malformed
 from bpe._kernels.machine import (
     GOLDEN,
     PRIME,
@@ -40,8 +42,6 @@ from bpe._kernels.machine import (
     trailing_zeros,
 )
 from bpe._kernels.memory import address_of, zeros
-from bpe._kernels.regex_cutting import cutter_for
-from bpe._kernels.validating import first_malformed
 from bpe._kernels.vectors import copy16, fill16, narrow16
 
 __all__ = [

@@ -12,8 +12,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
-from bpe.arguments import require, require_whole_number
-from bpe.pretoken_counts import MAX_COUNT, PretokenCounts
+from bpe.counts import MAX_COUNT, PretokenCounts
+from bpe.messages.arguments import require, require_whole_number
 from bpe.tie_breaking import CS336, Pair, check_tie_breaking, pair_order
 
 Progress = Callable[[int, int], None]
@@ -79,8 +79,8 @@ def _merge(
 
 
 def _is_worth_compiling(seconds: float) -> bool:
-    from bpe._kernels import merging
     from bpe._kernels.compiling import are_ready
+    from bpe._kernels.merging import learning as merging
 
     return seconds > _COMPILING_SECONDS or are_ready(*merging.KERNELS)
 
@@ -103,8 +103,8 @@ def merge_compiled(
     >>> merge_compiled(PretokenCounts({b"low": 5}), 1, progress=lambda done, total: None)
     [(b'o', b'w')]
     """
-    from bpe._kernels import merging
     from bpe._kernels.compiling import announced
+    from bpe._kernels.merging import learning as merging
 
     options = {"progress": progress, "tie_breaking": tie_breaking}
     with announced("merging", *merging.KERNELS):

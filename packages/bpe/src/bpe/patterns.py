@@ -7,8 +7,8 @@ it names (`unicode_classes`).
 
 import regex
 
-from bpe.arguments import require
-from bpe.excerpts import excerpt
+from bpe.messages.arguments import require
+from bpe.messages.excerpts import excerpt
 
 GPT2 = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 """English contractions, then letters, digits or symbols with at most one space in front."""

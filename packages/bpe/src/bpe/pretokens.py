@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import regex
 
-from bpe.arguments import require
+from bpe.messages.arguments import require
 from bpe.patterns import PATTERNS, resolve_pattern
 from bpe.unicode_classes import stand_ins
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 import regex
 
-from bpe.arguments import require_all, require_iterable
-from bpe.excerpts import excerpt
+from bpe.messages.arguments import require_all, require_iterable
+from bpe.messages.excerpts import excerpt
 
 
 def check_special_tokens(special_tokens: Iterable[str]) -> tuple[str, ...]:

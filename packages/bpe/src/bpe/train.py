@@ -7,13 +7,13 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from bpe.arguments import as_paths, require, require_whole_number
-from bpe.counts import count_pretokens
-from bpe.excerpts import excerpt, excerpts
+from bpe.counting.corpus import count_pretokens
+from bpe.counts import PretokenCounts
 from bpe.merges import learn_merges
+from bpe.messages.arguments import as_paths, require, require_whole_number
+from bpe.messages.excerpts import excerpt, excerpts
+from bpe.messages.plural import plural
 from bpe.patterns import GPT2, resolve_pattern
-from bpe.plural import plural
-from bpe.pretoken_counts import PretokenCounts
 from bpe.special_tokens import check_special_tokens
 from bpe.tie_breaking import CS336, check_tie_breaking
 from bpe.vocabulary import Vocabulary

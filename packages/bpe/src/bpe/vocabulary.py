@@ -1,8 +1,8 @@
-"""What does training produce, and how is it kept?
+"""Hold what training produces, and keep it in files.
 
 Stage: merges -> *vocabulary* -> ids. A vocabulary holds everything that decides how text becomes
 ids: tokens, merges in order, special tokens and the split pattern. Not here: encoding, which is
-the `tokenizer` package's work, and the spelling of the files (`vocabulary_files`).
+the `tokenizer` package's work, and the spelling of the files (`formats`).
 """
 
 import errno
@@ -13,17 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from bpe.arguments import as_path, require, require_all, wrong_kind
-from bpe.evidence import check_merges
-from bpe.excerpts import excerpt
-from bpe.files import Staging, make_directory, require_inside
-from bpe.huggingface import tokenizer_json
-from bpe.patterns import GPT2, resolve_pattern
-from bpe.plural import plural
-from bpe.special_tokens import append_missing, check_special_tokens
-from bpe.statement import AlteredVocabularyError, check_statement, statement
-from bpe.unicode_classes import UNICODE_VERSION
-from bpe.vocabulary_files import (
+from bpe.formats.evidence import check_merges
+from bpe.formats.files import Staging, make_directory, require_inside
+from bpe.formats.gpt2 import (
     format_merges,
     format_vocab,
     parse_json_object,
@@ -31,6 +23,14 @@ from bpe.vocabulary_files import (
     parse_vocab,
     read_text,
 )
+from bpe.formats.huggingface import tokenizer_json
+from bpe.formats.statement import AlteredVocabularyError, Statement, check_statement
+from bpe.messages.arguments import as_path, require, require_all, wrong_kind
+from bpe.messages.excerpts import excerpt
+from bpe.messages.plural import plural
+from bpe.patterns import GPT2, resolve_pattern
+from bpe.special_tokens import append_missing, check_special_tokens
+from bpe.unicode_classes import UNICODE_VERSION
 
 FORMAT, FORMAT_VERSION = "bpe-vocabulary", 2
 _UNSTATED = 1  # version that does not state what the other files hold
@@ -88,6 +88,25 @@ class Vocabulary:
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
+    @property
+    def statement(self) -> Statement:
+        """What files state about the vocabulary that they hold, as JSON values."""
+        return {
+            "num_tokens": len(self.tokens),
+            "num_merges": len(self.merges),
+            "fingerprint": self.fingerprint,
+        }
+
+    def tokenizer_json(self) -> str:
+        """Return the text of a tokenizer.json for HF tokenizers."""
+        return tokenizer_json(
+            self.tokens,
+            self.merges,
+            special_tokens=self.special_tokens,
+            pattern=self.pattern,
+            statement=self.statement,
+        )
+
     def save(self, directory: str | Path) -> None:
         """Write vocab.json, merges.txt, tokenizer.json and bpe.json into a directory.
 
@@ -104,7 +123,7 @@ class Vocabulary:
         files = {
             "vocab.json": format_vocab(self.tokens, self.special_tokens),
             "merges.txt": format_merges(self.merges),
-            "tokenizer.json": tokenizer_json(self),
+            "tokenizer.json": self.tokenizer_json(),
             "bpe.json": self._header(),
         }
         make_directory(directory)
@@ -140,7 +159,7 @@ class Vocabulary:
             return cls.from_files(vocab_path, merges_path, special_tokens, pattern)
         vocabulary = cls._read(vocab_path, merges_path, special_tokens, pattern)
         try:
-            check_statement(header, vocabulary)
+            check_statement(header, vocabulary.statement)
         except AlteredVocabularyError as error:
             raise AlteredVocabularyError(f"{path}: {error}") from error
         return vocabulary
@@ -192,7 +211,7 @@ class Vocabulary:
             "pattern": self.pattern,
             "special_tokens": list(self.special_tokens),
             "unicode_version": UNICODE_VERSION,
-            **statement(self),
+            **self.statement,
         }
         return json.dumps(header, indent=2, ensure_ascii=False) + "\n"
 

@@ -1,8 +1,9 @@
 """Encode text to token ids and back; write token files."""
 
+from tokenizer.codec import END_OF_TEXT
+from tokenizer.files.token_file import TokenFile, TokenFileInfo
 from tokenizer.stream import StreamDecoder, StreamEncoder
-from tokenizer.token_file import TokenFile, TokenFileInfo
-from tokenizer.tokenizer import END_OF_TEXT, Tokenizer
+from tokenizer.tokenizer import Tokenizer
 
 __all__ = [
     "END_OF_TEXT",

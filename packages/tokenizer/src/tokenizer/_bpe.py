@@ -27,7 +27,16 @@ def _explain(error: ImportError) -> str:
 
 try:
     from bpe import PATTERNS, Pretokenizer, Vocabulary
-    from bpe.arguments import (
+    from bpe.byte_spelling import unspell
+    from bpe.cli.streams import repair_streams, written_output
+    from bpe.compilation import can_compile
+    from bpe.counting.cpus import usable_cpus
+    from bpe.formats.evidence import check_merges
+    from bpe.formats.files import Staging, require_inside, write_atomically
+    from bpe.formats.gpt2 import read_json_object
+    from bpe.formats.huggingface import STATEMENT_KEY
+    from bpe.formats.statement import check_statement
+    from bpe.messages.arguments import (
         as_path,
         as_paths,
         require,
@@ -35,17 +44,8 @@ try:
         require_whole_number,
         wrong_kind,
     )
-    from bpe.byte_spelling import unspell
-    from bpe.cpus import usable_cpus
-    from bpe.evidence import check_merges
-    from bpe.files import Staging, require_inside, write_atomically
-    from bpe.huggingface import STATEMENT_KEY, tokenizer_json
-    from bpe.kernels_here import can_compile
     from bpe.pieces import PIECE_BYTES, cut_files, cut_stream
     from bpe.special_tokens import append_missing, check_special_tokens
-    from bpe.statement import check_statement
-    from bpe.streams import repair_streams, written_output
-    from bpe.vocabulary_files import read_json_object
 except ImportError as error:
     if error.name is not None and error.name.partition(".")[0] != "bpe":
         raise  # something that bpe needs is missing, which its own message says best
@@ -73,7 +73,6 @@ __all__ = [
     "require_inside",
     "require_iterable",
     "require_whole_number",
-    "tokenizer_json",
     "unspell",
     "usable_cpus",
     "write_atomically",

@@ -6,19 +6,15 @@ large enough to be worth handing over. Not here: one text that is large (`encode
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 from tokenizer._bpe import require, require_iterable, require_whole_number, usable_cpus
-
-if TYPE_CHECKING:
-    from tokenizer.tokenizer import Tokenizer
 
 _GROUP_CHARACTERS = 1 << 18
 
 
 def encode_batch(
-    tokenizer: "Tokenizer",
     texts: Iterable[str],
+    encode: Callable[[str], list[int]],
     *,
     num_threads: int | None,
     progress: Callable[[int, int], None] | None,
@@ -33,16 +29,16 @@ def encode_batch(
     report = progress or (lambda done, total: None)
     ids: list[list[int]] = []
 
-    def encode(group: list[str]) -> list[list[int]]:
-        return [tokenizer.encode(text) for text in group]
+    def encode_group(group: list[str]) -> list[list[int]]:
+        return [encode(text) for text in group]
 
     if num_threads <= 1:
         for group in groups:
-            ids += encode(group)
+            ids += encode_group(group)
             report(len(ids), len(texts))
         return ids
     with ThreadPoolExecutor(num_threads) as pool:
-        for encoded in pool.map(encode, groups):
+        for encoded in pool.map(encode_group, groups):
             ids += encoded
             report(len(ids), len(texts))
     return ids

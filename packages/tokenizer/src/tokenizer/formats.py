@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
-from bpe.excerpts import excerpt
+from bpe.messages.excerpts import excerpt
 from tokenizer._bpe import (
     STATEMENT_KEY,
     Staging,
@@ -23,7 +23,6 @@ from tokenizer._bpe import (
     check_statement,
     read_json_object,
     require_inside,
-    tokenizer_json,
     unspell,
     write_atomically,
 )
@@ -62,7 +61,7 @@ def save_vocabulary(vocabulary: Vocabulary, path: str | Path) -> None:
     if path.suffix == ".tiktoken":
         save_tiktoken(vocabulary, path)
     elif path.suffix == ".json":
-        write_atomically(path, tokenizer_json(vocabulary).encode())
+        write_atomically(path, vocabulary.tokenizer_json().encode())
     else:
         vocabulary.save(path)
 
@@ -163,7 +162,7 @@ def load_tokenizer_json(path: str | Path) -> Vocabulary:
         merges = [(unspell(left), unspell(right)) for left, right in pairs]
         vocabulary = Vocabulary(tokens, merges, tuple(added), pattern)
         if STATEMENT_KEY in model:
-            check_statement(model[STATEMENT_KEY], vocabulary)
+            check_statement(model[STATEMENT_KEY], vocabulary.statement)
         else:
             check_merges(tokens, merges, tuple(added))
         return vocabulary

@@ -14,6 +14,15 @@ import numpy as np
 from tokenizer._bpe import wrong_kind
 
 
+def smallest_dtype(vocab_size: int) -> np.dtype:
+    """Return uint16 if it holds every id below `vocab_size`, else uint32.
+
+    >>> smallest_dtype(65_536).name, smallest_dtype(65_537).name
+    ('uint16', 'uint32')
+    """
+    return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
+
+
 def as_ids(ids: Any) -> list[Any] | np.ndarray:
     """Return ids as something with a length.
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
-from bpe.excerpts import excerpt
+from bpe.messages.excerpts import excerpt
 
 _NO_RANK = 1 << 62
 _LONG = 192  # symbols; above, the heap's n log n beats scanning a list (both in plain Python)

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tokenizer.batch import check_num_threads
-from tokenizer.encode_file import BUSY_BYTES_PER_THREAD
+from tokenizer.files.encoding import BUSY_BYTES_PER_THREAD
 from tokenizer.tokenizer import Tokenizer
 
 PILE_BYTES = 825 * 10**9

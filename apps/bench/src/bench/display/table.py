@@ -10,7 +10,7 @@ from bench.measurement.harness import Summary
 from bench.measurement.machine import num_cpus
 from bench.measurement.report import Report
 from bench.measurement.rows import Row
-from bpe.plural import plural
+from bpe.messages.plural import plural
 
 _DISTURBED_CPUS = 0.25  # kept busy by others
 _COLOURS = {"aim": "green", "must": "yellow", "missed": "red", "reported": ""}

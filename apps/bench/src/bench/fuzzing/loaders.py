@@ -20,7 +20,7 @@ from bench.fuzzing.mutations import (
 )
 from bench.fuzzing.watching import MisdeedError, Watch
 from bpe import PretokenCounts, Vocabulary, count_documents, vocabulary_from_counts
-from bpe.huggingface import STATEMENT_KEY
+from bpe.formats.huggingface import STATEMENT_KEY
 from tokenizer import TokenFile, Tokenizer
 from tokenizer.formats import load_tiktoken, save_vocabulary
 

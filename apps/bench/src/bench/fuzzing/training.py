@@ -12,7 +12,7 @@ import numpy as np
 from bench.fuzzing.campaign import FindingError
 from bench.fuzzing.texts import SPECIALS, draw_bytes, draw_texts
 from bpe import PATTERNS, TIE_BREAKING, CountSettings, PretokenCounts, Pretokenizer
-from bpe.counting_threads import count_in_threads
+from bpe.counting.threads import count_in_threads
 from bpe.kernel_parts import Cutter, address_of
 from bpe.merges import merge_compiled, merge_plainly
 from bpe.pieces import cut_files

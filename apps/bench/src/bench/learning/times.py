@@ -20,7 +20,7 @@ from bench.learning.trials import (
     Trial,
     train,
 )
-from bpe.plural import plural
+from bpe.messages.plural import plural
 
 FORMAT, VERSION = "bench-learning-times", 1
 

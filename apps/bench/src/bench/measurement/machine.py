@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bpe.cpus import usable_cpus
+from bpe.counting.cpus import usable_cpus
 
 _STAT = Path("/proc/stat")
 _IDLE_ENOUGH = 0.88

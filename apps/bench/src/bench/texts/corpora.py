@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bench.durable import write_atomically
 from bench.texts.vocabulary import END_OF_TEXT
-from bpe.plural import plural
+from bpe.messages.plural import plural
 from bpe.unicode_classes import class_members
 
 FORMAT, VERSION = "bench-corpus", 2

@@ -26,7 +26,7 @@ from bench.tokenizers.speed import Run, encode_all, tokenizer_folder, train_all
 from bench.tokenizers.tables import print_findings, write_pictures
 from bench.tokenizers.texts import Texts, divide
 from bpe import Vocabulary
-from bpe.plural import plural
+from bpe.messages.plural import plural
 from tokenizer import Tokenizer
 
 HELP = "Train tokenizers on Python source and on English prose, and show how they differ."

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.texts.vocabulary import END_OF_TEXT
 from bpe import Vocabulary
-from bpe.excerpts import excerpt
+from bpe.messages.excerpts import excerpt
 from tokenizer import Tokenizer
 from tokenizer.stats import longest_tokens
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from bpe.streams import repair_streams, written_output
+from bpe.cli.streams import repair_streams, written_output
 
 if TYPE_CHECKING:
     from trainer.cli.study_arguments import StudyRequest

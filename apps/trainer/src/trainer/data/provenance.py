@@ -8,9 +8,9 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from bpe.statement import AlteredVocabularyError
+from bpe.formats.statement import AlteredVocabularyError
 from tokenizer import TokenFile, Tokenizer
-from tokenizer.token_file import documents_path, sidecar_path
+from tokenizer.files.token_file import documents_path, sidecar_path
 from trainer.data.shared_folder import AlteredError
 from trainer.monitoring.progress import Reporter
 from trainer.storage.run_directory import read_json, write_json_atomically

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from bpe.unread_stream import UnreadStream
+from bpe.cli.unread_stream import UnreadStream
 
 Unit = Literal["bytes", "tokens", "steps", "documents", "files", "merges"]
 

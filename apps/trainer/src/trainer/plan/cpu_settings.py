@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
-from bpe.cpus import usable_cpus
+from bpe.counting.cpus import usable_cpus
 from trainer.plan.yielding_threads import yielding_threads
 
 MAX_RELATIVE_ERROR = 2e-6

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from bpe.files import Staging
+from bpe.formats.files import Staging
 
 TEMPORARY = ".tmp"
 """How the name of a directory ends that is not finished, or not wanted any more."""

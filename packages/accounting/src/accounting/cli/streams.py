@@ -1,7 +1,7 @@
 """Let a command end well when its standard streams are closed, full, unread or short of letters.
 
-Stage: none; every command does. Not here: what is written to them. `bpe.streams` does the same for
-commands that also show progress; this package depends on nothing.
+Stage: none; every command does. Not here: what is written to them. `bpe.cli.streams` does the same
+for commands that also show progress; this package depends on nothing.
 """
 
 import os

@@ -14,9 +14,9 @@ from bpe.kernel_parts import address_of, first_malformed
 from tokenizer._bpe import Vocabulary
 from tokenizer._kernels.decoding import Decoder
 from tokenizer._kernels.lane import Lane, can_encode_short
-from tokenizer._kernels.memo import OVERRUN
 from tokenizer._kernels.short_texts import MAX_BYTES
-from tokenizer._kernels.tables import Tables
+from tokenizer._kernels.tables.building import Tables
+from tokenizer._kernels.tables.memo import OVERRUN
 
 
 class KernelEncoder:

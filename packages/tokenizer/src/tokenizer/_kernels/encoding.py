@@ -23,7 +23,7 @@ from bpe.kernel_parts import (
     store64,
     store128,
 )
-from tokenizer._kernels.layout import (
+from tokenizer._kernels.tables.layout import (
     BYTES_SIZE,
     BYTES_USED,
     GROUP_KEYS,
@@ -42,7 +42,7 @@ from tokenizer._kernels.layout import (
     SHORT_USED,
     get,
 )
-from tokenizer._kernels.memo import (
+from tokenizer._kernels.tables.memo import (
     LONG_MARK,
     MAX_REMEMBERED,
     MAX_SHORT_KEY,

@@ -9,9 +9,9 @@ import ctypes
 import numpy as np
 
 from bpe.kernel_parts import address_of, cutter_for, first_malformed
-from tokenizer._kernels.memo import OVERRUN
 from tokenizer._kernels.short_texts import MAX_BYTES, short_kernel
-from tokenizer._kernels.tables import Tables
+from tokenizer._kernels.tables.building import Tables
+from tokenizer._kernels.tables.memo import OVERRUN
 from tokenizer._kernels.worker import Worker
 
 PADDING_BYTES = 128

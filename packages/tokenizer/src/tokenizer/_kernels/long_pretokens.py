@@ -6,10 +6,10 @@ all others small: most of the time to compile is that of what is called from sev
 
 from bpe.kernel_parts import kernel, load32
 from tokenizer._kernels.encoding import start_of
-from tokenizer._kernels.layout import SCRATCH_BYTES, get
 from tokenizer._kernels.matching import match_tokens
-from tokenizer._kernels.memo import remember_long
 from tokenizer._kernels.merging_long import merge_long
+from tokenizer._kernels.tables.layout import SCRATCH_BYTES, get
+from tokenizer._kernels.tables.memo import remember_long
 
 
 @kernel

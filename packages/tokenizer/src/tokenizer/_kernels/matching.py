@@ -18,9 +18,9 @@ from bpe.kernel_parts import (
     store32,
     store64,
 )
-from tokenizer._kernels.layout import SCRATCH, SCRATCH_BYTES, SYMBOL_IDS, SYMBOLS, get
-from tokenizer._kernels.prefixes import longest_symbol
-from tokenizer._kernels.symbols import ANY_TIME, SHORTER, SYMBOL_BYTES, are_apart, length_of
+from tokenizer._kernels.tables.layout import SCRATCH, SCRATCH_BYTES, SYMBOL_IDS, SYMBOLS, get
+from tokenizer._kernels.tables.prefixes import longest_symbol
+from tokenizer._kernels.tables.symbols import ANY_TIME, SHORTER, SYMBOL_BYTES, are_apart, length_of
 
 SCRATCH_A_BYTE = 5
 """Bytes of SCRATCH for each of a pretoken, and some to spare."""

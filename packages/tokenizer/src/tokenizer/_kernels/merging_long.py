@@ -16,7 +16,7 @@ from bpe.kernel_parts import (
     store32,
     store64,
 )
-from tokenizer._kernels.layout import (
+from tokenizer._kernels.tables.layout import (
     BUCKET_SHIFT,
     DISPLACEMENTS,
     PAIR_SHIFT,
@@ -27,7 +27,7 @@ from tokenizer._kernels.layout import (
     SYMBOL_IDS,
     get,
 )
-from tokenizer._kernels.pairs import merge_number
+from tokenizer._kernels.tables.pairs import merge_number
 
 SCRATCH_A_BYTE = 32
 """Bytes of SCRATCH for each of a pretoken."""

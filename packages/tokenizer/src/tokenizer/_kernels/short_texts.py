@@ -17,7 +17,7 @@ from bpe.kernel_parts import (
     kernel,
 )
 from tokenizer._kernels.encoding import DONE, encode_pretokens
-from tokenizer._kernels.layout import IS_WIDE, get
+from tokenizer._kernels.tables.layout import IS_WIDE, get
 
 MAX_BYTES = 4096
 """Of a short text; less than the tokens of a batch, so that one batch holds it."""

@@ -8,9 +8,10 @@ from functools import cache
 
 from bpe.kernel_parts import announced, are_ready, cut_kernel, first_malformed
 from tokenizer._bpe import PATTERNS, Vocabulary
-from tokenizer._kernels import decoding, encoding, long_pretokens, memo, pairs, prefixes, symbols
+from tokenizer._kernels import decoding, encoding, long_pretokens
 from tokenizer._kernels.encoder import KernelEncoder
 from tokenizer._kernels.short_texts import short_kernel
+from tokenizer._kernels.tables import memo, pairs, prefixes, symbols
 
 _KERNELS = (
     first_malformed,

@@ -8,7 +8,7 @@ grow any more is emptied. Not here: which worker serves which call.
 import numpy as np
 
 from bpe.kernel_parts import address_of, zeros
-from tokenizer._kernels import layout, matching, merging, merging_long
+from tokenizer._kernels import matching, merging_long
 from tokenizer._kernels.encoding import (
     DONE,
     GROUP,
@@ -20,14 +20,15 @@ from tokenizer._kernels.encoding import (
     remember_special,
 )
 from tokenizer._kernels.long_pretokens import encode_by_matching, encode_by_merging
-from tokenizer._kernels.memo import (
+from tokenizer._kernels.tables import layout, merging
+from tokenizer._kernels.tables.building import Tables
+from tokenizer._kernels.tables.memo import (
     LONG_ENTRY,
     MAX_SHORT_KEY,
     SHORT_ENTRY,
     move_long,
     move_short,
 )
-from tokenizer._kernels.tables import Tables
 
 FIRST_SHORT, MAX_SHORT_ENTRIES = 1 << 14, 1 << 21  # 512 KB, 64 MB
 FIRST_LONG, MAX_LONG_ENTRIES = 1 << 12, 1 << 18  # 256 KB, 16 MB

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bench.measurement.harness import Entry, Order
-from bpe.plural import plural
+from bpe.messages.plural import plural
 
 CONTEXT_LENGTH = 256
 TRAINED = ("models.ours", "models.nanogpt", "models.huggingface")

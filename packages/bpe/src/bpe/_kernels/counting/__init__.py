@@ -1,0 +1,1 @@
+"""Count pretokens in compiled code."""

@@ -1,0 +1,1 @@
+"""Cut text into pretokens in compiled code."""

@@ -1,0 +1,1 @@
+"""Learn merges in compiled code."""

@@ -1,0 +1,1 @@
+"""Run the commands: train-bpe, count, merge."""

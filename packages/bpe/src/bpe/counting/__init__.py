@@ -1,0 +1,1 @@
+"""Count the pieces of a corpus on several CPUs."""

@@ -1,0 +1,133 @@
+"""How are the pieces of a corpus counted by compiled code?
+
+Stage: pieces -> *pretoken counts*. Compiled code runs without Python's lock, so threads are
+enough: each counts into a table of its own, and all tables are added up at the end. Importing this
+module is cheap; it imports Numba when it counts. Not here: the tables (`_kernels.counting`), and
+child processes for patterns that have no compiled scanner (`workers`).
+"""
+
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bpe.counting.piece_queue import PieceError, PieceQueue, first_reason
+from bpe.packed_counts import CountSettings, Packed
+from bpe.pieces import Piece
+
+if TYPE_CHECKING:
+    from bpe._kernels.counting.counter import PieceCounter
+
+_Event = "int | PieceCounter | PieceError"
+"""Bytes that are done; or how a thread ended."""
+
+
+def can_count(settings: CountSettings, *, is_worth_compiling: bool) -> bool:
+    """Whether there are kernels for the pattern, and, unless they are worth it, no compiling."""
+    from bpe._kernels.presence import can_compile
+
+    if not can_compile():
+        return False
+    from bpe._kernels.compiling import are_ready
+    from bpe._kernels.counting.counter import kernels_for
+    from bpe._kernels.cutting.cutter import cut_kernel
+
+    if cut_kernel(settings.pattern) is None:
+        return False
+    return is_worth_compiling or are_ready(*kernels_for(settings.pattern))
+
+
+def count_in_threads(
+    pieces: Iterator[Piece],
+    *,
+    settings: CountSettings,
+    num_threads: int,
+    report: Callable[[int], None],
+) -> Packed:
+    """Count pieces in `num_threads` threads; each takes the next piece when it is free.
+
+    Args:
+        pieces: what to count, in order; taken one at a time.
+        settings: how the text is cut.
+        num_threads: threads to start.
+        report: called in the caller's thread with the bytes of each piece that is done.
+
+    Raises:
+        OSError, ValueError: what the first piece that cannot be counted raises.
+    """
+    from bpe._kernels.compiling import announced
+    from bpe._kernels.counting.counter import kernels_for
+
+    with announced("counting", *kernels_for(settings.pattern)):
+        counters = _run(pieces, settings, num_threads, report)
+    first, *others = (counter.tally for counter in counters)
+    for other in others:
+        first.add(other.packed())
+        other.close()
+    return _without(first.packed(), [special.encode() for special in settings.special_tokens])
+
+
+def _run(
+    pieces: Iterator[Piece],
+    settings: CountSettings,
+    num_threads: int,
+    report: Callable[[int], None],
+) -> list["PieceCounter"]:
+    queue, events = PieceQueue(pieces), SimpleQueue[_Event]()
+    threads = [Thread(target=_count, args=(settings, queue, events)) for _ in range(num_threads)]
+    counters: list[PieceCounter] = []
+    failures: list[PieceError] = []
+    try:
+        for thread in threads:
+            thread.start()
+        while len(counters) + len(failures) < num_threads:
+            event = events.get()
+            if isinstance(event, int):
+                report(event)
+            elif isinstance(event, PieceError):
+                failures.append(event)
+            else:
+                counters.append(event)
+    finally:  # also when Ctrl-C or `report` ends it: a thread goes on to the end of its piece
+        queue.stop()
+        for thread in threads:
+            if thread.is_alive():
+                thread.join()
+    if failures:
+        raise first_reason(failures)
+    return counters
+
+
+def _count(settings: CountSettings, queue: PieceQueue, events: "SimpleQueue[_Event]") -> None:
+    """Count pieces until there are no more; put bytes done, then the counter or what went wrong."""
+    from bpe._kernels.counting.counter import PieceCounter
+
+    number = -1
+    try:
+        counter = PieceCounter(settings)
+        for number, piece in queue:  # noqa: B007 - the error is filed under it
+            counter.count(piece)
+            events.put(piece.num_bytes)
+        events.put(counter)
+    except PieceError as error:
+        queue.stop()
+        events.put(error)
+    except Exception as error:  # raised again by the caller's thread
+        queue.stop()
+        events.put(PieceError(number, error))
+
+
+def _without(packed: Packed, pretokens: list[bytes]) -> Packed:
+    """Return counts without those of some pretokens."""
+    starts = np.cumsum(packed.lengths) - packed.lengths
+    is_kept = np.ones(len(starts), bool)
+    is_byte_kept = np.ones(len(packed.content), bool)
+    for pretoken in pretokens:
+        as_long = np.flatnonzero(packed.lengths == len(pretoken))
+        spelled = packed.content[starts[as_long, None] + np.arange(len(pretoken))]
+        for kind in as_long[(spelled == np.frombuffer(pretoken, np.uint8)).all(axis=1)]:
+            is_kept[kind] = False
+            is_byte_kept[starts[kind] : starts[kind] + len(pretoken)] = False
+    return Packed(packed.content[is_byte_kept], packed.lengths[is_kept], packed.counts[is_kept])

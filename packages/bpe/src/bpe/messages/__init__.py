@@ -1,0 +1,1 @@
+"""Check arguments, and write messages that stay short."""

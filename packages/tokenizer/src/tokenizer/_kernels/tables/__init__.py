@@ -1,0 +1,1 @@
+"""Build the tables that the kernels look bytes, pairs and pretokens up in."""

@@ -1,0 +1,1 @@
+"""Run the commands: encode, decode, inspect, convert."""

@@ -1,0 +1,1 @@
+"""Encode files of any size into token files."""
