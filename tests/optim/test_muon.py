@@ -178,7 +178,7 @@ def test_values_out_of_range_are_refused(settings: dict[str, object], message: s
         ({"params": _parameters((3,))}, r"shape \(3,\) has the rule 'muon', .* rule='adamw'"),
         ({"params": _parameters((3, 3)), "rule": "sgd"}, "rule is 'sgd', but must be one of"),
         ({"params": _parameters((3, 3)), "scale": "none"}, "scale is 'none', but must be one of"),
-        ({"params": _parameters((3, 3)), "row_blocks": [(2, 2)]}, r"have \[3\] rows; say for each"),
+        ({"params": _parameters((3, 3)), "row_blocks": [(2, 2)]}, r"have \[3\] rows; list for each"),
         ({"params": _parameters((3, 3)), "row_blocks": []}, r"row_blocks are \[\]"),
     ],
 )

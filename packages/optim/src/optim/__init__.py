@@ -1,4 +1,4 @@
-"""AdamW, Muon, SGD, learning-rate schedules and gradient clipping on torch tensors."""
+"""Optimize torch parameters with AdamW, Muon or SGD, with schedules and gradient clipping."""
 
 from optim.adamw import AdamW
 from optim.clipping import clip_gradients_

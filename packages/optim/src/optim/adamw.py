@@ -1,6 +1,6 @@
-"""Scale each step by the gradient's recent size; decay the weights apart from it.
+"""Scale each step by the gradient's recent size, and decay the weights separately.
 
-Stage: gradients -> *update* -> weights. `reference.py` has the textbook version to learn from.
+Stage: gradients -> *update* -> weights. `reference.py` has the textbook version; read it first.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,12 @@ class AdamW(torch.optim.Optimizer):
     m <- beta1 m + (1 - beta1) g, v <- beta2 v + (1 - beta2) g^2, then
     theta <- (1 - lr * decay) theta - lr * m_hat / (sqrt(v_hat) + eps), with m_hat = m / (1 -
     beta1^t) and v_hat = v / (1 - beta2^t). The bias is corrected because m and v start at zero:
-    after t updates their weights sum to only 1 - beta^t, so that early averages come out too small,
-    v's (beta2 close to 1) far more than m's, and the first steps would be far too long.
+    after t updates their weights sum to only 1 - beta^t. Without correction, early averages would
+    be too small, v (beta2 close to 1) far more so than m, and the first steps far too long.
 
-    This class does what `torch.optim.AdamW` does. CS336's Algorithm 1 (`reference.py`) adds eps to
-    sqrt(v) before instead of after the bias is corrected; that of 2025 also decays after the update
-    instead of before, that of 2026 before, as here.
+    This class matches `torch.optim.AdamW`. CS336's Algorithm 1 (`reference.py`) adds eps to sqrt(v)
+    before bias correction instead of after it. The version of 2025 also decays after the update;
+    the version of 2026 decays before it, as here.
 
     Args:
         params: parameters or groups.

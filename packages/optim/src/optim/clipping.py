@@ -1,4 +1,4 @@
-"""Bound the length of the gradient."""
+"""Bound the norm of the gradient."""
 
 import math
 from collections.abc import Iterable
@@ -16,14 +16,14 @@ def clip_gradients_(
 ) -> Float[Tensor, ""]:
     """Scale all gradients in place so that their common L2 norm is at most `max_norm`.
 
-    The factor is max_norm / (norm + 1e-6) where that is below 1. Nothing waits for the device.
+    The factor is max_norm / (norm + 1e-6) if that is below 1. The host never waits for the device.
 
     Args:
-        parameters: those without a gradient are ignored.
-        max_norm: positive; infinity only measures.
+        parameters: parameters without a gradient are ignored.
+        max_norm: positive; infinity measures without clipping.
 
     Returns:
-        () at least float32; the norm before clipping. It has no gradient.
+        () at least float32; the norm before clipping, without a gradient.
 
     Raises:
         ValueError: max_norm is not positive, or a gradient is sparse.

@@ -1,9 +1,9 @@
-"""Lay AdamW's parameters and state out in a few flat buffers, and update each in one pass.
+"""Store AdamW's parameters and state in a few flat buffers, and update each in one pass.
 
-Stage: gradients -> *update* -> weights, where launching a kernel a parameter would cost more than
-the arithmetic. Nothing here waits for the device: the rate, the count of updates, the clipping and
-the decision to pass over a gradient that is not finite all stay there, so that a step can be
-captured as a CUDA graph. The plain twin is `clip_gradients_` and `AdamW.step`.
+Stage: gradients -> *update* -> weights, for devices on which one kernel launch per parameter costs
+more than the arithmetic. The host never waits for the device: the rate, the count of updates, the
+clipping and the decision to skip a gradient that is not finite stay there, so that a CUDA graph can
+capture a step. The plain twin is `clip_gradients_` and `AdamW.step`.
 """
 
 from collections.abc import Sequence
@@ -17,27 +17,27 @@ from optim.adamw import AdamW
 from optim.clipping import EPS
 
 ALIGNMENT = 64
-"""Elements at whose multiples parameters begin: 16-byte loads, also of a 16-bit copy."""
+"""Parameters start at multiples of this many elements, for 16-byte loads even of a 16-bit copy."""
 
 
 class FlatAdamW:
-    """Updates the parameters of an `AdamW` in flat buffers that the parameters are views of.
+    """Update the parameters of an `AdamW` in flat buffers, with the parameters as views.
 
-    The parameters and the optimizer's state become views, with the names, shapes and values they
-    had: `state_dict` of model and optimizer say what they said before. Loading into either later
-    must copy in place or be followed by a new `FlatAdamW` (`is_current` tells).
+    The parameters and the optimizer's state become views with the same names, shapes and values, so
+    `state_dict` of model and optimizer stay the same. Later loading must copy in place, or be
+    followed by a new `FlatAdamW` (see `is_current`).
 
-    A gradient that is not finite makes no update: weights, averages and count stay as they were,
-    and `is_sound` is false until the next one.
+    A gradient that is not finite makes no update: weights, averages and count stay unchanged, and
+    `is_sound` is false until the next one.
 
     Args:
         optimizer: its parameters are float32, on one device, and have all been updated equally
             often; their `.grad` is not used.
-        copy_dtype: keep a copy of all parameters in this type, renewed by each update; None: none.
-        compiled: whether torch.compile fuses each update into one kernel a group.
+        copy_dtype: keep a copy of all parameters in this dtype, renewed by each update; None: none.
+        compiled: whether torch.compile fuses each update into one kernel per group.
 
     Raises:
-        ValueError: parameters of another type or on several devices, or of different age.
+        ValueError: parameters of another dtype, on several devices, or updated unequally often.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class FlatAdamW:
         )
         self.copy = None if copy_dtype is None else torch.zeros_like(self.values, dtype=copy_dtype)
         self.learning_rate = torch.zeros((), dtype=torch.float64, device=device)
-        """Of the next update; fill it."""
+        """Learning rate of the next update; the caller fills it."""
         self.is_sound = torch.ones((), dtype=torch.bool, device=device)
         """Whether the last gradient was finite."""
         count = len(self.parameters)
@@ -73,7 +73,7 @@ class FlatAdamW:
             self._advance = torch.compile(_advance, fullgraph=True, dynamic=False)
 
     def is_current(self) -> bool:
-        """Return whether parameters and state are still the views that updates reach."""
+        """Return whether parameters and state are still the views that updates change."""
         state = self._optimizer.state
         return all(
             parameter.data_ptr() == address and state[parameter].get("exp_avg") is mean
@@ -90,8 +90,8 @@ class FlatAdamW:
 
     @torch.no_grad()
     def collect(self, gradients: Sequence[Tensor], *, add: bool = False) -> None:
-        """Take the gradients of all `parameters`, in their order, or add to those taken."""
-        # Lists of one type take a few launches, mixed ones a launch a parameter.
+        """Collect the gradients of all `parameters`, in order, or add to those collected."""
+        # Lists of one dtype take a few launches, mixed lists one launch per parameter.
         for dtype in {one.dtype for one in gradients}:
             pairs = zip(self._gradients, gradients, strict=True)
             own, new = zip(*((a, b) for a, b in pairs if b.dtype == dtype), strict=True)
@@ -102,7 +102,7 @@ class FlatAdamW:
 
     @torch.no_grad()
     def update(self, max_norm: float) -> Float[Tensor, ""]:
-        """Clip the collected gradient to `max_norm`, infinity for never, and update.
+        """Clip the collected gradient to `max_norm` (infinity: never), and update.
 
         Returns:
             () float32; the norm before clipping.
@@ -127,7 +127,7 @@ class FlatAdamW:
         return norm
 
     def _adopt(self) -> None:
-        """Move values and state into the buffers and put views in their place."""
+        """Move values and state into the buffers, and replace them by views."""
         self._mean_views = [self._view(self._means, i) for i in range(len(self.parameters))]
         for i, parameter in enumerate(self.parameters):
             state: dict[str, Any] = self._optimizer.state[parameter]
@@ -135,7 +135,7 @@ class FlatAdamW:
             for name, view in views.items():
                 if name in state:
                     view.copy_(state[name])
-            # One tensor a parameter: loaded into an AdamW, each is counted on by itself.
+            # One tensor per parameter, because an AdamW that loads them counts each separately.
             state.update({"step": self._ages[i], **views})
             value = self._view(self.values, i)
             value.copy_(parameter.detach())
@@ -149,7 +149,7 @@ class FlatAdamW:
 
 
 def _common_age(optimizer: AdamW, parameters: Sequence[torch.nn.Parameter]) -> float:
-    """Return how often all were updated, having checked that one buffer can hold them."""
+    """Return how often all were updated, after checking that one buffer can hold them."""
     kinds = {(one.dtype, one.device) for one in parameters}
     if len(kinds) > 1 or parameters[0].dtype != torch.float32:
         raise ValueError(
@@ -186,11 +186,10 @@ def _measure(
     betas: Sequence[tuple[float, float]],
     decays: Sequence[float],
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Return norm, clipping factor and each group's scalars, having counted the update.
+    """Count the update; return norm, clipping factor and each group's scalars.
 
-    The scalars are what `_advance` multiplies by: of the value, of the step, of the root. They are
-    computed in float64, apart from the update: 1 - beta^t has few digits left in float32, and no
-    element needs to compute it again.
+    The scalars are the factors of the value, the step and the root in `_advance`. They are computed
+    once, in float64, because 1 - beta^t loses most of its digits in float32.
     """
     norm = torch.linalg.vector_norm(gradient)
     is_sound.copy_(torch.isfinite(norm))
@@ -221,14 +220,14 @@ def _advance(
     beta2: float,
     eps: float,
 ) -> None:
-    """Update one group in place; all of it elementwise, so that a compiler makes one kernel of it.
+    """Update one group in place, elementwise throughout, so that a compiler makes it one kernel.
 
     Args:
         value: (n,) parameters; updated, like mean and square.
         gradient: (n,) before clipping.
         mean: (n,) average of the gradient.
         square: (n,) average of its square.
-        copy: (n,) narrow copy of the parameters, renewed; None: there is none.
+        copy: (n,) narrow copy of the parameters, renewed; None: no copy.
         scalars: (4,) factors of the gradient, the value, the step and the root.
         is_sound: () whether to update at all.
         beta1: decay of the mean.

@@ -1,7 +1,7 @@
-"""Move each hidden matrix by an orthogonal update; everything else as AdamW does.
+"""Update each hidden matrix by an orthogonal matrix, and all other parameters by AdamW.
 
-Stage: gradients -> *update* -> weights. `reference.py` has it by singular value decomposition.
-Not here: which parameter belongs where (`parameter_groups.py`), the orthogonalisation itself.
+Stage: gradients -> *update* -> weights. `reference.py` uses a singular value decomposition.
+Not here: assigning parameters to groups (`parameter_groups.py`), the orthogonalisation itself.
 """
 
 import itertools
@@ -25,35 +25,35 @@ class Muon(torch.optim.Optimizer):
     m <- mu m + (1 - mu) g; u = (1 - mu) g + mu m with Nesterov, else m; then
     theta <- (1 - lr * decay) theta - lr * scale * orthogonalize(u).
 
-    Gradients of matrices are dominated by a few directions; the update has the others learn, too.
-    It is made for matrices between hidden layers. A group with `rule="adamw"` is updated by AdamW
-    instead: embedding, head and vectors (`muon_groups` makes the groups).
+    A few directions dominate the gradient of a matrix; this update lets the others learn, too. It
+    is made for matrices between hidden layers. AdamW updates groups with `rule="adamw"`: embedding,
+    head and vectors (`muon_groups` makes the groups).
 
     Args:
-        params: groups with the rules `muon` (matrices only) or `adamw`, or parameters: all `muon`.
+        params: groups with the rule `muon` (matrices only) or `adamw`; plain parameters are `muon`.
         lr: learning rate; a group may have its own.
         momentum: mu, decay of the mean gradient, in [0, 1).
         nesterov: look ahead by one gradient.
         weight_decay: per unit of learning rate.
-        scale: "rms": 0.2 sqrt(max(rows, columns)), by which an entry moves as far as with AdamW, so
-            that its learning rate and decay fit (Liu et al. 2025, arXiv:2502.16982, eq. 4).
+        scale: "rms": 0.2 sqrt(max(rows, columns)), so that an entry moves as far as with AdamW,
+            whose learning rate and decay then fit (Liu et al. 2025, arXiv:2502.16982, eq. 4).
             "spectral": max(1, rows / columns)^0.5; a usual rate is 0.02 (Jordan et al. 2024).
         coefficients: a name of `COEFFICIENTS`, or polynomials.
-        compute_dtype: of the orthogonalisation; None: bfloat16 on CUDA, else as the parameter.
+        compute_dtype: of the orthogonalisation; None: bfloat16 on CUDA, else the parameter's.
         betas: of AdamW.
         eps: of AdamW.
 
-    A group may say by `row_blocks`, for each of its parameters, how many rows the projections have
-    that are stacked in it; each is then a matrix of its own. Matrices of a shape are stacked and
-    orthogonalised together.
+    A group's `row_blocks` may list, for each of its parameters, the number of rows of each
+    projection stacked in it; each is then a matrix of its own. Matrices of the same shape are
+    stacked and orthogonalised together.
 
     Raises:
-        ValueError: a value out of range, a parameter that is no matrix, a sparse gradient.
+        ValueError: a value out of range, a parameter that is not a matrix, a sparse gradient.
 
     State per parameter: `momentum` like the parameter; under `adamw` as in `AdamW`.
 
     Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
-    Departure: m is a mean and not a sum, which orthogonalising makes equal.
+    Departure: m is a mean instead of a sum; orthogonalising removes the difference.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, common | muon | {"betas": betas, "eps": eps})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group, having checked its rule and shapes."""
+        """Add a group and check its rule and shapes."""
         super().add_param_group(param_group)
         _check_group(self.param_groups[-1])
 
@@ -124,7 +124,7 @@ class Muon(torch.optim.Optimizer):
                 parameter.sub_(update, alpha=length)
 
     def _directions(self, group: dict[str, Any]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield every matrix and what to orthogonalise for it; stacked projections one by one."""
+        """Yield every matrix and its direction to orthogonalise; stacked projections one by one."""
         blocks = group["row_blocks"] or itertools.repeat(None)
         for parameter, rows in zip(group["params"], blocks, strict=False):
             gradient = dense_gradient(parameter)
@@ -145,7 +145,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def update_scale(rows: int, columns: int, *, scale: Scale) -> float:
-    """Return by what an orthogonal update of a matrix is multiplied; see `Muon`.
+    """Return the factor of a matrix's orthogonal update; see `Muon`.
 
     >>> update_scale(400, 100, scale="rms"), update_scale(400, 100, scale="spectral")
     (4.0, 2.0)
@@ -171,6 +171,6 @@ def _check_group(group: dict[str, Any]) -> None:
     rows = [len(parameter) for parameter in group["params"]]
     if blocks is not None and [sum(sizes) for sizes in blocks] != rows:
         raise ValueError(
-            f"row_blocks are {blocks}, but the parameters have {rows} rows; say for each how many "
-            "rows every stacked projection has"
+            f"row_blocks are {blocks}, but the parameters have {rows} rows; list for each the rows "
+            "of every stacked projection"
         )

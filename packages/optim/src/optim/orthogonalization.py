@@ -1,7 +1,7 @@
-"""Make all singular values of a matrix nearly equal, by matrix products alone.
+"""Make all singular values of a matrix nearly equal, with matrix products alone.
 
-Stage: momentum -> *orthogonal update* -> weights, inside of Muon. A singular value decomposition
-would do the same, exactly and slowly: `reference.py` has it.
+Stage: momentum -> *orthogonal update* -> weights, inside Muon. `reference.py` does the same
+exactly, and slowly, by singular value decomposition.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch import Tensor
 Quintic = tuple[float, float, float]
 """(a, b, c) of p(s) = a s + b s^3 + c s^5."""
 
-_SAFETY = 1.01  # of polar-express: room for rounding in bfloat16, as its authors have it
+_SAFETY = 1.01  # of polar-express: its authors' margin for rounding in bfloat16
 _TINY = 1e-7
 
 
@@ -34,10 +34,11 @@ COEFFICIENTS: dict[str, tuple[Quintic, ...]] = {
 }
 """Polynomials applied one after another to the singular values, by name.
 
-jordan: one, five times, with the steepest rise from zero that stays bounded; takes [0.01, 1] to
+jordan: one polynomial, five times, with the steepest bounded rise from zero; maps [0.01, 1] to
 [0.68, 1.14]. Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks",
-kellerjordan.github.io/posts/muon. polar-express: five, each the best for what the one before leaves
-of [0.001, 1]; as many products, nearer to 1. Source: Amsel et al. 2025, arXiv:2505.16932.
+kellerjordan.github.io/posts/muon. polar-express: five polynomials, each optimal for the image
+of [0.001, 1] under those before; the same number of products, closer to 1. Source: Amsel et al.
+2025, arXiv:2505.16932.
 """
 
 
@@ -60,18 +61,18 @@ def orthogonalize(
     *,
     coefficients: Sequence[Quintic] = COEFFICIENTS["polar-express"],
 ) -> Float[Tensor, "... m n"]:
-    """Take every matrix U S V^T near to U V^T, its nearest with orthonormal rows or columns.
+    """Map each matrix U S V^T close to U V^T, the nearest with orthonormal rows or columns.
 
-    X <- a X + (b A + c A^2) X with A = X X^T is p on the singular values, whatever U and V are. X
-    starts with Frobenius norm at most 1, so that no singular value is above 1. The smaller side is
-    squared: 4 m^2 n + 2 m^3 FLOPs a polynomial for m <= n.
+    X <- a X + (b A + c A^2) X with A = X X^T applies p to the singular values, whatever U and V
+    are. X starts with a Frobenius norm of at most 1, so no singular value exceeds 1. The smaller
+    side is squared: 4 m^2 n + 2 m^3 FLOPs per polynomial for m <= n.
 
     Args:
-        matrices: batched; computed in their type, also under autocast; bfloat16 is enough.
+        matrices: batched; computed in their dtype, also under autocast; bfloat16 suffices.
         coefficients: one polynomial after another.
 
     Returns:
-        Of the same shape and type; zero stays zero.
+        Matrices of the same shape and dtype; zero stays zero.
 
     >>> orthogonalize(torch.diag(torch.tensor([3.0, 0.5]))).diagonal().round()
     tensor([1., 1.])
@@ -93,7 +94,7 @@ def orthogonalize(
 
 
 def _without_autocast(kind: str) -> AbstractContextManager[object]:
-    """Return a context in which products keep their type; some devices (meta) have no autocast."""
+    """Return a context where products keep their dtype; some devices (meta) have no autocast."""
     is_known = torch.amp.is_autocast_available(kind)
     return torch.autocast(kind, enabled=False) if is_known else nullcontext()
 

@@ -1,4 +1,4 @@
-"""Sort a model's parameters by whether they decay, and by which rule they move."""
+"""Sort a model's parameters by weight decay and by update rule."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,9 +11,9 @@ from optim.checks import require_at_least_zero
 def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
     """Return two optimizer groups: matrices with decay, vectors without.
 
-    Embedding and head are matrices and decay, as in CS336; gains of norms are vectors and do not:
-    pulled to zero, a gain would only fight the norm. A tied matrix is listed once. Empty groups
-    are left out.
+    Embedding and head are matrices and decay, as in CS336. Gains of norms are vectors and do not
+    decay: a gain pulled to zero would only work against the norm. A tied matrix is listed once, and
+    empty groups are left out.
 
     Args:
         model: any module; frozen parameters are left out.
@@ -45,19 +45,19 @@ def muon_groups(
     ends: Sequence[str] = ("token_embeddings", "lm_head"),
     row_blocks: Mapping[str, Sequence[int]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return groups for `Muon`: other matrices and vectors by AdamW, hidden matrices by Muon.
+    """Return groups for `Muon`: hidden matrices for Muon, other matrices and vectors for AdamW.
 
-    Rows of the embedding and the head belong to a token each and see few gradients: they have no
-    directions to balance. Matrices decay, vectors do not. A tied matrix is listed once, and empty
-    groups are left out.
+    Each row of the embedding and the head belongs to one token and sees few gradients, so there are
+    no directions to balance. Matrices decay, vectors do not. A tied matrix is listed once, and
+    empty groups are left out.
 
     Args:
         model: any module; frozen parameters are left out.
         weight_decay: of all matrices.
-        muon_lr: learning rate of the hidden matrices; None: that of the optimizer.
+        muon_lr: learning rate of the hidden matrices; None: the optimizer's.
         ends: modules, or parameters, whose matrices are not hidden; parts of dotted names.
-        row_blocks: by the module's or parameter's name, as in `ends`: rows of the projections that
-            are stacked in its matrix, each to be orthogonalised on its own.
+        row_blocks: by name of a module or parameter, as in `ends`: the rows of each projection
+            stacked in its matrix; each is orthogonalised separately.
 
     Raises:
         ValueError: a negative decay, nothing to train, or a name that no parameter has.
@@ -103,7 +103,7 @@ def _named(
     if missing and (is_all_needed or len(missing) == len(found)):
         shown = ", ".join(list(parameters)[:5])
         raise ValueError(
-            f"no parameter is part of {' or '.join(map(repr, missing))}, which was named to be "
-            f"treated apart; name modules of the model: its parameters are {shown}, ..."
+            f"no parameter is part of {' or '.join(map(repr, missing))}, which was named for "
+            f"separate treatment; name modules of the model: its parameters are {shown}, ..."
         )
     return set().union(*found.values())

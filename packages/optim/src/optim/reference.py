@@ -1,9 +1,10 @@
-"""AdamW and Muon, a line of code for a line of the algorithm: read this first.
+"""Implement AdamW and Muon line by line as their algorithms are written; read this first.
 
-AdamW is CS336's Algorithm 1, of either year. That of 2026 decays before the update, as `adamw.py`
-and torch do, that of 2025 after it; both add eps to the root before the bias is corrected, where
-`adamw.py` and torch add it after. Muon is one matrix at a time,
-with a singular value decomposition where `muon.py` has polynomials of whole stacks.
+Stage: gradients -> *update* -> weights. AdamW is CS336's Algorithm 1, of either year. The version
+of 2026 decays before the update, like `adamw.py` and torch; the version of 2025 decays after it.
+Both add eps to the root before bias correction, where `adamw.py` and torch add it after. Muon
+updates one matrix at a time by singular value decomposition; `muon.py` applies polynomials to
+whole stacks.
 """
 
 import math
@@ -17,7 +18,7 @@ from torch import Tensor
 
 @dataclass(slots=True)
 class Moments:
-    """What Algorithm 1 carries from step to step; m = v = 0 and t = 0 at first."""
+    """State of Algorithm 1 between steps; m = v = 0 and t = 0 at first."""
 
     m: Tensor
     v: Tensor
@@ -38,7 +39,8 @@ def adamw_step(
 ) -> Float[Tensor, "..."]:
     """Return theta after one step of CS336's Algorithm 1; `moments` is updated in place.
 
-    The years differ by alpha * decay of each update, which that of 2025 decays with the weights.
+    The years differ by alpha * decay of each update, because the version of 2025 also decays the
+    update.
 
     >>> for year in (2025, 2026):
     ...     moments = Moments(torch.zeros(1), torch.zeros(1))

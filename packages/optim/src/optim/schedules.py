@@ -1,6 +1,6 @@
-"""Say the learning rate of a step: pure functions, no state.
+"""Compute the learning rate of a step with pure functions.
 
-Stage: step -> *learning rate* -> optimizer. All rise linearly from 0 over `warmup_steps`.
+Stage: step -> *learning rate* -> optimizer. All schedules rise linearly from 0 over `warmup_steps`.
 """
 
 import math
@@ -12,11 +12,11 @@ def lr_cosine_schedule(
     """Return the rate of `step`: warm-up, half a cosine down to `min_lr` at `cosine_steps`, flat.
 
     Args:
-        step: counted from 0; parts of steps are possible.
+        step: counted from 0; fractions are allowed.
         max_lr: the peak, reached at `warmup_steps`.
         min_lr: from `cosine_steps` on.
         warmup_steps: steps of the rise.
-        cosine_steps: step at which the cosine ends, the warm-up included.
+        cosine_steps: step at which the cosine ends, including the warm-up.
 
     Raises:
         ValueError: a negative step, or a schedule that ends before its warm-up.

@@ -1,4 +1,4 @@
-"""Step against the gradient, with CS336's decay as an option."""
+"""Step against the gradient, optionally with CS336's decaying rate."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from optim.checks import dense_gradient, require_at_least_zero
 
 
 class SGD(torch.optim.Optimizer):
-    """theta <- theta - lr * gradient; with `decay`, lr / sqrt(t + 1) at update t = 0, 1, ...
+    """theta <- theta - lr * gradient; with `decay`, the rate is lr / sqrt(t + 1) at t = 0, 1, ...
 
     Args:
         params: parameters or groups.
