@@ -116,26 +116,12 @@ def test_the_rule_adamw_is_adamw_bitwise() -> None:
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
-def test_stacked_projections_move_as_they_would_apart() -> None:
-    apart, (stacked,) = _parameters((4, 6), (2, 6), (2, 6)), _parameters((8, 6))
-    with torch.no_grad():
-        stacked.copy_(torch.cat(apart))
-    group = {"params": [stacked], "row_blocks": [(4, 2, 2)]}
-    optimizers = [Muon(apart, lr=0.1), Muon([group], lr=0.1)]
-    for step in range(3):
-        _set_gradients(apart, step)
-        stacked.grad = torch.cat([one.grad for one in apart])
-        for optimizer in optimizers:
-            optimizer.step()
-    torch.testing.assert_close(stacked.detach(), torch.cat(apart).detach(), rtol=1e-12, atol=1e-14)
-
-
 def test_state_restored_continues_bitwise() -> None:
     shapes = [(8, 6), (6, 6), (7,)]
     whole, cut = _parameters(*shapes), _parameters(*shapes)
 
     def build(parameters: list[torch.nn.Parameter]) -> Muon:
-        matrices = {"params": parameters[:2], "row_blocks": [(4, 4), (6,)]}
+        matrices = {"params": parameters[:2]}
         return Muon([{"params": parameters[2:], "rule": "adamw"}, matrices], lr=1e-2)
 
     first, second = build(whole), build(cut)
@@ -178,8 +164,6 @@ def test_values_out_of_range_are_refused(settings: dict[str, object], message: s
         ({"params": _parameters((3,))}, r"shape \(3,\) has the rule 'muon', .* rule='adamw'"),
         ({"params": _parameters((3, 3)), "rule": "sgd"}, "rule is 'sgd', but must be one of"),
         ({"params": _parameters((3, 3)), "scale": "none"}, "scale is 'none', but must be one of"),
-        ({"params": _parameters((3, 3)), "row_blocks": [(2, 2)]}, r"have \[3\] rows; list for each"),
-        ({"params": _parameters((3, 3)), "row_blocks": []}, r"row_blocks are \[\]"),
     ],
 )
 def test_groups_that_cannot_be_updated_are_refused(group: dict[str, object], message: str) -> None:
@@ -197,28 +181,20 @@ def test_a_sparse_gradient_is_refused() -> None:
 @pytest.mark.parametrize("tie_embeddings", [False, True])
 def test_a_models_parameters_are_each_in_one_group(tie_embeddings: bool) -> None:
     model = TransformerLM(ModelConfig(11, 4, 8, 2, 2, 16, tie_embeddings=tie_embeddings))
-    outer, vectors, hidden = muon_groups(model, weight_decay=0.1, muon_lr=0.5)
+    outer, vectors, hidden = muon_groups(model, weight_decay=0.1)
     assert [group["rule"] for group in (outer, vectors, hidden)] == ["adamw", "adamw", "muon"]
     assert len(outer["params"]) == (1 if tie_embeddings else 2)
     assert all(parameter.dim() == 1 for parameter in vectors["params"])
-    assert [len(hidden["params"]), hidden["lr"], hidden["row_blocks"]] == [2 * 7, 0.5, None]
+    assert len(hidden["params"]) == 2 * 7
     grouped = [id(one) for group in (outer, vectors, hidden) for one in group["params"]]
     assert sorted(grouped) == sorted(map(id, model.parameters()))
-
-
-def test_groups_name_the_rows_of_stacked_projections() -> None:
-    model = torch.nn.ModuleDict({"qkv": torch.nn.Linear(2, 6), "out": torch.nn.Linear(2, 2)})
-    (_, hidden) = muon_groups(model, weight_decay=0.1, ends=(), row_blocks={"qkv": [2, 2, 2]})
-    assert hidden["row_blocks"] == [(2, 2, 2), (2,)]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({}, "no parameter is part of 'token_embeddings' or 'lm_head'"),
-        ({"ends": (), "row_blocks": {"qkv": [1]}}, "no parameter is part of 'qkv'"),
         ({"ends": (), "weight_decay": -1.0}, "weight_decay is -1.0"),
-        ({"ends": (), "muon_lr": -1.0}, "muon_lr is -1.0"),
     ],
 )
 def test_groups_of_another_model_are_refused(options: dict[str, object], message: str) -> None:

@@ -29,9 +29,7 @@ def _model() -> nn.Module:
 def _muon(model: nn.Module) -> Muon:
     matrices = [parameter for parameter in model.parameters() if parameter.dim() == 2]
     vectors = [parameter for parameter in model.parameters() if parameter.dim() == 1]
-    blocks = [(len(matrix) - 3, 3) for matrix in matrices]
-    groups = [{"params": matrices, "rule": "muon", "row_blocks": blocks}]
-    return Muon([*groups, {"params": vectors, "rule": "adamw"}])
+    return Muon([{"params": matrices, "rule": "muon"}, {"params": vectors, "rule": "adamw"}])
 
 
 OPTIMIZERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
@@ -122,6 +120,20 @@ def test_state_that_no_step_could_use_is_refused_and_nothing_changes(
     assert f"remove {path} to go on from the checkpoint before" in str(caught.value)
     assert fresh_optimizer.state_dict() == OPTIMIZERS["adamw"](fresh).state_dict()
     assert all(torch.equal(before[name], value) for name, value in fresh.state_dict().items())
+
+
+def test_a_setting_that_muon_had_and_no_run_used_is_dropped(tmp_path: Path) -> None:
+    model, optimizer = _trained(OPTIMIZERS["muon"])
+    snapshot = take_snapshot(step=2, model=model, optimizer=optimizer, state={}, config_toml="")
+    path = write_checkpoint(tmp_path, snapshot)
+    forge_optimizer(path, _setting("row_blocks", None))
+    fresh = _model()
+    fresh_optimizer = OPTIMIZERS["muon"](fresh)
+    load_into(inspect_checkpoint(path), fresh, fresh_optimizer)
+    assert "row_blocks" not in fresh_optimizer.param_groups[0]
+    forge_optimizer(path, _setting("row_blocks", [[1, 2]]))
+    with pytest.raises(ValueError, match="has the settings .*row_blocks"):
+        load_into(inspect_checkpoint(path), _model(), OPTIMIZERS["muon"](_model()))
 
 
 @pytest.mark.parametrize("missing", ["exp_avg_sq", "step"])

@@ -78,7 +78,7 @@ def default_groups(shape: ModelShape, optimizer: Optimizer, *, learning_rate: fl
     common = {
         "adamw": {"lr": learning_rate, "betas": (0.9, 0.95), "eps": 1e-8},
         "sgd": {"lr": learning_rate, "decay": False},
-        "muon": {"lr": learning_rate, "row_blocks": None, "momentum": 0.95, "nesterov": True},
+        "muon": {"lr": learning_rate, "momentum": 0.95, "nesterov": True},
     }[optimizer]
     if optimizer == "muon":
         common |= {"scale": "rms", "betas": (0.9, 0.95), "eps": 1e-8, "peak_ratio": 1.0}

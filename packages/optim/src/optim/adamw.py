@@ -3,16 +3,16 @@
 Stage: gradients -> *update* -> weights. `reference.py` has the textbook version; read it first.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from optim.checks import dense_gradient, require_at_least_zero
+from optim.checks import require_at_least_zero
+from optim.optimizer import Optimizer
 
 
-class AdamW(torch.optim.Optimizer):
+class AdamW(Optimizer):
     """Adam with decoupled weight decay.
 
     m <- beta1 m + (1 - beta1) g, v <- beta2 v + (1 - beta2) g^2, then
@@ -56,37 +56,19 @@ class AdamW(torch.optim.Optimizer):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, defaults)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float | Tensor] | None = None) -> float | Tensor | None:
-        """Update every parameter that has a gradient; return what `closure` returns."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                gradient = dense_gradient(parameter)
-                if gradient is not None:
-                    state = self.state[parameter]
-                    if not state:
-                        state.update(new_moments(parameter))
-                    update_moments_(parameter, gradient, state, group)
-        return loss
+    def update_(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        """Update one parameter and its state in place; the settings are the group's."""
+        update_by_adamw_(parameter, gradient, group, state=self.state[parameter])
 
 
-def new_moments(parameter: Tensor) -> dict[str, Tensor]:
-    """Return the state of a parameter before its first update."""
-    return {
-        "step": torch.zeros((), dtype=torch.float32, device="cpu"),
-        "exp_avg": torch.zeros_like(parameter),
-        "exp_avg_sq": torch.zeros_like(parameter),
-    }
-
-
-def update_moments_(
-    parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]
+def update_by_adamw_(
+    parameter: Tensor, gradient: Tensor, group: dict[str, Any], *, state: dict[str, Tensor]
 ) -> None:
     """Update one parameter and its state in place; rate, betas, eps and decay are the group's."""
+    if not state:
+        state["step"] = torch.zeros((), dtype=torch.float32, device="cpu")
+        state["exp_avg"] = torch.zeros_like(parameter)
+        state["exp_avg_sq"] = torch.zeros_like(parameter)
     beta1, beta2 = group["betas"]
     state["step"] += 1
     updates = state["step"].item()

@@ -96,9 +96,9 @@ class FlatAdamW:
             pairs = zip(self._gradients, gradients, strict=True)
             own, new = zip(*((a, b) for a, b in pairs if b.dtype == dtype), strict=True)
             if add:
-                torch._foreach_add_(own, [one.float() for one in new])
+                torch._foreach_add_(own, [one.float() for one in new])  # pyright: ignore[reportPrivateImportUsage]
             else:
-                torch._foreach_copy_(own, new)
+                torch._foreach_copy_(own, new)  # pyright: ignore[reportPrivateImportUsage]
 
     @torch.no_grad()
     def update(self, max_norm: float) -> Float[Tensor, ""]:
@@ -116,7 +116,10 @@ class FlatAdamW:
         for group, part, own in zip(groups, self._slices, scalars, strict=True):
             beta1, beta2 = group["betas"]
             self._advance(
-                *(flat[part] for flat in (self.values, self.gradient, self._means, self._squares)),
+                self.values[part],
+                self.gradient[part],
+                self._means[part],
+                self._squares[part],
                 None if self.copy is None else self.copy[part],
                 torch.cat((factor[None], own)),
                 self.is_sound,

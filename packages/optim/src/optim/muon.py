@@ -4,22 +4,22 @@ Stage: gradients -> *update* -> weights. `reference.py` uses a singular value de
 Not here: assigning parameters to groups (`parameter_groups.py`), the orthogonalisation itself.
 """
 
-import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from optim.adamw import new_moments, update_moments_
-from optim.checks import dense_gradient, require_at_least_zero
+from optim.adamw import update_by_adamw_
+from optim.checks import require_at_least_zero
+from optim.optimizer import Optimizer, dense_gradient
 from optim.orthogonalization import Quintic, orthogonalize, resolve_coefficients
 
 Scale = Literal["rms", "spectral"]
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Optimizer):
     """Momentum, orthogonalised: every direction of a matrix moves equally far.
 
     m <- mu m + (1 - mu) g; u = (1 - mu) g + mu m with Nesterov, else m; then
@@ -43,9 +43,7 @@ class Muon(torch.optim.Optimizer):
         betas: of AdamW.
         eps: of AdamW.
 
-    A group's `row_blocks` may list, for each of its parameters, the number of rows of each
-    projection stacked in it; each is then a matrix of its own. Matrices of the same shape are
-    stacked and orthogonalised together.
+    Matrices of one shape are stacked and orthogonalised together.
 
     Raises:
         ValueError: a value out of range, a parameter that is not a matrix, a sparse gradient.
@@ -76,7 +74,7 @@ class Muon(torch.optim.Optimizer):
                 raise ValueError(f"{name} is {value}, but must be in [0, 1)")
         self._polynomials = resolve_coefficients(coefficients)
         self._compute_dtype = compute_dtype
-        common = {"lr": lr, "weight_decay": weight_decay, "rule": "muon", "row_blocks": None}
+        common = {"lr": lr, "weight_decay": weight_decay, "rule": "muon"}
         muon = {"momentum": momentum, "nesterov": nesterov, "scale": scale}
         super().__init__(params, common | muon | {"betas": betas, "eps": eps})
 
@@ -85,34 +83,17 @@ class Muon(torch.optim.Optimizer):
         super().add_param_group(param_group)
         _check_group(self.param_groups[-1])
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float | Tensor] | None = None) -> float | Tensor | None:
-        """Update every parameter that has a gradient; return what `closure` returns."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            if group["rule"] == "muon":
-                self._update_matrices(group)
-            else:
-                self._update_others(group)
-        return loss
-
-    def _update_others(self, group: dict[str, Any]) -> None:
+    def update_group_(self, group: dict[str, Any]) -> None:
+        """Update matrices all at once, and under the rule `adamw` one parameter after another."""
+        if group["rule"] == "adamw":
+            super().update_group_(group)
+            return
+        alike: dict[tuple[Any, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for parameter in group["params"]:
             gradient = dense_gradient(parameter)
             if gradient is not None:
-                state = self.state[parameter]
-                if not state:
-                    state.update(new_moments(parameter))
-                update_moments_(parameter, gradient, state, group)
-
-    def _update_matrices(self, group: dict[str, Any]) -> None:
-        alike: dict[tuple[Any, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
-        for parameter, direction in self._directions(group):
-            key = (*parameter.shape, parameter.dtype, parameter.device)
-            alike[key].append((parameter, direction))
+                key = (*parameter.shape, parameter.dtype, parameter.device)
+                alike[key].append((parameter, self._direction(parameter, gradient, group)))
         for (rows, columns, *_), pairs in alike.items():
             stacked = torch.stack([direction for _, direction in pairs])
             updates = orthogonalize(
@@ -123,20 +104,17 @@ class Muon(torch.optim.Optimizer):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 parameter.sub_(update, alpha=length)
 
-    def _directions(self, group: dict[str, Any]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield every matrix and its direction to orthogonalise; stacked projections one by one."""
-        blocks = group["row_blocks"] or itertools.repeat(None)
-        for parameter, rows in zip(group["params"], blocks, strict=False):
-            gradient = dense_gradient(parameter)
-            if gradient is None:
-                continue
-            state = self.state[parameter]
-            if not state:
-                state["momentum"] = torch.zeros_like(parameter)
-            mean = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-            direction = gradient.lerp(mean, group["momentum"]) if group["nesterov"] else mean
-            sizes = [len(parameter)] if rows is None else list(rows)
-            yield from zip(parameter.split(sizes), direction.split(sizes), strict=True)
+    def update_(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        """Update one parameter of the rule `adamw` and its state in place."""
+        update_by_adamw_(parameter, gradient, group, state=self.state[parameter])
+
+    def _direction(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
+        """Return what to orthogonalise for a matrix, having updated its mean gradient."""
+        state = self.state[parameter]
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        mean = state["momentum"].lerp_(gradient, 1 - group["momentum"])
+        return gradient.lerp(mean, group["momentum"]) if group["nesterov"] else mean
 
     def _dtype_for(self, tensor: Tensor) -> torch.dtype:
         if self._compute_dtype is not None:
@@ -167,10 +145,3 @@ def _check_group(group: dict[str, Any]) -> None:
                 f"a parameter of shape {tuple(parameter.shape)} has the rule 'muon', but that is "
                 "for matrices; put it in a group with rule='adamw'"
             )
-    blocks = group["row_blocks"]
-    rows = [len(parameter) for parameter in group["params"]]
-    if blocks is not None and [sum(sizes) for sizes in blocks] != rows:
-        raise ValueError(
-            f"row_blocks are {blocks}, but the parameters have {rows} rows; list for each the rows "
-            "of every stacked projection"
-        )

@@ -26,10 +26,7 @@ def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str,
     >>> [(len(group["params"]), group["weight_decay"]) for group in groups]
     [(2, 0.0)]
     """
-    require_at_least_zero(weight_decay=weight_decay)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not trained:
-        raise ValueError("the model has no parameters that require gradients; unfreeze some")
+    trained = _trained(model, weight_decay=weight_decay).values()
     groups = (
         {"params": [one for one in trained if one.dim() >= 2], "weight_decay": weight_decay},
         {"params": [one for one in trained if one.dim() < 2], "weight_decay": 0.0},
@@ -41,9 +38,7 @@ def muon_groups(
     model: nn.Module,
     *,
     weight_decay: float,
-    muon_lr: float | None = None,
     ends: Sequence[str] = ("token_embeddings", "lm_head"),
-    row_blocks: Mapping[str, Sequence[int]] | None = None,
 ) -> list[dict[str, Any]]:
     """Return groups for `Muon`: hidden matrices for Muon, other matrices and vectors for AdamW.
 
@@ -54,10 +49,7 @@ def muon_groups(
     Args:
         model: any module; frozen parameters are left out.
         weight_decay: of all matrices.
-        muon_lr: learning rate of the hidden matrices; None: the optimizer's.
         ends: modules, or parameters, whose matrices are not hidden; parts of dotted names.
-        row_blocks: by name of a module or parameter, as in `ends`: the rows of each projection
-            stacked in its matrix; each is orthogonalised separately.
 
     Raises:
         ValueError: a negative decay, nothing to train, or a name that no parameter has.
@@ -69,41 +61,36 @@ def muon_groups(
     >>> [(group["rule"], len(group["params"]), group["weight_decay"]) for group in groups]
     [('adamw', 1, 0.1), ('adamw', 2, 0.0), ('muon', 1, 0.1)]
     """
-    require_at_least_zero(weight_decay=weight_decay, muon_lr=muon_lr or 0.0)
-    trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
-    if not trained:
-        raise ValueError("the model has no parameters that require gradients; unfreeze some")
-    outer = _named(trained, ends, is_all_needed=False)
+    trained = _trained(model, weight_decay=weight_decay)
+    outer = _named(trained, ends)
     matrices = {name: one for name, one in trained.items() if one.dim() >= 2}
-    hidden = {name: one for name, one in matrices.items() if name not in outer}
-    blocks = {
-        name: tuple(rows)
-        for part, rows in (row_blocks or {}).items()
-        for name in _named(hidden, [part], is_all_needed=True)
-    }
-    stacked = [blocks.get(name, (len(one),)) for name, one in hidden.items()] if blocks else None
-    others = {
-        "params": [one for name, one in matrices.items() if name in outer],
-        "weight_decay": weight_decay,
-    }
-    vectors = {"params": [one for one in trained.values() if one.dim() < 2], "weight_decay": 0.0}
-    inner = {"params": list(hidden.values()), "weight_decay": weight_decay, "row_blocks": stacked}
-    if muon_lr is not None:
-        inner["lr"] = muon_lr
-    groups = ({**others, "rule": "adamw"}, {**vectors, "rule": "adamw"}, {**inner, "rule": "muon"})
+    others = [one for name, one in matrices.items() if name in outer]
+    vectors = [one for one in trained.values() if one.dim() < 2]
+    hidden = [one for name, one in matrices.items() if name not in outer]
+    groups = (
+        {"params": others, "weight_decay": weight_decay, "rule": "adamw"},
+        {"params": vectors, "weight_decay": 0.0, "rule": "adamw"},
+        {"params": hidden, "weight_decay": weight_decay, "rule": "muon"},
+    )
     return [group for group in groups if group["params"]]
 
 
-def _named(
-    parameters: Mapping[str, nn.Parameter], parts: Sequence[str], *, is_all_needed: bool
-) -> set[str]:
+def _trained(model: nn.Module, *, weight_decay: float) -> dict[str, nn.Parameter]:
+    """Return the parameters that require gradients by name, having checked the decay."""
+    require_at_least_zero(weight_decay=weight_decay)
+    trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    if not trained:
+        raise ValueError("the model has no parameters that require gradients; unfreeze some")
+    return trained
+
+
+def _named(parameters: Mapping[str, nn.Parameter], parts: Sequence[str]) -> set[str]:
     """Return the names that have one of `parts` between their dots."""
-    found = {part: {name for name in parameters if part in name.split(".")} for part in parts}
-    missing = [part for part, names in found.items() if not names]
-    if missing and (is_all_needed or len(missing) == len(found)):
+    found = {name for name in parameters if not set(parts).isdisjoint(name.split("."))}
+    if parts and not found:
         shown = ", ".join(list(parameters)[:5])
         raise ValueError(
-            f"no parameter is part of {' or '.join(map(repr, missing))}, which was named for "
-            f"separate treatment; name modules of the model: its parameters are {shown}, ..."
+            f"no parameter is part of {' or '.join(map(repr, parts))}, which was named to be "
+            f"treated apart; name modules of the model: its parameters are {shown}, ..."
         )
-    return set().union(*found.values())
+    return found

@@ -1,17 +1,16 @@
 """Step against the gradient, optionally with CS336's decaying rate."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from optim.checks import dense_gradient, require_at_least_zero
+from optim.checks import require_at_least_zero
+from optim.optimizer import Optimizer
 
 
-class SGD(torch.optim.Optimizer):
-    """theta <- theta - lr * gradient; with `decay`, the rate is lr / sqrt(t + 1) at t = 0, 1, ...
+class SGD(Optimizer):
+    """theta <- theta - lr * gradient; with `decay`, lr / sqrt(t + 1) at update t = 0, 1, ...
 
     Args:
         params: parameters or groups.
@@ -31,23 +30,8 @@ class SGD(torch.optim.Optimizer):
         require_at_least_zero(lr=lr, weight_decay=weight_decay)
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "decay": decay})
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float | Tensor] | None = None) -> float | Tensor | None:
-        """Update every parameter that has a gradient; return what `closure` returns."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                gradient = dense_gradient(parameter)
-                if gradient is not None:
-                    self._update(parameter, gradient, group)
-        return loss
-
-    def _update(
-        self, parameter: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]
-    ) -> None:
+    def update_(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        """Update one parameter in place, and under `decay` its count of updates."""
         lr = group["lr"]
         if group["decay"]:
             state = self.state[parameter]

@@ -104,7 +104,11 @@ def unpack_optimizer(
             f"{source} holds an optimizer over other parameters: {_describe_groups(saved, ours)}; "
             "build the parameter groups as they were saved"
         )
-    return _decode(rest["state"], tensors)
+    state = _decode(rest["state"], tensors)
+    for group in state["param_groups"]:
+        if group.get("row_blocks", "") is None:  # a setting that Muon had, which no run used
+            del group["row_blocks"]
+    return state
 
 
 @contextmanager
