@@ -133,7 +133,7 @@ def test_a_setting_that_muon_had_and_no_run_used_is_dropped(tmp_path: Path) -> N
     assert "row_blocks" not in fresh_optimizer.param_groups[0]
     forge_optimizer(path, _setting("row_blocks", [[1, 2]]))
     with pytest.raises(ValueError, match="has the settings .*row_blocks"):
-        load_into(inspect_checkpoint(path), _model(), OPTIMIZERS["muon"](_model()))
+        load_into(inspect_checkpoint(path), fresh, fresh_optimizer)
 
 
 @pytest.mark.parametrize("missing", ["exp_avg_sq", "step"])
