@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from accounting import PRESETS, ModelShape, StepSettings, forward_flops, training_flops
+from accounting import PRESETS, ModelShape, StepSettings, forward_flops, memory, training_flops
 from accounting.hardware import DEVICES, find_device
 from accounting.inference import decode_flops, inference, kv_cache_bytes
 from accounting.optimizer import optimizer_cost
@@ -20,6 +20,7 @@ from accounting.scaling import (
     optimal_allocation,
     predicted_loss,
 )
+from accounting.step import Optimizer, UpdateRule
 from accounting.time import read_metrics, remaining_time, training_time
 from nn_layers import KVCache, ModelConfig, TransformerLM
 from optim import SGD, AdamW, Muon, muon_groups
@@ -54,6 +55,22 @@ def test_an_update_costs_what_torch_counts_and_keeps(name: str, num_kv_heads: in
     tensors = [t for state in optimizer.state.values() for t in state.values()]
     assert cost.matrix_flops == counter.get_total_flops()
     assert cost.state_bytes == sum(t.numel() * 4 for t in tensors if torch.is_tensor(t) and t.dim())
+
+
+def test_an_optimizer_that_has_no_name_here_is_described() -> None:
+    shape = ModelShape(**SIZES)
+    rule = UpdateRule(flops=8, state=("exp_avg",), workspace=1)
+    lion = Optimizer(name="Lion", rule=rule)
+    cost, adamw = optimizer_cost(shape, lion), optimizer_cost(shape, "adamw")
+    assert (2 * cost.state_bytes, cost.matrix_flops) == (adamw.state_bytes, 0)
+    assert (cost.elementwise_flops - cost.clipping_flops) * 14 == 8 * (
+        adamw.elementwise_flops - adamw.clipping_flops
+    )
+    ours, theirs = (memory(shape, StepSettings(optimizer=one)) for one in (lion, "adamw"))
+    assert 2 * ours.optimizer_state == theirs.optimizer_state == 2 * ours.weights
+    assert ours.peak <= theirs.peak - ours.optimizer_state
+    with pytest.raises(ValueError, match="optimizer is 'lion', but must be one of 'adamw'"):
+        StepSettings(optimizer="lion")
 
 
 def test_the_worked_example_takes_its_days() -> None:

@@ -132,7 +132,7 @@ def test_a_setting_that_muon_had_and_no_run_used_is_dropped(tmp_path: Path) -> N
     load_into(inspect_checkpoint(path), fresh, fresh_optimizer)
     assert "row_blocks" not in fresh_optimizer.param_groups[0]
     forge_optimizer(path, _setting("row_blocks", [[1, 2]]))
-    with pytest.raises(ValueError, match="has the settings .*row_blocks"):
+    with pytest.raises(ValueError, match=r"has the settings .*row_blocks"):
         load_into(inspect_checkpoint(path), fresh, fresh_optimizer)
 
 

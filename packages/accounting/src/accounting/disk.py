@@ -13,10 +13,9 @@ from typing import Any
 from accounting.optimizer import is_hidden_matrix
 from accounting.parameters import Weight, list_weights
 from accounting.shape import ModelShape
-from accounting.step import Optimizer
+from accounting.step import Optimizer, find_optimizer
 
 _FLOAT32, _NPY_HEADER, _WIDEST_UINT16 = 4, 128, 1 << 16
-_CLASSES: dict[Optimizer, str] = {"adamw": "AdamW", "muon": "Muon", "sgd": "SGD"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ def model_file_bytes(shape: ModelShape) -> int:
     return safetensors_bytes(tensors, metadata)
 
 
-def optimizer_file_bytes(groups: Sequence[Group], optimizer: Optimizer) -> int:
+def optimizer_file_bytes(groups: Sequence[Group], optimizer: Optimizer | str) -> int:
     """Return the size of `optimizer.safetensors` once every parameter has been updated.
 
     Args:
@@ -47,11 +46,12 @@ def optimizer_file_bytes(groups: Sequence[Group], optimizer: Optimizer) -> int:
             learning rates have as many digits as they have at that step.
         optimizer: whose state it is.
     """
+    known = find_optimizer(optimizer)
     tensors: dict[str, tuple[int, ...]] = {}
     states, listed, names, first = [], [], [], 0
     for group in groups:
         for index, weight in enumerate(group.weights, start=first):
-            state = _state(weight, optimizer)
+            state = _state(weight, known)
             tensors |= {f"state.state.{index}.{key}": dims for key, dims in state.items()}
             pairs = [[key, {"tensor": f"state.state.{index}.{key}"}] for key in state]
             if state:
@@ -62,33 +62,37 @@ def optimizer_file_bytes(groups: Sequence[Group], optimizer: Optimizer) -> int:
         names.append([f"{weight.name}.weight" for weight in group.weights])
         first += len(group.weights)
     state = {"map": [["state", {"map": states}], ["param_groups", listed]]}
-    rest = {"class": _CLASSES[optimizer], "parameters": names, "state": state}
+    rest = {"class": known.name, "parameters": names, "state": state}
     metadata = {"format": "trainer.optimizer", "version": "1", "optimizer": json.dumps(rest)}
     return safetensors_bytes(tensors, metadata)
 
 
-def default_groups(shape: ModelShape, optimizer: Optimizer, *, learning_rate: float) -> list[Group]:
+def default_groups(
+    shape: ModelShape, optimizer: Optimizer | str, *, learning_rate: float
+) -> list[Group]:
     """Return the groups that the trainer makes, with its default settings.
 
     Args:
         shape: the model.
-        optimizer: which.
+        optimizer: one of `step.OPTIMIZERS`.
         learning_rate: of the last update.
     """
+    known = find_optimizer(optimizer)
+    is_muon = known.name == "Muon"
     common = {
-        "adamw": {"lr": learning_rate, "betas": (0.9, 0.95), "eps": 1e-8},
-        "sgd": {"lr": learning_rate, "decay": False},
-        "muon": {"lr": learning_rate, "momentum": 0.95, "nesterov": True},
-    }[optimizer]
-    if optimizer == "muon":
+        "AdamW": {"lr": learning_rate, "betas": (0.9, 0.95), "eps": 1e-8},
+        "SGD": {"lr": learning_rate, "decay": False},
+        "Muon": {"lr": learning_rate, "momentum": 0.95, "nesterov": True},
+    }[known.name]
+    if is_muon:
         common |= {"scale": "rms", "betas": (0.9, 0.95), "eps": 1e-8, "peak_ratio": 1.0}
     weights = list(list_weights(shape))
-    hidden = [one for one in weights if optimizer == "muon" and is_hidden_matrix(one)]
+    hidden = [one for one in weights if is_muon and is_hidden_matrix(one)]
     matrices = [one for one in weights if len(one.shape) == 2 and one not in hidden]
     vectors = [one for one in weights if len(one.shape) == 1]
     groups = [(matrices, 0.1, "adamw"), (vectors, 0.0, "adamw"), (hidden, 0.1, "muon")]
     return [
-        Group(listed, common | {"weight_decay": decay} | _rule(optimizer, rule))
+        Group(listed, common | {"weight_decay": decay} | ({"rule": rule} if is_muon else {}))
         for listed, decay, rule in groups
         if listed
     ]
@@ -149,16 +153,10 @@ def token_file_bytes(
     return ids + documents + len(json.dumps(sidecar, indent=2)) + 1
 
 
-def _rule(optimizer: Optimizer, rule: str) -> dict[str, str]:
-    return {"rule": rule} if optimizer == "muon" else {}
-
-
 def _state(weight: Weight, optimizer: Optimizer) -> dict[str, tuple[int, ...]]:
-    if optimizer == "sgd":
-        return {}
-    if optimizer == "muon" and is_hidden_matrix(weight):
-        return {"momentum": weight.shape}
-    return {"step": (), "exp_avg": weight.shape, "exp_avg_sq": weight.shape}
+    rule = optimizer.rule_of(is_hidden=is_hidden_matrix(weight))
+    count: dict[str, tuple[int, ...]] = {"step": ()} if rule.is_counted else {}
+    return count | dict.fromkeys(rule.state, weight.shape)
 
 
 def _encoded(value: Any) -> Any:

@@ -14,7 +14,7 @@ from accounting.autograd.tape import Line, Storage, Tape, Value
 from accounting.optimizer import optimizer_cost
 from accounting.parameters import count_parameters
 from accounting.shape import ModelShape
-from accounting.step import StepSettings
+from accounting.step import StepSettings, UpdateRule, find_optimizer
 
 _WORKSPACE = "optimizer: workspace"
 
@@ -82,7 +82,7 @@ class _Step:
     def __init__(
         self, shape: ModelShape, settings: StepSettings, *, snapshot_at: int | None = None
     ) -> None:
-        self._settings = settings
+        self._settings, self._optimizer = settings, find_optimizer(settings.optimizer)
         self.tape = Tape(legend(shape, settings), snapshot_at=snapshot_at)
         self._model = TracedModel(shape, settings, self.tape)
         before = self.tape.live_bytes
@@ -108,30 +108,22 @@ class _Step:
         return [
             self.tape.allocate("optimizer: moments", weight.dims, FLOAT32)
             for weight in self._model.weights
-            for _ in range(self._num_moments(weight))
+            for _ in self._rule(weight).state
         ]
 
-    def _num_moments(self, weight: Value) -> int:
-        if self._settings.optimizer == "muon":
-            return 1 if self._is_hidden(weight) else 2
-        return 2 if self._settings.optimizer == "adamw" else 0
-
-    def _is_hidden(self, weight: Value) -> bool:
-        """Whether Muon orthogonalises it: a matrix that is not at the ends."""
-        return len(weight.dims.split()) > 1 and weight.dims not in ("v d", "c d")
+    def _rule(self, weight: Value) -> UpdateRule:
+        is_hidden = len(weight.dims.split()) > 1 and weight.dims not in ("v d", "c d")
+        return self._optimizer.rule_of(is_hidden=is_hidden)
 
     def _update(self) -> None:
-        tape, optimizer = self.tape, self._settings.optimizer
+        tape, rules = self.tape, [(one, self._rule(one)) for one in self._model.weights]
         tape.enter("update", direction="")
-        hidden = [one for one in self._model.weights if self._is_hidden(one)]
-        others = self._model.weights
-        if optimizer == "muon":
-            others = [one for one in others if not self._is_hidden(one)]
-            self._orthogonalize(hidden)
-        if optimizer != "sgd":
-            for weight in others:  # the root of the second moment, and its quotient
-                passing = [tape.allocate(_WORKSPACE, weight.dims, FLOAT32) for _ in range(2)]
-                del passing
+        self._orthogonalize([one for one, rule in rules if rule.is_orthogonalized])
+        for weight, rule in rules:
+            passing = [
+                tape.allocate(_WORKSPACE, weight.dims, FLOAT32) for _ in range(rule.workspace)
+            ]
+            del passing
 
     def _orthogonalize(self, hidden: list[Value]) -> None:
         """Directions of all matrices, then those of one shape at a time, stacked."""

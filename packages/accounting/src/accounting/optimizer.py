@@ -9,12 +9,10 @@ from dataclasses import dataclass
 
 from accounting.parameters import Weight, list_weights
 from accounting.shape import ModelShape
-from accounting.step import Optimizer
+from accounting.step import Optimizer, find_optimizer
 
-ADAMW_FLOPS, SGD_FLOPS, MUON_FLOPS, CLIPPING_FLOPS = 14, 3, 9, 3
-"""Elementwise, a parameter: AdamW decays 1, averages the gradient 3, its square 4, and steps 6; SGD
-decays 1 and steps 2; Muon averages 3, looks ahead 3, decays 1, and steps 2; clipping squares, adds
-and scales."""
+CLIPPING_FLOPS = 3
+"""Elementwise, for each number: clipping squares, adds and scales."""
 ADAMW_COUNT = (
     "decay 1 (times 1 - lr decay); m 3 (two products, a sum); v 4 (three products, a sum); "
     "step 6 (root, / bias of v, + eps, m / that, * lr / bias of m, subtract)"
@@ -44,8 +42,8 @@ class OptimizerCost:
         return self.elementwise_flops + self.matrix_flops
 
 
-def optimizer_cost(shape: ModelShape, optimizer: Optimizer) -> OptimizerCost:
-    """Count one update.
+def optimizer_cost(shape: ModelShape, optimizer: Optimizer | str) -> OptimizerCost:
+    """Count one update by an optimizer, or by one of `step.OPTIMIZERS`.
 
     Under Muon the matrices between embedding and head are orthogonalised, everything else is
     updated by AdamW.
@@ -59,18 +57,16 @@ def optimizer_cost(shape: ModelShape, optimizer: Optimizer) -> OptimizerCost:
     >>> cost.elementwise_flops - cost.clipping_flops == 14 * 1_640_452_800
     True
     """
-    weights = list(list_weights(shape))
-    hidden = [one for one in weights if optimizer == "muon" and is_hidden_matrix(one)]
-    num_hidden = sum(one.count for one in hidden)
-    num_others = sum(one.count for one in weights) - num_hidden
-    others, moments = (SGD_FLOPS, 0) if optimizer == "sgd" else (ADAMW_FLOPS, 2)
-    elementwise = num_others * (others + CLIPPING_FLOPS)
-    elementwise += num_hidden * (MUON_FLOPS + CLIPPING_FLOPS)
+    found = find_optimizer(optimizer)
+    weights = [(one, found.rule_of(is_hidden=is_hidden_matrix(one))) for one in list_weights(shape)]
+    clipping = CLIPPING_FLOPS * sum(one.count for one, _ in weights)
     return OptimizerCost(
-        elementwise_flops=elementwise,
-        clipping_flops=CLIPPING_FLOPS * (num_others + num_hidden),
-        matrix_flops=sum(newton_schulz_flops(*one.shape) for one in hidden),
-        state_bytes=_FLOAT32 * (num_others * moments + num_hidden),
+        elementwise_flops=clipping + sum(rule.flops * one.count for one, rule in weights),
+        clipping_flops=clipping,
+        matrix_flops=sum(
+            newton_schulz_flops(*one.shape) for one, rule in weights if rule.is_orthogonalized
+        ),
+        state_bytes=_FLOAT32 * sum(len(rule.state) * one.count for one, rule in weights),
     )
 
 
@@ -87,5 +83,5 @@ def newton_schulz_flops(rows: int, columns: int, *, steps: int = NEWTON_SCHULZ_S
 
 
 def is_hidden_matrix(weight: Weight) -> bool:
-    """Whether Muon orthogonalises it."""
+    """Whether it is a matrix between embedding and head."""
     return len(weight.shape) == 2 and weight.name.startswith("layers.")

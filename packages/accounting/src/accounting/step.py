@@ -3,7 +3,66 @@
 from dataclasses import dataclass, fields
 from typing import Literal, get_args, get_origin
 
-Optimizer = Literal["adamw", "sgd", "muon"]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UpdateRule:
+    """What the update of one parameter takes; clipping is counted apart."""
+
+    flops: int
+    """Elementwise operations for each number."""
+    state: tuple[str, ...] = ()
+    """Names of the float32 tensors like the parameter that are kept."""
+    is_counted: bool = False
+    """Whether updates are counted for each parameter, in a tensor `step` of one number."""
+    workspace: int = 0
+    """Tensors like the parameter that are made in passing."""
+    is_orthogonalized: bool = False
+    """Whether matrices of one shape are stacked and orthogonalised by Newton-Schulz steps."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Optimizer:
+    """What an optimizer's updates take."""
+
+    name: str
+    """Of its class."""
+    rule: UpdateRule
+    hidden_rule: UpdateRule | None = None
+    """Of the matrices between embedding and head; None: the same rule."""
+
+    def rule_of(self, *, is_hidden: bool) -> UpdateRule:
+        """Return the rule of a parameter, hidden matrix or not."""
+        return self.hidden_rule if is_hidden and self.hidden_rule else self.rule
+
+
+_ADAMW = UpdateRule(
+    flops=14, state=("exp_avg", "exp_avg_sq"), is_counted=True, workspace=2
+)  # decays 1, averages the gradient 3, its square 4, and steps 6
+OPTIMIZERS = {
+    "adamw": Optimizer(name="AdamW", rule=_ADAMW),
+    "sgd": Optimizer(name="SGD", rule=UpdateRule(flops=3)),  # decays 1 and steps 2
+    "muon": Optimizer(
+        name="Muon",
+        rule=_ADAMW,
+        # averages 3, looks ahead 3, decays 1, and steps 2
+        hidden_rule=UpdateRule(flops=9, state=("momentum",), is_orthogonalized=True),
+    ),
+}
+"""Those that have a name here; any other can be described as well."""
+
+
+def find_optimizer(optimizer: Optimizer | str) -> Optimizer:
+    """Return the optimizer of a name, or the one that is given.
+
+    Raises:
+        ValueError: no optimizer here has the name.
+    """
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    if optimizer not in OPTIMIZERS:
+        choices = ", ".join(map(repr, OPTIMIZERS))
+        raise ValueError(f"optimizer is {optimizer!r}, but must be one of {choices}")
+    return OPTIMIZERS[optimizer]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +89,8 @@ class StepSettings:
     one pass by this project's kernel for the CPU."""
     checkpointing: bool = False
     """Whether each block keeps its input alone and is computed again in the backward pass."""
-    optimizer: Optimizer = "adamw"
+    optimizer: Optimizer | str = "adamw"
+    """A name of `OPTIMIZERS`, or what the updates of another take."""
 
     def __post_init__(self) -> None:
         """Refuse impossible settings."""
@@ -42,3 +102,4 @@ class StepSettings:
             is_count = spec.type in (int, int | None) and value is not None
             if is_count and (type(value) is not int or value < 1):
                 raise ValueError(f"{spec.name} is {value!r}, but must be a positive integer")
+        find_optimizer(self.optimizer)

@@ -9,7 +9,7 @@ from accounting.hardware import Device, find_device
 from accounting.presets import PRESETS
 from accounting.shape import ModelShape
 from accounting.sources.inputs import Model, read_model
-from accounting.step import StepSettings
+from accounting.step import OPTIMIZERS, StepSettings
 
 _SIZES = ("vocab_size", "context_length", "d_model", "num_layers", "num_heads", "d_ff")
 _SHAPE = {spec.name for spec in fields(ModelShape)}
@@ -67,8 +67,9 @@ def add_step(parser: argparse.ArgumentParser) -> None:
     step.add_argument(
         "--num-micro-batches", type=int, metavar="N", help="passes before an update (1)"
     )
-    for name in ("dtype", "attention", "loss", "optimizer"):
+    for name in ("dtype", "attention", "loss"):
         step.add_argument(f"--{name}", choices=get_args(_STEP[name]))
+    step.add_argument("--optimizer", choices=OPTIMIZERS)
     step.add_argument("--checkpointing", action="store_true", help="blocks keep their input alone")
 
 

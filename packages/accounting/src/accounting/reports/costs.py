@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 
 from accounting.flops import backward_flops, forward_flops, recomputed_flops, training_flops
-from accounting.optimizer import ADAMW_COUNT, ADAMW_FLOPS, CLIPPING_FLOPS, optimizer_cost
+from accounting.optimizer import ADAMW_COUNT, CLIPPING_FLOPS, optimizer_cost
 from accounting.parameters import count_parameters, openai_gpt2_parameters
 from accounting.plural import plural
 from accounting.presets import course_year, describe_model
 from accounting.reports.layout import align
 from accounting.shape import ModelShape
+from accounting.step import OPTIMIZERS
 
-_BYTES_PER_FLOAT32 = 4
+_BYTES_PER_FLOAT32, _ADAMW_FLOPS = 4, OPTIMIZERS["adamw"].rule.flops
 _FORMULAS = {
     "qkv": "2 t d (h k + 2 g k)",
     "scores_and_values": "4 t t h k",
@@ -146,8 +147,8 @@ _WHY = {
     "training_flops_model": "t (6 N_matmul + 6 L t h k): half of the scores are masked",
     "training_flops_counter": "3 * forward",
     "training_flops_hardware": "forward + backward + all blocks forward once more",
-    "adamw_own_flops": f"{ADAMW_FLOPS} N: {ADAMW_COUNT}",
-    "adamw_flops": f"({ADAMW_FLOPS} + {CLIPPING_FLOPS}) N; a counter of products sees 0",
+    "adamw_own_flops": f"{_ADAMW_FLOPS} N: {ADAMW_COUNT}",
+    "adamw_flops": f"({_ADAMW_FLOPS} + {CLIPPING_FLOPS}) N; a counter of products sees 0",
     "muon_elementwise_flops": "12 for hidden matrices, 17 for the rest, a parameter",
     "muon_matrix_flops": "5 (4 m m n + 2 m^3) a hidden matrix, m <= n",
 }
