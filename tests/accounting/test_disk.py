@@ -16,7 +16,6 @@ from tokenizer import Tokenizer
 from trainer.checkpoint.run_checkpoint import take_snapshot, write_checkpoint
 from trainer.config.presets import load_preset
 from trainer.plan.model import build_model, model_shape
-from trainer.training.step import build_optimizer
 
 
 @pytest.mark.parametrize("is_tied", [False, True])
@@ -30,7 +29,7 @@ def test_a_checkpoints_tensors_take_what_is_said(name: str, is_tied: bool, tmp_p
         optimizer=dataclasses.replace(config.optimizer, name=name),
     )
     model = build_model(config, vocab_size=300, device=torch.device("cpu"))
-    optimizer = build_optimizer(model, config.optimizer)
+    optimizer = config.optimizer.build(model)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()

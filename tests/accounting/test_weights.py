@@ -20,7 +20,6 @@ from trainer.checkpoint.run_checkpoint import take_snapshot, write_checkpoint
 from trainer.checkpoint.single_file import save_checkpoint
 from trainer.config.presets import config_to_toml, load_preset
 from trainer.plan.model import build_model
-from trainer.training.step import build_optimizer
 
 WIDTHS = {"F64": 8, "F32": 4, "BF16": 2, "F8_E4M3": 1}
 SMALL = ModelShape(vocab_size=40, context_length=16, d_model=8, num_layers=2, num_heads=2, d_ff=12)
@@ -420,7 +419,7 @@ def _run(folder: Path) -> nn.Module:
     """Write what a run leaves: its configuration, and a checkpoint with fewer ids than asked."""
     config = load_preset("quickstart")
     model = build_model(config, vocab_size=300, device=torch.device("cpu"))
-    optimizer = build_optimizer(model, config.optimizer)
+    optimizer = config.optimizer.build(model)
     text = config_to_toml(config)
     for step in (9, 10):
         snapshot = take_snapshot(

@@ -21,7 +21,7 @@ from trainer.evaluation.loss import evaluate_windows
 from trainer.plan.compute import ComputePlan
 from trainer.plan.model import build_model
 from trainer.training.device_step import HISTORY_STEPS, DeviceStepper
-from trainer.training.step import EagerStepper, build_loss, build_optimizer, host_windows
+from trainer.training.step import EagerStepper, build_loss, host_windows
 
 GPU = torch.device("cuda")
 # Text in which something can be learned: a walk of small steps over 500 ids.
@@ -155,7 +155,7 @@ class _Run:
         plan = ComputePlan(dtype=dtype, attention=attention, loss=loss, compile=compiles)
         self.config, self.cut = config, cut
         self.model = build_model(config, vocab_size=500, device=GPU, attention=attention)
-        self.optimizer = build_optimizer(self.model, config.optimizer)
+        self.optimizer = config.optimizer.build(self.model)
         if is_plain:
             self.stepper = EagerStepper(
                 self.model,

@@ -185,7 +185,7 @@ def test_generate_and_evaluate_have_sane_defaults() -> None:
     [
         ("optimizer.learning-rate", "inf"),
         ("optimizer.weight-decay", "nan"),
-        ("optimizer.eps", "inf"),
+        ("optimizer.adamw.eps", "inf"),
         ("evaluation.target-loss", "nan"),
         ("evaluation.sample-temperature", "inf"),
     ],

@@ -26,13 +26,15 @@ _RANGE = {"name": "range", "range_from": 1e-5, "warmup_steps": 0}
 
 
 def _changed(base: RunConfig, changes: dict[str, dict[str, Any]]) -> RunConfig:
-    top = changes.get("", {})
-    parts = {
-        section: dataclasses.replace(getattr(base, section), **values)
-        for section, values in changes.items()
-        if section
-    }
-    return dataclasses.replace(base, **parts, **top)
+    for path, values in changes.items():
+        base = _replaced(base, path.split(".") if path else [], values)
+    return base
+
+
+def _replaced(section: Any, path: list[str], values: dict[str, Any]) -> Any:
+    if path:
+        values = {path[0]: _replaced(getattr(section, path[0]), path[1:], values)}
+    return dataclasses.replace(section, **values)
 
 
 @pytest.mark.parametrize(
@@ -52,13 +54,13 @@ def _changed(base: RunConfig, changes: dict[str, dict[str, Any]]) -> RunConfig:
         ({"model": {"num_heads": 5}}, "model.num-heads model.d-model"),
         ({"model": {"num_kv_heads": 4}}, "model.num-kv-heads model.num-heads"),
         ({"model": {"num_heads": 64}}, "model.d-model model.num-heads"),
-        ({"optimizer": {"muon_scale": "spectral"}}, "muon-scale optimizer.muon-learning-rate"),
+        ({"optimizer.muon": {"scale": "spectral"}}, "muon.scale optimizer.muon.learning-rate"),
         ({"corpus": {"train": (Path("a.txt"),)}}, "corpus.source corpus.train"),
         ({"corpus": {"validation": (Path("a.txt"),)}}, "corpus.validation corpus.train"),
         ({"corpus": {"source": "files"}}, "corpus.source corpus.train"),
         ({"": {"preset": "../x"}}, "preset"),
         ({"model": {"rope_theta": 1e300}}, "model.rope-theta"),
-        ({"optimizer": {"eps": 1e-300}}, "optimizer.eps"),
+        ({"optimizer.adamw": {"eps": 1e-300}}, "optimizer.adamw.eps"),
         ({"training": {"max_steps": 2**63}}, "training.max-steps"),
         ({"training": {"batch_size": 2.5}}, "training.batch-size"),
         ({"corpus": {"cache_dir": Path("caf\udce9")}}, "corpus.cache-dir"),

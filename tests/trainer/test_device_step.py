@@ -20,7 +20,6 @@ from trainer.training.step import (
     EagerStepper,
     _device_stepper,
     build_loss,
-    build_optimizer,
     host_windows,
 )
 
@@ -45,7 +44,7 @@ class _Run:
         choices = {"dtype": torch.float32, "loss": "plain", "compile": False} | plan
         plan = ComputePlan(attention="fused", **choices)
         self.model = build_model(config, vocab_size=300, device=CPU, attention="fused")
-        self.optimizer = build_optimizer(self.model, config.optimizer)
+        self.optimizer = config.optimizer.build(self.model)
         if is_plain:
             self.stepper = EagerStepper(
                 self.model,

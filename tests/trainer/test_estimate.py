@@ -8,6 +8,7 @@ import torch
 
 from accounting import count_parameters
 from trainer.checkpoint.run_checkpoint import take_snapshot, write_checkpoint
+from trainer.config.optimizers import AdamWSection
 from trainer.config.presets import load_preset
 from trainer.config.run_config import RunConfig
 from trainer.plan import estimate
@@ -15,7 +16,6 @@ from trainer.plan.compute import plan_compute
 from trainer.plan.estimate import Expectation, announce_expectation, compare_with_facts, expect_run
 from trainer.plan.learning_rate import learning_rate, set_learning_rate
 from trainer.plan.model import build_model, model_shape
-from trainer.training.step import build_optimizer
 
 CPU = torch.device("cpu")
 
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 def _config(optimizer: str = "adamw", **training: object) -> RunConfig:
     config = load_preset("quickstart")
     small = {"num_layers": 2, "d_model": 24, "d_ff": 32}
-    unusual = {"name": optimizer, "beta1": 0.87, "weight_decay": 0.013}
+    unusual = {"name": optimizer, "weight_decay": 0.013, "adamw": AdamWSection(beta1=0.87)}
     return dataclasses.replace(
         config,
         model=dataclasses.replace(config.model, **small),
@@ -34,7 +34,7 @@ def _config(optimizer: str = "adamw", **training: object) -> RunConfig:
 
 def _expect(config: RunConfig) -> tuple[Expectation, torch.nn.Module, torch.optim.Optimizer]:
     model = build_model(config, vocab_size=300, device=CPU)
-    optimizer = build_optimizer(model, config.optimizer)
+    optimizer = config.optimizer.build(model)
     plan = plan_compute(config, device=CPU)
     return expect_run(config, model, optimizer, plan=plan, device=CPU), model, optimizer
 

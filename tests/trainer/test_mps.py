@@ -24,7 +24,7 @@ from trainer.inference.decoders import CachedDecoder
 from trainer.plan.compute import ComputePlan, plan_compute
 from trainer.plan.devices import loaded_dtype, resolve_device, resolve_dtype, wait_for
 from trainer.plan.model import build_model
-from trainer.training.step import build_optimizer, build_stepper
+from trainer.training.step import build_stepper
 
 CPU, MPS = torch.device("cpu"), torch.device("mps")
 TINY = (
@@ -130,7 +130,7 @@ def _loss_of_second_step(
     model = build_model(config, vocab_size=50, device=CPU, attention=plan.attention)
     stepper = build_stepper(
         model,
-        build_optimizer(model, config.optimizer, dtype=plan.dtype),
+        config.optimizer.build(model, dtype=plan.dtype),
         config=config,
         tokens=np.arange(100, dtype=np.uint16) % 50,
         device=CPU,

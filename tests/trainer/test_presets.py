@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from nn_layers import ModelConfig
 from trainer.config.presets import config_from_toml, config_to_toml, load_preset, preset_names
-from trainer.config.run_config import CorpusConfig, ModelSection, RunConfig
+from trainer.config.run_config import CorpusConfig, ModelSection
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -37,7 +38,7 @@ def test_tinystories_is_the_reference_run() -> None:
     assert (model.num_heads, model.d_ff, model.rope_theta) == (16, 1344, 10_000.0)
     assert (config.training.batch_size, config.training.max_steps) == (128, 10_000)
     assert config.total_tokens == 327_680_000
-    assert (config.optimizer.beta1, config.optimizer.beta2) == (0.9, 0.95)
+    assert (config.optimizer.adamw.beta1, config.optimizer.adamw.beta2) == (0.9, 0.95)
     assert (config.optimizer.weight_decay, config.optimizer.max_grad_norm) == (0.1, 1.0)
     assert (config.optimizer.learning_rate, config.schedule.final_fraction) == (3e-3, 0.1)
     assert config.evaluation.target_loss == 1.45
@@ -118,10 +119,11 @@ def test_any_file_name_survives_toml(name: str) -> None:
     assert config_from_toml(config_to_toml(config), origin="x").corpus == corpus
 
 
-def _with(config: RunConfig, section: str, **values: object) -> RunConfig:
-    return dataclasses.replace(
-        config, **{section: dataclasses.replace(getattr(config, section), **values)}
-    )
+def _with(config: Any, path: str, **values: object) -> Any:
+    section, _, inner = path.partition(".")
+    own = getattr(config, section)
+    changed = _with(own, inner, **values) if inner else dataclasses.replace(own, **values)
+    return dataclasses.replace(config, **{section: changed})
 
 
 @pytest.mark.parametrize(
@@ -133,10 +135,10 @@ def _with(config: RunConfig, section: str, **values: object) -> RunConfig:
         ("training", {"micro_batch_size": 5}, "does not divide"),
         ("optimizer", {"learning_rate": -1.0}, "optimizer.learning-rate is -1.0"),
         ("optimizer", {"learning_rate": float("nan")}, "optimizer.learning-rate is nan"),
-        ("optimizer", {"beta1": 1.0}, "optimizer.beta1"),
-        ("optimizer", {"muon_momentum": 1.0}, r"optimizer.muon-momentum is 1.0, .* in \[0, 1\)"),
-        ("optimizer", {"muon_learning_rate": 0.0}, "optimizer.muon-learning-rate is 0.0"),
-        ("optimizer", {"muon_scale": "spectral"}, "give optimizer.muon-learning-rate"),
+        ("optimizer.adamw", {"beta1": 1.0}, "optimizer.adamw.beta1"),
+        ("optimizer.muon", {"momentum": 1.0}, r"optimizer.muon.momentum is 1.0, .* in \[0, 1\)"),
+        ("optimizer.muon", {"learning_rate": 0.0}, "optimizer.muon.learning-rate is 0.0"),
+        ("optimizer.muon", {"scale": "spectral"}, "give optimizer.muon.learning-rate"),
         ("training", {"batch_ramp": "1000:3"}, "training.batch-ramp is '1000:3'"),
         ("evaluation", {"sample_temperature": -0.1}, "sample-temperature"),
         ("evaluation", {"sample_top_p": 0.0}, "sample-top-p"),

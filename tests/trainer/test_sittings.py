@@ -67,7 +67,7 @@ def _cut(config: RunConfig, path: Path, monkeypatch: pytest.MonkeyPatch, *, step
 
 
 def test_every_field_says_whether_a_resumed_run_may_change_it() -> None:
-    answers = {option: key for option, _, _, key in _options(load_preset("quickstart"))}
+    answers = {option: key for option, _, key in _options(load_preset("quickstart"))}
     assert {option for option, key in answers.items() if key == "how"} == HOW
     assert {option for option, key in answers.items() if key == "length"} == {"training.max-steps"}
     beside = {option for option, key in answers.items() if key == "beside"}

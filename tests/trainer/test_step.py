@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from nn_layers.native_build import find_compiler
+from trainer.config.optimizers import MuonSection
 from trainer.config.presets import load_preset
 from trainer.config.run_config import RunConfig
 from trainer.plan.compute import plan_compute
 from trainer.plan.learning_rate import set_learning_rate
 from trainer.plan.model import build_model
-from trainer.training.step import EagerStepper, build_loss, build_optimizer, build_stepper
+from trainer.training.step import EagerStepper, build_loss, build_stepper
 
 CPU = torch.device("cpu")
 
@@ -36,7 +37,7 @@ def _step(micro_batch_size: int | None) -> list[torch.Tensor]:
     model = build_model(config, vocab_size=32, device=CPU)
     stepper = build_stepper(
         model,
-        build_optimizer(model, config.optimizer),
+        config.optimizer.build(model),
         config=config,
         tokens=np.random.default_rng(0).integers(32, size=200).astype(np.uint16),
         device=CPU,
@@ -58,9 +59,12 @@ def test_hidden_matrices_have_the_learning_rate_of_muon(
 ) -> None:
     config = _config(None)
     settings = dataclasses.replace(
-        config.optimizer, name="muon", learning_rate=0.004, muon_learning_rate=muon_rate
+        config.optimizer,
+        name="muon",
+        learning_rate=0.004,
+        muon=MuonSection(learning_rate=muon_rate),
     )
-    optimizer = build_optimizer(build_model(config, vocab_size=32, device=CPU), settings)
+    optimizer = settings.build(build_model(config, vocab_size=32, device=CPU))
     set_learning_rate(optimizer, 0.001)  # a quarter of the peak
     rates = {group["rule"]: group["lr"] for group in optimizer.param_groups}
     assert rates == pytest.approx({"adamw": 0.001, "muon": 0.001 * ratio})
@@ -80,7 +84,7 @@ def test_a_ramp_takes_its_fewer_windows_in_micro_batches_that_fit() -> None:
 
     stepper = EagerStepper(
         model,
-        build_optimizer(model, config.optimizer),
+        config.optimizer.build(model),
         config=config,
         windows=windows,
         loss_of=build_loss(model, plan=plan_compute(config, device=CPU), device=CPU),

@@ -16,7 +16,7 @@ from trainer.plan.estimate import compare_with_facts, expect_run
 from trainer.plan.learning_rate import learning_rate
 from trainer.plan.model import build_model
 from trainer.plan.tensor_memory import TensorWatch
-from trainer.training.step import build_optimizer, build_stepper
+from trainer.training.step import build_stepper
 
 CPU = torch.device("cpu")
 VOCABULARY = 700
@@ -76,7 +76,7 @@ def _run(config: RunConfig, folder: Path) -> tuple[float, float | None]:
     """Take three steps, an evaluation and a checkpoint; return what was expected and found."""
     model = build_model(config, vocab_size=VOCABULARY, device=CPU, attention=config.model.attention)
     plan = plan_compute(config, device=CPU)
-    optimizer = build_optimizer(model, config.optimizer, dtype=plan.dtype)
+    optimizer = config.optimizer.build(model, dtype=plan.dtype)
     tokens = np.random.default_rng(0).integers(VOCABULARY, size=20_000).astype(np.uint16)
     stepper = build_stepper(model, optimizer, config=config, tokens=tokens, device=CPU, plan=plan)
     expectation = expect_run(config, model, optimizer, plan=plan, device=CPU)

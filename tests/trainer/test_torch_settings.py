@@ -31,7 +31,7 @@ from trainer.plan.model import build_model
 from trainer.run import RunResult
 from trainer.storage.run_directory import RunDirectory
 from trainer.training.device_step import DeviceStepper
-from trainer.training.step import build_optimizer, build_stepper
+from trainer.training.step import build_stepper
 
 Row = Callable[[], tuple[Run, Sequence[Tensor]]]
 
@@ -110,7 +110,7 @@ def _built() -> list[Tensor]:
 def _stepped() -> tuple[Run, Sequence[Tensor]]:
     config = _config()
     model = build_model(config, vocab_size=31, device=CPU)
-    optimizer = build_optimizer(model, config.optimizer)
+    optimizer = config.optimizer.build(model)
     stepper = build_stepper(model, optimizer, config=config, tokens=TOKENS, device=CPU, plan=PLAN)
 
     def run() -> list[Tensor]:

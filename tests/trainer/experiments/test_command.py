@@ -196,7 +196,7 @@ def test_ablate_runs_the_baseline_and_its_variants(run: Run) -> None:
         (["sweep", "--over", "seed=1,2", "--retune", "x"], "--retune 'x' names no values"),
         (["sweep", "--over", "seed=1,2", "--retune", "optimizer.lr=1,2"], "unknown field"),
         (
-            ["sweep", "--over", "seed=1,2", "--retune", "optimizer.eps=1,2", "--widen", "-1"],
+            ["sweep", "--over", "seed=1,2", "--retune", "optimizer.adamw.eps=1,2", "--widen", "-1"],
             "--wid",
         ),
         (["sweep", "--over", "optimizer.learning-rate=1..2:log"], "is for --engine optuna"),

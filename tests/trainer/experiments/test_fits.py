@@ -15,7 +15,6 @@ from trainer.plan import estimate
 from trainer.plan.compute import plan_compute
 from trainer.plan.estimate import device_bytes, expect_run, predict_peak_bytes
 from trainer.plan.model import build_model
-from trainer.training.step import build_optimizer
 
 CPU = torch.device("cpu")
 BASE = with_values(
@@ -37,7 +36,7 @@ def test_a_run_that_is_not_there_is_predicted_as_the_run_itself_is(name: str) ->
     config = with_values(BASE, {"optimizer.name": name, "schedule.name": "constant"}, origin="test")
     model = build_model(config, vocab_size=300, device=CPU)
     plan = plan_compute(config, device=CPU)
-    optimizer = build_optimizer(model, config.optimizer, dtype=plan.dtype)
+    optimizer = config.optimizer.build(model, dtype=plan.dtype)
     run = expect_run(config, model, optimizer, plan=plan, device=CPU)
     assert predict_peak_bytes(config) == pytest.approx(run.peak_memory_bytes, abs=64)
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.cli import commands as cli
+from trainer.config.optimizers import MuonSection
 from trainer.config.presets import load_preset
 from trainer.experiments import open_study, parse_over, run_study, sweep
 from trainer.experiments.lr_range import (
@@ -66,10 +67,11 @@ def test_nothing_but_the_schedule_and_the_reporting_differs_from_the_preset() ->
 
 
 def test_muon_keeps_the_ratio_of_its_two_rates() -> None:
-    optimizer = dataclasses.replace(BASE.optimizer, name="muon", muon_learning_rate=8e-3)
+    muon = MuonSection(learning_rate=8e-3)
+    optimizer = dataclasses.replace(BASE.optimizer, name="muon", muon=muon)
     base = dataclasses.replace(BASE, optimizer=optimizer)
     raised = range_base(base, low=1e-4, high=1.0, num_steps=41).optimizer
-    assert raised.muon_learning_rate == pytest.approx(8e-3 / BASE.optimizer.learning_rate)
+    assert raised.muon.learning_rate == pytest.approx(8e-3 / BASE.optimizer.learning_rate)
 
 
 def test_a_valley_is_read_where_it_lies() -> None:

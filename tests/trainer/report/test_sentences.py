@@ -528,7 +528,7 @@ OVERS = (
     "training.batch-size=1,2,4",
     "model.num-heads=1,2,3,6",
     "optimizer.weight-decay=0.0,0.1,0.2",
-    "optimizer.beta2=0.9,0.99,0.999",
+    "optimizer.adamw.beta2=0.9,0.99,0.999",
     "tokenizer.vocab-size=257,300,400",
     "model.position=rope,none",
     "model.qk-norm=true,false",
@@ -564,7 +564,7 @@ def test_what_is_told_of_ablations_is_what_their_trials_came_to(data: st.DataObj
         ("training.batch-size=1,2,4", "4", ": a wider range may hold a better one."),
         ("optimizer.weight-decay=0.0,0.1,0.2", "0", ", and nothing beyond it can be run."),
         ("optimizer.learning-rate=1,2,3", "1", ": a wider range may hold a better one."),
-        ("optimizer.beta2=0.9,0.99,0.999", "0.999", ": a wider range may hold a better one."),
+        ("optimizer.adamw.beta2=0.9,0.99,0.999", "0.999", ": a wider range may hold a better one."),
         ("model.num-heads=1,2,6", "6", ": a wider range may hold a better one."),
     ],
 )

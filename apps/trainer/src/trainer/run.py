@@ -51,7 +51,7 @@ from trainer.training.interrupts import StopRequest
 from trainer.training.loop import LoopState, OnEvaluation, OnRow, Session, run_steps
 from trainer.training.profiling import FIRST_STEP, LAST_STEP, ProfilingStepper, measure_floors
 from trainer.training.sittings import describe_changes, describe_sitting, record_sitting
-from trainer.training.step import build_optimizer, build_stepper
+from trainer.training.step import build_stepper
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +254,7 @@ def _build_session(
     device = resolve_device(config.device)
     vocab_size = data.tokenizer.vocab_size
     model = build_model(config, vocab_size=vocab_size, device=device, attention=plan.attention)
-    optimizer = build_optimizer(model, config.optimizer, dtype=plan.dtype)
+    optimizer = config.optimizer.build(model, dtype=plan.dtype)
     per_token = training_flops(model_shape(config, vocab_size=vocab_size), num_tokens=1)
     throughput = Throughput(flops_per_token=per_token, device=device, dtype=plan.dtype)
     return Session(

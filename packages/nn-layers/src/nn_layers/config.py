@@ -8,19 +8,14 @@ from dataclasses import dataclass, fields
 from typing import Literal, get_args, get_origin
 
 
-@dataclass(frozen=True, slots=True)
-class ModelConfig:
-    """The shape of a `TransformerLM`.
+@dataclass(frozen=True)
+class Architecture:
+    """All of a `TransformerLM` but its vocabulary.
 
     Raises:
         ValueError: a size below 1, heads that do not divide, an unknown switch.
-
-    >>> ModelConfig(10_000, 256, 512, 4, 16, 1344).d_head
-    32
     """
 
-    vocab_size: int
-    """Token ids are 0 .. vocab_size - 1."""
     context_length: int
     """Most positions the model sees at once; tokens."""
     d_model: int
@@ -48,7 +43,9 @@ class ModelConfig:
     tie_embeddings: bool = False
     """One matrix for the token embedding and the output head."""
     attention: Literal["auto", "plain", "fused", "matmul", "native", "triton"] = "auto"
-    """How attention is computed, never what: see `nn_layers.attention`; auto: the fastest here."""
+    """How attention is computed, never what: the written-out formula, torch's kernel, batched
+    matrix products or an own kernel (native on the CPU, triton on CUDA); auto: the fastest that is
+    exact."""
 
     def __post_init__(self) -> None:
         """Check sizes, divisibility and switches."""
@@ -92,3 +89,18 @@ class ModelConfig:
     def kv_heads(self) -> int:
         """Key and value heads, whether or not they are grouped."""
         return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
+
+
+@dataclass(frozen=True)
+class _Vocabulary:
+    vocab_size: int
+    """Token ids are 0 .. vocab_size - 1."""
+
+
+@dataclass(frozen=True)
+class ModelConfig(Architecture, _Vocabulary):
+    """The shape of a `TransformerLM`; `vocab_size` comes first.
+
+    >>> ModelConfig(10_000, 256, 512, 4, 16, 1344).d_head
+    32
+    """

@@ -11,6 +11,7 @@ import typing
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from trainer.config.former_names import require_current_name
 from trainer.config.nearest_names import nearest_names
 
 _MAX_SHOWN = 4
@@ -33,6 +34,7 @@ def read_arguments(argv: Sequence[str], cls: type) -> list[str]:
         given = word.split("=")[0]
         option = given.replace("_", "-")
         if option.startswith("--") and option not in known:
+            require_current_name(option)
             near = nearest_names(option, known)
             raise ValueError(
                 f"unknown option {given}; did you mean {' or '.join(near[:_MAX_SHOWN])}? see --help"
@@ -109,8 +111,9 @@ def _negated(option: str) -> str:
 
 
 def _options_and_kinds(cls: type, prefix: str = "") -> Iterator[tuple[str, object]]:
-    for name, kind in typing.get_type_hints(cls).items():
-        option = prefix + name.replace("_", "-")
+    kinds = typing.get_type_hints(cls)
+    for spec in dataclasses.fields(cls):
+        option, kind = prefix + spec.name.replace("_", "-"), kinds[spec.name]
         if dataclasses.is_dataclass(kind):
             yield from _options_and_kinds(typing.cast(type, kind), f"{option}.")
         else:

@@ -89,6 +89,18 @@ def require_multiplier(section: str, config: object, *names: str) -> None:
             )
 
 
+def require_share(section: str, config: object, *names: str) -> None:
+    """Refuse fields of a section that are not in [0, 1), by name.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if not 0 <= value < 1:
+            raise ValueError(f"{option_name(section, name)} is {value}, but must be in [0, 1)")
+
+
 def is_of_kind(value: object, kind: typing.Any) -> bool:
     """Whether a field of this type may hold the value; bool is not an int, an int is a float.
 

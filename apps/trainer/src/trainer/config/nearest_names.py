@@ -12,8 +12,8 @@ _ELSEWHERE = {
     "optimizer.weight-decay": "wd decay l2",
     "optimizer.max-grad-norm": "grad-clip gradient-clip clip clip-grad clip-norm max-norm gc",
     "optimizer.name": "optim opt",
-    "optimizer.beta1": "adam-beta1 beta-1 b1 betas momentum",
-    "optimizer.beta2": "adam-beta2 beta-2 b2",
+    "optimizer.adamw.beta1": "adam-beta1 beta-1 b1 betas momentum",
+    "optimizer.adamw.beta2": "adam-beta2 beta-2 b2",
     "training.batch-size": "batch train-batch-size global-batch-size per-device-train-batch-size",
     "training.max-steps": "epochs num-epochs num-train-epochs n-epochs max-epochs epoch steps "
     "iters max-iters num-steps total-steps max-train-steps num-iterations",

@@ -6,14 +6,17 @@ written "none". Not here: the command line (`command_line.py`).
 """
 
 import dataclasses
+import operator
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import reduce
 from importlib.resources import files
 from pathlib import Path
 
 from accounting.sources.toml_text import parse_toml
 from trainer.config.field_checks import describe_kind, is_of_kind, optional_kind
+from trainer.config.former_names import require_current_name, with_current_names
 from trainer.config.nearest_names import hint
 from trainer.config.run_config import RunConfig
 
@@ -70,14 +73,15 @@ def config_from_toml(text: str, *, origin: str, preset: str | None = None) -> Ru
     Args:
         text: the TOML document, one table a section.
         origin: what error messages call it.
-        preset: the preset's name, where the document does not hold it.
+        preset: the preset's name, where the document does not hold it; None: it was saved with a
+            run, maybe by an earlier version, whose names are translated.
 
     Raises:
         ValueError: not TOML, an unknown or missing key, a value of the wrong type or out of range.
     """
     document = parse_toml(text, origin=origin)
-    if preset is not None:
-        document = {"preset": preset, **document}
+    is_saved = preset is None
+    document = with_current_names(document) if is_saved else {"preset": preset, **document}
     return _build_run(document, origin=origin)
 
 
@@ -98,35 +102,42 @@ def with_values(config: RunConfig, values: Mapping[str, object], *, origin: str)
     3
     """
     document = tomllib.loads(config_to_toml(config))
-    known = [name for key, value in document.items() for name in _names(key, value)]
+    known = list(_names(document))
     for name, value in values.items():
         field = name.replace("-", "_")
         if field not in known:
+            require_current_name(name, origin=f"{origin}: ")
             near = hint(field, [one.replace("_", "-") for one in known])
             raise ValueError(f"{origin}: unknown field {name!r}{near}")
-        *section, last = field.split(".")
-        (document[section[0]] if section else document)[last] = value
+        *sections, last = field.split(".")
+        reduce(operator.getitem, sections, document)[last] = value
     return _build_run(document, origin=origin)
 
 
-def _names(key: str, value: object) -> list[str]:
-    return [f"{key}.{name}" for name in value] if isinstance(value, dict) else [key]
+def _names(table: Mapping[str, object]) -> Iterator[str]:
+    """Yield the names of all fields, those of inner tables behind the table's name and a dot."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from (f"{key}.{name}" for name in _names(value))
+        else:
+            yield key
 
 
 def config_to_toml(config: RunConfig) -> str:
     """Return the TOML document from which `config_from_toml` builds the same configuration."""
-    plain, sections = [], []
-    for spec in dataclasses.fields(config):
-        value = getattr(config, spec.name)
-        if dataclasses.is_dataclass(value):
-            lines = [
-                f"{item.name} = {_toml_value(getattr(value, item.name))}"
-                for item in dataclasses.fields(value)
-            ]
-            sections.append("\n".join([f"[{spec.name}]", *lines]))
-        else:
-            plain.append(f"{spec.name} = {_toml_value(value)}")
-    return "\n\n".join(["\n".join(plain), *sections]) + "\n"
+    return "\n".join(_toml_lines(config, "")).lstrip("\n") + "\n"
+
+
+def _toml_lines(section: object, name: str) -> Iterator[str]:
+    """Yield the fields of a section, then those of the sections in it; none for an empty one."""
+    values = {spec.name: getattr(section, spec.name) for spec in dataclasses.fields(section)}  # type: ignore[arg-type]
+    inner = {key: value for key, value in values.items() if dataclasses.is_dataclass(value)}
+    plain = [f"{key} = {_toml_value(values[key])}" for key in values if key not in inner]
+    if name and plain:
+        yield from ("", f"[{name}]")
+    yield from plain
+    for key, value in inner.items():
+        yield from _toml_lines(value, f"{name}.{key}" if name else key)
 
 
 def flat_settings(config: RunConfig) -> dict[str, str]:
@@ -158,6 +169,7 @@ def _build(cls: type, document: dict[str, object], *, origin: str, prefix: str) 
     specs = {spec.name: spec for spec in dataclasses.fields(cls)}
     for key in document:
         if key not in specs:
+            require_current_name(prefix + key, origin=f"{origin}: ")
             raise ValueError(f"{origin}: unknown key {prefix + key!r}{hint(key, list(specs))}")
     values = {}
     for name, spec in specs.items():
@@ -196,7 +208,7 @@ def _convert_scalar(value: object, kind: typing.Any) -> object:
         return Path(value) if isinstance(value, str) else _INVALID
     if not is_of_kind(value, kind):
         return _INVALID
-    return float(value) if kind is float else value
+    return float(typing.cast(float, value)) if kind is float else value
 
 
 def _toml_value(value: object) -> str:

@@ -21,10 +21,14 @@ LENGTH: Mapping[str, object] = {_KEY: "length"}
 """Changes how long it goes on: the steps made so far are the same."""
 
 
+def how(*names: str) -> Mapping[str, object]:
+    """Return the answer of a section whose fields `names` change how the same is computed."""
+    return {_KEY: dict.fromkeys(names, "how")}
+
+
 def changed_options(saved: object, asked: object) -> Iterator[tuple[str, str | None]]:
     """Yield every option that differs, with its answer: how, beside, length, or None."""
-    for option, spec, section, key in _options(saved):
-        old, new = (_value(config, section, spec.name) for config in (saved, asked))
+    for (option, old, key), (_, new, _) in zip(_options(saved), _options(asked), strict=True):
         if old != new:
             yield option, key
 
@@ -44,26 +48,29 @@ def require_resumable(saved: object, asked: object, *, run_dir: Path) -> None:
         )
 
 
-def _options(config: object) -> Iterator[tuple[str, dataclasses.Field, str, str | None]]:
+def _options(
+    config: object, section: str = "", answer: object = None
+) -> Iterator[tuple[str, object, str | None]]:
+    """Yield every option with its value and its answer, which a section may give for its fields."""
     for spec in dataclasses.fields(config):  # type: ignore[arg-type]
-        key = spec.metadata.get(_KEY)
-        inner = getattr(config, spec.name)
-        if not dataclasses.is_dataclass(inner):
-            yield option_name("", spec.name), spec, "", key
-            continue
-        for item in dataclasses.fields(inner):
-            own = item.metadata.get(_KEY, key)
-            yield option_name(spec.name, item.name), item, spec.name, own
-
-
-def _value(config: object, section: str, name: str) -> object:
-    return getattr(getattr(config, section) if section else config, name)
+        own = answer.get(spec.name) if isinstance(answer, Mapping) else answer
+        own = spec.metadata.get(_KEY, own)
+        option, value = option_name(section, spec.name), getattr(config, spec.name)
+        if dataclasses.is_dataclass(value):
+            yield from _options(value, option, own)
+        else:
+            yield option, value, own
 
 
 def _names_of_changeable(config: object) -> Iterator[str]:
-    """Yield sections that may change as a whole, and single options of the others."""
-    whole = [spec.name for spec in dataclasses.fields(config) if _KEY in spec.metadata]  # type: ignore[arg-type]
-    for option, _, section, key in _options(config):
-        if key is not None and section not in whole:
+    """Yield single options that may change, and sections that may change as a whole."""
+    whole = [
+        spec.name
+        for spec in dataclasses.fields(config)  # type: ignore[arg-type]
+        if dataclasses.is_dataclass(getattr(config, spec.name))
+        and isinstance(spec.metadata.get(_KEY), str)
+    ]
+    for option, _, key in _options(config):
+        if key is not None and option.split(".")[0] not in whole:
             yield option
-    yield from (name for name in whole if dataclasses.is_dataclass(getattr(config, name)))
+    yield from whole

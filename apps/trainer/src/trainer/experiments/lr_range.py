@@ -95,9 +95,11 @@ def range_base(base: RunConfig, *, low: float, high: float, num_steps: int) -> R
         "checkpoint.every-steps": max(1, num_steps // 4),
         "checkpoint.keep": 1,
     }
-    if optimizer.muon_learning_rate is not None:  # the ratio of the two stays
-        ratio = optimizer.muon_learning_rate / optimizer.learning_rate
-        changes["optimizer.muon-learning-rate"] = high * ratio
+    own = getattr(optimizer.section, "learning_rate", None)
+    if own is not None:  # the ratio of the two stays
+        changes[f"optimizer.{optimizer.name}.learning-rate"] = high * (
+            own / optimizer.learning_rate
+        )
     return with_values(base, changes, origin="lr-range")
 
 

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from trainer.config.former_names import current_name
 from trainer.config.presets import config_from_toml, config_to_toml, with_values
 from trainer.config.run_config import RunConfig
 from trainer.data.relocation import with_absolute_paths
@@ -238,7 +239,13 @@ def load_study(path: Path) -> Study:
     require_format(document, name=_STUDY, version=_VERSION, source=file)
     try:
         base = config_from_toml(document["base"], origin=str(file))
-        trials = [Trial(**trial) for trial in document["trials"]]
+        trials = [
+            Trial(
+                name=trial["name"],
+                changes={current_name(field): value for field, value in trial["changes"].items()},
+            )
+            for trial in document["trials"]
+        ]
         return Study(
             path=path,
             kind=document["kind"],

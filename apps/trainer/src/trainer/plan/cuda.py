@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from trainer.config.optimizers import GRAPH_OPTIMIZERS
 from trainer.config.run_config import RunConfig
 
 
@@ -59,10 +60,10 @@ def choose_on_cuda(
         notes.append(
             f"steps are neither compiled nor captured as a graph and slower: {why_no_kernels}"
         )
-    if config.optimizer.name != "adamw":
+    if config.optimizer.name not in GRAPH_OPTIMIZERS:
         notes.append(
             f"steps of {config.optimizer.name} are not captured as a graph and slower: only those "
-            "of adamw can be"
+            f"of {', '.join(GRAPH_OPTIMIZERS)} can be"
         )
     compiles = config.training.compile != "off" and why_no_kernels is None
     return CudaChoices(attention=attention, loss=loss, compile=compiles, notes=tuple(notes))

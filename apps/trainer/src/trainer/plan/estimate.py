@@ -16,8 +16,8 @@ import torch
 
 from accounting import ModelShape, StepSettings, count_parameters, evaluation_bytes, memory
 from accounting.autograd.layers import FLOAT32
-from accounting.disk import Group, default_groups, model_file_bytes, optimizer_file_bytes
-from accounting.parameters import Weight
+from accounting.disk import Group, model_file_bytes, optimizer_file_bytes
+from accounting.parameters import list_weights
 from nn_layers import TransformerLM
 from trainer.config.run_config import SMALLEST_VOCABULARY, RunConfig
 from trainer.plan.compute import ComputePlan, plan_compute
@@ -96,8 +96,7 @@ def expect_run(
         validation_tokens: what the end scores; None: as much as fills a batch.
     """
     shape = model_shape(config, vocab_size=model.config.vocab_size)
-    groups = _groups(model, optimizer, last=learning_rate(config, config.num_steps))
-    checkpoint = model_file_bytes(shape) + optimizer_file_bytes(groups, config.optimizer.name)
+    checkpoint = _checkpoint_bytes(config, shape, model, optimizer)
     saving = checkpoint if device.type == "cpu" else 0
     settings = step_settings(config, plan)
     windows = _windows_at_once(config, validation_tokens)
@@ -125,10 +124,14 @@ def predict_peak_bytes(config: RunConfig) -> int:
     """
     device = resolve_device(config.device)
     shape = model_shape(config, vocab_size=config.tokenizer.vocab_size)
-    saving, name = 0, config.optimizer.name
+    saving = 0
     if device.type == "cpu":
-        groups = default_groups(shape, name, learning_rate=config.optimizer.learning_rate)
-        saving = model_file_bytes(shape) + optimizer_file_bytes(groups, name)
+        # An optimizer groups parameters by their names and dimensions, whatever their sizes.
+        small = replace(config.model, context_length=1, d_model=2 * config.model.num_heads, d_ff=1)
+        model = TransformerLM(
+            small.build(vocab_size=1), device=torch.device("meta"), dtype=torch.float32
+        )
+        saving = _checkpoint_bytes(config, shape, model, config.optimizer.build(model))
     settings = step_settings(config, plan_compute(config, device=device))
     windows = _windows_at_once(config, None)
     return _peak(shape, settings, windows=windows, saving_bytes=saving)[0]
@@ -192,7 +195,7 @@ def step_settings(config: RunConfig, plan: ComputePlan) -> StepSettings:
         attention="fused" if plan.attention == "triton" else plan.attention,
         loss=plan.loss,
         checkpointing=training.activation_checkpointing,
-        optimizer=config.optimizer.name,
+        optimizer=config.optimizer.section.cost,
     )
 
 
@@ -262,16 +265,19 @@ def _peak(
     return peak + saving_bytes, phase
 
 
-def _groups(model: TransformerLM, optimizer: torch.optim.Optimizer, *, last: float) -> list[Group]:
-    """Return the optimizer's groups in accounting's words, with the last step's learning rate."""
+def _checkpoint_bytes(
+    config: RunConfig, shape: ModelShape, model: TransformerLM, optimizer: torch.optim.Optimizer
+) -> int:
+    """Return what the last checkpoint's two safetensors files take."""
+    weights = {weight.name: weight for weight in list_weights(shape)}
+    last = learning_rate(config, config.num_steps)
     names = {id(one): name.removesuffix(".weight") for name, one in model.named_parameters()}
     groups = []
     for group in optimizer.param_groups:
-        weights = [Weight(names[id(one)], tuple(one.shape)) for one in group["params"]]
         settings = {key: value for key, value in group.items() if key != "params"}
         settings["lr"] = last * group.get("peak_ratio", 1.0)
-        groups.append(Group(weights, settings))
-    return groups
+        groups.append(Group([weights[names[id(one)]] for one in group["params"]], settings))
+    return model_file_bytes(shape) + optimizer_file_bytes(groups, config.optimizer.section.cost)
 
 
 def _allocated_bytes(expectation: Expectation, *, written: int | None) -> int | None:

@@ -3,19 +3,16 @@
 Stage: schedule section -> *learning rate* -> optimizer. The curves themselves belong to `optim`.
 
 Under a batch ramp the schedule goes by tokens: it is as far as the whole batches that they would
-fill. A step of b windows instead of B moves sqrt(b / B) as far, with SGD b / B, which keeps the
-noise that a token adds. Source: Malladi et al. 2022, arXiv:2205.10287, definition 3 (Adam; Muon is
-treated alike); Goyal et al. 2017, arXiv:1706.02677 (SGD).
+fill. A step of b windows instead of B moves (b / B)^e as far, with the optimizer's own exponent e,
+which keeps the noise that a token adds.
 """
 
 import math
 
 import torch
 
-from optim import lr_cosine_schedule, lr_linear_schedule, lr_wsd_schedule
 from trainer.config.run_config import RunConfig
-
-WSD_DECAY_FRACTION = 0.2
+from trainer.config.schedules import SCHEDULES
 
 
 def learning_rate(config: RunConfig, step: int, *, training_seconds: float = 0.0) -> float:
@@ -33,7 +30,9 @@ def learning_rate(config: RunConfig, step: int, *, training_seconds: float = 0.0
     share = config.batch_size_at(step) / config.training.batch_size
     at = config.tokens_after(step) / config.tokens_per_step
     rate = _scheduled(config, at, training_seconds=training_seconds)
-    return rate * (share if config.optimizer.name == "sgd" else math.sqrt(share))
+    exponent = config.optimizer.section.ramp_exponent
+    # The root is rounded correctly, which a power is not.
+    return rate * (math.sqrt(share) if exponent == 0.5 else share**exponent)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -55,11 +54,4 @@ def _scheduled(config: RunConfig, step: float, *, training_seconds: float) -> fl
     if step <= warmup:
         return peak * step / warmup
     floor = peak * schedule.final_fraction
-    if schedule.name == "cosine":
-        return lr_cosine_schedule(step, peak, floor, warmup, total)
-    if schedule.name == "linear":
-        return lr_linear_schedule(step, peak, floor, warmup, total)
-    if schedule.name == "wsd":
-        decay = max(1, min(round(total * WSD_DECAY_FRACTION), total - warmup))
-        return lr_wsd_schedule(step, peak, floor, warmup, total - warmup - decay, decay)
-    return peak
+    return SCHEDULES[schedule.name](step, peak, floor, warmup, total)

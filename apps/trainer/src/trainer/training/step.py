@@ -8,7 +8,7 @@ say) are other classes with the same method.
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial, wraps
-from typing import Any, Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ from torch import Tensor
 from torch._functorch import config as functorch_config
 
 from nn_layers import TransformerLM, cross_entropy, fused_cross_entropy, linear_cross_entropy
-from optim import SGD, AdamW, Muon, clip_gradients_, muon_groups, parameter_groups
-from trainer.config.run_config import OptimizerConfig, RunConfig
+from optim import AdamW, clip_gradients_
+from trainer.config.run_config import RunConfig
 from trainer.data.batches import sample_batch
 from trainer.data.device_batches import choose_windows
 from trainer.monitoring.throughput import Throughput
@@ -51,35 +51,6 @@ class Stepper(Protocol):
         ...
 
 
-def build_optimizer(
-    model: TransformerLM, config: OptimizerConfig, *, dtype: torch.dtype = torch.float32
-) -> torch.optim.Optimizer:
-    """Return the optimizer of `config` over the model's parameters, norm gains undecayed.
-
-    Args:
-        model: what is trained.
-        config: which optimizer, with which rates.
-        dtype: of the products that Muon orthogonalises by; all state stays in the weights' type.
-    """
-    adamw = {"betas": (config.beta1, config.beta2), "eps": config.eps}
-    if config.name == "muon":
-        return _build_muon(model, config, compute_dtype=dtype, **adamw)
-    groups = parameter_groups(model, weight_decay=config.weight_decay)
-    if config.name == "sgd":
-        return SGD(groups, lr=config.learning_rate)
-    return AdamW(groups, lr=config.learning_rate, **adamw)
-
-
-def _build_muon(model: TransformerLM, config: OptimizerConfig, **others: Any) -> Muon:
-    """Return Muon over the hidden matrices, AdamW over the rest, each with a peak of its own."""
-    groups = muon_groups(model, weight_decay=config.weight_decay)
-    peak = config.muon_learning_rate or config.learning_rate
-    for group in groups:
-        group["peak_ratio"] = peak / config.learning_rate if group["rule"] == "muon" else 1.0
-    settings = {"momentum": config.muon_momentum, "scale": config.muon_scale}
-    return Muon(groups, lr=config.learning_rate, **settings, **others)
-
-
 def build_stepper(
     model: TransformerLM,
     optimizer: torch.optim.Optimizer,
@@ -101,10 +72,9 @@ def build_stepper(
         plan: how to compute.
         throughput: where the time spent on data is booked; None: nowhere.
     """
-    if device.type == "cuda" and isinstance(optimizer, AdamW):
-        return _device_stepper(
-            model, optimizer, config=config, tokens=tokens, device=device, plan=plan
-        )
+    if device.type == "cuda" and config.optimizer.section.fits_graph:
+        adamw = cast("AdamW", optimizer)
+        return _device_stepper(model, adamw, config=config, tokens=tokens, device=device, plan=plan)
     windows = host_windows(tokens, config=config, device=device, throughput=throughput)
     loss_of = build_loss(model, plan=plan, device=device)
     return EagerStepper(model, optimizer, config=config, windows=windows, loss_of=loss_of)

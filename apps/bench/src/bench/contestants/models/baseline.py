@@ -71,7 +71,7 @@ def _build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": matrices, "weight_decay": section.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    betas = (section.beta1, section.beta2)
+    own = section.adamw
     return torch.optim.AdamW(
-        groups, lr=section.learning_rate, betas=betas, eps=section.eps, fused=True
+        groups, lr=section.learning_rate, betas=(own.beta1, own.beta2), eps=own.eps, fused=True
     )

@@ -20,7 +20,7 @@ from trainer.inference.generation import generate
 from trainer.plan.compute import plan_compute
 from trainer.plan.learning_rate import learning_rate
 from trainer.plan.model import build_model
-from trainer.training.step import build_optimizer, build_stepper
+from trainer.training.step import build_stepper
 
 
 def build(recipe: Recipe) -> TransformerLM:
@@ -36,7 +36,7 @@ def stepper(recipe: Recipe) -> Step:
     model = build(recipe).train()
     stepper = build_stepper(
         model,
-        build_optimizer(model, recipe.config.optimizer),
+        recipe.config.optimizer.build(model),
         config=recipe.config,
         tokens=recipe.tokens,
         device=recipe.device,

@@ -1,0 +1,54 @@
+"""Know the fields that have moved, by their former names.
+
+Stage: a name or document from an earlier version -> *today's names*. What is saved is translated;
+what somebody writes is refused with the new name.
+"""
+
+import copy
+from typing import Any
+
+_NEW_NAMES = {
+    "optimizer.beta1": "optimizer.adamw.beta1",
+    "optimizer.beta2": "optimizer.adamw.beta2",
+    "optimizer.eps": "optimizer.adamw.eps",
+    "optimizer.muon_learning_rate": "optimizer.muon.learning_rate",
+    "optimizer.muon_momentum": "optimizer.muon.momentum",
+    "optimizer.muon_scale": "optimizer.muon.scale",
+}
+
+
+def current_name(name: str) -> str:
+    """Return what a field is called today; names with - or _.
+
+    >>> current_name("optimizer.muon-scale"), current_name("optimizer.name")
+    ('optimizer.muon.scale', 'optimizer.name')
+    """
+    new = _NEW_NAMES.get(name.replace("-", "_"))
+    if new is None:
+        return name
+    return new.replace("_", "-") if "-" in name else new
+
+
+def require_current_name(name: str, *, origin: str = "") -> None:
+    """Refuse the former name of a field or option; the message holds today's.
+
+    Raises:
+        ValueError: `name` is a former one.
+    """
+    bare = name.removeprefix("--")
+    new = current_name(bare)
+    if new != bare:
+        raise ValueError(f"{origin}{name} is now {name.removesuffix(bare)}{new}; use that")
+
+
+def with_current_names(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a saved configuration with every value under today's name."""
+    document = copy.deepcopy(document)
+    for old, new in _NEW_NAMES.items():
+        section, _, name = old.partition(".")
+        table = document.get(section)
+        if isinstance(table, dict) and name in table:
+            value = table.pop(name)
+            _, inner, field = new.split(".")
+            table.setdefault(inner, {})[field] = value
+    return document
