@@ -10,16 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
-from accounting import PRESETS, ModelShape, count_parameters
+from accounting import ModelShape, count_parameters
 from accounting.cli import commands as cli
 from accounting.sources.inputs import read_model
 from accounting.sources.tensor_names import list_tensors
-from trainer.checkpoint.run_checkpoint import take_snapshot, write_checkpoint
-from trainer.checkpoint.single_file import save_checkpoint
-from trainer.config.presets import config_to_toml, load_preset
-from trainer.plan.model import build_model
 
 WIDTHS = {"F64": 8, "F32": 4, "BF16": 2, "F8_E4M3": 1}
 SMALL = ModelShape(vocab_size=40, context_length=16, d_model=8, num_layers=2, num_heads=2, d_ff=12)
@@ -405,44 +400,3 @@ def test_several_weights_in_a_folder_must_be_named(tmp_path: Path) -> None:
     assert read_model(str(tmp_path / "b.safetensors")).shape.d_ff == 20
     with pytest.raises(ValueError, match="give --context-length"):
         read_model(str(tmp_path / "b.safetensors")).require("context_length")
-
-
-def test_two_configurations_of_different_models_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
-    config = load_preset("quickstart")
-    (tmp_path / "config.toml").write_text(config_to_toml(config))
-    with pytest.raises(ValueError, match=r"config\.toml and .*config\.json describe different"):
-        read_model(str(tmp_path))
-
-
-def _run(folder: Path) -> nn.Module:
-    """Write what a run leaves: its configuration, and a checkpoint with fewer ids than asked."""
-    config = load_preset("quickstart")
-    model = build_model(config, vocab_size=300, device=torch.device("cpu"))
-    optimizer = config.optimizer.build(model)
-    text = config_to_toml(config)
-    for step in (9, 10):
-        snapshot = take_snapshot(
-            step=step, model=model, optimizer=optimizer, state={}, config_toml=text
-        )
-        write_checkpoint(folder, snapshot)
-    (folder / "config.toml").write_text(text)
-    save_checkpoint(model, optimizer, 10, folder / "single.safetensors")
-    return model
-
-
-def test_a_run_has_the_parameters_of_its_newest_checkpoint(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    run.mkdir()
-    model = _run(run)
-    single = (run / "single.safetensors").rename(tmp_path / "single.safetensors")
-    checkpoint = run / "checkpoints" / "step-10"
-    for source in (run, checkpoint, checkpoint / "model.safetensors", single):
-        assert count_parameters(read_model(str(source)).shape).total == model.num_parameters
-    with pytest.raises(ValueError, match="known names"):
-        read_model(str(checkpoint / "optimizer.safetensors"))
-    text = (run / "config.toml").read_text()
-    (run / "config.toml").write_text(text.replace("d_model = 192", "d_model = 96"))
-    with pytest.raises(ValueError, match=r"step-10/model\.safetensors holds .*config\.toml desc"):
-        read_model(str(run))
-    assert read_model(str(checkpoint)).shape.d_model == PRESETS["quickstart"].d_model

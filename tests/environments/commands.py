@@ -74,6 +74,12 @@ _TRAINER = (
         says="study: ",
         leaves=("study/report.html",),
     ),
+    Command(words="costs memory {world}/run", says="checkpoint on disk"),
+    Command(
+        words="costs plan --hours 2 --device H200 --write {out}/plan.toml",
+        says="[model]",
+        leaves=("plan.toml",),
+    ),
 )
 _PACKAGES = (
     Command(
@@ -114,25 +120,20 @@ _PACKAGES = (
         needs=frozenset(),
     ),
     Command(
-        words="flops quickstart --chart {out}/f.svg",
-        says="quickstart",
+        words="flops tinystories --chart {out}/f.svg",
+        says="tinystories",
         leaves=("f.svg",),
         needs=frozenset(),
     ),
-    Command(words="params quickstart", says="quickstart", needs=frozenset()),
+    Command(words="params tinystories", says="tinystories", needs=frozenset()),
     Command(
-        words="memory quickstart --chart {out}/m.svg",
+        words="memory tinystories --chart {out}/m.svg",
         says="GB",
         leaves=("m.svg",),
         needs=frozenset(),
     ),
-    Command(words="inference quickstart --device H200", says="decode", needs=frozenset()),
-    Command(
-        words="plan --hours 2 --device H200 --write {out}/plan.toml",
-        says="[model]",
-        leaves=("plan.toml",),
-        needs=frozenset(),
-    ),
+    Command(words="inference tinystories --device H200", says="decode", needs=frozenset()),
+    Command(words="plan --hours 2 --device H200", says="learning rate", needs=frozenset()),
     Command(words="measure-peak", says="TFLOP/s"),
 )
 _BENCH = (

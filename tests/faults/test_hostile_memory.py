@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 
 from accounting.sources.inputs import read_model
-from accounting.sources.toml_text import MAX_CHARACTERS, MAX_PARTS, parse_toml
 from bpe import Vocabulary
 from tokenizer import TokenFile, Tokenizer
 from tokenizer.formats import load_tiktoken, load_vocabulary
 from trainer.checkpoint.manifest import read_manifest
 from trainer.checkpoint.run_checkpoint import inspect_checkpoint
 from trainer.config.presets import load_config
+from trainer.costs import TRAINER
 from trainer.monitoring.metrics import read_metrics
 from trainer.storage.run_directory import read_json
+from trainer.storage.toml_text import MAX_CHARACTERS, MAX_PARTS, parse_toml
 from trainer.summary import Summary
 
 JSON_BYTES_A_BYTE, TOML_BYTES_A_BYTE = 64, 512
@@ -107,7 +108,9 @@ TOML = {
 
 
 @pytest.mark.parametrize("kind", TOML)
-@pytest.mark.parametrize("load", [load_config, lambda path: read_model(str(path))])
+@pytest.mark.parametrize(
+    "load", [load_config, lambda path: read_model(str(path), application=TRAINER)]
+)
 def test_toml_takes_a_stated_multiple_of_its_size(
     load: Callable[[Path], object], kind: str, tmp_path: Path
 ) -> None:

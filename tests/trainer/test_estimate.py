@@ -15,7 +15,8 @@ from trainer.plan import estimate
 from trainer.plan.compute import plan_compute
 from trainer.plan.estimate import Expectation, announce_expectation, compare_with_facts, expect_run
 from trainer.plan.learning_rate import learning_rate, set_learning_rate
-from trainer.plan.model import build_model, model_shape
+from trainer.plan.model import build_model
+from trainer.plan.shape import model_shape
 
 CPU = torch.device("cpu")
 

@@ -4,7 +4,7 @@ import pytest
 
 from trainer.config.presets import load_preset, with_values
 from trainer.experiments import ABLATIONS, ablate
-from trainer.plan.model import model_shape
+from trainer.plan.shape import model_shape
 
 BASE = load_preset("tinystories")
 

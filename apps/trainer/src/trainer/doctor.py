@@ -30,7 +30,6 @@ from trainer.storage.run_directory import RunDirectory, read_json, require_run, 
 from trainer.summary import Summary
 from trainer.training.loop import LoopState
 from trainer.training.sittings import read_sittings
-from trainer.training.step import build_optimizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ def _trial_loader(run: RunDirectory) -> Callable[[Checkpoint], object] | None:
     except (OSError, ValueError):
         return None  # said above
     model = build_model(config, vocab_size=vocab_size, device=torch.device("cpu"))
-    optimizer = build_optimizer(model, config.optimizer)
+    optimizer = config.optimizer.build(model)
 
     def load(checkpoint: Checkpoint) -> None:
         LoopState.from_checkpoint(checkpoint)

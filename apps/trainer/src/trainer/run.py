@@ -33,7 +33,8 @@ from trainer.plan.devices import (
     resolve_device,
 )
 from trainer.plan.estimate import announce_expectation, expect_run
-from trainer.plan.model import build_model, model_shape
+from trainer.plan.model import build_model
+from trainer.plan.shape import model_shape
 from trainer.run_inputs import prepare_run
 from trainer.storage.durable import TEMPORARY, remove, rename_durably
 from trainer.storage.run_directory import (

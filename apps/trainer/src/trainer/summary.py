@@ -19,7 +19,7 @@ from trainer.evaluation.loss import StreamScore
 from trainer.evaluation.score import end_of_text_id, score_validation, token_bytes
 from trainer.monitoring.metrics import read_metrics
 from trainer.plan.estimate import Estimate, compare_with_facts, process_bytes
-from trainer.plan.model import model_shape
+from trainer.plan.shape import model_shape
 from trainer.storage.file_format import require_format
 from trainer.storage.run_directory import read_json, write_json_atomically, write_text_atomically
 from trainer.training.loop import Session, sample_text

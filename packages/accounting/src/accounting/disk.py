@@ -1,101 +1,32 @@
-"""Count, to the byte, the files that a run writes: weights, optimizer state, token files.
+"""Count, to the byte, what numbers take on disk: weights, token files.
 
 Stage: shape, sizes -> *bytes on disk*. A safetensors file is eight bytes, a JSON header padded to a
-multiple of eight, and the numbers; an .npy is a header of 128 bytes and the numbers. What is text
-alone (configuration, progress, manifest: a few kilobytes) is not counted.
+multiple of eight, and the numbers; an .npy is a header of 128 bytes and the numbers. Not here: what
+programs that train models write beside the weights.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
 
-from accounting.optimizer import is_hidden_matrix
 from accounting.parameters import Weight, list_weights
 from accounting.shape import ModelShape
-from accounting.step import Optimizer, find_optimizer
 
 _FLOAT32, _NPY_HEADER, _WIDEST_UINT16 = 4, 128, 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Parameters that an optimizer treats alike, with its settings as torch saves them."""
-
-    weights: Sequence[Weight]
-    settings: Mapping[str, Any]
-
-
-def model_file_bytes(shape: ModelShape) -> int:
-    """Return the size of `model.safetensors`.
-
-    >>> from accounting import PRESETS
-    >>> model_file_bytes(PRESETS["tinystories"])
-    90789568
-    """
-    tensors = {f"{weight.name}.weight": weight.shape for weight in list_weights(shape)}
-    metadata = {"format": "pt", "model": json.dumps({"tied": {}, "extra": {}})}
-    return safetensors_bytes(tensors, metadata)
-
-
-def optimizer_file_bytes(groups: Sequence[Group], optimizer: Optimizer | str) -> int:
-    """Return the size of `optimizer.safetensors` once every parameter has been updated.
-
-    Args:
-        groups: as `parameter_groups` makes them, with every setting that torch saves, in order;
-            learning rates have as many digits as they have at that step.
-        optimizer: whose state it is.
-    """
-    known = find_optimizer(optimizer)
-    tensors: dict[str, tuple[int, ...]] = {}
-    states, listed, names, first = [], [], [], 0
-    for group in groups:
-        for index, weight in enumerate(group.weights, start=first):
-            state = _state(weight, known)
-            tensors |= {f"state.state.{index}.{key}": dims for key, dims in state.items()}
-            pairs = [[key, {"tensor": f"state.state.{index}.{key}"}] for key in state]
-            if state:
-                states.append([index, {"map": pairs}])
-        indices = list(range(first, first + len(group.weights)))
-        pairs = [[key, _encoded(value)] for key, value in group.settings.items()]
-        listed.append({"map": [*pairs, ["params", indices]]})
-        names.append([f"{weight.name}.weight" for weight in group.weights])
-        first += len(group.weights)
-    state = {"map": [["state", {"map": states}], ["param_groups", listed]]}
-    rest = {"class": known.name, "parameters": names, "state": state}
-    metadata = {"format": "trainer.optimizer", "version": "1", "optimizer": json.dumps(rest)}
-    return safetensors_bytes(tensors, metadata)
-
-
-def default_groups(
-    shape: ModelShape, optimizer: Optimizer | str, *, learning_rate: float
-) -> list[Group]:
-    """Return the groups that the trainer makes, with its default settings.
+def weights_file_bytes(shape: ModelShape, metadata: Mapping[str, str] | None = None) -> int:
+    """Return the size of a safetensors file of all weights in float32.
 
     Args:
         shape: the model.
-        optimizer: one of `step.OPTIMIZERS`.
-        learning_rate: of the last update.
+        metadata: of the file's header; None: the usual one.
+
+    >>> from accounting import PRESETS
+    >>> weights_file_bytes(PRESETS["tinystories"])
+    90789528
     """
-    known = find_optimizer(optimizer)
-    is_muon = known.name == "Muon"
-    common = {
-        "AdamW": {"lr": learning_rate, "betas": (0.9, 0.95), "eps": 1e-8},
-        "SGD": {"lr": learning_rate, "decay": False},
-        "Muon": {"lr": learning_rate, "momentum": 0.95, "nesterov": True},
-    }[known.name]
-    if is_muon:
-        common |= {"scale": "rms", "betas": (0.9, 0.95), "eps": 1e-8, "peak_ratio": 1.0}
-    weights = list(list_weights(shape))
-    hidden = [one for one in weights if is_muon and is_hidden_matrix(one)]
-    matrices = [one for one in weights if len(one.shape) == 2 and one not in hidden]
-    vectors = [one for one in weights if len(one.shape) == 1]
-    groups = [(matrices, 0.1, "adamw"), (vectors, 0.0, "adamw"), (hidden, 0.1, "muon")]
-    return [
-        Group(listed, common | {"weight_decay": decay} | ({"rule": rule} if is_muon else {}))
-        for listed, decay, rule in groups
-        if listed
-    ]
+    tensors = {f"{weight.name}.weight": weight.shape for weight in list_weights(shape)}
+    return safetensors_bytes(tensors, metadata or {"format": "pt"})
 
 
 def safetensors_bytes(tensors: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]) -> int:
@@ -151,13 +82,3 @@ def token_file_bytes(
         "sources": list(sources),
     }
     return ids + documents + len(json.dumps(sidecar, indent=2)) + 1
-
-
-def _state(weight: Weight, optimizer: Optimizer) -> dict[str, tuple[int, ...]]:
-    rule = optimizer.rule_of(is_hidden=is_hidden_matrix(weight))
-    count: dict[str, tuple[int, ...]] = {"step": ()} if rule.is_counted else {}
-    return count | dict.fromkeys(rule.state, weight.shape)
-
-
-def _encoded(value: Any) -> Any:
-    return {"tuple": list(value)} if isinstance(value, tuple) else value

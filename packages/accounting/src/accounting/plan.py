@@ -1,6 +1,6 @@
 """Propose a model and a run for the hours and the device at hand.
 
-Stage: hours, device -> budget -> *shape, batch, steps* -> TOML for the trainer. Sizes come from a
+Stage: hours, device -> budget -> *shape, batch, steps* -> a run. Sizes come from a
 family of shapes with one parameter, the width; among those whose weights and batch fit, the one
 that the chosen fit of `scaling` likes best is taken. Learning rate and batch size follow a
 published fit and are a start, not an end: `sweep` finds better ones.
@@ -204,45 +204,3 @@ def _schedule(
 def _peak(shape: ModelShape, settings: StepSettings, batch_size: int, micro: int) -> int:
     passes = batch_size // micro
     return peak_bytes(shape, replace(settings, batch_size=micro, num_micro_batches=passes))
-
-
-def plan_to_toml(plan: Plan, *, source: str, hours: float) -> str:
-    """Return the run as the trainer's configuration.
-
-    Args:
-        plan: the proposal.
-        source: the trainer's corpus: stdlib, tinystories or owt.
-        hours: after which the run stops, whatever its speed.
-    """
-    shape, every = plan.shape, max(plan.num_steps // 20, 1)
-    sections: dict[str, dict[str, object]] = {
-        "corpus": {"source": source},
-        "tokenizer": {"vocab_size": shape.vocab_size},
-        "model": {
-            "context_length": shape.context_length,
-            "d_model": shape.d_model,
-            "num_layers": shape.num_layers,
-            "num_heads": shape.num_heads,
-            "d_ff": shape.d_ff,
-            "qk_norm": shape.qk_norm,
-        },
-        "optimizer": {"learning_rate": plan.learning_rate},
-        "schedule": {"warmup_steps": plan.warmup_steps},
-        "training": {
-            "batch_size": plan.batch_size,
-            "micro_batch_size": plan.micro_batch_size,
-            "max_steps": plan.num_steps,
-            "max_hours": float(hours),
-        },
-        "evaluation": {"every_steps": every, "num_windows": 256},
-        "checkpoint": {"every_steps": every},
-    }
-    tables = [
-        "\n".join([f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in section.items())])
-        for name, section in sections.items()
-    ]
-    return "\n\n".join(['preset = "plan"', *tables]) + "\n"
-
-
-def _toml(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')

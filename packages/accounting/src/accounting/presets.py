@@ -1,13 +1,14 @@
 """Name the shapes whose figures are quoted: GPT-2's sizes in this project's architecture.
 
 SwiGLU and an untied head, as in CS336's exercise; OpenAI's GPT-2 differs. In 2025 the exercise has
-d_ff = 4 d_model (`gpt2-*`), in 2026 8/3 d_model to the nearest multiple of 64 (`cs336-2026-*`). The
-trainer's presets are here as well, under their names; a test holds them to its files.
+d_ff = 4 d_model (`gpt2-*`), in 2026 8/3 d_model to the nearest multiple of 64 (`cs336-2026-*`). Its
+experiments train a small model on two texts (`tinystories`, `owt`).
 
-Source: CS336 assignment 1, problem transformer_accounting, of 2025 and of 2026 (v26.0.3).
+Source: CS336 assignment 1, problems transformer_accounting, learning_rate and main_experiment, of
+2025 and of 2026 (v26.0.3).
 """
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from accounting.shape import ModelShape
 
@@ -27,29 +28,6 @@ def _gpt2(
     )
 
 
-def _cs336(vocab_size: int) -> ModelShape:
-    return ModelShape(
-        vocab_size=vocab_size,
-        context_length=256,
-        d_model=512,
-        num_layers=4,
-        num_heads=16,
-        d_ff=1344,
-    )
-
-
-def _leaderboard() -> ModelShape:
-    return ModelShape(
-        vocab_size=32_000,
-        context_length=512,
-        d_model=768,
-        num_layers=12,
-        num_heads=12,
-        d_ff=2048,
-        qk_norm=True,
-    )
-
-
 GPT2_PRESETS: dict[str, ModelShape] = {
     "gpt2-small": _gpt2(12, 768, num_heads=12, d_ff=3072),
     "gpt2-medium": _gpt2(24, 1024, num_heads=16, d_ff=4096),
@@ -65,17 +43,13 @@ CS336_2026_PRESETS: dict[str, ModelShape] = {
     "cs336-2026-xl-16k": _gpt2(48, 1600, num_heads=25, d_ff=4288, context_length=16_384),
 }
 COURSE_PRESETS: dict[str, ModelShape] = GPT2_PRESETS | CS336_2026_PRESETS
-TRAINER_PRESETS: dict[str, ModelShape] = {
-    "quickstart": ModelShape(
-        vocab_size=2048, context_length=128, d_model=192, num_layers=4, num_heads=6, d_ff=512
-    ),
-    "tinystories": _cs336(10_000),
-    "tinystories-cpu": _cs336(10_000),
-    "owt": _cs336(32_000),
-    "owt-leaderboard": _leaderboard(),
-    "owt-leaderboard-2025": _leaderboard(),
+_REFERENCE = ModelShape(
+    vocab_size=10_000, context_length=256, d_model=512, num_layers=4, num_heads=16, d_ff=1344
+)
+PRESETS: dict[str, ModelShape] = COURSE_PRESETS | {
+    "tinystories": _REFERENCE,
+    "owt": replace(_REFERENCE, vocab_size=32_000),
 }
-PRESETS: dict[str, ModelShape] = COURSE_PRESETS | TRAINER_PRESETS
 
 
 def course_year(name: str) -> int | None:

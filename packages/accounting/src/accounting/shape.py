@@ -3,6 +3,10 @@
 from dataclasses import dataclass, fields
 from typing import Literal, get_args, get_origin
 
+FeedForward = Literal["swiglu", "silu", "gelu"]
+Norm = Literal["pre", "post", "none"]
+AttentionBias = Literal["none", "qkv", "all"]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelShape:
@@ -29,9 +33,9 @@ class ModelShape:
     """Width inside the feed-forward layer."""
     num_kv_heads: int | None = None
     """Key and value heads; None: as many as query heads."""
-    feed_forward: Literal["swiglu", "silu", "gelu"] = "swiglu"
+    feed_forward: FeedForward = "swiglu"
     """Three matrices, or two."""
-    norm: Literal["pre", "post", "none"] = "pre"
+    norm: Norm = "pre"
     """Where the norms stand; "post" has no final one, "none" none at all."""
     position: Literal["rope", "none", "learned"] = "rope"
     """Rotations (no parameters), nothing, or a matrix of context_length by d_model."""
@@ -45,7 +49,7 @@ class ModelShape:
     """Most tokens that a query sees; None: all before it."""
     head_width: int | None = None
     """Width of a head where it is not d_model / num_heads."""
-    attention_bias: Literal["none", "qkv", "all"] = "none"
+    attention_bias: AttentionBias = "none"
     """Biases of the projections; "all": of the output as well."""
     feed_forward_bias: bool = False
     """Biases of the feed-forward layer."""

@@ -1,12 +1,10 @@
 """Say how long a run takes, what it draws and what it costs.
 
-Stage: FLOPs, device -> *seconds, kilowatt hours, money*; or a run's own metrics -> seconds left.
+Stage: FLOPs, device -> *seconds, kilowatt hours, money*; or a run's progress -> seconds left.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from accounting.flops import Convention, forward_flops, training_flops
 from accounting.plural import agree, plural
@@ -79,53 +77,44 @@ def training_time(
     )
 
 
-def remaining_time(rows: Sequence[dict[str, object]], *, total_tokens: int) -> Duration:
-    """Predict from a run's own metrics what is left of it.
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run had come at one moment."""
 
-    The first row is where measuring starts, so that loading and compiling do not count again;
-    evaluations and checkpoints in between do, because they go on.
+    tokens: int
+    """Trained on so far."""
+    seconds: float
+    """Since its start."""
+    tokens_per_second: float
+    """Lately, in training alone."""
+
+
+def remaining_time(progress: Sequence[Progress], *, total_tokens: int) -> Duration:
+    """Predict from a run's own progress what is left of it.
+
+    The first moment is where measuring starts, so that loading and compiling do not count again;
+    evaluations and checkpoints in between do, because they continue.
 
     Args:
-        rows: of `metrics.jsonl`, in order.
+        progress: in order.
         total_tokens: of the whole run.
 
     Raises:
-        ValueError: fewer than two rows of training.
+        ValueError: fewer than two different moments.
 
-    >>> rows = [{"kind": "train", "tokens": n, "seconds": 9.0 + n / 10, "tokens_per_second": 12.0}
-    ...         for n in (100, 200, 300)]
-    >>> remaining_time(rows, total_tokens=500)
+    >>> progress = [Progress(n, 9.0 + n / 10, 12.0) for n in (100, 200, 300)]
+    >>> remaining_time(progress, total_tokens=500)
     Duration(seconds=20.0, tokens_per_second=12.0)
     """
-    training = [row for row in rows if row.get("kind") == "train"]
-    if len(training) < 2 or training[0]["tokens"] == training[-1]["tokens"]:
+    if len(progress) < 2 or progress[0].tokens == progress[-1].tokens:
         raise ValueError(
-            f"{plural(len(training), 'row')} of training {agree(len(training), 'is', 'are')} too "
-            "few to tell a speed by; wait for two"
+            f"{plural(len(progress), 'measurement')} of training "
+            f"{agree(len(progress), 'is', 'are')} too few for a speed; wait for two"
         )
-    first, last = training[0], training[-1]
-    slope = (last["seconds"] - first["seconds"]) / (last["tokens"] - first["tokens"])
-    speeds = sorted(row["tokens_per_second"] for row in training[1:])
+    first, last = progress[0], progress[-1]
+    slope = (last.seconds - first.seconds) / (last.tokens - first.tokens)
+    speeds = sorted(one.tokens_per_second for one in progress[1:])
     return Duration(
-        seconds=slope * max(total_tokens - last["tokens"], 0),
+        seconds=slope * max(total_tokens - last.tokens, 0),
         tokens_per_second=speeds[len(speeds) // 2],
     )
-
-
-def read_metrics(path: Path) -> list[dict[str, object]]:
-    """Read the whole rows of a run's `metrics.jsonl`.
-
-    Raises:
-        ValueError: it holds something else.
-    """
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
-        try:
-            row = json.loads(line)
-            rows.append({**row, "tokens": int(row["tokens"]), "seconds": float(row["seconds"])})
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path}, line {number} is no row of metrics ({error}); "
-                "give the metrics.jsonl of a run"
-            ) from None
-    return rows

@@ -96,12 +96,15 @@ def _model(name: str) -> Iterator[Line]:
     """Ask every calculator about one preset, and yield its figures beside what was measured."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    from accounting import PRESETS, StepSettings
+    from accounting import StepSettings
+    from accounting.sources.inputs import read_model
     from bench.calculators.contestants import CALCULATORS, Answer
     from bench.calculators.measured import RealStep, measure_step
+    from trainer.costs import TRAINER
 
     print(f"bench: {name}", file=sys.stderr, flush=True)
-    shape, settings = PRESETS[name], StepSettings(batch_size=_BATCH_SIZE)
+    shape = read_model(name, application=TRAINER).shape
+    settings = StepSettings(batch_size=_BATCH_SIZE)
     step = RealStep(shape, settings)
     with FlopCounterMode(display=False) as counter:
         step.forward().backward()

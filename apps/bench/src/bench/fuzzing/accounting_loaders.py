@@ -12,10 +12,9 @@ from accounting.sources.inputs import read_model
 from bench.fuzzing.loaders import (
     BINARY_BYTES_A_BYTE,
     TEXT_BYTES_A_BYTE,
-    TOML_BYTES_A_BYTE,
     Loader,
 )
-from bench.fuzzing.mutations import mutate_json, mutate_safetensors, mutate_toml
+from bench.fuzzing.mutations import mutate_json, mutate_safetensors
 
 _LLAMA = {
     "model_type": "llama",
@@ -28,16 +27,6 @@ _LLAMA = {
     "intermediate_size": 16,
     "tie_word_embeddings": True,
 }
-_RUN = """[tokenizer]
-vocab_size = 100
-[model]
-context_length = 64
-d_model = 8
-num_layers = 1
-num_heads = 2
-d_ff = 16
-num_kv_heads = "none"
-"""
 _LAYER = {
     **{f"attn.{name}_proj": (8, 8) for name in ("q", "k", "v", "output")},
     **{"ln1": (8,), "ln2": (8,), "ffn.w1": (16, 8), "ffn.w2": (8, 16), "ffn.w3": (16, 8)},
@@ -56,17 +45,6 @@ def hf_config(folder: Path) -> Loader:
         {"config.json": mutate_json},
         lambda path: read_model(str(path / "config.json")),
         bytes_a_byte=TEXT_BYTES_A_BYTE,
-    )
-
-
-def model_toml(folder: Path) -> Loader:
-    """Return the target for the trainer's configuration, as `accounting` reads it."""
-    (folder / "config.toml").write_text(_RUN, "utf-8")
-    return Loader(
-        folder,
-        {"config.toml": mutate_toml},
-        lambda path: read_model(str(path / "config.toml")),
-        bytes_a_byte=TOML_BYTES_A_BYTE,
     )
 
 

@@ -39,7 +39,6 @@ TARGETS = {
     "counts-file": Place("loaders", "counts_file"),
     "token-file": Place("loaders", "token_file"),
     "hf-config": Place("accounting_loaders", "hf_config", needs="accounting"),
-    "model-toml": Place("accounting_loaders", "model_toml", needs="accounting"),
     "weights-header": Place("accounting_loaders", "weights_header", needs="accounting"),
     "weights-index": Place("accounting_loaders", "weights_index", needs="accounting"),
     "single-file": Place("trainer_loaders", "single_file", needs="trainer"),

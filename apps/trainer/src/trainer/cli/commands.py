@@ -74,6 +74,11 @@ def ablate() -> None:
     sys.exit(_guarded(_ablate))
 
 
+def costs() -> None:
+    """Account for presets, configurations and runs before or while they train."""
+    sys.exit(_guarded(_costs))
+
+
 def _train(argv: list[str]) -> int:
     from rich.console import Console
 
@@ -286,6 +291,14 @@ def _lr_range(argv: list[str]) -> int:
     from trainer.cli.range_arguments import parse_lr_range
 
     return _run_study(parse_lr_range(argv))
+
+
+def _costs(argv: list[str]) -> int:
+    from accounting.cli.commands import run_named_command
+    from trainer.costs import TRAINER
+
+    run_named_command(argv, application=TRAINER)
+    return 0
 
 
 def _run_study(request: "StudyRequest") -> int:

@@ -14,11 +14,11 @@ from functools import reduce
 from importlib.resources import files
 from pathlib import Path
 
-from accounting.sources.toml_text import parse_toml
 from trainer.config.field_checks import describe_kind, is_of_kind, optional_kind
 from trainer.config.former_names import require_current_name, with_current_names
 from trainer.config.nearest_names import hint
 from trainer.config.run_config import RunConfig
+from trainer.storage.toml_text import parse_toml
 
 DEFAULT_PRESET = "quickstart"
 

@@ -16,14 +16,13 @@ import torch
 
 from accounting import ModelShape, StepSettings, count_parameters, evaluation_bytes, memory
 from accounting.autograd.layers import FLOAT32
-from accounting.disk import Group, model_file_bytes, optimizer_file_bytes
-from accounting.parameters import list_weights
 from nn_layers import TransformerLM
 from trainer.config.run_config import SMALLEST_VOCABULARY, RunConfig
 from trainer.plan.compute import ComputePlan, plan_compute
 from trainer.plan.devices import resolve_device
+from trainer.plan.file_sizes import model_file_bytes, optimizer_file_bytes, saved_groups
 from trainer.plan.learning_rate import learning_rate
-from trainer.plan.model import model_shape
+from trainer.plan.shape import model_shape, step_settings
 from trainer.plan.tensor_memory import TensorWatch
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -183,22 +182,6 @@ def device_bytes(device: torch.device) -> int | None:
     return whole if limit is None else min(whole, limit)
 
 
-def step_settings(config: RunConfig, plan: ComputePlan) -> StepSettings:
-    """Return how the run's steps are computed, in accounting's words."""
-    training = config.training
-    micro = training.micro_batch_size or training.batch_size
-    return StepSettings(
-        batch_size=micro,
-        num_micro_batches=training.batch_size // micro,
-        dtype="float32" if plan.dtype == torch.float32 else "bfloat16",
-        # The kernel for CUDA keeps what torch's does.
-        attention="fused" if plan.attention == "triton" else plan.attention,
-        loss=plan.loss,
-        checkpointing=training.activation_checkpointing,
-        optimizer=config.optimizer.section.cost,
-    )
-
-
 def announce_expectation(
     expectation: Expectation, *, is_compiled: bool, say: Callable[[str], None]
 ) -> None:
@@ -269,14 +252,8 @@ def _checkpoint_bytes(
     config: RunConfig, shape: ModelShape, model: TransformerLM, optimizer: torch.optim.Optimizer
 ) -> int:
     """Return what the last checkpoint's two safetensors files take."""
-    weights = {weight.name: weight for weight in list_weights(shape)}
-    last = learning_rate(config, config.num_steps)
-    names = {id(one): name.removesuffix(".weight") for name, one in model.named_parameters()}
-    groups = []
-    for group in optimizer.param_groups:
-        settings = {key: value for key, value in group.items() if key != "params"}
-        settings["lr"] = last * group.get("peak_ratio", 1.0)
-        groups.append(Group([weights[names[id(one)]] for one in group["params"]], settings))
+    rate = learning_rate(config, config.num_steps)
+    groups = saved_groups(shape, model, optimizer, learning_rate=rate)
     return model_file_bytes(shape) + optimizer_file_bytes(groups, config.optimizer.section.cost)
 
 

@@ -1,10 +1,9 @@
-"""Build the model that a configuration describes, and its shape for the accounts."""
+"""Build the model that a configuration describes."""
 
 import dataclasses
 
 import torch
 
-from accounting import ModelShape
 from nn_layers import TransformerLM
 from trainer.config.run_config import RunConfig
 
@@ -28,11 +27,3 @@ def build_model(
         model = TransformerLM(shape, device="cpu", dtype=torch.float32)
     model.activation_checkpointing = config.training.activation_checkpointing
     return model.to(device)
-
-
-def model_shape(config: RunConfig, *, vocab_size: int) -> ModelShape:
-    """Return the model's shape as `accounting` wants it."""
-    names = {spec.name for spec in dataclasses.fields(ModelShape)}
-    section = dataclasses.asdict(config.model)
-    shared = {name: value for name, value in section.items() if name in names}
-    return ModelShape(vocab_size=vocab_size, **shared)

@@ -210,7 +210,7 @@ class Tape:
         self.is_recording = False
         storage = function(x).storage
         self.is_recording = True
-        wanted = [(x.node, None, x.dims, x.itemsize)]
+        wanted: list[_Wanted] = [(x.node, None, x.dims, x.itemsize)]
         generator = self.allocate("state of the random generator", f"{_GENERATOR_BYTES}", 1)
         node = _Node(self._part, wanted, saved=[x.storage, generator], replay=function)
         self._nodes.append(node)

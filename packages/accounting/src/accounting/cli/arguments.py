@@ -1,19 +1,20 @@
 """Declare the options that the commands share, and turn them into models and settings."""
 
 import argparse
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
-from typing import Any, TextIO, get_args, get_type_hints
+from collections.abc import Iterable
+from dataclasses import fields, replace
+from typing import Any, get_args, get_type_hints
 
 from accounting.hardware import Device, find_device
-from accounting.presets import PRESETS
 from accounting.shape import ModelShape
-from accounting.sources.inputs import Model, read_model
+from accounting.sources.inputs import read_model
+from accounting.sources.model import Application, Model
 from accounting.step import OPTIMIZERS, StepSettings
 
 _SIZES = ("vocab_size", "context_length", "d_model", "num_layers", "num_heads", "d_ff")
 _SHAPE = {spec.name for spec in fields(ModelShape)}
 _STEP = get_type_hints(StepSettings)
+_DEFAULT = StepSettings(loss="chunked")
 _ABSENT = argparse.SUPPRESS  # what is not given does not appear: the dataclasses have the defaults
 
 
@@ -33,19 +34,18 @@ def new_parser(prog: str, description: str, *, epilog: str) -> argparse.Argument
 class _Parser(argparse.ArgumentParser):
     """A parser whose help can fail to be written, as any other result can; argparse is silent."""
 
-    def print_help(self, file: TextIO | None = None) -> None:
+    def print_help(self, file: Any = None) -> None:
         """Print the help."""
         print(self.format_help(), end="", file=file)
 
 
-def add_models(parser: argparse.ArgumentParser, *, default: str) -> None:
+def add_models(parser: argparse.ArgumentParser, application: Application, *, default: str) -> None:
     """Add models by name or path, and options that spell one out."""
     parser.add_argument(
         "models",
         nargs="*",
         metavar="MODEL",
-        help=f"{', '.join(PRESETS)}; or a config.toml of the trainer, a config.json of Hugging "
-        f"Face, a .safetensors file or the index of several, a folder of one; default: {default}",
+        help=f"{application.accepted}; default: {default}",
     )
     shape = parser.add_argument_group(
         "a shape of your own, or what is to differ from a preset or file", argument_default=_ABSENT
@@ -81,7 +81,9 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     device.add_argument("--peak-tflops", type=float, metavar="N", help="see measure-peak")
 
 
-def read_models(arguments: argparse.Namespace, *, default: Iterable[str]) -> dict[str, Model]:
+def read_models(
+    arguments: argparse.Namespace, application: Application, *, default: Iterable[str]
+) -> dict[str, Model]:
     """Return the models that are named, or the one that is spelt out, or the default ones.
 
     Sizes and switches change every model that is named; without one they spell out a shape.
@@ -98,7 +100,8 @@ def read_models(arguments: argparse.Namespace, *, default: Iterable[str]) -> dic
                 "that they change"
             )
         return {"custom": Model(name="custom", shape=ModelShape(**given))}
-    return {name: read_model(name, **given) for name in arguments.models or default}
+    names = arguments.models or default
+    return {name: read_model(name, application=application, **given) for name in names}
 
 
 def read_settings(arguments: argparse.Namespace, model: Model) -> StepSettings:
@@ -108,8 +111,9 @@ def read_settings(arguments: argparse.Namespace, model: Model) -> StepSettings:
         ValueError: a value out of range.
     """
     given = {name: value for name, value in vars(arguments).items() if name in _STEP}
-    on_cuda = getattr(arguments, "device", None) is not None
-    return StepSettings(**{"loss": "chunked"} | _run_settings(model.run, on_cuda) | given)
+    training = model.training
+    settings = training.settings(read_device(arguments)) if training else _DEFAULT
+    return replace(settings, **given)
 
 
 def read_device(arguments: argparse.Namespace) -> Device | None:
@@ -147,30 +151,6 @@ def peak_of(arguments: argparse.Namespace, dtype: str) -> float:
     if peak is None:
         raise ValueError(f"{device.name} has no {dtype} in its datasheet; give another --dtype")
     return peak
-
-
-def _run_settings(run: Mapping[str, Mapping[str, Any]], on_cuda: bool) -> dict[str, Any]:
-    """Read the trainer's sections; `auto` is what the trainer makes of it."""
-    training, model = run.get("training", {}), run.get("model", {})
-    settings: dict[str, Any] = {}
-    if "batch_size" in training:
-        batch, micro = training["batch_size"], training.get("micro_batch_size", "none")
-        micro = batch if micro == "none" else micro
-        settings |= {"batch_size": micro, "num_micro_batches": batch // micro}
-    if training:
-        attention = model.get("attention", "auto")
-        if attention in ("auto", "triton"):
-            attention = "fused" if on_cuda or attention == "triton" else "matmul"
-        dtype = run.get("run", {}).get("dtype", "auto")
-        loss = training.get("loss", "auto")
-        settings |= {
-            "attention": attention,
-            "dtype": ("bfloat16" if on_cuda else "float32") if dtype == "auto" else dtype,
-            "loss": "chunked" if loss == "auto" else loss,
-            "checkpointing": training.get("activation_checkpointing", False),
-            "optimizer": run.get("optimizer", {}).get("name", "adamw"),
-        }
-    return settings
 
 
 def _options(names: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import NoReturn, TextIO
 
 _OUTPUT = "standard output"
@@ -22,7 +23,8 @@ def repair_streams() -> None:
         if getattr(sys, name) is None:
             null = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115 - to the end
             setattr(sys, name, null)
-    sys.stdout.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, TextIOWrapper):  # a program that embeds us may have its own
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from accounting.autograd.tape import Line
 from accounting.course_memory import COURSE_YEARS, CourseYear, listed_activations, listed_memory
-from accounting.disk import default_groups, model_file_bytes, optimizer_file_bytes
-from accounting.memory import largest_batch, linear_in_batch, memory
+from accounting.disk import weights_file_bytes
+from accounting.memory import Memory, largest_batch, linear_in_batch, memory
 from accounting.parameters import count_parameters
 from accounting.plural import plural
 from accounting.reports.layout import Row, Section, count, in_units, size
@@ -48,7 +48,7 @@ def memory_sections(
         Section("kept for the backward pass", _line_rows(found.kept_lines)),
         Section(f"alive at the peak ({found.peak_phase})", _line_rows(found.peak_lines)),
         *batch_sections(shape, settings, memory_bytes=memory_bytes),
-        disk_section(shape, settings),
+        _disk_section(shape, found, state=state),
     ]
 
 
@@ -95,18 +95,14 @@ def _listed_sections(shape: ModelShape, year: CourseYear, *, memory_bytes: float
     ]
 
 
-def disk_section(shape: ModelShape, settings: StepSettings) -> Section:
-    """Return what a checkpoint takes."""
-    groups = default_groups(shape, settings.optimizer, learning_rate=1e-3)
-    moments = optimizer_file_bytes(groups, settings.optimizer)
+def _disk_section(shape: ModelShape, found: Memory, *, state: str) -> Section:
     return Section(
         "a checkpoint on disk",
         [
-            size("model.safetensors", model_file_bytes(shape), "8 + header + 4 N"),
-            size("optimizer.safetensors", moments, "8 + header + moments and step counts"),
+            size("model.safetensors", weights_file_bytes(shape), "8 + header + 4 N"),
+            size("optimizer state", found.optimizer_state, state),
         ],
-        "beside them a few kB of text: state, configuration, hashes; digits of the learning rate\n"
-        "move the second file's size by up to 24 bytes",
+        "beside them a few kB of text: names, settings, progress",
     )
 
 

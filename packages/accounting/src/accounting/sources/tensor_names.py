@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from accounting.parameters import count_parameters, list_weights
-from accounting.shape import ModelShape
+from accounting.shape import AttentionBias, FeedForward, ModelShape, Norm
 from accounting.sources.safetensors import StoredTensor
 
 _WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
@@ -123,7 +123,7 @@ def shape_from_parameters(
         ValueError: they are no complete language model, or `num_heads` does not fit.
     """
     first = {name[9:]: tensor for name, tensor in parameters.items() if name[:9] == "layers.0."}
-    named = parameters | first
+    named = {**parameters, **first}
     vocab_size, d_model = _matrix(named, "token_embeddings.weight", origin)
     d_q = _matrix(named, "attn.output_proj.weight", origin)[1]
     if "attn.qkv_proj.weight" in named:
@@ -256,19 +256,19 @@ def _head_width(
     return math.gcd(d_q, d_kv), True
 
 
-def _feed_forward(named: Mapping[str, StoredTensor]) -> str:
+def _feed_forward(named: Mapping[str, StoredTensor]) -> FeedForward:
     if "ffn.w3.weight" in named or "ffn.w13.weight" in named:
         return "swiglu"
     return "gelu" if "position_embeddings.weight" in named else "silu"
 
 
-def _norm(named: Mapping[str, StoredTensor]) -> str:
+def _norm(named: Mapping[str, StoredTensor]) -> Norm:
     if "ln_final.weight" in named:
         return "pre"
     return "post" if "ln1.weight" in named else "none"
 
 
-def _attention_bias(named: Mapping[str, StoredTensor]) -> str:
+def _attention_bias(named: Mapping[str, StoredTensor]) -> AttentionBias:
     if "attn.output_proj.bias" in named:
         return "all"
     return "qkv" if {"attn.q_proj.bias", "attn.qkv_proj.bias"} & named.keys() else "none"

@@ -18,7 +18,6 @@ from accounting.sources.tensor_names import name_parameters
 INDEX_SUFFIX = ".safetensors.index.json"
 _MAIN = "model.safetensors"
 _SHARD = re.compile(r"-(\d+)-of-(\d+)\.safetensors")
-_CHECKPOINT = re.compile(r"step-(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +69,7 @@ def read_weights(path: Path) -> Weights:
 
 
 def find_weights(folder: Path) -> Path | None:
-    """Return the file or index with a folder's weights; a run's are in its newest checkpoint.
+    """Return the file or index with a folder's weights; None: it holds none.
 
     Raises:
         ValueError: there are several, and nothing says which is the model.
@@ -83,14 +82,7 @@ def find_weights(folder: Path) -> Path | None:
     if len(candidates) > 1:
         names = ", ".join(path.name for path in candidates)
         raise ValueError(f"{folder} holds the weights of more than one model: {names}; name one")
-    if candidates:
-        return candidates[0]
-    steps = {
-        int(match[1]): checkpoint / _MAIN
-        for checkpoint in folder.glob("checkpoints/*")
-        if (match := _CHECKPOINT.fullmatch(checkpoint.name)) and (checkpoint / _MAIN).is_file()
-    }
-    return steps[max(steps)] if steps else None
+    return candidates[0] if candidates else None
 
 
 def _index_of(path: Path) -> Path | None:

@@ -14,7 +14,7 @@ import torch
 from accounting import training_flops
 from trainer.config.presets import load_preset
 from trainer.config.run_config import RunConfig
-from trainer.plan.model import model_shape
+from trainer.plan.shape import model_shape
 
 PRESET = "tinystories-cpu"
 VOCAB_SIZE = 10_000

@@ -1,0 +1,135 @@
+"""Answer accounting's questions about presets, configurations, checkpoints and runs.
+
+Stage: a preset, TOML or run directory -> *accounting's model* -> every account. Not here: the
+accounts (`accounting`), the translation of a configuration into its terms (`plan/shape.py`).
+"""
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from accounting import StepSettings
+from accounting.hardware import Device
+from accounting.plan import Plan
+from accounting.sources.inputs import ACCOUNTING, WEIGHTS
+from accounting.sources.model import Application, Model, Training
+from accounting.sources.weights import find_weights
+from accounting.time import Progress
+from trainer.checkpoint.run_checkpoint import list_checkpoints
+from trainer.config.presets import config_from_toml, config_to_toml, load_preset, preset_names
+from trainer.config.run_config import (
+    CheckpointConfig,
+    CorpusConfig,
+    EvaluationConfig,
+    ModelSection,
+    OptimizerConfig,
+    RunConfig,
+    ScheduleConfig,
+    TokenizerConfig,
+    TrainingConfig,
+)
+from trainer.monitoring.metrics import read_metrics
+from trainer.plan.compute import ComputePlan, plan_compute
+from trainer.plan.cuda import choose_on_cuda
+from trainer.plan.devices import resolve_device, resolve_dtype
+from trainer.plan.shape import model_shape, step_settings
+from trainer.storage.run_directory import RunDirectory
+
+
+def _read_preset(name: str) -> Model:
+    return _describe(load_preset(name), name=name)
+
+
+def _read_toml(path: Path) -> Model:
+    """Read a configuration; one that lies in a run brings the run's progress and weights."""
+    config = config_from_toml(path.read_text(encoding="utf-8"), origin=str(path), preset=path.stem)
+    run = RunDirectory(path.parent)
+    rows = read_metrics(run.metrics) if path == run.config and run.metrics.exists() else []
+    return _describe(
+        config,
+        name=str(path),
+        progress=[
+            Progress(row["tokens"], row["seconds"], row["tokens_per_second"])
+            for row in rows
+            if row["kind"] == "train"
+        ],
+        checkpoint=next(filter(None, map(find_weights, list_checkpoints(run.path))), None),
+    )
+
+
+def _describe(
+    config: RunConfig,
+    *,
+    name: str,
+    progress: list[Progress] | None = None,
+    checkpoint: Path | None = None,
+) -> Model:
+    return Model(
+        name=name,
+        shape=model_shape(config, vocab_size=config.tokenizer.vocab_size),
+        training=Training(
+            settings=partial(_settings, config),
+            num_steps=config.training.max_steps,
+            batch_size=config.training.batch_size,
+            progress=progress or [],
+        ),
+        has_spare_ids=True,
+        checkpoint=checkpoint,
+    )
+
+
+def _settings(config: RunConfig, device: Device | None) -> StepSettings:
+    """Return how the run computes: on the device that it would take here, or on one of CUDA."""
+    if device is None:
+        return step_settings(config, plan_compute(config, device=resolve_device(config.device)))
+    dtype = resolve_dtype(config.dtype, torch.device("cuda"))
+    choices = choose_on_cuda(config, dtype=dtype, why_no_kernels=None, why_no_attention=None)
+    return step_settings(config, ComputePlan(dtype=dtype, **asdict(choices)))
+
+
+def plan_to_toml(plan: Plan, hours: float, corpus: str | None = None) -> str:
+    """Return a proposed run as a configuration.
+
+    Args:
+        plan: the proposal.
+        hours: after which the run stops, whatever its speed.
+        corpus: its source; None: owt.
+    """
+    shape, every = plan.shape, max(plan.num_steps // 20, 1)
+    config = RunConfig(
+        preset="plan",
+        corpus=CorpusConfig(source=corpus or "owt"),
+        tokenizer=TokenizerConfig(vocab_size=shape.vocab_size),
+        model=ModelSection(
+            context_length=shape.context_length,
+            d_model=shape.d_model,
+            num_layers=shape.num_layers,
+            num_heads=shape.num_heads,
+            d_ff=shape.d_ff,
+            qk_norm=shape.qk_norm,
+        ),
+        optimizer=OptimizerConfig(learning_rate=plan.learning_rate),
+        schedule=ScheduleConfig(warmup_steps=plan.warmup_steps),
+        training=TrainingConfig(
+            batch_size=plan.batch_size,
+            micro_batch_size=plan.micro_batch_size,
+            max_steps=plan.num_steps,
+            max_hours=float(hours),
+        ),
+        evaluation=EvaluationConfig(every_steps=every, num_windows=256),
+        checkpoint=CheckpointConfig(every_steps=every),
+    )
+    return config_to_toml(config)
+
+
+TRAINER = Application(
+    command="costs ",
+    presets=dict(ACCOUNTING.presets)
+    | {name: partial(_read_preset, name) for name in preset_names()},
+    formats={"config.toml": _read_toml, **ACCOUNTING.formats},
+    accepted=f"a preset ({', '.join(preset_names())}, or one of accounting's), a configuration "
+    f"(TOML), a run or checkpoint; a config.json of Hugging Face, {WEIGHTS}",
+    plan_to_toml=plan_to_toml,
+)
