@@ -55,8 +55,8 @@ ORDER = {
     "tokenizer": "cli stats tokenizer formats stream files batch codec plain * engine _kernels ids "
     "special_tokens _bpe",
     "trainer": "cli report experiments doctor costs resuming run run_inputs summary training "
-    "evaluation inference checkpoint data tracking monitoring plan config storage command_hints "
-    "quiet_start",
+    "evaluation inference checkpoint data tracking monitoring plan config storage nearest_names "
+    "command_hints quiet_start",
     "trainer.report": "files serve study_page page export table estimates plots findings history "
     "units own_files",
 }

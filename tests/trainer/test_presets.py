@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nn_layers import ModelConfig
-from trainer.config.presets import config_from_toml, config_to_toml, load_preset, preset_names
+from trainer.config import presets
+from trainer.config.presets import (
+    DEFAULT_PRESET,
+    config_from_toml,
+    config_to_toml,
+    load_preset,
+    preset_names,
+)
 from trainer.config.run_config import CorpusConfig, ModelSection
 
 
@@ -19,15 +26,11 @@ def test_every_preset_survives_a_round_trip_through_toml(name: str) -> None:
     assert config_from_toml(config_to_toml(config), origin="copy.toml") == config
 
 
-def test_the_presets_are_the_documented_ones() -> None:
-    assert preset_names() == [
-        "quickstart",
-        "owt",
-        "owt-leaderboard",
-        "owt-leaderboard-2025",
-        "tinystories",
-        "tinystories-cpu",
-    ]
+def test_the_presets_are_the_files_in_their_folder_the_default_one_first() -> None:
+    folder = Path(presets.__file__).with_name("presets")
+    first, *others = preset_names()
+    assert first == DEFAULT_PRESET
+    assert others == sorted(path.stem for path in folder.glob("*.toml") if path.stem != first)
 
 
 def test_tinystories_is_the_reference_run() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.config.presets import load_preset, with_values
+from trainer.config.presets import load_preset, preset_names, with_values
 from trainer.experiments import ABLATIONS, ablate
 from trainer.plan.shape import model_shape
 
@@ -10,7 +10,7 @@ BASE = load_preset("tinystories")
 
 
 def test_every_variant_can_be_run_on_every_preset() -> None:
-    for preset in ("quickstart", "tinystories"):
+    for preset in preset_names():
         base = load_preset(preset)
         trials = ablate(base, num_seeds=2)
         assert len(trials) == 2 * (len(ABLATIONS) + 1)

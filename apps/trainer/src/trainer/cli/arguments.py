@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from trainer.config.former_names import require_current_name
-from trainer.config.nearest_names import nearest_names
+from trainer.nearest_names import nearest_names
 
 _MAX_SHOWN = 4
 

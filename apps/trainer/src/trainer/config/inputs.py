@@ -6,9 +6,10 @@ Stage: sections of a run's configuration. Not here: the other sections (`config.
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from bpe import resolve_pattern
+from trainer.config.datasets import dataset_names
 from trainer.config.field_checks import require_kinds
 from trainer.config.resumable import BESIDE
 
@@ -16,13 +17,18 @@ END_OF_TEXT = "<|endoftext|>"
 SMALLEST_VOCABULARY = 257
 """The bytes and end-of-text."""
 
+if TYPE_CHECKING:
+    Source = str
+else:
+    Source = Literal["stdlib", *dataset_names(), "files"]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CorpusConfig:
     """Where the text comes from."""
 
-    source: Literal["stdlib", "tinystories", "owt", "files"]
-    """stdlib: Python's own source, offline; tinystories, owt: downloaded; files: yours."""
+    source: Source
+    """stdlib: Python's own source, offline; files: yours; others: public datasets, downloaded."""
     train: tuple[Path, ...] = field(default=(), metadata=BESIDE)
     """UTF-8 text files to train on; naming any makes the source `files`."""
     validation: tuple[Path, ...] = field(default=(), metadata=BESIDE)
@@ -32,7 +38,7 @@ class CorpusConfig:
     cache_dir: Path = field(default=Path("data"), metadata=BESIDE)
     """Downloads and prepared data (tokenizer, token files) live here and are reused."""
     mirror: str | None = field(default=None, metadata=BESIDE)
-    """Base URL to download tinystories and owt from instead of Hugging Face; same file names."""
+    """Base URL to download a public dataset from instead of its own; same file names."""
 
     def __post_init__(self) -> None:
         """Refuse contradictions between source and files; text may stand for a path."""

@@ -11,16 +11,16 @@ import tomllib
 import typing
 from collections.abc import Iterator, Mapping
 from functools import reduce
-from importlib.resources import files
 from pathlib import Path
 
 from trainer.config.field_checks import describe_kind, is_of_kind, optional_kind
 from trainer.config.former_names import require_current_name, with_current_names
-from trainer.config.nearest_names import hint
 from trainer.config.run_config import RunConfig
-from trainer.storage.toml_text import parse_toml
+from trainer.nearest_names import hint
+from trainer.storage.toml_text import parse_toml, shipped_documents
 
 DEFAULT_PRESET = "quickstart"
+_FOLDER = "config/presets"
 
 
 def preset_names() -> list[str]:
@@ -29,11 +29,7 @@ def preset_names() -> list[str]:
     >>> preset_names()[0]
     'quickstart'
     """
-    names = [
-        path.name.removesuffix(".toml")
-        for path in files("trainer.config").joinpath("presets").iterdir()
-    ]
-    return sorted(names, key=lambda name: (name != DEFAULT_PRESET, name))
+    return sorted(shipped_documents(_FOLDER), key=lambda name: name != DEFAULT_PRESET)
 
 
 def load_preset(name: str) -> RunConfig:
@@ -50,7 +46,7 @@ def load_preset(name: str) -> RunConfig:
         raise ValueError(
             f"unknown preset {name!r}{hint(name, names)} presets are {', '.join(names)}"
         )
-    text = files("trainer.config").joinpath("presets", f"{name}.toml").read_text(encoding="utf-8")
+    text = shipped_documents(_FOLDER)[name].read_text(encoding="utf-8")
     return config_from_toml(text, origin=f"{name}.toml", preset=name)
 
 

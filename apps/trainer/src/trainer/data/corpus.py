@@ -20,7 +20,7 @@ from trainer.config.run_config import END_OF_TEXT, CorpusConfig
 from trainer.data.byte_order_marks import without_mark
 from trainer.data.documents import describe_share, hold_out_documents
 from trainer.data.held_out import choose_documents, is_near, share_of
-from trainer.data.public.datasets import DATASETS, fetch_dataset, require_recorded
+from trainer.data.public.datasets import fetch_dataset, require_recorded
 from trainer.data.shared_folder import AlteredError, open_or_build
 from trainer.data.text_files import MARK, SEPARATOR, TextFile, check_text_file, text_error
 from trainer.monitoring.progress import Reporter, format_amount
@@ -89,7 +89,7 @@ def resolve_corpus(config: CorpusConfig, *, reporter: Reporter) -> Corpus:
         refuse_binary=not is_derived,
     )
     train, validation = (tuple(check(path) for path in paths) for paths in text)
-    if config.source in DATASETS:
+    if config.source not in ("stdlib", "files"):
         for file in (*train, *validation):
             require_recorded(file)
     if not is_derived:

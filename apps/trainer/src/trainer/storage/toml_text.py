@@ -1,4 +1,4 @@
-"""How is TOML from a stranger read without taking the memory of the machine?
+"""Read TOML that may come from a stranger, and find the documents that ship with the trainer.
 
 Stage: text of a configuration -> *tables*. The standard library's parser keeps every beginning of a
 dotted key: 40 kB of `a.a.a...=1` take 1.6 GB. Not here: what the tables mean.
@@ -6,6 +6,8 @@ dotted key: 40 kB of `a.a.a...=1` take 1.6 GB. Not here: what the tables mean.
 
 import re
 import tomllib
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
 MAX_CHARACTERS = 1 << 18
@@ -48,3 +50,10 @@ def parse_toml(text: str, *, origin: str) -> dict[str, Any]:
         raise ValueError(f"{origin} is not valid TOML: nested too deeply to be read") from error
     except ValueError as error:  # also a number of thousands of digits
         raise ValueError(f"{origin} is not valid TOML: {error}") from error
+
+
+def shipped_documents(folder: str) -> dict[str, Traversable]:
+    """Return the TOML files in a folder of the package by name, without their suffix."""
+    found = {path.name: path for path in files("trainer").joinpath(folder).iterdir()}
+    names = sorted(name.removesuffix(".toml") for name in found if name.endswith(".toml"))
+    return {name: found[f"{name}.toml"] for name in names}

@@ -1,6 +1,7 @@
-"""Know the public datasets: their files, where those are, and how they become plain text.
+"""Turn a public dataset into plain text files: fetch, check and unpack them.
 
-Stage: *dataset name -> text files* -> corpus. Not here: how a file is fetched (`download.py`).
+Stage: *record -> text files* -> corpus. Not here: the records (`*.toml`, read by
+`config/datasets.py`), how one file is fetched (`download.py`).
 """
 
 import gzip
@@ -9,6 +10,7 @@ import os
 import zlib
 from pathlib import Path
 
+from trainer.config.datasets import DatasetFile, load_dataset
 from trainer.config.run_config import CorpusConfig
 from trainer.data.public.download import download
 from trainer.data.text_files import TextFile
@@ -17,20 +19,7 @@ from trainer.storage.run_directory import read_json, write_json_atomically
 
 FORMAT, VERSION = "trainer-unpacked", 2
 
-_HUGGING_FACE = "https://huggingface.co/datasets"
 _CHUNK_BYTES = 1 << 20
-
-DATASETS = {
-    "tinystories": (
-        f"{_HUGGING_FACE}/roneneldan/TinyStories/resolve/main",
-        ("TinyStoriesV2-GPT4-train.txt", "TinyStoriesV2-GPT4-valid.txt"),
-    ),
-    "owt": (
-        f"{_HUGGING_FACE}/stanford-cs336/owt-sample/resolve/main",
-        ("owt_train.txt.gz", "owt_valid.txt.gz"),
-    ),
-}
-"""By source: base URL; file to train on, file to validate on. As in the README of CS336."""
 
 
 def fetch_dataset(
@@ -41,11 +30,14 @@ def fetch_dataset(
     Raises:
         ValueError: a download failed; what came so far is kept.
     """
-    base, names = DATASETS[config.source]
-    base = (config.mirror or base).rstrip("/")
-    folder = config.cache_dir / "downloads"
-    paths = [_fetch(f"{base}/{name}", folder / name, reporter) for name in names]
-    return (paths[0],), (paths[1],)
+    dataset, folder = load_dataset(config.source), config.cache_dir / "downloads"
+    base = (config.mirror or dataset.url).rstrip("/")
+    fetch = {"text": _fetch, "gzip": _fetch_packed}[dataset.format]
+    train, validation = (
+        fetch(one, f"{base}/{one.file}", folder / one.file, reporter)
+        for one in (dataset.train, dataset.validation)
+    )
+    return (train,), (validation,)
 
 
 def require_recorded(file: TextFile) -> None:
@@ -62,15 +54,24 @@ def require_recorded(file: TextFile) -> None:
         )
 
 
-def _fetch(url: str, path: Path, reporter: Reporter) -> Path:
-    if path.suffix != ".gz":
-        download(url, path, reporter=reporter)
-        return path
+def _fetch(file: DatasetFile, url: str, path: Path, reporter: Reporter) -> Path:
+    found = download(url, path, reporter=reporter)
+    for name in ("size_bytes", "sha256"):
+        wanted = getattr(file, name)
+        if wanted not in (None, getattr(found, name)):
+            raise ValueError(
+                f"{path} has {name} {getattr(found, name)}, but the dataset's record has {wanted}; "
+                "remove it, and use another --corpus.mirror or mend the record"
+            )
+    return path
+
+
+def _fetch_packed(file: DatasetFile, url: str, path: Path, reporter: Reporter) -> Path:
     text = path.with_suffix("")
     if _is_unpacked(url, text):
         reporter.say(f"reusing {text} ({url})")
         return text
-    download(url, path, reporter=reporter)
+    _fetch(file, url, path, reporter)
     sha256 = _unpack(path, text, reporter)
     document = {"format": FORMAT, "version": VERSION, "url": url}
     document |= {"size_bytes": text.stat().st_size, "sha256": sha256}

@@ -1,0 +1,72 @@
+"""Read the records of public datasets, one TOML file each in `data/public/`.
+
+Stage: a dataset's name -> *record* -> corpus configuration, download. A new file is a new dataset.
+Not here: how files are fetched and unpacked (`data/public/`).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from trainer.config.field_checks import require_kinds
+from trainer.storage.toml_text import parse_toml, shipped_documents
+
+_FOLDER = "data/public"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetFile:
+    """One file, as it is downloaded."""
+
+    file: str
+    """Its name below the dataset's URL."""
+    size_bytes: int | None = None
+    """None: unknown."""
+    sha256: str | None = None
+    """In hexadecimal digits; None: unknown, and the host's own is checked."""
+
+    def __post_init__(self) -> None:
+        """Refuse values of another type."""
+        require_kinds("", self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """What a record holds."""
+
+    licence: str
+    """Of the texts; for people."""
+    url: str
+    """Where its files lie."""
+    format: Literal["text", "gzip"]
+    """How they are read: UTF-8 text, or the same compressed."""
+    train: DatasetFile
+    validation: DatasetFile
+
+    def __post_init__(self) -> None:
+        """Refuse values of another type."""
+        require_kinds("", self)
+
+
+def dataset_names() -> list[str]:
+    """Return the names of the public datasets."""
+    return list(shipped_documents(_FOLDER))
+
+
+def load_dataset(name: str) -> Dataset:
+    """Return the record of a dataset.
+
+    Raises:
+        ValueError: the record is damaged.
+
+    >>> load_dataset("owt").train.file
+    'owt_train.txt.gz'
+    """
+    text = shipped_documents(_FOLDER)[name].read_text(encoding="utf-8")
+    document = parse_toml(text, origin=f"{name}.toml")
+    try:
+        parts = {part: DatasetFile(**document.pop(part)) for part in ("train", "validation")}
+        return Dataset(**document, **parts)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name}.toml is no record of a dataset: {error}; see its neighbours in {_FOLDER}"
+        ) from error
