@@ -54,7 +54,7 @@ ORDER = {
     "patterns unicode_classes messages",
     "tokenizer": "cli stats tokenizer formats stream files batch codec plain * engine _kernels ids "
     "special_tokens _bpe",
-    "trainer": "cli report experiments doctor costs resuming run run_inputs summary training "
+    "trainer": "cli report experiments doctor costs run resuming run_inputs summary training "
     "evaluation inference checkpoint data tracking monitoring plan config storage nearest_names "
     "command_hints quiet_start",
     "trainer.report": "files serve study_page page export table estimates plots findings history "

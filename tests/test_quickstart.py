@@ -468,7 +468,7 @@ def test_a_reader_that_leaves_is_no_error(run: Run, corpus: Path) -> None:
 def test_a_signal_outside_of_training_says_how_to_go_on(
     run: Run, corpus: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    monkeypatch.setattr("trainer.run.summarize", lambda session: os.kill(os.getpid(), number))
+    monkeypatch.setattr("trainer.run.summarize", lambda *_: os.kill(os.getpid(), number))
     code, _, err = run("train", "--corpus.train", corpus, *TINY, "--run-dir", "x")
     assert code == 128 + number
     root = shlex.quote(str(Path(__file__).parents[1]))

@@ -188,17 +188,17 @@ def test_a_long_run_leaks_neither_memory_nor_files(
     rows = tmp_path / "rows"
 
     def train_watched() -> None:
-        from trainer.training import loop
+        from trainer.training.loop import TrainingLoop
 
-        one_step = loop._one_step
+        take_step = TrainingLoop._take_step
 
-        def watched(session: loop.Session) -> object:
-            if session.state.step % 10 == 0:
+        def watched(self: TrainingLoop) -> object:
+            if self.state.step % 10 == 0:
                 with rows.open("a") as file:
-                    file.write(json.dumps([session.state.seconds, *_usage()]) + "\n")
-            return one_step(session)
+                    file.write(json.dumps([self.state.seconds, *_usage()]) + "\n")
+            return take_step(self)
 
-        loop._one_step = watched
+        TrainingLoop._take_step = watched
         run_tiny(endless, tmp_path / "run")
 
     assert _wait(_fork(train_watched, log=tmp_path / "log")) == 0, (tmp_path / "log").read_text()

@@ -11,7 +11,7 @@ import torch
 from faults.tiny_run import outcome, run_tiny, tiny_config
 
 import trainer.run
-import trainer.training.loop
+import trainer.training.evaluator
 import trainer.training.step
 from trainer.checkpoint.run_checkpoint import newest_checkpoint
 from trainer.config.run_config import RunConfig
@@ -108,17 +108,17 @@ def test_a_run_that_breaks_in_the_middle_of_a_batch_ends_alike(
 def test_an_evaluation_that_dies_costs_no_training_and_is_made_up_for(
     config: RunConfig, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluate = trainer.training.loop.evaluate_windows
+    evaluate = trainer.training.evaluator.evaluate_windows
 
     def die_at_second(*args: object, **options: object) -> float:
-        patch.setattr("trainer.training.loop.evaluate_windows", die)
+        patch.setattr("trainer.training.evaluator.evaluate_windows", die)
         return evaluate(*args, **options)
 
     def die(*_: object, **__: object) -> None:
         raise MemoryError("evaluation")
 
     with monkeypatch.context() as patch:
-        patch.setattr("trainer.training.loop.evaluate_windows", die_at_second)
+        patch.setattr("trainer.training.evaluator.evaluate_windows", die_at_second)
         with pytest.raises(MemoryError, match="evaluation"):
             run_tiny(config, tmp_path / "run")
     found, _ = newest_checkpoint(tmp_path / "run")
@@ -173,12 +173,12 @@ def test_training_draws_nothing_from_generators_that_would_have_to_be_saved(
 def test_a_second_process_on_a_run_is_refused(
     config: RunConfig, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def meanwhile(*_: object) -> None:
+    def meanwhile(*_: object, **__: object) -> None:
         with pytest.raises(ValueError, match=r"run is in use by process \d+ on "):
             run_tiny(config, whole, resume=True)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("trainer.run._finished_summary", meanwhile)
+        patch.setattr("trainer.run.find_start", meanwhile)
         with pytest.raises(KeyboardInterrupt):
             run_tiny(config, whole, resume=True)

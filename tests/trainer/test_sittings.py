@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 
 import trainer.run
 from trainer.checkpoint.run_checkpoint import list_checkpoints
+from trainer.checkpoint.sittings import describe_changes, read_sittings
 from trainer.config.presets import load_config, load_preset
 from trainer.config.resumable import _options, changed_options, require_resumable
 from trainer.config.run_config import RunConfig
 from trainer.summary import Summary
 from trainer.training.interrupts import StopRequest
-from trainer.training.sittings import describe_changes, read_sittings
 from trainer.training.step import EagerStepper
 
 HOW = {

@@ -10,6 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from trainer.checkpoint.loop_state import LoopState
 from trainer.config.presets import config_to_toml, load_preset
 from trainer.experiments import (
     Outcome,
@@ -29,7 +30,6 @@ from trainer.monitoring.metrics import MetricsLog
 from trainer.monitoring.progress import Reporter
 from trainer.run import RunResult
 from trainer.storage.run_directory import RunDirectory
-from trainer.training.loop import LoopState
 
 BASE = load_preset("quickstart")
 RATE = "optimizer.learning-rate"

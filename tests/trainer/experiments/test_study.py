@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from trainer.checkpoint.loop_state import LoopState
 from trainer.config.presets import config_to_toml, load_preset
 from trainer.experiments import (
     Outcome,
@@ -26,7 +27,7 @@ from trainer.monitoring.progress import Reporter
 from trainer.run import RunResult
 from trainer.storage.file_lock import exclusive_lock
 from trainer.storage.run_directory import RunDirectory
-from trainer.training.loop import DivergedError, LoopState
+from trainer.training.divergence import DivergedError
 
 BASE = load_preset("quickstart")
 RATES = (1e-4, 1e-3, 1e-2, 2e-2, 1e-1)

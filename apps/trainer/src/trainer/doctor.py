@@ -13,12 +13,14 @@ from xml.etree import ElementTree
 import torch
 
 from tokenizer import TokenFile, Tokenizer
+from trainer.checkpoint.loop_state import LoopState
 from trainer.checkpoint.run_checkpoint import (
     Checkpoint,
     inspect_checkpoint,
     list_checkpoints,
     load_into,
 )
+from trainer.checkpoint.sittings import read_sittings
 from trainer.config.presets import load_config
 from trainer.data.provenance import require_recorded
 from trainer.data.relocation import find_places
@@ -28,8 +30,6 @@ from trainer.monitoring.progress import Reporter
 from trainer.plan.model import build_model
 from trainer.storage.run_directory import RunDirectory, read_json, require_run, temporary_files
 from trainer.summary import Summary
-from trainer.training.loop import LoopState
-from trainer.training.sittings import read_sittings
 
 
 @dataclass(frozen=True, slots=True)

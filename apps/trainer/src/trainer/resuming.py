@@ -1,18 +1,24 @@
-"""Find the run that `--resume` means.
+"""Find the run that `--resume` means, and where in it training continues.
 
-Stage: command line -> *run directory* -> train. Reads only. Not here: what a resumed run may change
-(`resumable.py`).
+Stage: command line -> *run directory, checkpoint* -> train. Files are only read. Not here: what a
+resumed run may change (`resumable.py`).
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
-from trainer.checkpoint.run_checkpoint import newest_checkpoint
+from accounting.plural import plural
+from trainer.checkpoint.loop_state import LoopState
+from trainer.checkpoint.run_checkpoint import Checkpoint, load_into, newest_checkpoint
+from trainer.checkpoint.sittings import read_sittings
 from trainer.config.presets import load_config
+from trainer.config.resumable import require_resumable
+from trainer.config.run_config import RunConfig
 from trainer.inference.trained_run import require_same_model
 from trainer.storage.file_lock import lock_holder
 from trainer.storage.run_directory import RUNS, RunDirectory, numbered_runs, read_json, require_run
-from trainer.training.loop import LoopState
-from trainer.training.sittings import read_sittings
+from trainer.summary import Summary
+from trainer.training.learner import Learner
 
 AUTO = "auto"
 
@@ -85,3 +91,80 @@ def why_not_resumable(path: Path, *, preset: str) -> str | None:
         return None
     except (ValueError, OSError) as error:
         return str(error)
+
+
+def find_start(
+    run: RunDirectory, config: RunConfig, *, say: Callable[[str], None]
+) -> tuple[Checkpoint | None, Summary | None]:
+    """Return where a run continues.
+
+    Args:
+        run: the run.
+        config: what is asked for now.
+        say: told of what is skipped, and of a schedule that changed.
+
+    Returns:
+        The newest valid checkpoint, None to start at step 0; and the report of a run with nothing
+        left to do, None where there is.
+
+    Raises:
+        ValueError: the configuration changes what a resumed run may not, or ends before the
+            checkpoint.
+    """
+    saved = load_config(run.config)
+    require_resumable(saved, config, run_dir=run.path)
+    checkpoint, skipped = newest_checkpoint(run.path)
+    for reason in skipped:
+        say(f"skipped {reason}")
+    summary = _finished_summary(run, config, checkpoint, say=say)
+    if summary is not None:
+        say(f"{run.path} is finished: {plural(summary.step, 'step')}; nothing to do")
+        return checkpoint, summary
+    if checkpoint is not None and checkpoint.step > config.num_steps:
+        raise ValueError(
+            f"training.max-steps ends the run at step {config.num_steps:,}, but {run.path} has "
+            f"made {checkpoint.step:,}; give at least as many, or start a new run"
+        )
+    if saved.schedule_steps != config.schedule_steps:
+        say(
+            f"the schedule ends at step {config.schedule_steps:,} now, and not at "
+            f"{saved.schedule_steps:,}: the rates of the steps made so far stay as they were"
+        )
+    if checkpoint is None:
+        say(f"{run.path} has no valid checkpoint: starting at step 0")
+    return checkpoint, None
+
+
+def restore(
+    checkpoint: Checkpoint, config: RunConfig, learner: Learner, *, say: Callable[[str], None]
+) -> LoopState:
+    """Fill a learner from a checkpoint, and return how far the run was.
+
+    Raises:
+        ValueError: it is a checkpoint of another model or optimizer, or damaged.
+    """
+    state = LoopState.from_checkpoint(checkpoint)
+    require_same_model(checkpoint, config)
+    load_into(checkpoint, learner.model, learner.optimizer)
+    say(f"resuming at step {state.step:,} from {checkpoint.path}")
+    return state
+
+
+def _finished_summary(
+    run: RunDirectory,
+    config: RunConfig,
+    checkpoint: Checkpoint | None,
+    *,
+    say: Callable[[str], None],
+) -> Summary | None:
+    """Return the report of a run with nothing left to do; its text need not be there any more."""
+    if checkpoint is None or not run.summary.exists():
+        return None
+    if not LoopState.from_checkpoint(checkpoint).is_finished(config):
+        return None
+    try:
+        summary = Summary.load(run.summary)
+    except ValueError as error:
+        say(f"reporting again: {error}")
+        return None
+    return summary if summary.step == checkpoint.step else None

@@ -1,19 +1,30 @@
-"""Get what a run needs before it is begun, and refuse what cannot work.
+"""Get what a run needs before it begins, refuse what cannot work, record and report the rest.
 
 Stage: configuration -> *plan, tokenizer, token files* -> run directory. What follows from the
 configuration and the machine is refused before any text is read, what follows from the text as soon
 as enough of it is known.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from accounting.plural import agree, plural
+from nn_layers import TransformerLM
+from tokenizer import Tokenizer
+from trainer.config.presets import config_to_toml
 from trainer.config.run_config import RunConfig
 from trainer.data.preparation import PreparedData, prepare
-from trainer.data.relocation import prepare_again
+from trainer.data.relocation import DIRECTORY, prepare_again
 from trainer.monitoring.progress import Reporter
 from trainer.plan.compute import ComputePlan, plan_compute
-from trainer.plan.devices import resolve_device
+from trainer.plan.devices import device_name, resolve_device
 from trainer.plan.estimate import require_memory
-from trainer.storage.run_directory import RunDirectory
+from trainer.storage.durable import TEMPORARY, remove, rename_durably
+from trainer.storage.run_directory import (
+    RunDirectory,
+    write_json_atomically,
+    write_text_atomically,
+)
 from trainer.tracking import require_trackers
 
 
@@ -31,9 +42,20 @@ def plan_run(config: RunConfig, *, reporter: Reporter) -> ComputePlan:
     return plan
 
 
+@dataclass(frozen=True, slots=True)
+class RunInputs:
+    """What a run is made of."""
+
+    config: RunConfig
+    plan: ComputePlan
+    """How it computes."""
+    data: PreparedData
+    """Its tokenizer and token files."""
+
+
 def prepare_run(
     config: RunConfig, *, reporter: Reporter, begun: RunDirectory | None = None
-) -> tuple[ComputePlan, PreparedData]:
+) -> RunInputs:
     """Decide how a run computes, and get its tokenizer and token files.
 
     Args:
@@ -51,7 +73,7 @@ def prepare_run(
     else:
         data = prepare_again(begun, config, reporter=reporter)
     require_windows(data, config)
-    return plan, data
+    return RunInputs(config, plan, data)
 
 
 def require_windows(data: PreparedData, config: RunConfig) -> None:
@@ -81,3 +103,58 @@ def require_windows(data: PreparedData, config: RunConfig) -> None:
             f"{agree(len(scored), 'holds', 'hold')} no text, so there are no bits per byte; give "
             "more text to validate on, or raise evaluation.final-tokens"
         )
+
+
+def record_inputs(run: RunDirectory, inputs: RunInputs, *, say: Callable[[str], None]) -> None:
+    """Save tokenizer, hashes and, last since it makes the directory a run, the configuration."""
+    _copy_tokenizer(run, inputs.data.tokenizer, say=say)
+    document = {"format": "run-data", "version": 1, **inputs.data.hashes()}
+    write_json_atomically(run.data, {**document, DIRECTORY: str(run.path.absolute())})
+    write_text_atomically(run.config, config_to_toml(inputs.config))
+
+
+def announce_run(
+    run: RunDirectory, inputs: RunInputs, model: TransformerLM, *, say: Callable[[str], None]
+) -> None:
+    """Report what is trained, how it computes, and how much it trains on."""
+    config, plan, data = inputs.config, inputs.plan, inputs.data
+    say(f"run directory: {run.path}")
+    say(
+        f"model: {plural(model.num_parameters, 'parameter')}, vocabulary "
+        f"{data.tokenizer.vocab_size:,}; {device_name(resolve_device(config.device))}, "
+        f"{plan.describe()}"
+    )
+    for note in plan.notes:
+        say(note)
+    say(
+        f"training: {plural(config.training.max_steps, 'batch', 'batches')} of "
+        f"{plural(config.tokens_per_step, 'token')} = {plural(config.total_tokens, 'token')}, "
+        f"{config.total_tokens / len(data.train.tokens):.2f} times the training text"
+    )
+    for stage in config.batch_stages if config.training.batch_ramp else ():
+        tokens = stage.first_window * config.model.context_length
+        say(
+            f"batch ramp: {plural(stage.batch_size, 'window')} a step from step "
+            f"{stage.first_step + 1:,} on, after {plural(tokens, 'token')}"
+        )
+    if config.schedule.warmup_steps >= config.schedule_steps:
+        say(
+            f"the run ends inside its warm-up of {plural(config.schedule.warmup_steps, 'step')}: "
+            "the learning rate never reaches its peak"
+        )
+
+
+def _copy_tokenizer(run: RunDirectory, tokenizer: Tokenizer, *, say: Callable[[str], None]) -> None:
+    """Make the run directory complete by itself; a copy that was damaged is made again."""
+    if run.tokenizer.exists():
+        try:
+            if Tokenizer.load(run.tokenizer).fingerprint == tokenizer.fingerprint:
+                return
+            reason = "it holds another tokenizer"
+        except (ValueError, OSError) as error:
+            reason = str(error)
+        say(f"{run.tokenizer} is damaged and is copied again: {reason}")
+        remove(run.tokenizer)
+    beside = run.path / f"tokenizer{TEMPORARY}"
+    tokenizer.save(beside)
+    rename_durably(beside, run.tokenizer)

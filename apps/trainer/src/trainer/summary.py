@@ -4,6 +4,7 @@ Stage: trained model -> *summary.json, loss.svg, a table*.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +14,24 @@ from rich.table import Table
 from accounting import count_parameters, training_flops
 from accounting.plural import plural
 from trainer.checkpoint.run_checkpoint import newest_checkpoint
+from trainer.checkpoint.sittings import describe_changes, read_sittings
+from trainer.config.run_config import RunConfig
+from trainer.data.preparation import PreparedData
 from trainer.evaluation.baselines import Baseline, compare_baselines, why_no_xz
 from trainer.evaluation.curve import write_loss_curve
 from trainer.evaluation.loss import StreamScore
-from trainer.evaluation.score import end_of_text_id, score_validation, token_bytes
+from trainer.evaluation.score import end_of_text_id, token_bytes
 from trainer.monitoring.metrics import read_metrics
-from trainer.plan.estimate import Estimate, compare_with_facts, process_bytes
+from trainer.plan.estimate import Estimate, Expectation, compare_with_facts, process_bytes
 from trainer.plan.shape import model_shape
 from trainer.storage.file_format import require_format
-from trainer.storage.run_directory import read_json, write_json_atomically, write_text_atomically
-from trainer.training.loop import Session, sample_text
-from trainer.training.sittings import describe_changes, read_sittings
+from trainer.storage.run_directory import (
+    RunDirectory,
+    read_json,
+    write_json_atomically,
+    write_text_atomically,
+)
+from trainer.training.loop import TrainingLoop
 
 _FORMAT, _VERSION = "run-summary", 1
 TRAINING_FLOPS = "training, FLOPs"
@@ -94,56 +102,47 @@ class Summary:
         write_json_atomically(path, document)
 
 
-def summarize(session: Session) -> Summary:
+def summarize(
+    run: RunDirectory, data: PreparedData, loop: TrainingLoop, expectation: Expectation
+) -> Summary:
     """Score the model on the validation text, compare, sample, draw; write it to the run."""
-    score = score_validation(
-        session.model,
-        session.data,
-        context_length=session.config.model.context_length,
-        batch_size=session.config.evaluation.batch_size,
-        num_tokens=session.config.evaluation.final_tokens,
-        device=session.device,
-        dtype=session.dtype,
-        reporter=session.reporter,
-        around_first=None if session.watch is None else session.watch.evaluation("final score"),
-    )
+    config, evaluator, throughput = loop.config, loop.evaluator, loop.learner.throughput
+    score = evaluator.final_score()
     sample = ""
-    if session.config.evaluation.sample_tokens:
-        sample = sample_text(session)
-        write_text_atomically(session.run.sample(session.state.step), sample)
+    if config.evaluation.sample_tokens:
+        sample = evaluator.sample()
+        write_text_atomically(run.sample(loop.state.step), sample)
     write_loss_curve(
-        read_metrics(session.run.metrics),
-        session.run.curve,
-        title=session.run.path.name,
-        target_loss=session.config.evaluation.target_loss,
+        read_metrics(run.metrics),
+        run.curve,
+        title=run.path.name,
+        target_loss=config.evaluation.target_loss,
     )
-    speed = session.throughput.average()
-    start, highest = process_bytes(session.expectation) if session.expectation else (None, None)
-    sittings = read_sittings(session.run.sittings)
+    speed = throughput.average()
+    start, highest = process_bytes(expectation)
+    sittings = read_sittings(run.sittings)
     summary = Summary(
-        preset=session.config.preset,
-        step=session.state.step,
-        training_tokens=session.state.tokens,
-        training_seconds=round(session.state.seconds, 3),
+        preset=config.preset,
+        step=loop.state.step,
+        training_tokens=loop.state.tokens,
+        training_seconds=round(loop.state.seconds, 3),
         tokens_per_second=round(speed.tokens_per_second, 1),
         mfu=speed.mfu,
         scored_tokens=score.num_tokens,
         scored_bytes=score.num_bytes,
         validation_loss=score.nats_per_token,
-        comparisons=_compare(session, score),
-        target_loss=session.config.evaluation.target_loss,
-        curve=str(session.run.curve),
+        comparisons=_compare(data, score, config=config, say=loop.reporter.say),
+        target_loss=config.evaluation.target_loss,
+        curve=str(run.curve),
         sample=sample,
-        notes=[*session.data.notes, *_missing(session), *describe_changes(sittings)],
-        loop_costs={
-            name: round(share, 6) for name, share in session.throughput.cost_shares().items()
-        },
-        estimates=_estimates(session),
+        notes=[*data.notes, *_missing(config), *describe_changes(sittings)],
+        loop_costs={name: round(share, 6) for name, share in throughput.cost_shares().items()},
+        estimates=_estimates(run, loop, expectation),
         process_bytes=highest,
         process_start_bytes=start,
         sittings=[dataclasses.asdict(one) for one in sittings],
     )
-    summary.save(session.run.summary)
+    summary.save(run.summary)
     return summary
 
 
@@ -193,40 +192,41 @@ def _comparison_table(summary: Summary) -> Table:
     return table
 
 
-def _estimates(session: Session) -> list[Estimate]:
-    if session.expectation is None:
-        return []
-    shape = model_shape(session.config, vocab_size=session.tokenizer.vocab_size)
-    flops = training_flops(shape, num_tokens=session.state.tokens)
-    checkpoint, _ = newest_checkpoint(session.run.path)
+def _estimates(run: RunDirectory, loop: TrainingLoop, expectation: Expectation) -> list[Estimate]:
+    model = loop.learner.model
+    shape = model_shape(loop.config, vocab_size=model.config.vocab_size)
+    flops = training_flops(shape, num_tokens=loop.state.tokens)
+    checkpoint, _ = newest_checkpoint(run.path)
     return [
-        Estimate("parameters", count_parameters(shape).total, session.model.num_parameters),
+        Estimate("parameters", count_parameters(shape).total, model.num_parameters),
         Estimate(TRAINING_FLOPS, flops, None),
-        *compare_with_facts(session.expectation, checkpoint and checkpoint.path),
+        *compare_with_facts(expectation, checkpoint and checkpoint.path),
     ]
 
 
-def _missing(session: Session) -> list[str]:
+def _missing(config: RunConfig) -> list[str]:
     """Say which comparisons that were asked for there are not."""
-    reason = why_no_xz() if session.config.evaluation.baselines else None
+    reason = why_no_xz() if config.evaluation.baselines else None
     return [] if reason is None else [reason]
 
 
-def _compare(session: Session, score: StreamScore) -> list[Baseline]:
+def _compare(
+    data: PreparedData, score: StreamScore, *, config: RunConfig, say: Callable[[str], None]
+) -> list[Baseline]:
     model = Baseline(
         name="this model",
         bits_per_byte=score.bits_per_byte,
         nats_per_token=score.nats_per_token,
     )
-    if not session.config.evaluation.baselines:
+    if not config.evaluation.baselines:
         return [model]
     xz = "xz -9, " if why_no_xz() is None else ""
-    session.reporter.say(f"comparing with {xz}a unigram and a smoothed bigram")
+    say(f"comparing with {xz}a unigram and a smoothed bigram")
     rows = compare_baselines(
-        session.data.train.tokens,
-        session.data.validation.tokens[: score.num_tokens],
-        vocab_size=session.tokenizer.vocab_size,
-        token_bytes=token_bytes(session.tokenizer),
-        end_of_text_id=end_of_text_id(session.tokenizer),
+        data.train.tokens,
+        data.validation.tokens[: score.num_tokens],
+        vocab_size=data.tokenizer.vocab_size,
+        token_bytes=token_bytes(data.tokenizer),
+        end_of_text_id=end_of_text_id(data.tokenizer),
     )
     return [model, *rows]

@@ -25,6 +25,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from trainer.checkpoint.loop_state import LoopState
 from trainer.experiments.grid import Over, trial_at
 from trainer.experiments.search_space import Between, Space
 from trainer.experiments.study import Study, Trial, add_trials, safe_name
@@ -37,7 +38,7 @@ from trainer.experiments.trials import (
     settle,
 )
 from trainer.storage.file_lock import InUseError, file_lock
-from trainer.training.loop import LoopState, OnEvaluation
+from trainer.training.recorder import OnEvaluation
 
 JOURNAL, SQLITE = "journal", "sqlite:///"
 _RANDOM_TRIALS = 5  # before TPE models anything

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from trainer.checkpoint.loop_state import LoopState
 from trainer.data.preparation import PreparedData, prepare
 from trainer.evaluation.loss_rise import find_rise
 from trainer.experiments.lr_range import RangeWatch
@@ -22,7 +23,8 @@ from trainer.run import train
 from trainer.run_inputs import plan_run, require_windows
 from trainer.storage.file_lock import InUseError, exclusive_lock
 from trainer.storage.run_directory import RunDirectory
-from trainer.training.loop import DivergedError, LoopState, OnEvaluation
+from trainer.training.divergence import DivergedError
+from trainer.training.recorder import OnEvaluation
 
 MIN_RIVALS = 3
 """A trial is given up only against so many finished ones."""

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 from trainer.storage.durable import append, write_bytes_atomically
 from trainer.storage.file_format import require_format
@@ -18,13 +18,13 @@ FORMAT = "trainer.monitoring.metrics"
 VERSION = 1
 
 
-class MetricsRow(TypedDict, total=False):
-    """One line; a key that is left out is written as null."""
+class MetricsRow(TypedDict):
+    """One line."""
 
     kind: Literal["train", "evaluation"]
-    """Required. train: a batch before its update; evaluation: the validation windows."""
+    """train: a batch before its update; evaluation: the validation windows."""
     step: int
-    """Required. Updates made."""
+    """Updates made."""
     seconds: float
     """Wall clock of training so far, over all sittings."""
     tokens: int
@@ -163,14 +163,14 @@ def _from_line(line: str, source: str) -> MetricsRow:
     if not isinstance(document, dict):
         raise ValueError(f"{source} is not a JSON object; remove the line")
     require_format(document, name=FORMAT, version=VERSION, source=source)
-    return MetricsRow(**dict(_from_json(document)))
+    return cast(MetricsRow, dict(_from_json(document)))  # what a stranger wrote is not checked
 
 
 def _to_json(value: object) -> object:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _from_json(document: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+def _from_json(document: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     for key in _KEYS:
         value = document.get(key)
         is_number = isinstance(value, str) and key != "kind"

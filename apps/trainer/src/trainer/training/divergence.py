@@ -1,18 +1,27 @@
-"""Notice losses and gradients that are no numbers, or leap; find out where it began.
+"""Notice losses and gradients that are not finite, or leap, and find where that began.
 
-Stage: beside the loop. A step whose loss or gradient is not finite makes no update (`step.py`). How
-many there were is counted on the device, so that nobody waits for it between logging points. Not
-here: what the run does about it (`loop.py`).
+Stage: beside the training loop. A step whose loss or gradient is not finite makes no update
+(`step.py`). Such steps are counted on the device, so nothing waits for it between logging points.
 """
 
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from statistics import fmean, pstdev
 
 import torch
 from torch import Tensor, nn
+
+from accounting.plural import plural
+from trainer.checkpoint.loop_state import LoopState
+from trainer.config.run_config import RunConfig
+from trainer.data.preparation import PreparedData
+from trainer.storage.run_directory import RunDirectory
+from trainer.training.learner import Learner
+from trainer.training.step import build_loss, host_windows, micro_batches
+from trainer.training.step_result import StepResult
 
 SPIKE_LOGGED = 20
 """Logged losses that must be known before one can be a spike; at most twice as many are kept."""
@@ -22,12 +31,102 @@ SPIKE_NATS = 0.1
 """... and in nats at least."""
 
 
+class DivergedError(ValueError):
+    """The loss or the gradient is no longer a finite number."""
+
+
+class Health:
+    """Watches a sitting for steps without an update and for losses that leap.
+
+    Args:
+        run: named in messages.
+        config: the run's.
+        data: what it trains on.
+        learner: what is trained.
+        state: how far it is; skipped steps are counted there.
+        say: told of skipped steps and spikes.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        config: RunConfig,
+        data: PreparedData,
+        learner: Learner,
+        state: LoopState,
+        *,
+        say: Callable[[str], None],
+    ) -> None:
+        self._run, self._config, self._data = run, config, data
+        self._learner, self._state, self._say = learner, state, say
+        self._skipped, self._skipped_before = SkippedSteps(learner.device), state.skipped
+        self._spikes = LossSpikes()
+
+    def check(self, result: StepResult, *, now: bool, is_last: bool) -> bool:
+        """Note a step, and look at it if asked; return whether it made an update.
+
+        Raises:
+            DivergedError: too many in a row made none, or the last one of the run.
+        """
+        self._skipped.note(result)
+        if not now and self._learner.device.type != "cpu":
+            return True  # not known, and not worth waiting for
+        in_row, in_all = self._skipped.read()
+        state, most = self._state, self._config.training.max_skipped_steps
+        before, state.skipped = state.skipped, self._skipped_before + in_all
+        if in_row > most or (in_row and is_last):
+            raise DivergedError(self._describe(result, in_row))
+        if state.skipped > before:
+            self._say(
+                f"step {state.step:,}: loss {float(result.loss)}, gradient norm "
+                f"{float(result.grad_norm)}: {plural(state.skipped - before, 'step')} made "
+                f"no update, {in_row} in a row up to now; the run stops after more than {most}"
+            )
+        return in_row == 0
+
+    def log(self, loss: float) -> None:
+        """Report a logged loss that leaps above those before."""
+        height = self._spikes.height(loss)
+        if height is not None:
+            self._say(
+                f"step {self._state.step:,}: loss {loss:.3f} is a spike, {height:.3f} "
+                "above the mean of those logged before"
+            )
+
+    def _describe(self, result: StepResult, in_row: int) -> str:
+        return (
+            f"training diverged: at step {self._state.step} the loss is {float(result.loss)} and "
+            f"the gradient norm {float(result.grad_norm)}, {plural(in_row, 'step')} in a row; the "
+            f"first tensor that is not finite is {self._find_not_finite()}; the checkpoints in "
+            f"{self._run.path} are from before; start again with {self._advise()}"
+        )
+
+    def _find_not_finite(self) -> str:
+        config, device, step = self._config, self._learner.device, self._state.step
+        windows = host_windows(self._data.train.tokens, config=config, device=device)
+        # Without compilation: hooks don't see what is fused.
+        plan = replace(self._learner.plan, compile=False)
+        return find_not_finite(
+            self._learner.model,
+            (windows(step, indices) for indices in micro_batches(config, step)),
+            build_loss(self._learner.model, plan=plan, device=device),
+        )
+
+    def _advise(self) -> str:
+        advice = ["a lower optimizer.learning-rate", "a longer schedule.warmup-steps"]
+        if self._config.optimizer.max_grad_norm is None:
+            advice.append("optimizer.max-grad-norm 1.0")
+        if self._learner.plan.dtype != torch.float32:
+            advice.append("dtype float32")
+        return f"{', '.join(advice[:-1])} or {advice[-1]}"
+
+
 class SkippedSteps:
     """Counts the steps that made no update, without waiting for the device.
 
     >>> skipped = SkippedSteps(torch.device("cpu"))
     >>> for loss in (2.0, float("nan"), float("inf")):
-    ...     skipped.note(torch.tensor(loss), torch.tensor(1.0))
+    ...     skipped.note(StepResult(torch.tensor(loss), torch.tensor(1.0)))
     >>> skipped.read()
     (2, 2)
     """
@@ -36,9 +135,9 @@ class SkippedSteps:
         self._in_row = torch.zeros((), dtype=torch.int64, device=device)
         self._in_all = torch.zeros((), dtype=torch.int64, device=device)
 
-    def note(self, loss: Tensor, grad_norm: Tensor) -> None:
+    def note(self, result: StepResult) -> None:
         """Count a step by what it left on the device."""
-        is_skipped = ~is_sound(loss, grad_norm)
+        is_skipped = ~result.is_sound
         self._in_row = torch.where(is_skipped, self._in_row + 1, 0)
         self._in_all = self._in_all + is_skipped
 
@@ -63,11 +162,6 @@ class LossSpikes:
             return None
         height = loss - fmean(known)
         return height if height > max(SPIKE_DEVIATIONS * pstdev(known), SPIKE_NATS) else None
-
-
-def is_sound(loss: Tensor, grad_norm: Tensor) -> Tensor:
-    """Whether an update may be made, on the device: () bool."""
-    return torch.isfinite(loss) & torch.isfinite(grad_norm)
 
 
 def find_not_finite(

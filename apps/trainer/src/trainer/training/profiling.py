@@ -10,15 +10,18 @@ products. Not here: memory (`accounting`), what the loop does beside the steps (
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from accounting import training_flops
+from trainer.config.run_config import RunConfig
 from trainer.plan.devices import wait_for
+from trainer.plan.shape import model_shape
 from trainer.storage.durable import TEMPORARY, rename_durably, sync_file
-from trainer.storage.run_directory import write_text_atomically
-from trainer.training.step import Stepper, StepResult
+from trainer.storage.run_directory import RunDirectory, write_text_atomically
+from trainer.training.learner import Learner
+from trainer.training.step_result import StepResult
 
 FIRST_STEP, NUM_STEPS = 5, 3
 """Which steps of a sitting are recorded, counted from 1."""
@@ -72,28 +75,27 @@ class StepTimes:
 
 
 class ProfilingStepper:
-    """A stepper that records some of its steps, writes trace and table, and steps on.
+    """Takes a learner's steps, records some of them, and writes trace and table to RUN/profile.
 
     Args:
-        stepper: does the steps.
-        folder: gets `trace.json` (Chrome's format) and `table.txt`.
-        device: where the steps run.
-        floors: measured when the recording is over, so that both see the same machine.
+        run: what is profiled.
+        config: the run's.
+        learner: what is trained.
         say: told the table.
     """
 
     def __init__(
         self,
-        stepper: Stepper,
+        run: RunDirectory,
+        config: RunConfig,
+        learner: Learner,
         *,
-        folder: Path,
-        device: torch.device,
-        floors: Callable[[], Floors],
         say: Callable[[str], None],
     ) -> None:
-        self._stepper, self._folder, self._device = stepper, folder, device
-        self._floors, self._say = floors, say
-        self._count, self._profiler, self._seconds = 0, None, 0.0
+        self._folder, self._config, self._say = run.path / "profile", config, say
+        self._learner, self._stepper, self._device = learner, learner.stepper, learner.device
+        self._profiler: profile | None = None
+        self._count, self._seconds = 0, 0.0
 
     def step(self, step: int, learning_rate: float) -> StepResult:
         """Update the model as the stepper does."""
@@ -101,23 +103,20 @@ class ProfilingStepper:
         if not FIRST_STEP <= self._count <= LAST_STEP:
             return self._stepper.step(step, learning_rate)
         if self._profiler is None:
-            self._wait()
+            wait_for(self._device)
             activities = [ProfilerActivity.CPU]
             activities += [ProfilerActivity.CUDA] if self._device.type == "cuda" else []
             self._profiler = profile(activities=activities)
             self._profiler.start()
         start = time.monotonic()
         result = self._stepper.step(step, learning_rate)
-        self._wait()
+        wait_for(self._device)
         self._seconds += time.monotonic() - start
         if self._count == LAST_STEP:
-            self._finish(self._profiler)
+            self._finish(self._profiler, num_windows=self._config.batch_size_at(step))
         return result
 
-    def _wait(self) -> None:
-        wait_for(self._device)
-
-    def _finish(self, profiler: profile) -> None:
+    def _finish(self, profiler: profile, *, num_windows: int) -> None:
         profiler.stop()
         self._folder.mkdir(parents=True, exist_ok=True)
         trace = self._folder / "trace.json"
@@ -125,24 +124,33 @@ class ProfilingStepper:
         profiler.export_chrome_trace(str(beside))
         sync_file(beside)
         rename_durably(beside, trace)
-        table = _step_times(profiler, self._seconds).table(self._floors())
+        # Measured now, so that both see the same machine.
+        floors = _measure_floors(self._learner, self._config, num_windows=num_windows)
+        table = _step_times(profiler, self._seconds).table(floors)
         write_text_atomically(self._folder / "table.txt", table + "\n")
         for line in table.splitlines():
             self._say(line)
         self._say(f"trace of {NUM_STEPS} steps, for chrome://tracing or ui.perfetto.dev: {trace}")
 
 
-def measure_floors(
-    *, flops: float, num_parameters: int, device: torch.device, dtype: torch.dtype
-) -> Floors:
-    """Return the floors of a step on this machine, measured now.
+def require_profiled_steps(num_steps: int) -> None:
+    """Refuse to profile a sitting that ends before the steps that are recorded.
 
-    Args:
-        flops: of the matrix products of one step.
-        num_parameters: that the step updates.
-        device: where it runs.
-        dtype: of its products.
+    Raises:
+        ValueError: it does.
     """
+    if num_steps < LAST_STEP:
+        raise ValueError(
+            f"--profile records steps {FIRST_STEP} to {LAST_STEP} of a sitting, but {num_steps} "
+            "are left; raise training.max-steps"
+        )
+
+
+def _measure_floors(learner: Learner, config: RunConfig, *, num_windows: int) -> Floors:
+    """Return the floors of a step on this machine, measured now."""
+    device, dtype = learner.device, learner.plan.dtype
+    shape = model_shape(config, vocab_size=learner.model.config.vocab_size)
+    flops = training_flops(shape, num_tokens=num_windows * config.model.context_length)
     size = 8192 if device.type == "cuda" else 2048
     left, right = (
         torch.randn(size, size, dtype=torch.float32, device=device).to(dtype) for _ in range(2)
@@ -155,7 +163,7 @@ def measure_floors(
     bytes_per_second = 2 * source.numel() * source.element_size() / copy_seconds
     return Floors(
         products=flops * seconds / (2 * size**3),
-        update=_UPDATE_BYTES * num_parameters / bytes_per_second,
+        update=_UPDATE_BYTES * learner.model.num_parameters / bytes_per_second,
     )
 
 

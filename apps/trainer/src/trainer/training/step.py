@@ -25,7 +25,6 @@ from trainer.plan.compute import ComputePlan
 from trainer.plan.devices import autocast
 from trainer.plan.learning_rate import set_learning_rate
 from trainer.training.device_step import DeviceStepper
-from trainer.training.divergence import is_sound
 from trainer.training.step_result import StepResult
 
 Windows = Callable[[int, range], tuple[Tensor, Tensor]]
@@ -202,9 +201,10 @@ class EagerStepper:
             total += share.detach()
         norm = clip_gradients_(self._parameters, self._max_norm)
         set_learning_rate(self._optimizer, learning_rate)
-        if is_sound(total, norm):  # waits for the device, where there is one
+        result = StepResult(total, norm)
+        if result.is_sound:  # waits for the device, where there is one
             self._optimizer.step()
-        return StepResult(total, norm)
+        return result
 
 
 def micro_batches(config: RunConfig, step: int) -> Iterator[range]:

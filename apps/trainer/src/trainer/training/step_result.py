@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -13,3 +14,8 @@ class StepResult:
     """() float32; mean nats a token over the whole batch, before the update."""
     grad_norm: Tensor
     """() float32; global norm before clipping."""
+
+    @property
+    def is_sound(self) -> Tensor:
+        """Whether an update may be made, on the device: () bool."""
+        return torch.isfinite(self.loss) & torch.isfinite(self.grad_norm)

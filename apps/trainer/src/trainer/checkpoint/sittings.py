@@ -6,18 +6,18 @@ no checkpoint kept them, is dropped.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 
 import torch
 
-from trainer.checkpoint.single_file import require_format
 from trainer.config.run_config import RunConfig
 from trainer.plan.compute import ComputePlan
 from trainer.plan.devices import device_name
 from trainer.storage.durable import write_bytes_atomically
+from trainer.storage.file_format import require_format
 
 FORMAT, VERSION = "trainer.sitting", 1
 
@@ -74,19 +74,22 @@ def describe_sitting(
     )
 
 
-def record_sitting(path: Path, sitting: Sitting) -> list[Sitting]:
-    """Add a sitting to those whose steps it goes on from; return all of them.
+def record_sitting(path: Path, sitting: Sitting, *, say: Callable[[str], None]) -> None:
+    """Add a sitting to those whose steps it continues, and report where it differs from the last.
 
     Raises:
         ValueError: the file is damaged.
     """
+    if sitting.step and not path.exists():
+        say(f"{path} is missing: how earlier steps were computed is not known")
     earlier = read_sittings(path) if path.exists() else []
     kept = [*(one for one in earlier if one.step < sitting.step), sitting]
     lines = (
         json.dumps({**asdict(one), "format": FORMAT, "version": VERSION}) + "\n" for one in kept
     )
     write_bytes_atomically(path, "".join(lines).encode())
-    return kept
+    for line in describe_changes(kept[-2:]):
+        say(line)
 
 
 def read_sittings(path: Path) -> list[Sitting]:
