@@ -66,10 +66,10 @@ def read_manifest(directory: Path) -> dict[str, dict[str, Any]]:
     require_format(document, name=FORMAT, version=VERSION, source=directory / NAME)
     files = document.get("files")
     try:
-        is_genuine = isinstance(files, dict) and _spell(files) == data
+        spelled = _spell(files)
     except (ValueError, RecursionError):  # numbers and strings that no manifest holds
-        is_genuine = False
-    if not is_genuine:
+        spelled = None
+    if not isinstance(files, dict) or spelled != data:
         raise ValueError(f"{NAME} is damaged: its SHA-256 is not the recorded one")
     # Its seal says that it is whole, not that it is from a friend.
     for name, recorded in files.items():
@@ -80,7 +80,7 @@ def read_manifest(directory: Path) -> dict[str, dict[str, Any]]:
     return files
 
 
-def _spell(files: Mapping[str, object]) -> bytes:
+def _spell(files: object) -> bytes:
     document = {"files": files, "format": FORMAT, "version": VERSION}
     seal = hashlib.sha256(_to_json(document)).hexdigest()
     return _to_json({**document, "sha256": seal})

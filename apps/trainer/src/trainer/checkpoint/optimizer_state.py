@@ -5,12 +5,13 @@ rate that is a list would show at the first step, and not say which file it came
 whether the state is of the same parameters (`packing.py`).
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from trainer.config.field_checks import is_number
 
 
 def require_usable(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> None:
@@ -43,7 +44,7 @@ def _states_after_a_step(optimizer: torch.optim.Optimizer) -> Iterator[dict[str,
     for group in groups:
         for parameter in group["params"]:
             parameter.grad = _without_memory(parameter)
-    twin = type(optimizer)(groups)
+    twin = type(optimizer)(groups)  # pyright: ignore[reportCallIssue]  # defaults: the base's only
     twin.step()
     for group in twin.param_groups:
         yield from (twin.state[parameter] for parameter in group["params"])
@@ -90,8 +91,7 @@ def _is_alike(saved: object, ours: object) -> bool:
 
 
 def _is_count(value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value >= 0
+    return is_number(value) and value >= 0
 
 
 def _describe(value: object) -> str:

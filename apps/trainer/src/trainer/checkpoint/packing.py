@@ -47,7 +47,8 @@ def unpack_model(
     Raises:
         ValueError: names, shapes or shared tensors differ; the message names the first of them.
     """
-    tied, extra = rest.get("tied", {}), rest.get("extra", {})
+    tied: dict[str, str] = rest.get("tied", {})
+    extra: dict[str, Any] = rest.get("extra", {})
     ours = model.state_dict()
     expected = _plain_state(ours)
     state: dict[str, Any] = {name: _decode(value, tensors) for name, value in extra.items()}

@@ -142,7 +142,7 @@ def to_safetensors(
         }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    parts = [memoryview(tensor.flatten().view(torch.uint8).numpy()) for tensor in own.values()]
+    parts = [tensor.flatten().view(torch.uint8).numpy().data for tensor in own.values()]
     return [len(text).to_bytes(8, "little") + text, *parts]
 
 

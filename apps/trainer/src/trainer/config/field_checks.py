@@ -101,6 +101,11 @@ def require_share(section: str, config: object, *names: str) -> None:
             raise ValueError(f"{option_name(section, name)} is {value}, but must be in [0, 1)")
 
 
+def is_number(value: object) -> typing.TypeGuard[int | float]:
+    """Whether a value is a finite number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def is_of_kind(value: object, kind: typing.Any) -> bool:
     """Whether a field of this type may hold the value; bool is not an int, an int is a float.
 

@@ -190,7 +190,7 @@ def _convert(value: object, kind: typing.Any, *, origin: str, key: str) -> objec
 _INVALID = object()
 
 
-def _convert_scalar(value: object, kind: typing.Any) -> object:
+def _convert_scalar(value: typing.Any, kind: typing.Any) -> object:
     """Return what TOML holds as a field of type `kind` has it, or `_INVALID`."""
     inner = optional_kind(kind)
     if inner is not None:

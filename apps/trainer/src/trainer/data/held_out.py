@@ -104,14 +104,14 @@ def _change_one(sizes: np.ndarray, chosen: np.ndarray, target: float) -> np.ndar
     moves: list[tuple[float, tuple[int, ...]]] = []
     if len(free) > 1:
         place = free[_nearest(sizes[free], np.array([room]))[0]]
-        moves.append((abs(sizes[place] - room), (place,)))
+        moves.append((float(abs(sizes[place] - room)), (int(place),)))
     if len(held) > 1:
         place = held[np.argmin(np.abs(sizes[held] + room))]
-        moves.append((abs(sizes[place] + room), (place,)))
+        moves.append((float(abs(sizes[place] + room)), (int(place),)))
     partners = free[_nearest(sizes[free], sizes[held] + room)]
     errors = np.abs(sizes[partners] - sizes[held] - room)
     best = int(np.argmin(errors))
-    moves.append((errors[best], (held[best], partners[best])))
+    moves.append((float(errors[best]), (int(held[best]), int(partners[best]))))
     changed = chosen.copy()
     for place in min(moves)[1]:
         changed[place] ^= True

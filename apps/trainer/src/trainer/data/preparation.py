@@ -243,6 +243,7 @@ class _TrainingProgress:
                 self._reporter.stage(description, total=total, unit=unit)
             )
             self._name = name
+        assert self._stage is not None
         self._stage.update(done, total=total)
 
 

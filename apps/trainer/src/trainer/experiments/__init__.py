@@ -2,7 +2,7 @@
 
 from trainer.experiments.ablations import ABLATIONS, Ablation, ablate, retuned_families
 from trainer.experiments.grid import Over, parse_over, sweep
-from trainer.experiments.results import Point, best_first, points, print_study, winners
+from trainer.experiments.results import Point, best_first, points, print_study, ranked, winners
 from trainer.experiments.retune import Retune
 from trainer.experiments.study import Outcome, Study, Trial, is_study, load_study, open_study
 from trainer.experiments.trials import Sitting, StudyResult, run_study
@@ -26,6 +26,7 @@ __all__ = [
     "parse_over",
     "points",
     "print_study",
+    "ranked",
     "retuned_families",
     "run_study",
     "sweep",

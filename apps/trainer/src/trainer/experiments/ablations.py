@@ -114,7 +114,7 @@ def ablate(base: RunConfig, names: Sequence[str] = (), *, num_seeds: int = 3) ->
     unknown = [name for name in names if name not in by_name]
     if unknown:
         raise ValueError(f"unknown ablation {unknown[0]!r}; there are {', '.join(by_name)}")
-    variants = {"baseline": {}}
+    variants: dict[str, dict[str, object]] = {"baseline": {}}
     variants |= {name: _changes(by_name[name], base) for name in names or by_name}
     return [
         Trial(name=f"{name},seed={seed}", changes=changes | {"seed": seed})

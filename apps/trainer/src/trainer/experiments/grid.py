@@ -11,8 +11,9 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Any
 
+from trainer.config.field_checks import is_number
 from trainer.config.presets import with_values
 from trainer.config.run_config import RunConfig
 from trainer.experiments.study import Trial
@@ -29,7 +30,7 @@ class Over:
 
     field: str
     """As the command line spells it, `section.field`."""
-    values: tuple[object, ...]
+    values: tuple[Any, ...]
     """As TOML would hold them; all different."""
     goes_on: bool = False
     """Whether more values follow by the ratio of the last two, as far as there is memory."""
@@ -201,12 +202,6 @@ def _require_rising(said: str, values: tuple[object, ...], last: int | float | N
 def _number(word: str) -> int | float | None:
     value = read_value(word)
     return value if is_number(value) else None
-
-
-def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether a value is a finite number; true and false are none."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
 
 
 def read_value(word: str) -> object:

@@ -16,7 +16,7 @@ from trainer.config.presets import with_values
 from trainer.config.run_config import RunConfig
 from trainer.evaluation.curve import smooth
 from trainer.evaluation.loss_rise import find_rise
-from trainer.experiments.results import best_first, points
+from trainer.experiments.results import points, ranked
 from trainer.experiments.study import Study, Trial, load_study
 from trainer.monitoring.metrics import MetricsRow, read_readable_metrics
 from trainer.storage.file_format import require_format
@@ -229,8 +229,7 @@ def best_rate(sweep: Path, *, preset: str) -> float | None:
             f"--against {sweep} is a sweep of {study.base.preset}, but the range test is of "
             f"{preset}; name one of the same preset"
         )
-    ranked = [point for point in best_first(listed) if point.mean is not None]
-    return float(str(ranked[0].changes[_RATE])) if ranked else None
+    return next((float(str(point.changes[_RATE])) for _, point in ranked(listed)), None)
 
 
 def _running_means(losses: Sequence[float]) -> list[float]:

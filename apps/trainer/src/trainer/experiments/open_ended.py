@@ -6,6 +6,7 @@ Stage: `1,8,64,...` -> *every value that accounting says will fit* -> grid.
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from trainer.config.field_checks import is_number
 from trainer.config.presets import with_values
 from trainer.config.run_config import RunConfig
 from trainer.experiments.grid import Over
@@ -49,7 +50,7 @@ def close_list(
 
 
 def _next_values(over: Over) -> Iterator[int | float]:
-    before, last = over.values[-2:]
+    before, last = (value for value in over.values[-2:] if is_number(value))
     is_whole = isinstance(before, int) and isinstance(last, int)
     seen = last
     for power in range(1, _MAX_ADDED + 1):

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import optuna
@@ -204,7 +205,8 @@ def _open_storage(text: str, path: Path) -> BaseStorage:
     where = path / "optuna.journal" if text == JOURNAL else text
     try:
         if isinstance(where, Path):
-            return JournalStorage(JournalFileBackend(str(where), lock_obj=_JournalLock(where)))
+            lock = cast(Any, _JournalLock(where))  # the base class of Optuna's own is not public
+            return JournalStorage(JournalFileBackend(str(where), lock_obj=lock))
         return RDBStorage(where)
     except (ValueError, SQLAlchemyError, StorageInternalError) as error:
         reason = str(error).splitlines()[0]

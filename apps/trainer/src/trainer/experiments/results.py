@@ -6,11 +6,12 @@ Stage: study -> *points* -> terminal, report.
 import math
 import statistics
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from trainer.experiments.grid import is_number
+from trainer.config.field_checks import is_number
 from trainer.experiments.study import Outcome, Study, Trial
 
 
@@ -19,7 +20,7 @@ class Point:
     """All trials that differ in their seed only."""
 
     name: str
-    changes: dict[str, object]
+    changes: dict[str, Any]
     trials: list[Trial]
     outcomes: list[Outcome]
     """Of the trials that have one."""
@@ -94,6 +95,11 @@ def best_first(listed: list[Point]) -> list[Point]:
         return False, point.mean
 
     return sorted(listed, key=rank)
+
+
+def ranked(listed: list[Point]) -> list[tuple[float, Point]]:
+    """Return the points that have a mean loss, with it, the best first."""
+    return [(mean, point) for point in best_first(listed) if (mean := point.mean) is not None]
 
 
 def winners(study: Study) -> list[str]:

@@ -8,8 +8,9 @@ run with the other seeds. What is next follows from the outcomes, so that nothin
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from trainer.config.field_checks import is_number
 from trainer.config.run_config import RunConfig
-from trainer.experiments.grid import Over, grid, is_number, trial_at
+from trainer.experiments.grid import Over, grid, trial_at
 from trainer.experiments.study import Outcome, Study, Trial
 
 MAX_ADDED = 3

@@ -8,8 +8,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trainer.config.field_checks import is_number
 from trainer.config.run_config import RunConfig
-from trainer.experiments.grid import FORMS, Over, grid, is_number, parse_over, read_value, trial_at
+from trainer.experiments.grid import FORMS, Over, grid, parse_over, read_value, trial_at
 
 _RANGE = re.compile(r"(?P<low>[^,:]+?)\.\.(?P<high>[^.,:][^,:]*)(?::(?P<kind>log|linear))?")
 _MAX_CORNERS = 256
@@ -77,8 +78,11 @@ def _axis(text: str) -> Over | Between:
         return over
     low, high = read_value(match["low"]), read_value(match["high"])
     is_log = match["kind"] == "log"
-    is_range = is_number(low) and is_number(high) and low < high
-    if not is_range or not field or (is_log and low <= 0):
+    if (
+        not (is_number(low) and is_number(high) and low < high)
+        or not field
+        or (is_log and low <= 0)
+    ):
         needed = "0 < LOW < HIGH" if is_log else "LOW < HIGH"
         raise ValueError(
             f"--over {text!r} needs {needed}; write FIELD=LOW..HIGH:log, FIELD=LOW..HIGH:linear or "

@@ -203,7 +203,7 @@ def _train(study: Study, trial: Trial, sitting: Sitting, judge: OnEvaluation | N
             reporter=sitting.reporter,
             on_evaluation=judge,
             deadline=sitting.deadline,
-            **({"on_row": RangeWatch(run.metrics)} if study.kind == "lr-range" else {}),
+            on_row=RangeWatch(run.metrics) if study.kind == "lr-range" else None,
         )
     except DivergedError as error:
         say(f"{trial.name} diverged")

@@ -173,8 +173,7 @@ def _to_json(value: object) -> object:
 def _from_json(document: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     for key in _KEYS:
         value = document.get(key)
-        is_number = isinstance(value, str) and key != "kind"
-        yield key, float(value) if is_number else value
+        yield key, float(value) if isinstance(value, str) and key != "kind" else value
 
 
 def _drop_torn_line(path: Path) -> None:

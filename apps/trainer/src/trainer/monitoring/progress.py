@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal, Protocol, TextIO
+from typing import Literal, Protocol, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -52,7 +52,8 @@ class Reporter:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._stream = UnreadStream(sys.stderr if stream is None else stream)
+        unread = UnreadStream(sys.stderr if stream is None else stream)
+        self._stream = cast(TextIO, unread)  # answers all that its stream does
         self._mode = _choose_mode(self._stream) if mode == "auto" else mode
         self._clock = clock
         self._console = Console(file=self._stream, force_terminal=True, highlight=False)
@@ -134,7 +135,7 @@ class _Count:
     def __init__(self, *, total: float | None, unit: Unit) -> None:
         self.done = 0.0
         self.total = total
-        self.unit = unit
+        self.unit: Unit = unit
         self.note = ""
 
     def set(self, done: float, total: float | None, note: str) -> None:

@@ -59,7 +59,7 @@ def onednn_products(*, say: Callable[[str], None]) -> Iterator[None]:
         say("torch has no oneDNN here: float32 products take its default route")
         yield
         return
-    matmul = torch.backends.mkldnn.matmul
+    matmul = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]  # no stub
     before = matmul.fp32_precision
     matmul.fp32_precision = "bf16"  # what oneDNN may round to; without AMX it does not
     try:

@@ -7,15 +7,14 @@ process, which no tensor has: interpreter, libraries, compiled code, memory that
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-try:
-    # The one log of allocations that costs a step nothing; the newer profiler writes to stderr.
-    from torch.autograd import _disable_profiler_legacy, _enable_profiler_legacy, profiler_legacy
-except ImportError:  # a later torch
-    profiler_legacy = None
+# The one log of allocations that costs a step nothing; the newer profiler writes to stderr.
+_AUTOGRAD: Any = torch.autograd
+_HAS_LOG = hasattr(_AUTOGRAD, "_enable_profiler_legacy")  # a later torch may not
 
 _ALLOCATION = "memory_alloc"
 
@@ -68,18 +67,18 @@ class TensorWatch:
             yield
 
     def _may_watch(self, what: str) -> bool:
-        is_free = profiler_legacy is not None and not torch._C._autograd._profiler_enabled()
-        return is_free and what not in self._peaks
+        return _HAS_LOG and not _AUTOGRAD._profiler_enabled() and what not in self._peaks
 
     @contextmanager
     def _watched(self, what: str) -> Iterator[None]:
         before = _living_bytes(self._model, self._optimizer)
-        _enable_profiler_legacy(profiler_legacy.profile(profile_memory=True).config())
+        profiler = _AUTOGRAD.profiler_legacy.profile(profile_memory=True)
+        _AUTOGRAD._enable_profiler_legacy(profiler.config())
         records = []
         try:
             yield
         finally:
-            records = _disable_profiler_legacy()
+            records = _AUTOGRAD._disable_profiler_legacy()
         self._peaks[what] = before + _highest(
             event.cpu_memory_usage()
             for thread in records

@@ -163,5 +163,8 @@ class Tracking:
 def _values(row: MetricsRow) -> dict[str, float]:
     """Return what a row measures, under names that trackers group by."""
     prefix = _PREFIXES[row["kind"]]
-    shown = {key: value for key, value in row.items() if key not in ("kind", "step")}
-    return {f"{prefix}/{key}": value for key, value in shown.items() if value is not None}
+    return {
+        f"{prefix}/{key}": value
+        for key, value in row.items()
+        if key not in ("kind", "step") and isinstance(value, int | float)
+    }

@@ -39,7 +39,8 @@ def compute_twin(
         setattr(owner, attribute, leaf)
         leaves[id(parameter)] = leaf
     if dtype != torch.float32:
-        twin.token_embeddings = _NarrowedEmbedding(twin.token_embeddings.weight, dtype)
+        narrowed = _NarrowedEmbedding(twin.token_embeddings.weight, dtype)
+        twin.add_module("token_embeddings", narrowed)
     return twin.train(), [leaves[id(parameter)] for parameter in flat.parameters]
 
 

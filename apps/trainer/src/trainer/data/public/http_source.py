@@ -6,8 +6,7 @@ Stage: *URL -> answer* -> download. Standard library only. Not here: what to do 
 import re
 import urllib.request
 from dataclasses import dataclass
-from email.message import Message
-from http.client import HTTPResponse
+from http.client import HTTPMessage, HTTPResponse
 from typing import IO, Self
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request
@@ -96,7 +95,7 @@ class _Redirects(HTTPRedirectHandler):
     linked_etag: str | None = None
 
     def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> Request | None:
         allowed = ("https",) if req.type == "https" else ("http", "https")
         if urlsplit(newurl).scheme not in allowed:

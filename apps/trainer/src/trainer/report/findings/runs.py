@@ -156,7 +156,7 @@ def _gap(history: RunHistory) -> Iterator[str]:
 
 def _clipping(history: RunHistory) -> Iterator[str]:
     limit = history.config.optimizer.max_grad_norm
-    norms = [row["grad_norm"] for row in history.train if row.get("grad_norm") is not None]
+    norms = [norm for row in history.train if (norm := row.get("grad_norm")) is not None]
     if limit is None or not norms:
         return
     share = sum(norm > limit for norm in norms) / len(norms)
@@ -165,11 +165,11 @@ def _clipping(history: RunHistory) -> Iterator[str]:
 
 
 def _speed(history: RunHistory) -> Iterator[str]:
-    speeds = [row["tokens_per_second"] for row in history.train if row.get("tokens_per_second")]
+    speeds = [speed for row in history.train if (speed := row.get("tokens_per_second"))]
     if not speeds:
         return
     typical = statistics.median(speeds)
-    known = [row["mfu"] for row in history.train if row.get("mfu") is not None]
+    known = [mfu for row in history.train if (mfu := row.get("mfu")) is not None]
     mfu = f", {_share(statistics.median(known))} of the device's peak" if known else ""
     shown = f"{typical:,.0f}" if typical >= 10 else f"{typical:.2g}"
     yield f"Typical speed: {plural(shown, 'token')} a second{mfu}."

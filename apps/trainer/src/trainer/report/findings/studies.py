@@ -8,12 +8,13 @@ import functools
 import math
 import statistics
 from collections.abc import Iterator
+from typing import Any, cast
 
 from accounting.plural import agree, plural
+from trainer.config.field_checks import is_number
 from trainer.config.presets import with_values
 from trainer.config.run_config import RunConfig
-from trainer.experiments import Point, Study, best_first, points, retuned_families, winners
-from trainer.experiments.grid import is_number
+from trainer.experiments import Point, Study, points, ranked, retuned_families, winners
 
 BASELINE = "baseline"
 _NEAR = 64  # integers beyond an edge: heads must divide the width
@@ -76,24 +77,25 @@ def _with_loss(point: Point, status: str) -> str:
 
 
 def _best(study: Study, listed: list[Point]) -> Iterator[str]:
-    ranked = [point for point in best_first(listed) if point.mean is not None]
-    if not ranked:
+    if not (ended := ranked(listed)):
         return
-    best, *others = ranked
+    (lowest, best), *others = ended
     spread = "" if best.spread is None else f" (standard deviation {best.spread:.4f})"
-    yield f"Best is {best.name}, at {best.mean:.4f} nats a token{spread}."
+    yield f"Best is {best.name}, at {lowest:.4f} nats a token{spread}."
     if others:
-        yield _next(best, others[0])
+        mean, second = others[0]
+        yield _next(best, second, gap=mean - lowest)
     if len(others) > 1:
-        yield f"The worst that ended is {ranked[-1].name}, {ranked[-1].mean - best.mean:.4f} above."
+        highest, worst = ended[-1]
+        yield f"The worst that ended is {worst.name}, {highest - lowest:.4f} above."
     for field in swept_fields(study):
         if field == study.retuned:
             continue  # told for each point
         yield from _edge(study, field, best, listed)
 
 
-def _next(best: Point, other: Point) -> str:
-    gap, error = other.mean - best.mean, standard_error_of_difference(best, other)
+def _next(best: Point, other: Point, *, gap: float) -> str:
+    error = standard_error_of_difference(best, other)
     if gap < _LEVEL:
         return f"{other.name} is level with it."
     if not error:
@@ -132,7 +134,7 @@ def _edge(study: Study, field: str, best: Point, listed: list[Point]) -> Iterato
 def _can_widen(study: Study, best: Point, field: str, inner: float) -> bool:
     """Whether a run can have a value beyond the best: by ratio, by difference, or just beyond."""
     config = study.config(best.trials[0])
-    value = functools.reduce(getattr, field.replace("-", "_").split("."), config)
+    value: Any = functools.reduce(getattr, field.replace("-", "_").split("."), cast(Any, config))
     gap = value - inner
     beyond: list[int | float] = [2 * value, value / 2, value + gap, value + gap / 1000]
     if isinstance(value, int):

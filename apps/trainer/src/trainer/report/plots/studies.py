@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from xml.etree.ElementTree import Element, SubElement
 
+from trainer.config.field_checks import is_number
 from trainer.evaluation.axes import Axis, linear_axis, log_axis, with_margin
 from trainer.experiments import Point, Study, best_first, points
-from trainer.experiments.grid import is_number
 from trainer.report.findings.studies import BASELINE, swept_fields
 from trainer.report.plots.svg import (
     BOTTOM,
@@ -44,13 +44,12 @@ def draw_study(study: Study) -> Element | None:
 
 def _numeric_field(study: Study, listed: Sequence[Point]) -> str | None:
     """Return the field with the most values, all numbers."""
-    best: tuple[int, str] | None = None
+    best: tuple[int, str | None] = (1, None)
     for field in swept_fields(study):
         values = {point.changes.get(field) for point in listed}
-        is_numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-        if is_numeric and len(values) > 1 and (best is None or len(values) > best[0]):
+        if all(map(is_number, values)) and len(values) > best[0]:
             best = (len(values), field)
-    return None if best is None else best[1]
+    return best[1]
 
 
 def _draw_sweep(study: Study, listed: Sequence[Point], field: str) -> Element:
