@@ -37,12 +37,9 @@ def _line_points(root: ElementTree.Element, style: str) -> list[tuple[float, flo
     return [tuple(map(float, point.split(","))) for point in line.get("points").split()]
 
 
-@pytest.mark.parametrize("is_log_loss", [False, True])
-def test_curve_shows_both_losses_the_target_and_what_they_are(
-    tmp_path: Path, is_log_loss: bool
-) -> None:
+def test_curve_shows_both_losses_the_target_and_what_they_are(tmp_path: Path) -> None:
     validation = [{"kind": "evaluation", "step": step, "loss": 2.5} for step in (50, 100)]
-    root = _draw(tmp_path, _rows() + validation, target_loss=1.45, is_log_loss=is_log_loss)
+    root = _draw(tmp_path, _rows() + validation, target_loss=1.45)
     dots = [e for e in root.iter(f"{SVG}circle") if float(e.get("cy")) > 80]
     assert len(_line_points(root, "raw")) == len(_line_points(root, "smooth")) == 100
     assert len(dots) == 2
@@ -77,13 +74,12 @@ def test_any_title_gives_well_formed_xml(
 @settings(max_examples=60, deadline=None)
 @given(
     losses=st.lists(st.floats(1e-6, 1e6) | st.just(math.nan) | st.just(math.inf), max_size=8),
-    is_log_loss=st.booleans(),
 )
 def test_any_losses_stay_inside_the_frame(
-    tmp_path_factory: pytest.TempPathFactory, losses: list[float], is_log_loss: bool
+    tmp_path_factory: pytest.TempPathFactory, losses: list[float]
 ) -> None:
     rows = [{"kind": "train", "step": step, "loss": loss} for step, loss in enumerate(losses)]
-    root = _draw(tmp_path_factory.mktemp("curve"), rows, is_log_loss=is_log_loss)
+    root = _draw(tmp_path_factory.mktemp("curve"), rows)
     for line in root.iter(f"{SVG}polyline"):
         for point in line.get("points").split():
             x, y = map(float, point.split(","))

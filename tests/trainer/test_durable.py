@@ -9,11 +9,11 @@ import pytest
 from faults.disk import Disk, every_fault, killed_at, record
 from faults.power import crash_states
 
+from bpe.files import make_directory
 from trainer.storage.durable import (
     append,
-    make_directories,
     remove,
-    write_bytes_atomically,
+    write_atomically,
     write_durably,
 )
 
@@ -26,8 +26,8 @@ OLD, NEW = b"old", b"new content"
 def test_modes_follow_the_umask(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        make_directories(tmp_path / "a" / "b")
-        write_bytes_atomically(tmp_path / "a" / "f", NEW)
+        make_directory(tmp_path / "a" / "b")
+        write_atomically(tmp_path / "a" / "f", [NEW])
     finally:
         os.umask(before)
     assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o777 & ~umask
@@ -44,13 +44,13 @@ def test_an_existing_file_is_never_written_into(tmp_path: Path) -> None:
 @linux
 def test_a_short_write_is_gone_on_with(tmp_path: Path) -> None:
     with Disk(tmp_path, at=0, fault="short", for_good=True):
-        write_bytes_atomically(tmp_path / "f", NEW)
+        write_atomically(tmp_path / "f", [NEW])
         append(tmp_path / "f", NEW)
     assert (tmp_path / "f").read_bytes() == NEW * 2
 
 
 def _replace_old(folder: Path) -> None:
-    write_bytes_atomically(folder / "f", NEW)
+    write_atomically(folder / "f", [NEW])
 
 
 def _with_old(folder: Path) -> Path:

@@ -69,7 +69,7 @@ def test_a_finished_folder_is_read_where_nothing_can_be_written(
         raise PermissionError("read-only")
 
     monkeypatch.setattr("trainer.data.shared_folder.file_lock", refuse)
-    monkeypatch.setattr("trainer.data.shared_folder.make_directories", refuse)
+    monkeypatch.setattr("trainer.data.shared_folder.make_directory", refuse)
     assert _open(tmp_path)
 
 

@@ -7,26 +7,18 @@ light or dark scheme. Not here: the pictures of contests (`chart`) and of losses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from bench.durable import write_atomically
-
-Point = tuple[float, float]
+from bench.display.svg import Point, canvas, line, text, write_svg
 
 _WIDTH, _RIGHT, _TOP = 880, 848, 96
 _COLOURS = (("#2f6fde", "#6ea8fe"), ("#d9480f", "#ff922b"), ("#2b8a3e", "#51cf66"),
             ("#8a3ea8", "#cc8ae6"))  # fmt: skip
 
-_STYLE = """
-text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }
-.title { font-size: 16px; font-weight: 600 }
-.end { text-anchor: end } .middle { text-anchor: middle }
-.back { fill: #ffffff } .ink { fill: #1f2328 } .soft { fill: #656d76 } .grid { stroke: #e4e7eb }
+_LIGHT = """.grid { stroke: #e4e7eb }
 polyline { fill: none; stroke-width: 2.25; stroke-linejoin: round }
 """
-_DARK = ".back { fill: #0d1117 } .ink { fill: #e6edf3 } .soft { fill: #9198a1 }"
-_DARK += " .grid { stroke: #242a32 }"
+_DARK = ".grid { stroke: #242a32 }\n"
 
 
 def write_curves(
@@ -51,18 +43,18 @@ def write_curves(
     x_at = _scale((0.0, max(xs)), (left, _RIGHT))
     y_at = _scale((powers[0], powers[-1]), (bottom, _TOP))
     for power in powers:
-        _line(root, (left, y_at(power)), (_RIGHT, y_at(power)), "grid")
-        _text(root, left - 8, y_at(power) + 4, f"1e{power:+d}", "soft end")
+        line(root, (left, y_at(power)), (_RIGHT, y_at(power)), "grid")
+        text(root, left - 8, y_at(power) + 4, f"1e{power:+d}", "soft end")
     for tick in _ticks(max(xs)):
         if tick <= max(xs):
-            _text(root, x_at(tick), bottom + 21, f"{tick:,.3g}", "soft middle")
-    _text(root, (left + _RIGHT) / 2, bottom + 43, labels[0], "soft middle")
-    _text(root, 16, _TOP - 14, labels[1], "soft")
+            text(root, x_at(tick), bottom + 21, f"{tick:,.3g}", "soft middle")
+    text(root, (left + _RIGHT) / 2, bottom + 43, labels[0], "soft middle")
+    text(root, 16, _TOP - 14, labels[1], "soft")
     _legend(root, list(shown))
     for index, points in enumerate(shown.values()):
         places = (f"{x_at(x):.1f},{y_at(y):.1f}" for x, y in points)
         SubElement(root, "polyline", {"class": f"stroke{index}", "points": " ".join(places)})
-    _write(root, path)
+    write_svg(root, path)
 
 
 def write_marks(
@@ -89,37 +81,32 @@ def write_marks(
     x_at = _scale((0.0, most), (left, _RIGHT - 8))
     for tick in _ticks(most):
         if tick <= most:
-            _line(root, (x_at(tick), _TOP - 6), (x_at(tick), bottom), "grid")
-            _text(root, x_at(tick), bottom + 20, f"{tick:,.3g}", "soft middle")
-    _text(root, (left + _RIGHT) / 2, bottom + 42, label, "soft middle")
+            line(root, (x_at(tick), _TOP - 6), (x_at(tick), bottom), "grid")
+            text(root, x_at(tick), bottom + 20, f"{tick:,.3g}", "soft middle")
+    text(root, (left + _RIGHT) / 2, bottom + 42, label, "soft middle")
     _legend(root, series)
     for number, (name, values) in enumerate(rows.items()):
         y = _TOP + pitch * (number + 0.5)
-        _line(root, (left, y), (_RIGHT, y), "grid")
-        _text(root, left - 10, y + 4, name, "ink end")
+        line(root, (left, y), (_RIGHT, y), "grid")
+        text(root, left - 10, y + 4, name, "ink end")
         for index, value in enumerate(values):
             if value is not None:
                 place = {"cx": f"{x_at(value):.1f}", "cy": f"{y:.1f}", "r": "5"}
                 SubElement(root, "circle", {"class": f"fill{index}", **place})
-    _write(root, path)
+    write_svg(root, path)
 
 
 def _canvas(height: float, title: str) -> Element:
-    size = {"width": str(_WIDTH), "height": f"{height:g}", "viewBox": f"0 0 {_WIDTH} {height:g}"}
-    root = Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "role": "img", **size})
-    SubElement(root, "title").text = title
     light, dark = (
-        "\n".join(
-            f".stroke{index} {{ stroke: {pair[scheme]} }} .fill{index} {{ fill: {pair[scheme]} }}"
+        "".join(
+            f".stroke{index} {{ stroke: {pair[scheme]} }} .fill{index} {{ fill: {pair[scheme]} }}\n"
             for index, pair in enumerate(_COLOURS)
         )
         for scheme in (0, 1)
     )
-    dark_rules = f"@media (prefers-color-scheme: dark) {{\n{_DARK}\n{dark}\n}}\n"
-    SubElement(root, "style").text = f"{_STYLE}{light}\n{dark_rules}"
-    SubElement(root, "rect", {"class": "back", "width": "100%", "height": "100%"})
-    _text(root, 16, 30, title, "ink title")
-    return root
+    return canvas(
+        (_WIDTH, height), name=title, light=_LIGHT + light, dark=_DARK + dark, heading=title
+    )
 
 
 def _legend(root: Element, names: Sequence[str]) -> None:
@@ -127,7 +114,7 @@ def _legend(root: Element, names: Sequence[str]) -> None:
     for index, name in enumerate(names):
         place = {"cx": f"{x + 5:.1f}", "cy": "52", "r": "5"}
         SubElement(root, "circle", {"class": f"fill{index}", **place})
-        _text(root, x + 16, 56, name, "ink")
+        text(root, x + 16, 56, name, "ink")
         x += 16 + 7 * len(name) + 20
 
 
@@ -160,17 +147,3 @@ def _powers(least: float, most: float) -> list[int]:
     return list(
         range(low, high + step, step) if (high - low) % step else range(low, high + 1, step)
     )
-
-
-def _line(root: Element, start: Point, end: Point, style: str) -> None:
-    ends = {"x1": start[0], "y1": start[1], "x2": end[0], "y2": end[1]}
-    SubElement(root, "line", {"class": style, **{key: f"{at:.1f}" for key, at in ends.items()}})
-
-
-def _text(root: Element, x: float, y: float, content: str, style: str) -> None:
-    SubElement(root, "text", {"class": style, "x": f"{x:.1f}", "y": f"{y:.1f}"}).text = content
-
-
-def _write(root: Element, path: Path) -> None:
-    ElementTree.indent(root)
-    write_atomically(path, ElementTree.tostring(root, encoding="utf-8") + b"\n")

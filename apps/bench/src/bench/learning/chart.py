@@ -8,32 +8,22 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from bench.durable import write_atomically
+from bench.display.svg import Point, canvas, line, text, write_svg
 from bench.learning.results import Results
 from bench.learning.trials import Contender
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 880, 460, 64, 848, 84, 404
 _SHOWN_ABOVE_END = 0.9  # nats: how much of the fall is drawn
 
-_STYLE = """
-text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }
-.title { font-size: 16px; font-weight: 600 }
-.end { text-anchor: end } .middle { text-anchor: middle }
-.back { fill: #ffffff } .ink { fill: #1f2328 } .soft { fill: #656d76 }
-.grid { stroke: #e4e7eb } .goal { stroke: #8c959f; stroke-dasharray: 6 4 }
+_LIGHT = """.grid { stroke: #e4e7eb } .goal { stroke: #8c959f; stroke-dasharray: 6 4 }
 polyline { fill: none; stroke-width: 2.25; stroke-linejoin: round }
 .c0 { stroke: #656d76 } .c1 { stroke: #2f6fde } .c2 { stroke: #d9480f } .c3 { stroke: #2b8a3e }
-@media (prefers-color-scheme: dark) {
-.back { fill: #0d1117 } .ink { fill: #e6edf3 } .soft { fill: #9198a1 }
-.grid { stroke: #242a32 } .goal { stroke: #656c76 }
-.c0 { stroke: #9198a1 } .c1 { stroke: #6ea8fe } .c2 { stroke: #ff922b } .c3 { stroke: #51cf66 }
-}
 """
-
-Point = tuple[float, float]
+_DARK = """.grid { stroke: #242a32 } .goal { stroke: #656c76 }
+.c0 { stroke: #9198a1 } .c1 { stroke: #6ea8fe } .c2 { stroke: #ff922b } .c3 { stroke: #51cf66 }
+"""
 
 
 def write_learning_chart(contenders: Sequence[Contender], results: Results, path: Path) -> None:
@@ -54,7 +44,14 @@ def write_learning_chart(contenders: Sequence[Contender], results: Results, path
     if baseline not in curves:
         raise ValueError(f"{baseline} was not trained yet, so there is no goal to draw at {path}")
     goal = curves[baseline][-1][1]
-    root = _canvas()
+    root = canvas(
+        (_WIDTH, _HEIGHT),
+        name="validation loss against training tokens",
+        light=_LIGHT,
+        dark=_DARK,
+        heading="Validation loss by tokens; dashed: AdamW's end",
+        at=(_LEFT, 34),
+    )
     most_tokens = max(curve[-1][0] for curve in curves.values())
     low = min(goal, *(loss for curve in curves.values() for _, loss in curve)) - 0.05
     high = goal + _SHOWN_ABOVE_END
@@ -66,17 +63,16 @@ def write_learning_chart(contenders: Sequence[Contender], results: Results, path
 
     _draw_frame(root, place, most_tokens, low=low, high=high)
     (_, y), x = place((0, goal)), float(_LEFT)
-    _line(root, (_LEFT, y), (_RIGHT, y), "goal")
+    line(root, (_LEFT, y), (_RIGHT, y), "goal", **{"stroke-width": "1"})
     for index, (name, curve) in enumerate(curves.items()):
         points = [place(point) for point in curve if point[1] <= high]
-        text = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
-        SubElement(root, "polyline", {"class": f"c{index}", "points": text})
+        places = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
+        SubElement(root, "polyline", {"class": f"c{index}", "points": places})
         label = f"{name}, {curve[-1][0] / 1e3:,.0f}k tokens"
-        _line(root, (x, 58), (x + 22, 58), f"c{index}")
-        _text(root, x + 29, 62, label, "ink")
+        line(root, (x, 58), (x + 22, 58), f"c{index}", **{"stroke-width": "2.25"})
+        text(root, x + 29, 62, label, "ink")
         x += 29 + 6.2 * len(label) + 16
-    ElementTree.indent(root)
-    write_atomically(path, ElementTree.tostring(root, encoding="utf-8") + b"\n")
+    write_svg(root, path)
 
 
 def _drawn(contender: Contender, baseline: Contender, results: Results) -> list[dict[str, Any]]:
@@ -96,35 +92,12 @@ def mean_curve(results: Sequence[dict]) -> list[Point]:
     return [(column[0][0], statistics.mean(loss for _, loss in column)) for column in columns]
 
 
-def _canvas() -> Element:
-    size = {"width": str(_WIDTH), "height": str(_HEIGHT), "viewBox": f"0 0 {_WIDTH} {_HEIGHT}"}
-    root = Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "role": "img", **size})
-    SubElement(root, "title").text = "validation loss against training tokens"
-    SubElement(root, "style").text = _STYLE
-    SubElement(root, "rect", {"class": "back", "width": "100%", "height": "100%"})
-    _text(root, _LEFT, 34, "Validation loss by tokens; dashed: AdamW's end", "ink title")
-    return root
-
-
 def _draw_frame(root: Element, place, most_tokens: float, *, low: float, high: float) -> None:
     for tenth in range(int(low * 10) + 1, int(high * 10) + 1):
         _, y = place((0, tenth / 10))
-        _line(root, (_LEFT, y), (_RIGHT, y), "grid")
-        _text(root, _LEFT - 10, y + 4, f"{tenth / 10:.1f}", "soft end")
+        line(root, (_LEFT, y), (_RIGHT, y), "grid", **{"stroke-width": "1"})
+        text(root, _LEFT - 10, y + 4, f"{tenth / 10:.1f}", "soft end")
     for tokens in range(0, int(most_tokens) + 1, 100_000):
         x, _ = place((tokens, low))
-        _text(root, x, _BOTTOM + 21, f"{tokens // 1000:,}", "soft middle")
-    _text(root, (_LEFT + _RIGHT) / 2, _BOTTOM + 43, "training tokens, thousands", "soft middle")
-
-
-def _line(root: Element, start: Point, end: Point, style: str) -> None:
-    ends = {"x1": start[0], "y1": start[1], "x2": end[0], "y2": end[1]}
-    places = {name: f"{value:.1f}" for name, value in ends.items()}
-    SubElement(
-        root, "line", {"class": style, "stroke-width": "2.25" if style[0] == "c" else "1", **places}
-    )
-
-
-def _text(root: Element, x: float, y: float, content: str, style: str) -> None:
-    place = {"class": style, "x": f"{x:.1f}", "y": f"{y:.1f}"}
-    SubElement(root, "text", place).text = content
+        text(root, x, _BOTTOM + 21, f"{tokens // 1000:,}", "soft middle")
+    text(root, (_LEFT + _RIGHT) / 2, _BOTTOM + 43, "training tokens, thousands", "soft middle")

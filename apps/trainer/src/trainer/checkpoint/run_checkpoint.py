@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bpe.files import make_directory, sync_directory
 from trainer.checkpoint.manifest import NAME, manifest_bytes, read_manifest, require_whole
 from trainer.checkpoint.optimizer_state import require_usable
 from trainer.checkpoint.packing import (
@@ -35,15 +36,7 @@ from trainer.checkpoint.packing import (
     unpack_optimizer,
 )
 from trainer.checkpoint.single_file import from_safetensors, to_safetensors
-from trainer.storage.durable import (
-    TEMPORARY,
-    make_directories,
-    remove,
-    rename_durably,
-    sync_directory,
-    sync_file,
-    write_durably,
-)
+from trainer.storage.durable import TEMPORARY, remove, rename_durably, sync_file, write_durably
 from trainer.storage.file_format import require_format
 from trainer.storage.run_directory import RunDirectory
 
@@ -130,7 +123,7 @@ def write_checkpoint(run_dir: Path, snapshot: Snapshot) -> Path:
     final = run_dir / "checkpoints" / f"step-{snapshot.step}"
     if final.exists() and isinstance(inspect_checkpoint(final), Checkpoint):
         return final
-    make_directories(final.parent)
+    make_directory(final.parent)
     _remove_temporary(final.parent)
     beside = final.with_name(final.name + TEMPORARY)
     try:

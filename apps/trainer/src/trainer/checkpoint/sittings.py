@@ -16,7 +16,7 @@ import torch
 from trainer.config.run_config import RunConfig
 from trainer.plan.compute import ComputePlan
 from trainer.plan.devices import device_name
-from trainer.storage.durable import write_bytes_atomically
+from trainer.storage.durable import write_atomically
 from trainer.storage.file_format import require_format
 
 FORMAT, VERSION = "trainer.sitting", 1
@@ -87,7 +87,7 @@ def record_sitting(path: Path, sitting: Sitting, *, say: Callable[[str], None]) 
     lines = (
         json.dumps({**asdict(one), "format": FORMAT, "version": VERSION}) + "\n" for one in kept
     )
-    write_bytes_atomically(path, "".join(lines).encode())
+    write_atomically(path, ["".join(lines).encode()])
     for line in describe_changes(kept[-2:]):
         say(line)
 

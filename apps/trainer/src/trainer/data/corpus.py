@@ -24,6 +24,7 @@ from trainer.data.public.datasets import fetch_dataset, require_recorded
 from trainer.data.shared_folder import AlteredError, open_or_build
 from trainer.data.text_files import MARK, SEPARATOR, TextFile, check_text_file, text_error
 from trainer.monitoring.progress import Reporter, format_amount
+from trainer.storage.file_format import file_sha256
 from trainer.storage.run_directory import read_json, write_json_atomically
 
 FORMAT, VERSION = "trainer-text", 2
@@ -223,7 +224,7 @@ def _written_once(
 
     def build(folder: Path) -> None:
         notes = write(folder)
-        hashes = {name: _sha256(folder / name) for name in _TEXTS}
+        hashes = {name: file_sha256(folder / name) for name in _TEXTS}
         document = {"format": FORMAT, "version": VERSION, "notes": notes, "sha256": hashes}
         write_json_atomically(folder / "text.json", document)
 
@@ -243,14 +244,9 @@ def _read_notes(folder: Path) -> tuple[str, ...]:
     for name in _TEXTS:
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name} is missing")
-        if _sha256(folder / name) != hashes.get(name):
+        if file_sha256(folder / name) != hashes.get(name):
             raise AlteredError(f"{folder / name} is not the text that was written there")
     return tuple(map(str, notes))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def short_hash(identity: list) -> str:

@@ -13,6 +13,7 @@ from tokenizer import TokenFile, Tokenizer
 from tokenizer.files.token_file import documents_path, sidecar_path
 from trainer.data.shared_folder import AlteredError
 from trainer.monitoring.progress import Reporter
+from trainer.storage.file_format import file_sha256
 from trainer.storage.run_directory import read_json, write_json_atomically
 
 VERSION = 2
@@ -34,7 +35,7 @@ def record_tokens(folder: Path, files: Mapping[str, TokenFile]) -> None:
     """Write down which token files `folder` holds, by name; last, when they are complete."""
     content = {name: file.info.sha256 for name, file in files.items()}
     sidecars = {
-        _sidecar_key(name): _sha256(sidecar_path(file.path)) for name, file in files.items()
+        _sidecar_key(name): file_sha256(sidecar_path(file.path)) for name, file in files.items()
     }
     _record(folder, _TOKENS_FORMAT, content | sidecars)
 
@@ -91,13 +92,13 @@ def require_recorded(file: TokenFile, *, reporter: Reporter) -> None:
     """
     path, sidecar = file.path, sidecar_path(file.path)
     recorded = _recorded(path.parent, _TOKENS_FORMAT)
-    found = _sha256(sidecar)
+    found = file_sha256(sidecar)
     # What an earlier version prepared has no hash of the sidecar.
     _require_same(sidecar, found, recorded.get(_sidecar_key(path.stem), found))
     _require_same(path, _hash_tokens(file, reporter=reporter), recorded.get(path.stem))
     _require_same(path, file.info.sha256, recorded.get(path.stem))
     documents = documents_path(path)
-    _require_same(documents, _sha256(documents), file.info.documents_sha256)
+    _require_same(documents, file_sha256(documents), file.info.documents_sha256)
 
 
 def _require_same(path: Path, found: str, recorded: str | None) -> None:
@@ -122,11 +123,6 @@ def _recorded(folder: Path, format_name: str) -> dict[str, str]:
     if found != (format_name, VERSION):
         raise ValueError(f"{folder / _RECORD} says {found}, not {(format_name, VERSION)}")
     return document
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _hash_tokens(file: TokenFile, *, reporter: Reporter) -> str:

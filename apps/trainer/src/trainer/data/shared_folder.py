@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from bpe.files import make_directory, sync_directory
 from trainer.monitoring.progress import Reporter
-from trainer.storage.durable import make_directories, rename_durably, sync_directory, sync_file
+from trainer.storage.durable import rename_durably, sync_file
 from trainer.storage.file_lock import file_lock
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ def open_or_build(
         # A finished folder may lie on a disk that is read-only, where no lock can be made.
         with contextlib.suppress(_Damaged):
             return _read(folder, read), True
-    make_directories(folder.parent)
+    make_directory(folder.parent)
     lock = folder.with_name(f".{folder.name}.lock")
     with file_lock(lock, on_wait=lambda: reporter.say(f"another process builds {folder}; waiting")):
         if folder.exists():

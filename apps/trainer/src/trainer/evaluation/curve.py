@@ -13,9 +13,9 @@ from xml.etree.ElementTree import Element, SubElement
 
 import numpy as np
 
-from trainer.evaluation.axes import Axis, linear_axis, log_axis, with_margin
+from trainer.evaluation.axes import Axis, linear_axis, with_margin
 from trainer.monitoring.metrics import MetricsRow
-from trainer.storage.durable import write_bytes_atomically
+from trainer.storage.durable import write_atomically
 
 Point = tuple[float, float]
 
@@ -55,7 +55,6 @@ def write_loss_curve(
     *,
     title: str,
     target_loss: float | None = None,
-    is_log_loss: bool = False,
 ) -> None:
     """Write the loss curve of a run.
 
@@ -64,28 +63,24 @@ def write_loss_curve(
         path: where the SVG goes, complete or absent.
         title: shown above; any text.
         target_loss: drawn as a dashed line; nats a token.
-        is_log_loss: a logarithmic loss axis; losses that are not positive are left out.
     """
-    train = _points(rows, "train", is_log=is_log_loss)
-    validation = _points(rows, "evaluation", is_log=is_log_loss)
+    train = _points(rows, "train")
+    validation = _points(rows, "evaluation")
     root = _canvas(title)
     if train or validation:
         losses = [loss for _, loss in (*train, *validation)]
         losses += [] if target_loss is None else [target_loss]
         last_step = max(step for step, _ in (*train, *validation))
         x = linear_axis(0, max(last_step, 1), start=_LEFT, end=_RIGHT, max_ticks=9)
-        low, high = with_margin(min(losses), max(losses), is_log=is_log_loss)
-        if is_log_loss:
-            y = log_axis(low, high, start=_BOTTOM, end=_TOP)
-        else:
-            y = linear_axis(low, high, start=_BOTTOM, end=_TOP, max_ticks=8)
+        low, high = with_margin(min(losses), max(losses))
+        y = linear_axis(low, high, start=_BOTTOM, end=_TOP, max_ticks=8)
         _draw_frame(root, x, y)
         _draw_series(root, x, y, train, validation, target_loss)
     else:
         _text(root, (_LEFT + _RIGHT) / 2, (_TOP + _BOTTOM) / 2, "no loss yet", "soft middle")
     _draw_legend(root, train, validation, target_loss)
     ElementTree.indent(root)
-    write_bytes_atomically(path, ElementTree.tostring(root, encoding="utf-8") + b"\n")
+    write_atomically(path, [ElementTree.tostring(root, encoding="utf-8") + b"\n"])
 
 
 def smooth(points: Sequence[Point]) -> list[Point]:
@@ -122,12 +117,12 @@ def smooth(points: Sequence[Point]) -> list[Point]:
     return [(step, float(loss)) for (step, _), loss in zip(points, smoothed, strict=True)]
 
 
-def _points(rows: Sequence[MetricsRow], kind: str, *, is_log: bool) -> list[Point]:
+def _points(rows: Sequence[MetricsRow], kind: str) -> list[Point]:
     losses = [(row["step"], row.get("loss")) for row in rows if row["kind"] == kind]
     return sorted(
         (float(step), float(loss))
         for step, loss in losses
-        if loss is not None and math.isfinite(loss) and (loss > 0 or not is_log)
+        if loss is not None and math.isfinite(loss)
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypedDict, cast
 
-from trainer.storage.durable import append, write_bytes_atomically
+from trainer.storage.durable import append, write_atomically
 from trainer.storage.file_format import require_format
 
 FORMAT = "trainer.monitoring.metrics"
@@ -108,7 +108,7 @@ class MetricsLog:
             except ValueError:
                 damaged += 1
         kept = "".join(_to_line(row) for row in rows if row["step"] <= step)
-        write_bytes_atomically(self._path, kept.encode())
+        write_atomically(self._path, [kept.encode()])
         return damaged
 
 

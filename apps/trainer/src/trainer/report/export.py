@@ -16,7 +16,7 @@ from trainer.report.history import RunHistory
 from trainer.report.plots.series import build_plots
 from trainer.report.plots.svg import WIDTH, draw_plot
 from trainer.report.table import NUMBERS, table_rows
-from trainer.storage.durable import write_bytes_atomically
+from trainer.storage.durable import write_atomically
 from trainer.storage.run_directory import write_text_atomically
 
 _TITLE = 24  # pixels above the drawing
@@ -66,7 +66,7 @@ def write_pictures(
         write_text_atomically(written[-1], svg)
         if render is not None:
             written.append(folder / f"{name}.png")
-            write_bytes_atomically(written[-1], render(svg))
+            write_atomically(written[-1], [render(svg)])
     return written
 
 

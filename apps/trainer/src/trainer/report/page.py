@@ -23,14 +23,11 @@ _NONE = "&#8211;"
 _MAX_PROBLEMS = 20
 
 
-def render_page(
-    histories: Sequence[RunHistory], *, title: str | None = None, refresh_seconds: int | None = None
-) -> str:
+def render_page(histories: Sequence[RunHistory], *, refresh_seconds: int | None = None) -> str:
     """Return the page about one run, or about several beside each other.
 
     Args:
         histories: at least one; the first ones get the most distinct colours.
-        title: above the page; None: the names of the runs.
         refresh_seconds: how often the page fetches itself anew where it is served; None: never.
 
     Raises:
@@ -40,7 +37,7 @@ def render_page(
         raise ValueError("a report needs at least one run; name a run directory")
     several = len(histories) > 1
     return render_document(
-        title or (f"{plural(len(histories), 'run')} compared" if several else histories[0].name),
+        f"{plural(len(histories), 'run')} compared" if several else histories[0].name,
         subtitle=_subtitle(histories),
         opening="".join(_opening(histories)),
         histories=histories,

@@ -10,18 +10,13 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from bpe.formats.files import Staging
+from bpe.formats.files import Staging, naming, sync_directory
 
 TEMPORARY = ".tmp"
 """How the name of a directory ends that is not finished, or not wanted any more."""
 
 UNFINISHED = (TEMPORARY, ".part")
 """How names end of what a stopped process may leave."""
-
-
-def write_bytes_atomically(path: Path, data: bytes) -> None:
-    """Put a file into place, complete, as `write_atomically` does."""
-    write_atomically(path, [data])
 
 
 def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
@@ -45,24 +40,19 @@ def write_durably(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     Raises:
         OSError: the disk refused, or the file exists; it names `path`.
     """
-    with path.open("xb", buffering=0) as file:
-        try:
-            for part in parts:
-                _write_all(file.fileno(), memoryview(part).cast("B"))
-            os.fsync(file.fileno())
-        except OSError as error:
-            _name_file(error, path)
-            raise
+    with naming(path), path.open("xb", buffering=0) as file:
+        for part in parts:
+            _write_all(file.fileno(), memoryview(part).cast("B"))
+        os.fsync(file.fileno())
 
 
 def append(path: Path, data: bytes) -> None:
     """Append to a file, all of `data` or nothing; not synced, so a power cut may cost its end."""
-    with path.open("ab", buffering=0) as file:
+    with naming(path), path.open("ab", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         try:
             _write_all(file.fileno(), memoryview(data))
-        except OSError as error:
-            _name_file(error, path)
+        except OSError:
             os.ftruncate(file.fileno(), size)
             raise
 
@@ -71,26 +61,6 @@ def sync_file(path: Path) -> None:
     """Wait until the disk has the bytes of a file."""
     with path.open("r+b", buffering=0) as file:
         os.fsync(file.fileno())
-
-
-def sync_directory(path: Path) -> None:
-    """Wait until the disk has the directory's names."""
-    if os.name != "posix":
-        return  # other systems cannot open a directory
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def make_directories(path: Path) -> None:
-    """Make a directory and its parents, and wait until the disk has their names."""
-    if path.is_dir():
-        return
-    make_directories(path.parent)
-    path.mkdir(exist_ok=True)
-    sync_directory(path.parent)
 
 
 def rename_durably(path: Path, target: Path) -> None:
@@ -112,11 +82,6 @@ def remove(path: Path) -> None:
         doomed = path.with_name(f"{path.name}.removed{TEMPORARY}")
         path.rename(doomed)
     shutil.rmtree(doomed)
-
-
-def _name_file(error: OSError, path: Path) -> None:
-    if error.errno is not None:
-        error.filename = str(path)
 
 
 def _write_all(descriptor: int, data: memoryview) -> None:

@@ -1,8 +1,9 @@
-"""Insist on the format and version that a file states.
+"""Tell a file from others: by the format and version that it states, by the hash of its bytes.
 
 Stage: beside every file that a run leaves. Not here: the content of any of them.
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,3 +23,9 @@ def require_format(
             f"{source} is of format {said[0]!r} version {said[1]}, but {name!r} version {version} "
             "is needed; read it with the release that wrote it"
         )
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bpe.files import make_directory
 from trainer.command_hints import command
-from trainer.storage.durable import UNFINISHED, make_directories, remove, write_bytes_atomically
+from trainer.storage.durable import UNFINISHED, remove, write_atomically
 from trainer.storage.file_lock import InUseError, exclusive_lock
 
 RUNS = Path("runs")
@@ -133,7 +134,7 @@ def create_run(path: Path) -> RunDirectory:
 
 def _make_run(path: Path) -> RunDirectory:
     try:
-        make_directories(path)
+        make_directory(path)
     except OSError as error:
         raise ValueError(
             f"cannot make the run directory {path}: {error.strerror}; name another by --run-dir"
@@ -242,8 +243,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Write a small UTF-8 file so that it is complete or absent."""
-    make_directories(path.parent)
-    write_bytes_atomically(path, text.encode("utf-8"))
+    make_directory(path.parent)
+    write_atomically(path, [text.encode("utf-8")])
 
 
 def write_json_atomically(path: Path, document: object) -> None:
