@@ -22,9 +22,9 @@ def test_a_sample_that_the_console_cannot_spell_ends_no_finished_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     received = console(monkeypatch)
-    monkeypatch.setattr(cli, "_train", lambda argv: print("na\u00efve \u65e5") or 0)
+    program = cli._command(lambda argv: print("na\u00efve \u65e5") or 0)
     with pytest.raises(SystemExit) as end:
-        cli.train()
+        program()
     assert end.value.code == 0
     assert received.getvalue().decode("cp1252").splitlines() == ["na\u00efve \\u65e5"]
 
@@ -32,9 +32,9 @@ def test_a_sample_that_the_console_cannot_spell_ends_no_finished_run(
 def test_whoever_writes_to_stderr_waits_for_no_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     console(monkeypatch)
     seen: list[object] = []
-    monkeypatch.setattr(cli, "_train", lambda argv: seen.append(sys.stderr) or 0)
+    program = cli._command(lambda argv: seen.append(sys.stderr) or 0)
     with pytest.raises(SystemExit):
-        cli.train()
+        program()
     assert isinstance(seen[0], UnreadStream)
 
 

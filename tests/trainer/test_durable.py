@@ -9,7 +9,7 @@ import pytest
 from faults.disk import Disk, every_fault, killed_at, record
 from faults.power import crash_states
 
-from bpe.files import make_directory
+from bpe.formats.files import make_directory
 from trainer.storage.durable import (
     append,
     remove,

@@ -1,4 +1,4 @@
-"""Save behind the training loop's back: it waits for a copy in memory, not for the disk.
+"""Save checkpoints in a background thread: training waits for a copy in memory, not for the disk.
 
 Stage: loop -> snapshot -> *a thread* -> checkpoint, verified; then the oldest go. One save at a
 time: a second one waits for the first. A failure is never silent; `checkpoint.on-failure` says
@@ -8,7 +8,6 @@ what follows.
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 from trainer.checkpoint.run_checkpoint import (
@@ -51,12 +50,7 @@ class CheckpointSaver:
     def __enter__(self) -> "CheckpointSaver":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.finish(must_succeed=True)
         elif (message := self._wait()) is not None:

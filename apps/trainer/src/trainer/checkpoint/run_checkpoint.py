@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bpe.files import make_directory, sync_directory
+from bpe.formats.files import make_directory, sync_directory
 from trainer.checkpoint.manifest import NAME, manifest_bytes, read_manifest, require_whole
 from trainer.checkpoint.optimizer_state import require_usable
 from trainer.checkpoint.packing import (

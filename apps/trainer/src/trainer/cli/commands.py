@@ -7,6 +7,7 @@ code 2; an interrupted command ends with 128 plus the signal's number, as shells
 import signal
 import sys
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -19,67 +20,19 @@ if TYPE_CHECKING:
 _MISTAKE = 2
 
 
-def train() -> None:
+def _command(work: Callable[[list[str]], int]) -> Callable[[], NoReturn]:
+    """Make a program of what takes arguments and returns an exit code."""
+
+    @wraps(work)
+    def program() -> NoReturn:
+        sys.exit(_guarded(work))
+
+    return program
+
+
+@_command
+def train(argv: list[str]) -> int:
     """Run the whole pipeline: `train [PRESET] [--section.field VALUE ...]`."""
-    sys.exit(_guarded(_train))
-
-
-def prepare() -> None:
-    """Train the tokenizer and write the token files, as `train` would; train no model."""
-    sys.exit(_guarded(_prepare))
-
-
-def generate() -> None:
-    """Continue a prompt with the newest model of a run."""
-    sys.exit(_guarded(_generate))
-
-
-def evaluate() -> None:
-    """Score every validation token of a run once."""
-    sys.exit(_guarded(_evaluate))
-
-
-def doctor() -> None:
-    """Verify every file of a run."""
-    sys.exit(_guarded(_doctor))
-
-
-def report() -> None:
-    """Write one HTML page about a run."""
-    sys.exit(_guarded(_report))
-
-
-def compare() -> None:
-    """Write one HTML page about several runs, and print their table."""
-    sys.exit(_guarded(_compare))
-
-
-def watch() -> None:
-    """Serve the page of a run while it goes on."""
-    sys.exit(_guarded(_watch))
-
-
-def sweep() -> None:
-    """Train one run for each value, or each point of a grid."""
-    sys.exit(_guarded(_sweep))
-
-
-def lr_range() -> None:
-    """Raise the learning rate until training diverges, and say how much it bears."""
-    sys.exit(_guarded(_lr_range))
-
-
-def ablate() -> None:
-    """Train a baseline and variants that each lack one thing."""
-    sys.exit(_guarded(_ablate))
-
-
-def costs() -> None:
-    """Account for presets, configurations and runs before or while they train."""
-    sys.exit(_guarded(_costs))
-
-
-def _train(argv: list[str]) -> int:
     from rich.console import Console
 
     from trainer.cli.run_arguments import parse_train
@@ -109,7 +62,9 @@ def _train(argv: list[str]) -> int:
     return 0
 
 
-def _prepare(argv: list[str]) -> int:
+@_command
+def prepare(argv: list[str]) -> int:
+    """Train the tokenizer and write the token files, as `train` would; train no model."""
     from accounting.plural import plural
     from trainer.cli.run_arguments import parse_prepare
     from trainer.config.presets import config_to_toml
@@ -131,7 +86,9 @@ def _prepare(argv: list[str]) -> int:
     return 0
 
 
-def _generate(argv: list[str]) -> int:
+@_command
+def generate(argv: list[str]) -> int:
+    """Continue a prompt with the newest model of a run."""
     from trainer.cli.run_arguments import parse_generate
     from trainer.inference.generation import generate_text, generate_texts
     from trainer.inference.trained_run import load_run
@@ -175,7 +132,9 @@ def _generate(argv: list[str]) -> int:
     return 0
 
 
-def _evaluate(argv: list[str]) -> int:
+@_command
+def evaluate(argv: list[str]) -> int:
+    """Score every validation token of a run once."""
     import dataclasses
     import json
 
@@ -201,7 +160,9 @@ def _evaluate(argv: list[str]) -> int:
     return 0
 
 
-def _doctor(argv: list[str]) -> int:
+@_command
+def doctor(argv: list[str]) -> int:
+    """Verify every file of a run."""
     import json
 
     from trainer.cli.run_arguments import parse_doctor
@@ -219,7 +180,9 @@ def _doctor(argv: list[str]) -> int:
     return 1 if num_damaged else 0
 
 
-def _report(argv: list[str]) -> int:
+@_command
+def report(argv: list[str]) -> int:
+    """Write one HTML page about a run."""
     from trainer.cli.report_arguments import parse_report
     from trainer.report.files import write_report
 
@@ -235,7 +198,9 @@ def _report(argv: list[str]) -> int:
     return 0
 
 
-def _compare(argv: list[str]) -> int:
+@_command
+def compare(argv: list[str]) -> int:
+    """Write one HTML page about several runs, and print their table."""
     from rich.console import Console
 
     from trainer.cli.report_arguments import parse_compare
@@ -257,7 +222,9 @@ def _compare(argv: list[str]) -> int:
     return 0
 
 
-def _watch(argv: list[str]) -> int:
+@_command
+def watch(argv: list[str]) -> int:
+    """Serve the page of a run while it goes on."""
     from trainer.cli.report_arguments import parse_watch
     from trainer.report import build_server
     from trainer.report.files import render_path
@@ -275,25 +242,33 @@ def _watch(argv: list[str]) -> int:
     return 0
 
 
-def _sweep(argv: list[str]) -> int:
+@_command
+def sweep(argv: list[str]) -> int:
+    """Train one run for each value, or each point of a grid."""
     from trainer.cli.sweep_arguments import parse_sweep
 
     return _run_study(parse_sweep(argv))
 
 
-def _ablate(argv: list[str]) -> int:
+@_command
+def ablate(argv: list[str]) -> int:
+    """Train a baseline and variants that each lack one thing."""
     from trainer.cli.study_arguments import parse_ablate
 
     return _run_study(parse_ablate(argv))
 
 
-def _lr_range(argv: list[str]) -> int:
+@_command
+def lr_range(argv: list[str]) -> int:
+    """Raise the learning rate until training diverges, and say how much it bears."""
     from trainer.cli.range_arguments import parse_lr_range
 
     return _run_study(parse_lr_range(argv))
 
 
-def _costs(argv: list[str]) -> int:
+@_command
+def costs(argv: list[str]) -> int:
+    """Account for presets, configurations and runs before or while they train."""
     from accounting.cli.commands import run_named_command
     from trainer.costs import TRAINER
 

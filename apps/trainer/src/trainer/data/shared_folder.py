@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from bpe.files import make_directory, sync_directory
+from bpe.formats.files import make_directory, sync_directory
 from trainer.monitoring.progress import Reporter
 from trainer.storage.durable import rename_durably, sync_file
 from trainer.storage.file_lock import file_lock

@@ -18,12 +18,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bpe.files import make_directory
+from bpe.formats.files import make_directory
 from trainer.command_hints import command
 from trainer.storage.durable import UNFINISHED, remove, write_atomically
 from trainer.storage.file_lock import InUseError, exclusive_lock
 
 RUNS = Path("runs")
+
+
+class _Inside:
+    """A path inside a run directory."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, run: "RunDirectory", owner: type) -> Path:
+        return run.path / self._name
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,50 +42,24 @@ class RunDirectory:
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        """The resolved configuration, TOML."""
-        return self.path / "config.toml"
-
-    @property
-    def data(self) -> Path:
-        """Hashes of the token files that the run trains on, JSON."""
-        return self.path / "data.json"
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON object a line."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def sittings(self) -> Path:
-        """How each sitting computed, one JSON object a line."""
-        return self.path / "sittings.jsonl"
-
-    @property
-    def curve(self) -> Path:
-        """Loss against steps, SVG."""
-        return self.path / "loss.svg"
-
-    @property
-    def summary(self) -> Path:
-        """The final report, JSON; present once the run is finished."""
-        return self.path / "summary.json"
-
-    @property
-    def tokenizer(self) -> Path:
-        """A copy of the tokenizer, so that the directory is complete by itself."""
-        return self.path / "tokenizer"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the process that trains here, and says which that is."""
-        return self.path / "run.lock"
-
-    @property
-    def samples(self) -> Path:
-        """Texts sampled along the way."""
-        return self.path / "samples"
+    config = _Inside("config.toml")
+    """The resolved configuration, TOML."""
+    data = _Inside("data.json")
+    """Hashes of the token files that the run trains on, JSON."""
+    metrics = _Inside("metrics.jsonl")
+    """One JSON object a line."""
+    sittings = _Inside("sittings.jsonl")
+    """How each sitting computed, one JSON object a line."""
+    curve = _Inside("loss.svg")
+    """Loss against steps, SVG."""
+    summary = _Inside("summary.json")
+    """The final report, JSON; present once the run is finished."""
+    tokenizer = _Inside("tokenizer")
+    """A copy of the tokenizer, so that the directory is complete by itself."""
+    lock = _Inside("run.lock")
+    """Held by the process that trains here, and says which that is."""
+    samples = _Inside("samples")
+    """Texts sampled along the way."""
 
     def sample(self, step: int) -> Path:
         """The text sampled at `step`."""

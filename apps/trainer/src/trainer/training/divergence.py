@@ -59,7 +59,10 @@ class Health:
     ) -> None:
         self._run, self._config, self._data = run, config, data
         self._learner, self._state, self._say = learner, state, say
-        self._skipped, self._skipped_before = SkippedSteps(learner.device), state.skipped
+        self._skipped_before = state.skipped
+        # On the device: it is waited for at logging points only.
+        self._in_row = torch.zeros((), dtype=torch.int64, device=learner.device)
+        self._in_all = torch.zeros((), dtype=torch.int64, device=learner.device)
         self._spikes = LossSpikes()
 
     def check(self, result: StepResult, *, now: bool, is_last: bool) -> bool:
@@ -68,10 +71,12 @@ class Health:
         Raises:
             DivergedError: too many in a row made none, or the last one of the run.
         """
-        self._skipped.note(result)
+        is_skipped = ~result.is_sound
+        self._in_row = torch.where(is_skipped, self._in_row + 1, 0)
+        self._in_all = self._in_all + is_skipped
         if not now and self._learner.device.type != "cpu":
             return True  # not known, and not worth waiting for
-        in_row, in_all = self._skipped.read()
+        in_row, in_all = int(self._in_row), int(self._in_all)
         state, most = self._state, self._config.training.max_skipped_steps
         before, state.skipped = state.skipped, self._skipped_before + in_all
         if in_row > most or (in_row and is_last):
@@ -119,31 +124,6 @@ class Health:
         if self._learner.plan.dtype != torch.float32:
             advice.append("dtype float32")
         return f"{', '.join(advice[:-1])} or {advice[-1]}"
-
-
-class SkippedSteps:
-    """Counts the steps that made no update, without waiting for the device.
-
-    >>> skipped = SkippedSteps(torch.device("cpu"))
-    >>> for loss in (2.0, float("nan"), float("inf")):
-    ...     skipped.note(StepResult(torch.tensor(loss), torch.tensor(1.0)))
-    >>> skipped.read()
-    (2, 2)
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._in_row = torch.zeros((), dtype=torch.int64, device=device)
-        self._in_all = torch.zeros((), dtype=torch.int64, device=device)
-
-    def note(self, result: StepResult) -> None:
-        """Count a step by what it left on the device."""
-        is_skipped = ~result.is_sound
-        self._in_row = torch.where(is_skipped, self._in_row + 1, 0)
-        self._in_all = self._in_all + is_skipped
-
-    def read(self) -> tuple[int, int]:
-        """Return how many there were in a row up to now, and in all; waits for the device."""
-        return int(self._in_row), int(self._in_all)
 
 
 class LossSpikes:

@@ -7,7 +7,7 @@ stops at once, as ever.
 import signal
 import threading
 import time
-from types import FrameType, TracebackType
+from types import FrameType
 
 _CAUGHT = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -27,12 +27,8 @@ class StopRequest:
         self._previous: dict[signal.Signals, object] = {}
 
     def __bool__(self) -> bool:
-        return self.signal is not None or self.is_late
-
-    @property
-    def is_late(self) -> bool:
-        """Whether the deadline has come."""
-        return self._deadline is not None and time.monotonic() >= self._deadline
+        is_late = self._deadline is not None and time.monotonic() >= self._deadline
+        return self.signal is not None or is_late
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is not threading.main_thread():
@@ -43,12 +39,7 @@ class StopRequest:
             self._previous[number] = signal.signal(number, self._remember)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._restore()
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
