@@ -27,8 +27,12 @@ class StopRequest:
         self._previous: dict[signal.Signals, object] = {}
 
     def __bool__(self) -> bool:
-        is_late = self._deadline is not None and time.monotonic() >= self._deadline
-        return self.signal is not None or is_late
+        return self.signal is not None or self.is_late
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the deadline has come."""
+        return self._deadline is not None and time.monotonic() >= self._deadline
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is not threading.main_thread():
