@@ -174,7 +174,7 @@ class Command:
     [
         (lambda path: {}["x"], "KeyError: 'x'"),
         (lambda path: _raise(RecursionError("too deep")), "RecursionError: too deep"),
-        (lambda path: _raise(ValueError("malformed")), "no file is named by ValueError"),
+        (lambda path: _raise(ValueError("malformed")), "ValueError('malformed') names no file"),
         (lambda path: list(path.parent.parent.iterdir()), "os.listdir of"),
         (lambda path: np.ones(9_000_000) and None, "bytes of memory, but 8 are allowed"),
         (lambda path: pickle.loads(pickle.dumps(Command())), "pickle.find_class"),

@@ -107,7 +107,7 @@ def test_the_chart_has_a_curve_for_each(tmp_path: Path) -> None:
     write_learning_chart((BASELINE, FASTER), _filled(tmp_path / "r.jsonl"), path)
     lines = ElementTree.parse(path).getroot().iter("{http://www.w3.org/2000/svg}polyline")
     assert len(list(lines)) == 2
-    with pytest.raises(ValueError, match="base was not trained yet"):
+    with pytest.raises(ValueError, match="base has not been trained yet"):
         write_learning_chart((BASELINE,), Results(tmp_path / "none", {}), path)
 
 

@@ -80,7 +80,7 @@ def test_more_documents_than_are_held_out_cannot_be_drawn(corpus: Corpus, tmp_pa
 
 def test_a_corpus_of_few_documents_is_refused(tmp_path: Path) -> None:
     (tmp_path / "few.txt").write_text("one" + END + "two")
-    with pytest.raises(ValueError, match="few has 2 documents, of which a twentieth is none"):
+    with pytest.raises(ValueError, match="few has 2 documents, too few to hold out a twentieth"):
         divide(named_corpus(tmp_path / "few.txt", tmp_path), tmp_path / "kept", seed=1)
 
 
@@ -175,7 +175,7 @@ def test_the_stages_of_a_training_are_all_of_it(corpus: Corpus, tmp_path: Path) 
         (["--threads", "0"], "name numbers of threads"),
         (["--threads", "two"], "'two'; must be a whole number"),
         (["--rounds", "0"], "must be at least 1"),
-        (["--texts"], "name a folder by --keep"),
+        (["--texts"], "name one with --keep"),
     ],
 )
 def test_a_users_mistake_is_told(
@@ -212,7 +212,7 @@ def test_a_whole_run_says_all_that_was_asked(
     with pytest.raises(SystemExit, match="0"):
         main()
     out = capsys.readouterr().out
-    for title in ("bytes a token", "longest tokens", "training: median", "825 GB take"):
+    for title in ("bytes per token", "longest tokens", "training: median", "825 GB take"):
         assert title in out
     content = json.loads((tmp_path / "x.json").read_text())
     assert len(content["compression"]) == 2 * 12

@@ -206,5 +206,5 @@ def test_a_whole_quick_run(tmp_path: Path) -> None:
 def test_a_file_of_ways_that_is_none_is_named(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "ways.json"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"ways\.json is no file that --json"):
+    with pytest.raises(ValueError, match=r"ways\.json was not written by --json"):
         training._read_ways(path, "bfloat16")

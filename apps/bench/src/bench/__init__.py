@@ -1,1 +1,1 @@
-"""Measure this repository side by side with its peers, a command a subject."""
+"""Compare this repository with its peers, one command per subject."""

@@ -1,6 +1,6 @@
-"""What does a word of the command line mean, where several subjects ask?
+"""Parse command-line words that several subjects share.
 
-Stage: word -> *value*, for `type=` of argparse.
+Stage: word -> *value*, for argparse's `type=`.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def positive(text: str) -> int:
 
 
 def thread_counts(text: str) -> tuple[int, ...]:
-    """Return numbers of threads, the fewest first.
+    """Return numbers of threads in ascending order.
 
     >>> thread_counts("2,1,2")
     (1, 2)
@@ -40,13 +40,13 @@ def thread_counts(text: str) -> tuple[int, ...]:
 
 
 def numbers(text: str) -> tuple[float, ...]:
-    """Return numbers that commas part.
+    """Return comma-separated numbers.
 
     >>> numbers("0,0.7,1")
     (0.0, 0.7, 1.0)
 
     Raises:
-        argparse.ArgumentTypeError: one is no number.
+        argparse.ArgumentTypeError: one is not a number.
     """
     try:
         return tuple(float(word) for word in text.split(","))
@@ -56,13 +56,13 @@ def numbers(text: str) -> tuple[float, ...]:
 
 
 def names_of(known: Collection[str], what: str) -> Callable[[str], tuple[str, ...]]:
-    """Return what reads names that commas part, each of which must be known.
+    """Return a parser of comma-separated names, all of which must be known.
 
     >>> names_of({"encode", "decode"}, "contest")("decode")
     ('decode',)
 
     Raises:
-        argparse.ArgumentTypeError: (by what is returned) a name is not known.
+        argparse.ArgumentTypeError: (raised by the parser) a name is not known.
     """
 
     def read(text: str) -> tuple[str, ...]:
@@ -77,13 +77,13 @@ def names_of(known: Collection[str], what: str) -> Callable[[str], tuple[str, ..
 
 
 def cache_folder(text: str) -> Path:
-    """Return a folder to keep things in from run to run; the user's own where none is named.
+    """Return a folder that persists between runs; by default, in the user's cache.
 
     >>> cache_folder("kept").name
     'kept'
 
     Raises:
-        argparse.ArgumentTypeError: none is named, and this user has no home.
+        argparse.ArgumentTypeError: no folder is named, and this user has no home.
     """
     base = os.environ.get("XDG_CACHE_HOME")
     try:
@@ -94,7 +94,7 @@ def cache_folder(text: str) -> Path:
 
 
 def whole(text: str) -> int:
-    """Return a whole number, or say that it must be one."""
+    """Return a whole number, or raise an error that asks for one."""
     try:
         return int(text)
     except ValueError as error:

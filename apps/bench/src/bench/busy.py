@@ -1,8 +1,8 @@
-"""The subject `busy`: how fast does training remain beside processes that take every CPU?
+"""Measure how fast training is beside processes that occupy every CPU.
 
 Stage: options -> *trainings in turns, alone and beside others* -> table, JSON. The trainer's own
-command trains the quickstart's model, once with threads that wait as the trainer has them, once as
-OpenMP has them by itself. Not here: any peer.
+command trains the quickstart's model, once with the trainer's waiting policy and once with OpenMP's
+default. Not here: any peer.
 """
 
 import argparse
@@ -25,29 +25,29 @@ from bench.durable import write_atomically
 from bench.learning.trials import train
 from bench.measurement.machine import describe_machine, num_cpus
 
-HELP = "Train alone and beside processes that take every CPU."
+HELP = "Train alone and beside processes that occupy every CPU."
 FORMAT, VERSION = "bench-busy", 1
 
 WAITS: dict[str, dict[str, str]] = {
     "trainer's": {},
-    "OpenMP's own": {
-        "GOMP_SPINCOUNT": "300000"
-    },  # what it is by itself; the trainer then leaves it
+    "OpenMP's own": {"GOMP_SPINCOUNT": "300000"},  # its default; the trainer leaves it unchanged
 }
-"""How threads wait, and the variables that have them wait so."""
+"""Waiting policies of threads, and the variables that select them."""
 _SETTINGS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _WARM_STEPS = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the subject."""
-    parser.add_argument("--steps", type=positive, default=100, metavar="N", help="of each (100)")
-    parser.add_argument("--rounds", type=positive, default=3, metavar="N", help="of all (3)")
+    parser.add_argument(
+        "--steps", type=positive, default=100, metavar="N", help="steps per training (100)"
+    )
+    parser.add_argument("--rounds", type=positive, default=3, metavar="N", help="rounds (3)")
     parser.add_argument(
         "--others", type=positive, metavar="N", help="busy processes (as many as CPUs)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
-    parser.add_argument("--cache-dir", type=cache_folder, default="", help="for the text")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples to FILE")
+    parser.add_argument("--cache-dir", type=cache_folder, default="", help="folder for the text")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     for _ in range(arguments.rounds):
         for count in (0, num_others):
             for name, variables in WAITS.items():
-                # Beside others OpenMP's own waiting is a hundred times slower: a few steps tell.
+                # Beside others, OpenMP's default is a hundred times slower, so a few steps suffice.
                 is_slow = bool(count and variables)
                 steps = max(_WARM_STEPS + 1, arguments.steps // (10 if is_slow else 1))
                 with busy_processes(count):
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def busy_processes(count: int) -> Iterator[None]:
-    """Have other processes compute without end during the block."""
+    """Keep other processes computing during the block."""
     command = [sys.executable, "-c", "while True: pass"]
     others = [subprocess.Popen(command) for _ in range(count)]
     try:
@@ -87,7 +87,7 @@ def busy_processes(count: int) -> Iterator[None]:
 
 
 def _speed(steps: int, variables: Mapping[str, str], folder: Path) -> float:
-    """Return the tokens per second of all steps but the first ones."""
+    """Return the tokens per second of all steps after the first ones."""
     options = {
         "--training.max-steps": steps,
         "--schedule.warmup-steps": 1,
@@ -107,7 +107,7 @@ def _speed(steps: int, variables: Mapping[str, str], folder: Path) -> float:
 
 def _print(samples: Mapping[str, Mapping[str, list[float]]], num_others: int) -> None:
     table = Table(title=f"tokens per second, beside {num_others} busy processes")
-    for column in ("threads wait", "alone", "beside", "times as long"):
+    for column in ("threads wait", "alone", "beside", "slowdown"):
         table.add_column(column, justify="left" if column == "threads wait" else "right")
     for name, speeds in samples.items():
         alone, beside = (statistics.median(speeds[place]) for place in ("alone", "beside"))

@@ -1,4 +1,4 @@
-"""The command: bench SUBJECT.
+"""Run the command `bench SUBJECT`.
 
 Stage: a shell -> one subject. Results go to stdout and files, progress to stderr. Not here: any
 subject.
@@ -39,10 +39,10 @@ def main() -> None:
             arguments = _parser().parse_args()
             require_working_directory()
             sys.exit(_SUBJECTS[arguments.subject].run(arguments))
-    except (OSError, ValueError) as error:  # a user's mistake, as an option that is unknown
+    except (OSError, ValueError) as error:  # a user's mistake, such as an unknown option
         print(f"bench: error: {error}", file=sys.stderr)
         sys.exit(2)
-    except ImportError as error:  # torch needs modules of Python's own that a build may lack
+    except ImportError as error:  # some builds of Python lack modules that torch needs
         print(
             f"bench: error: {error}; install what is missing, or another Python if that is a "
             "part of it",

@@ -1,11 +1,11 @@
-"""How does a file become complete or stay absent?
+"""Write files that are complete or absent.
 
 Stage: none; every file that is kept is written here. Not here: formats.
 """
 
 from pathlib import Path
 
-from bpe import files
+from bpe.formats import files
 
 
 def write_atomically(path: Path, content: bytes) -> None:

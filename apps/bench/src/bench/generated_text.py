@@ -1,8 +1,8 @@
-"""The subject `generated-text`: how does text change with temperature, top-p and model?
+"""Measure how generated text changes with temperature, top-p and model.
 
-Stage: runs, texts -> *measures of generated text*, beside the same of held-out text. Nothing is
-timed, so the machine does not matter. Not here: generating
-(`trainer.inference.generation`), the loss.
+Stage: runs, texts -> *measures of generated text*, and the same for held-out text. Nothing is
+timed, so the machine does not matter. Not here: generating (`trainer.inference.generation`), the
+loss.
 """
 
 import argparse
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     from trainer.inference.sampling import SamplingConfig
     from trainer.inference.trained_run import LoadedRun
 
-HELP = "Generate at temperatures and top-ps, and measure the text beside held-out text."
+HELP = "Generate at several temperatures and top-ps, and compare the text with held-out text."
 FORMAT, VERSION = "bench-generated-text", 1
 
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _SHORTEST_LINE = 20
 _SEQUENCE = 4
 _NOTES = (
-    f"repeated: sequences of {_SEQUENCE} words that stood before in the same text",
-    "invented: words of four letters or more, different ones, that the training text has not",
-    f"copied: lines of {_SHORTEST_LINE} characters or more that stand in the training text",
+    f"repeated: sequences of {_SEQUENCE} words that appeared earlier in the same text",
+    "invented: distinct words of four letters or more that do not occur in the training text",
+    f"copied: lines of {_SHORTEST_LINE} characters or more that occur in the training text",
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Known:
-    """What stands in the training text."""
+    """Words and lines of the training text."""
 
     words: frozenset[str]
     lines: frozenset[str]
@@ -57,7 +57,7 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measures:
-    """Shares in [0, 1], over all texts together; None where there is nothing to count."""
+    """Shares in [0, 1], over all texts together; None if there is nothing to count."""
 
     repeated: float | None
     invented: float | None
@@ -66,7 +66,7 @@ class Measures:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """What one run wrote at one setting; `run` is None for held-out text."""
+    """Measures of one run at one setting; `run` is None for held-out text."""
 
     run: str | None
     temperature: float | None
@@ -77,12 +77,12 @@ class Finding:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the subject."""
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="as `train` leaves it")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="written by `train`")
     parser.add_argument(
-        "--train", type=Path, required=True, metavar="FILE", help="text it was trained on"
+        "--train", type=Path, required=True, metavar="FILE", help="training text of the runs"
     )
     parser.add_argument(
-        "--validation", type=Path, required=True, metavar="FILE", help="text held out"
+        "--validation", type=Path, required=True, metavar="FILE", help="held-out text"
     )
     parser.add_argument(
         "--prompt", action="append", metavar="TEXT", help='repeatable ("def ", "class ", "import ")'
@@ -99,14 +99,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=numbers,
         default=(1.0, 0.9),
         metavar="NUMBERS",
-        help="draw from the likeliest tokens of this probability; 1: from all (1,0.9)",
+        help="draw from the likeliest tokens with this total probability; 1: from all (1,0.9)",
     )
-    parser.add_argument("--texts", type=positive, default=8, metavar="N", help="a prompt (8)")
     parser.add_argument(
-        "--max-tokens", type=positive, default=256, metavar="N", help="a text (256)"
+        "--texts", type=positive, default=8, metavar="N", help="texts per prompt (8)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all draws (0)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write measures and texts there")
+    parser.add_argument(
+        "--max-tokens", type=positive, default=256, metavar="N", help="tokens per text (256)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all draws (0)")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write measures and texts to FILE"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -137,7 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def measure(texts: Sequence[str], known: Known) -> Measures:
-    """Measure texts beside what is known, see `Measures`.
+    """Measure texts against the training text; see `Measures`.
 
     >>> known = Known.of("return the value of the parser")
     >>> measure(["return the valeu", "to be or not to be or not"], known)
@@ -161,7 +165,7 @@ def _read(path: Path) -> str:
         raise ValueError(error)
     text = data.decode("utf-8")
     if not text.replace(END_OF_TEXT, "").strip():
-        raise ValueError(f"{path} holds no text; name the text that the runs were given")
+        raise ValueError(f"{path} holds no text; name the text that the runs were trained on")
     return text
 
 
@@ -171,7 +175,7 @@ def _settings(arguments: argparse.Namespace) -> list["SamplingConfig"]:
     pairs = [
         (temperature, top_p)
         for temperature, top_p in product(arguments.temperatures, arguments.top_ps)
-        if temperature > 0.0 or top_p == arguments.top_ps[0]  # greedy whatever top-p is
+        if temperature > 0.0 or top_p == arguments.top_ps[0]  # greedy at any top-p
     ]
     return [SamplingConfig(temperature=temperature, top_p=top_p) for temperature, top_p in pairs]
 
@@ -219,7 +223,7 @@ def _generate(
 def _pieces(
     loaded: "LoadedRun", text: str, arguments: argparse.Namespace, *, number: int
 ) -> list[str]:
-    """Draw pieces of held-out text that are as long as what is generated."""
+    """Draw pieces of held-out text as long as the generated texts."""
     draw = random.Random(arguments.seed)
     documents = [document for document in text.split(END_OF_TEXT) if document.strip()]
     pieces = []

@@ -1,7 +1,7 @@
-"""The subject `sgd-toy`: what does the learning rate do where everything can be computed?
+"""Show the effect of the learning rate on a problem that can be solved by hand.
 
-Stage: rates -> *losses, step by step*, measured and by the closed form. The loss is the mean square
-of 10 x 10 weights, the optimizer `optim.SGD` with its rate falling as 1 / sqrt(t + 1) (CS336
+Stage: rates -> *losses, step by step*, measured and in closed form. The loss is the mean square of
+10 x 10 weights. The optimizer is `optim.SGD` with a rate that falls as 1 / sqrt(t + 1) (CS336
 assignment 1, section 4.2). Nothing is timed, so the machine does not matter.
 """
 
@@ -38,22 +38,22 @@ class Descent:
 
     @property
     def num_growing_steps(self) -> int:
-        """Updates, from the first on, that do not bring the weights nearer to zero.
+        """Number of updates, from the first, that do not move the weights closer to zero.
 
-        An update multiplies by 1 - 2 a / sqrt(t + 1), with a = rate / weights: nearer to zero if
-        and only if t + 1 > a^2.
+        An update multiplies by 1 - 2 a / sqrt(t + 1), with a = rate / weights, so the weights get
+        closer to zero if and only if t + 1 > a^2.
         """
         return math.floor((self.rate / NUM_WEIGHTS) ** 2)
 
     @property
     def outcome(self) -> str:
-        """What became of the loss, in words."""
+        """Describe in words how the loss changed."""
         ratio = self.losses[-1] / self.losses[0]
-        words = "falls" if ratio < 1 else "stays" if ratio == 1 else "diverges"  # or is no number
+        words = "falls" if ratio < 1 else "stays" if ratio == 1 else "diverges"  # or is NaN
         return f"{words}: x {ratio:.3g}"
 
     def to_json(self) -> dict[str, object]:
-        """Return all of it; a loss beyond float32 is null."""
+        """Return all fields; a loss beyond float32 is null."""
         losses = [loss if math.isfinite(loss) else None for loss in self.losses]
         return {"rate": self.rate, "losses": losses, "predicted": self.predicted}
 
@@ -64,9 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rates", type=_rates, default=(1.0, 10.0, 100.0, 1000.0), help="(1,10,100,1000)"
     )
     parser.add_argument("--steps", type=positive, default=10, metavar="N", help="updates (10)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the weights (0)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all losses there")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the losses there")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the weights (0)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all losses to FILE")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the losses to FILE")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -113,7 +113,7 @@ def descend(rate: float, *, num_steps: int, seed: int) -> Descent:
 
 
 def closed_form(initial_loss: float, rate: float, num_steps: int) -> list[float]:
-    """Return the losses that exact arithmetic gives, before any update and after each.
+    """Return the losses in exact arithmetic, before any update and after each.
 
     The gradient of the mean square is 2 w / n, so update t multiplies every weight by
     1 - 2 rate / (n sqrt(t + 1)), and the loss by the square of that.
@@ -143,7 +143,7 @@ def _print(descents: Sequence[Descent]) -> None:
     table.add_row("growing", *growing)
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table)
-    console.print("growing: updates, from the first on, that bring the weights no nearer to zero")
+    console.print("growing: updates, from the first, that do not move the weights closer to zero")
 
 
 def _rates(text: str) -> tuple[float, ...]:

@@ -1,1 +1,1 @@
-"""Hold calculators of parameters, FLOPs and memory to measurements."""
+"""Compare calculators of parameters, FLOPs and memory with measurements."""

@@ -1,7 +1,7 @@
-"""Which configurations is predicted memory held to?
+"""List the configurations on which predicted memory is checked.
 
-Stage: *cases* -> tests, `bench accounting`. Small ones, so that all are measured in seconds; what
-dominates (logits, blocks or weights) and every switch and way to compute occur.
+Stage: *cases* -> tests, `bench accounting`. All are small, so that they are measured in seconds.
+They cover every dominant part (logits, blocks or weights), every switch and every way to compute.
 """
 
 from dataclasses import replace
@@ -56,7 +56,7 @@ CASES: list[tuple[dict[str, object], dict[str, object]]] = [
     ({"vocab_size": 20, "num_layers": 5}, {"checkpointing": True, "dtype": "bfloat16"}),
     ({"vocab_size": 20, "num_layers": 5}, {"checkpointing": True, "attention": "matmul"}),
 ]
-"""Changes of the shape, and of the step."""
+"""Changes to the shape and the step."""
 
 _NATIVE = {"attention": "native", "loss": "native"}
 _WIDE = {"d_model": 64, "num_layers": 3}  # heads as wide as the kernel knows
@@ -73,7 +73,7 @@ NATIVE_CASES: list[tuple[dict[str, object], dict[str, object]]] = [
     (_WIDE | {"vocab_size": 20}, _NATIVE | {"checkpointing": True}),
     (_WIDE | {"norm": "post", "tie_embeddings": True}, _NATIVE | {"num_micro_batches": 2}),
 ]
-"""The same for this project's kernels, which a CPU with AVX-512 and a C++ compiler has."""
+"""The same for this project's kernels, which need AVX-512 and a C++ compiler."""
 
 
 def case(
@@ -84,6 +84,6 @@ def case(
 
 
 def describe_case(switches: dict[str, object], choices: dict[str, object]) -> str:
-    """Say in words what a case changes."""
+    """Describe in words what a case changes."""
     words = [f"{key} {value}" for key, value in {**switches, **choices}.items()]
     return ", ".join(words) or "the base"

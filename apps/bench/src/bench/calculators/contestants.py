@@ -1,7 +1,7 @@
-"""How is each calculator of parameters, FLOPs and memory asked?
+"""Ask each calculator for parameters, FLOPs and memory.
 
-Stage: *contestants* -> `bench.calculators.subject`. Each is asked about the same model in the way
-that its documentation shows. What one does not answer is None. Not here: what is true.
+Stage: *contestants* -> `bench.calculators.subject`. Each is asked about the same model as its
+documentation shows. A figure that it does not give is None. Not here: measurements.
 """
 
 from collections.abc import Callable
@@ -23,11 +23,11 @@ from bench.calculators.measured import RealStep
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a calculator says about one step."""
+    """Predictions of a calculator for one step."""
 
     parameters: int | None = None
     training_flops: int | None = None
-    """Forward and backward of the whole batch, products of matrices."""
+    """Forward and backward pass of the whole batch, matrix products only."""
     peak_bytes: int | None = None
 
 
@@ -40,7 +40,7 @@ def ours(shape: ModelShape, settings: StepSettings) -> Answer:
 
 
 def accelerate(shape: ModelShape, settings: StepSettings) -> Answer:
-    """Ask what `accelerate estimate-memory` prints for training with Adam."""
+    """Ask for what `accelerate estimate-memory` prints for training with Adam."""
     from accelerate.commands.estimate import estimate_training_usage
     from accelerate.utils import calculate_maximum_sizes
 
@@ -50,7 +50,7 @@ def accelerate(shape: ModelShape, settings: StepSettings) -> Answer:
 
 
 def calflops(shape: ModelShape, settings: StepSettings) -> Answer:
-    """Ask calflops for the forward pass and its backward pass of twice that."""
+    """Ask calflops for the forward pass, and for the backward pass as twice that."""
     import calflops as package
 
     ids = torch.zeros(settings.batch_size, shape.context_length, dtype=torch.int64)

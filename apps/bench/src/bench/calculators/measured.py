@@ -1,7 +1,7 @@
-"""What does a training step really allocate?
+"""Measure what a training step really allocates.
 
 Stage: shape, settings -> a real step -> *bytes*, from the log of torch's own CPU allocator: every
-allocation and every release in order, those inside kernels included. Not here: predictions.
+allocation and release in order, including those inside kernels. Not here: predictions.
 """
 
 from contextlib import nullcontext
@@ -26,20 +26,20 @@ _MARK = "the backward pass"
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Bytes of a step that were really allocated."""
+    """Bytes that a step really allocated."""
 
     persistent: int
-    """Weights, moments and tables, there before the step."""
+    """Weights, moments and tables, allocated before the step."""
     kept: int
-    """By the forward pass for the backward pass, batch and loss included."""
+    """Kept by the forward pass for the backward pass, including batch and loss."""
     peak: int
-    """The most at once."""
+    """The peak."""
 
 
 def measure_step(shape: ModelShape, settings: StepSettings) -> Measured:
     """Run a step on the CPU and read what its allocator logged.
 
-    The first step, in which the optimizer makes its state, is not the one that is measured.
+    The first step is not measured, because the optimizer creates its state in it.
     """
     step = RealStep(shape, settings)
     step.run()

@@ -1,9 +1,9 @@
-"""The subject `accounting`: every calculator's figures, and how far each is from measurement.
+"""Compare every calculator's figures with measurements.
 
-Stage: options -> models, cases -> calculators, measurement -> *tables, JSON*. Parameters are held
-to the sum of `numel`, FLOPs to torch's own counter, memory to what torch's CPU allocator logs.
-Nothing is timed, so the machine does not matter. Not here: how a calculator is asked
-(`contestants.accounting`), how memory is measured (`accounting_measured`).
+Stage: options -> models, cases -> calculators, measurement -> *tables, JSON*. Parameters are
+compared with the sum of `numel`, FLOPs with torch's own counter, memory with the log of torch's CPU
+allocator. Nothing is timed, so the machine does not matter. Not here: asking a calculator
+(`contestants`), measuring memory (`measured`).
 """
 
 import argparse
@@ -19,7 +19,7 @@ from rich.table import Table
 from bench.contestants.peers import ACCOUNTANTS, fetch_extras, why_missing
 from bench.measurement.machine import describe_machine
 
-HELP = "Parameters, FLOPs and memory beside accelerate and calflops, held to measurement."
+HELP = "Compare parameters, FLOPs and memory with accelerate, calflops and measurements."
 FORMAT, VERSION = "bench-accounting", 1
 
 _MODELS = ("quickstart", "tinystories")
@@ -40,21 +40,21 @@ class Line:
 
     @property
     def error(self) -> float | None:
-        """Signed, as a share of what was measured."""
+        """Signed, as a share of the measured value."""
         return None if self.said is None else self.said / self.measured - 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the subject."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     parser.add_argument(
-        "--markdown", action="store_true", help="print the table of memory for the docs"
+        "--markdown", action="store_true", help="print the memory table for the docs"
     )
-    parser.add_argument("--quick", action="store_true", help="the smallest model alone")
+    parser.add_argument("--quick", action="store_true", help="only the smallest model")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask, measure and report; 1 where ours is off by more than 5 % of memory or by one FLOP."""
+    """Ask, measure and report; 1 if ours is off by more than 5 % of memory or by one FLOP."""
     fetch_extras(ACCOUNTANTS)
     import torch
 
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     reason = why_no_native_kernels(torch.bfloat16)
     if reason is not None:
-        print(f"bench: own kernels are left out: {reason}", file=sys.stderr)
+        print(f"bench: skipping our own kernels: {reason}", file=sys.stderr)
     everything = [*CASES, *(NATIVE_CASES if reason is None else [])]
     console = Console(width=None if Console().is_terminal else 160)
     lines = [line for name in _MODELS[: 1 if arguments.quick else None] for line in _model(name)]
@@ -93,7 +93,7 @@ def _is_wrong(line: Line) -> bool:
 
 
 def _model(name: str) -> Iterator[Line]:
-    """Ask every calculator about one preset, and yield its figures beside what was measured."""
+    """Ask every calculator about one preset, and yield its figures with the measured ones."""
     from torch.utils.flop_counter import FlopCounterMode
 
     from accounting import StepSettings
@@ -143,10 +143,10 @@ def _memory_cases(cases: list[tuple[dict[str, object], dict[str, object]]]) -> I
 
 def _comparison(lines: list[Line]) -> Table:
     table = Table(title=f"calculators against measurement, batches of {_BATCH_SIZE} windows")
-    for column in ("model", "figure", "measured", "calculator", "says", "error"):
-        table.add_column(column, justify="right" if column in ("measured", "says") else "left")
+    for column in ("model", "figure", "measured", "calculator", "predicted", "error"):
+        table.add_column(column, justify="right" if column in ("measured", "predicted") else "left")
     for line in lines:
-        said = line.note or "does not say" if line.said is None else f"{line.said:,.0f}"
+        said = line.note or "no figure" if line.said is None else f"{line.said:,.0f}"
         error = "" if line.error is None else f"{line.error:+.2%}"
         measured = f"{line.measured:,.0f}"
         table.add_row(line.model, line.figure, measured, line.calculator, said, error)
@@ -154,9 +154,9 @@ def _comparison(lines: list[Line]) -> Table:
 
 
 def _memory_table(cases: list[Line]) -> Table:
-    table = Table(title="peak memory of a step: what torch's CPU allocator had, what we say")
-    for column in ("configuration", "measured", "says", "error", "peak at"):
-        table.add_column(column, justify="right" if column in ("measured", "says") else "left")
+    table = Table(title="peak memory of a step: torch's CPU allocator, and our prediction")
+    for column in ("configuration", "measured", "predicted", "error", "peak at"):
+        table.add_column(column, justify="right" if column in ("measured", "predicted") else "left")
     for line in cases:
         table.add_row(*_cells(line))
     return table

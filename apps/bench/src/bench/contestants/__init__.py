@@ -1,7 +1,7 @@
-"""How is each contestant used at its best?
+"""Use each contestant at its best.
 
-Stage: *contestants* -> tasks. A module a contestant, of functions that
-`bench.tokenization.tasks` times; those that a contestant has no use for are missing. Not here:
+Stage: *contestants* -> tasks. One module per contestant, with the functions that
+`bench.tokenization.tasks` times; a function that a contestant cannot offer is missing. Not here:
 clocks.
 """
 
@@ -12,4 +12,4 @@ DISTRIBUTIONS = {
     "huggingface": "tokenizers",
     "rustbpe": "rustbpe",
 }
-"""What has to be installed for each."""
+"""Distributions that each contestant needs."""

@@ -1,8 +1,8 @@
-"""gigatoken: encodes, decodes and trains, in Rust with SIMD.
+"""Encode, decode and train with gigatoken, which is written in Rust with SIMD.
 
-Files go to it by name with a separator, which its documentation calls the fastest way. Its thread
-pool follows RAYON_NUM_THREADS and the CPUs allowed. It is imported by the functions that need it,
-before anything is timed, because this module is read (for its doctests) where it is not installed.
+It gets files by name with a separator, which its documentation calls the fastest way. Its thread
+pool follows RAYON_NUM_THREADS and the allowed CPUs. The functions that need it import it, before
+anything is timed, because doctests read this module even if it is not installed.
 """
 
 import os
@@ -24,43 +24,43 @@ _TIES = {"huggingface": "huggingface", "smallest-bytes": "assembled_bytes"}
 def file_encoder(
     vocabulary: Path, *, num_threads: int, mode: str = "pool"
 ) -> Callable[[Path], "awkward.Array"]:
-    """Return what turns a file into ids in memory, with its pool or on the calling thread."""
+    """Return a function from a file to ids in memory, with its pool or on the calling thread."""
     tokenizer = _load(vocabulary)
     return lambda path: tokenizer.encode_files(_source(path), parallel=mode == "pool")
 
 
 def flat(ids: "awkward.Array") -> np.ndarray:
-    """Return all ids in one array; a view."""
+    """Return all ids in one array, as a view."""
     import awkward
 
     return awkward.to_numpy(awkward.flatten(ids))
 
 
 def file_writer(vocabulary: Path, *, num_threads: int) -> Callable[[Path, Path], object]:
-    """Return what turns a file into a file of ids: it has no sink of its own, so numpy writes."""
+    """Return a function from a file to a file of ids; it cannot write files, so numpy does."""
     encode = file_encoder(vocabulary, num_threads=num_threads)
 
     def write(source: Path, destination: Path) -> None:
         with destination.open("wb") as file:
             np.save(file, flat(encode(source)))
-            os.fsync(file.fileno())  # as ours does
+            os.fsync(file.fileno())  # like ours
 
     return write
 
 
 def text_encoder(vocabulary: Path) -> Callable[[str], list[int]]:
-    """Return what turns a short text into a list."""
+    """Return a function from a short text to a list."""
     encode = _load(vocabulary).encode
     return lambda text: encode(text).tolist()
 
 
 def decoder(vocabulary: Path) -> Callable[[object], bytes]:
-    """Return what turns ids into bytes; an array of uint32 is its fastest input."""
+    """Return a function from ids to bytes; an array of uint32 is its fastest input."""
     return _load(vocabulary).decode
 
 
 def trainer(*, num_threads: int, ties: str) -> Callable[[Path, int], list[tuple[bytes, bytes]]]:
-    """Return what turns a file and a vocabulary size into merges."""
+    """Return a function from a file and a vocabulary size to merges."""
     from gigatoken import train_bpe
 
     rule = _TIES[ties]
@@ -77,7 +77,7 @@ def merges(trained: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
 
 
 def start_code(vocabulary: Path, *, how: str) -> str:
-    """Return a program that defines `encode`, with as little as that needs."""
+    """Return a minimal program that defines `encode`."""
     path = str(vocabulary / "tokenizer" / "tokenizer.json")
     return f"from gigatoken import Tokenizer\nencode = Tokenizer({path!r}).encode"
 

@@ -1,7 +1,7 @@
-"""Hugging Face's tokenizers: encodes and trains.
+"""Encode and train with Hugging Face's tokenizers.
 
-Its trainer would cut files at line ends, which is another pretokenization, so it gets documents.
-`encode_batch_fast` leaves out the offsets.
+Its trainer would split files at line ends, which is a different pretokenization, so it gets
+documents. `encode_batch_fast` leaves out the offsets.
 """
 
 import json
@@ -17,11 +17,11 @@ from tokenizers.trainers import BpeTrainer
 from bench.texts.vocabulary import END_OF_TEXT, read_documents
 from bpe import byte_to_unicode
 
-_DOCUMENTS_AT_ONCE = 256  # their encodings take a hundred times the memory of their ids
+_DOCUMENTS_AT_ONCE = 256  # their encodings take a hundred times as much memory as the ids
 
 
 def file_encoder(vocabulary: Path, *, num_threads: int) -> Callable[[Path], np.ndarray]:
-    """Return what turns a file into ids in memory."""
+    """Return a function from a file to ids in memory."""
     tokenizer = _load(vocabulary)
 
     def encode(path: Path) -> np.ndarray:
@@ -41,13 +41,13 @@ def flat(ids: np.ndarray) -> np.ndarray:
 
 
 def text_encoder(vocabulary: Path) -> Callable[[str], list[int]]:
-    """Return what turns a short text into a list."""
+    """Return a function from a short text to a list."""
     encode = _load(vocabulary).encode
     return lambda text: encode(text, add_special_tokens=False).ids
 
 
 def trainer(*, num_threads: int, ties: str) -> Callable[[Path, int], Tokenizer]:
-    """Return what turns a file and a vocabulary size into a tokenizer."""
+    """Return a function from a file and a vocabulary size to a tokenizer."""
 
     def train(path: Path, vocab_size: int) -> Tokenizer:
         tokenizer = Tokenizer(BPE())
@@ -74,7 +74,7 @@ def merges(trained: Tokenizer) -> list[tuple[bytes, bytes]]:
 
 
 def start_code(vocabulary: Path, *, how: str) -> str:
-    """Return a program that defines `encode`, with as little as that needs."""
+    """Return a minimal program that defines `encode`."""
     path = str(vocabulary / "tokenizer" / "tokenizer.json")
     return (
         "from tokenizers import Tokenizer\n"

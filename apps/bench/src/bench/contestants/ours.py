@@ -1,4 +1,4 @@
-"""This repository's `bpe` and `tokenizer`."""
+"""Encode, decode and train with this repository's `bpe` and `tokenizer`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from tokenizer import Tokenizer
 
 
 def file_encoder(vocabulary: Path, *, num_threads: int) -> Callable[[Path], np.ndarray]:
-    """Return what turns a file into ids in memory; nothing has been encoded with it."""
+    """Return a function from a file to ids in memory; nothing was encoded with it before."""
     tokenizer = _load(vocabulary)
     return lambda path: tokenizer.encode_files_to_array(path, num_threads=num_threads)
 
@@ -22,23 +22,23 @@ def flat(ids: np.ndarray) -> np.ndarray:
 
 
 def file_writer(vocabulary: Path, *, num_threads: int) -> Callable[[Path, Path], object]:
-    """Return what turns a file into a file of ids."""
+    """Return a function from a file to a file of ids."""
     tokenizer = _load(vocabulary)
     return lambda source, to: tokenizer.encode_file(source, to, num_threads=num_threads)
 
 
 def text_encoder(vocabulary: Path) -> Callable[[str], list[int]]:
-    """Return what turns a short text into a list."""
+    """Return a function from a short text to a list."""
     return _load(vocabulary).encode
 
 
 def decoder(vocabulary: Path) -> Callable[[object], bytes]:
-    """Return what turns ids into bytes."""
+    """Return a function from ids to bytes."""
     return _load(vocabulary).decode_bytes
 
 
 def trainer(*, num_threads: int, ties: str) -> Callable[[Path, int], list[tuple[bytes, bytes]]]:
-    """Return what turns a file and a vocabulary size into merges."""
+    """Return a function from a file and a vocabulary size to merges."""
 
     def train(path: Path, vocab_size: int) -> list[tuple[bytes, bytes]]:
         _, merges = train_bpe(
@@ -60,7 +60,7 @@ def warm_up(vocabulary: Path) -> None:
 
 
 def start_code(vocabulary: Path, *, how: str) -> str:
-    """Return a program that defines `encode`, with as little as that needs."""
+    """Return a minimal program that defines `encode`."""
     folder = vocabulary / "tokenizer"
     arguments = {
         "load": f"load({str(folder)!r})",

@@ -1,6 +1,6 @@
-"""Are the peers there?
+"""Check whether the peers are installed.
 
-Stage: none; asked before the first sample. Not here: how they are used (`contestants`).
+Stage: none; checked before the first sample. Not here: how the peers are used (`contestants`).
 """
 
 import os
@@ -12,14 +12,14 @@ from bench.contestants.models import DISTRIBUTIONS as MODELS
 from bench.measurement.machine import installed_version
 
 ACCOUNTANTS = {"accountants.accelerate": "accelerate", "accountants.calflops": "calflops"}
-"""The calculators of `bench accounting`, and what has to be installed for each."""
+"""The calculators of `bench accounting`, and the distributions that each needs."""
 CORPORA = {f"corpora.{name}": name for name in ("django", "pycountry", "sympy")}
-"""The packages that are installed for their text."""
+"""Packages that are installed only for their text."""
 _STARTED_AGAIN = "BENCH_STARTED_AGAIN"
 
 
 def why_missing(contestant: str) -> str | None:
-    """Say why a contestant cannot take part; None where it can."""
+    """Return why a contestant cannot take part, or None if it can."""
     known = {**DISTRIBUTIONS, **MODELS, **ACCOUNTANTS, **CORPORA}
     if installed_version(known[contestant]) is not None:
         return None
@@ -29,16 +29,18 @@ def why_missing(contestant: str) -> str | None:
 
 
 def fetch_extras(contestants: Mapping[str, str] = DISTRIBUTIONS) -> None:
-    """Start again with the extras, where `uv run` has left them out.
+    """Restart with the extras if `uv run` left them out.
 
-    A command that measures against peers is of no use without them, and `uv run` has no way to say
-    so in a project. It is announced, done once, and by the lock.
+    A command that compares with peers is useless without them, and a project cannot declare this to
+    `uv run`. The restart is announced, happens once, and uses the lock file.
     """
     missing = sorted(name for name in contestants if why_missing(name))
     uv = os.environ.get("UV")
     if not missing or uv is None or _STARTED_AGAIN in os.environ:
         return
-    print(f"bench: {', '.join(missing)}: not installed; once more with all extras", file=sys.stderr)
+    print(
+        f"bench: {', '.join(missing)}: not installed; restarting with all extras", file=sys.stderr
+    )
     sys.stderr.flush()
     os.environ[_STARTED_AGAIN] = "1"
     command = [uv, "run", "--package", "bench", "--all-extras", "bench", *sys.argv[1:]]

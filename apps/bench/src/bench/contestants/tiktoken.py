@@ -1,4 +1,4 @@
-"""OpenAI's tiktoken: encodes and decodes, trains nothing."""
+"""Encode and decode with OpenAI's tiktoken, which cannot train."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from bench.texts.vocabulary import END_OF_TEXT, read_end_of_text_id
 
 
 def file_encoder(vocabulary: Path, *, num_threads: int) -> Callable[[Path], np.ndarray]:
-    """Return what turns a file into ids in memory, on one thread whatever is asked for."""
+    """Return a function from a file to ids in memory, always on one thread."""
     encoding = _load(vocabulary)
 
     def encode(path: Path) -> np.ndarray:
@@ -28,17 +28,17 @@ def flat(ids: np.ndarray) -> np.ndarray:
 
 
 def text_encoder(vocabulary: Path) -> Callable[[str], list[int]]:
-    """Return its fastest way from a short text to a list: no special tokens are looked for."""
+    """Return its fastest function from a short text to a list, without special tokens."""
     return _load(vocabulary).encode_ordinary
 
 
 def decoder(vocabulary: Path) -> Callable[[object], bytes]:
-    """Return what turns ids into bytes; a list is its fastest input."""
+    """Return a function from ids to bytes; a list is its fastest input."""
     return _load(vocabulary).decode_bytes
 
 
 def start_code(vocabulary: Path, *, how: str) -> str:
-    """Return a program that defines `encode`, with as little as that needs."""
+    """Return a minimal program that defines `encode`."""
     ranks = str(vocabulary / "ranks.tiktoken")
     special = {END_OF_TEXT: read_end_of_text_id(vocabulary)}
     return (

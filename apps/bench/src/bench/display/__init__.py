@@ -1,1 +1,1 @@
-"""Show results as tables and pictures."""
+"""Display results as tables and pictures."""

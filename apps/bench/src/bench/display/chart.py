@@ -1,7 +1,7 @@
-"""How do the ratios look?
+"""Draw the ratios against peers as bars.
 
-Stage: rows -> *SVG*, a bar a ratio on a logarithmic axis, with marks at `must` and `aim`; colours
-follow the reader's light or dark scheme. Not here: rows that are no ratio against a peer.
+Stage: rows -> *SVG*, one bar per ratio on a logarithmic axis, with marks at `must` and `aim`.
+Colours follow the reader's light or dark scheme. Not here: rows without a peer.
 """
 
 import math
@@ -26,7 +26,7 @@ _DARK = """.grid { stroke: #242a32 } .one { stroke: #656c76 }
 
 
 def write_chart(rows: Sequence[Row], path: Path) -> None:
-    """Draw the ratios against peers, complete or absent."""
+    """Draw the ratios against peers; the file is complete or absent."""
     drawn = [row for row in rows if row.figure.unit == "x" and row.figure.is_at_least and row.value]
     height = _TOP + _PITCH * len(drawn) + 40
     root = canvas(

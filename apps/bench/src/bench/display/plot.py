@@ -1,4 +1,4 @@
-"""How do figures become a picture?
+"""Draw figures as curves or as marks in rows.
 
 Stage: numbers -> *SVG*: curves on two axes, or marks in rows on one. Colours follow the reader's
 light or dark scheme. Not here: the pictures of contests (`chart`) and of losses (`learning_chart`).
@@ -24,13 +24,13 @@ _DARK = ".grid { stroke: #242a32 }\n"
 def write_curves(
     curves: Mapping[str, Sequence[Point]], path: Path, *, title: str, labels: tuple[str, str]
 ) -> None:
-    """Draw curves on a logarithmic y axis; complete or absent.
+    """Draw curves on a logarithmic y axis; the file is complete or absent.
 
     Args:
-        curves: points by name, at most four. Values that have no finite logarithm are left out.
+        curves: points by name, at most four. Values without a finite logarithm are left out.
         path: SVG file to write.
-        title: over the picture.
-        labels: of the x axis and the y axis, with units.
+        title: title of the picture.
+        labels: labels of the x axis and the y axis, with units.
     """
     shown = {
         name: [(x, math.log10(y)) for x, y in points if 0 < y < math.inf]
@@ -65,14 +65,14 @@ def write_marks(
     series: Sequence[str],
     label: str,
 ) -> None:
-    """Draw one line a row, with a mark for each series; complete or absent.
+    """Draw one line per row, with a mark for each series; the file is complete or absent.
 
     Args:
-        rows: for each row's name a value at or above zero for each series; None has no mark.
+        rows: by name, one value >= 0 for each series; None draws no mark.
         path: SVG file to write.
-        title: over the picture.
+        title: title of the picture.
         series: names, at most four.
-        label: of the x axis, with unit.
+        label: label of the x axis, with unit.
     """
     left, pitch = 330, 22
     bottom = _TOP + pitch * len(rows)
@@ -124,7 +124,7 @@ def _scale(values: Point, places: Point) -> Callable[[float], float]:
 
 
 def _ticks(most: float) -> list[float]:
-    """Return round numbers from zero to the first that is not below `most`.
+    """Return round numbers from zero to the first that is at least `most`.
 
     >>> _ticks(37)
     [0, 10, 20, 30, 40]
@@ -136,7 +136,7 @@ def _ticks(most: float) -> list[float]:
 
 
 def _powers(least: float, most: float) -> list[int]:
-    """Return at most ten powers, evenly spaced, the first not above `least`, the last not below.
+    """Return at most ten evenly spaced powers that enclose both logarithms.
 
     >>> _powers(-1.7, 2.5), _powers(-23.5, 19.8)
     ([-2, -1, 0, 1, 2, 3], [-24, -18, -12, -6, 0, 6, 12, 18, 24])

@@ -1,6 +1,6 @@
-"""How does a run look to a person?
+"""Print a run as a table for people.
 
-Stage: report -> *table* on stdout. Not here: what the figures mean (`figures`).
+Stage: report -> *table* on stdout. Not here: what the figures mean (`targets`).
 """
 
 from rich.console import Console
@@ -12,14 +12,14 @@ from bench.measurement.report import Report
 from bench.measurement.rows import Row
 from bpe.messages.plural import plural
 
-_DISTURBED_CPUS = 0.25  # kept busy by others
+_DISTURBED_CPUS = 0.25  # kept busy by other processes
 _COLOURS = {"aim": "green", "must": "yellow", "missed": "red", "reported": ""}
 _COLUMNS = ("figure", "corpus", "thr", "ours", "peer", "ratio", "must", "aim", "reached", "memory")
 _NARROW = {"thr", "ratio", "must", "aim", "memory"}
 
 
 def print_table(report: Report, console: Console | None = None) -> None:
-    """Print the rows, with what a reader needs to judge them."""
+    """Print the rows, with the data that a reader needs to judge them."""
     console = Console(width=None if Console().is_terminal else 180) if console is None else console
     table = Table(title=f"{report.subject}: median (least-most)")
     lines = [_cells(row) for row in report.rows]
@@ -51,7 +51,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def _shown(summary: Summary | None, row: Row) -> str:
-    """Write a median with its range: a speed, an amount, or a time in its natural unit."""
+    """Format a median with its range: a speed, an amount, or a time in its natural unit."""
     if summary is None:
         return "-"
     values = (summary.median, summary.minimum, summary.maximum)
@@ -83,7 +83,7 @@ def _footnotes(report: Report) -> list[str]:
         f"{machine['date']}, commit {machine['commit']}",
         ", ".join(f"{name} {version}" for name, version in machine["versions"].items()),
         f"vocabulary: {report.settings['vocabulary']}; rounds: {report.settings['rounds']}"
-        + ("; quick: no figures to go by" if report.settings["quick"] else ""),
+        + ("; quick: do not rely on the figures" if report.settings["quick"] else ""),
         *report.notes,
     ]
     for corpus in report.corpora:
@@ -96,8 +96,8 @@ def _footnotes(report: Report) -> list[str]:
     if report.bandwidth:
         speeds = ", ".join(f"{v / 1e9:.1f} GB/s on {n} thr" for n, v in report.bandwidth.items())
         lines.append(
-            f"memory: share of memcpy speed reached ({speeds}, read and written), were text and "
-            "ids only moved"
+            f"memory: share of memcpy speed reached ({speeds}, read and written), if text and "
+            "ids were only moved"
         )
     return [*lines, *_disturbances(report), *_failures(report), _agreements(report)]
 

@@ -1,4 +1,4 @@
-"""Do the readers of models that are only to be accounted for refuse what they cannot use?
+"""Try damaged files on the readers of models in `accounting`.
 
 Stage: valid files -> damaged files -> *read, watched* -> findings. Needs `accounting`, but no
 torch. Not here: the other loaders (`loaders`).
@@ -38,7 +38,7 @@ _WEIGHTS = {
 
 
 def hf_config(folder: Path) -> Loader:
-    """Return the target for config.json of Hugging Face."""
+    """Return the target for Hugging Face's config.json."""
     (folder / "config.json").write_text(json.dumps(_LLAMA), "utf-8")
     return Loader(
         folder,

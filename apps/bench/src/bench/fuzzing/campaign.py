@@ -1,7 +1,7 @@
-"""How are inputs tried until time is up, and findings kept?
+"""Try inputs until the time is up, and keep findings.
 
-Stage: targets -> *batches by seed* -> totals, findings. A batch follows from its target's name and
-a whole number alone, so that a finding can be had again. Not here: any target.
+Stage: targets -> *batches by seed* -> totals, findings. A batch is determined by its target's name
+and a whole number, so every finding can be reproduced. Not here: any target.
 """
 
 import json
@@ -14,11 +14,11 @@ from typing import Protocol
 
 
 class FindingError(Exception):
-    """An input that did what no input may.
+    """An input that violates what its target promises.
 
     Args:
-        problem: what happened, in words.
-        files: the input, by the name that each part is kept under.
+        problem: description of what happened.
+        files: the input, by the name under which each part is kept.
     """
 
     def __init__(self, problem: str, files: Mapping[str, bytes]) -> None:
@@ -27,20 +27,20 @@ class FindingError(Exception):
 
 
 class Target(Protocol):
-    """Something that must withstand any input."""
+    """Code that must withstand any input."""
 
     def run(self, rng: random.Random) -> int:
-        """Try a batch of inputs drawn from `rng`; return how many there were.
+        """Try a batch of inputs drawn from `rng`; return their number.
 
         Raises:
-            FindingError: one did what it must not.
+            FindingError: an input violates what the target promises.
         """
         ...
 
 
 @dataclass(kw_only=True)
 class Tally:
-    """What was tried of one target."""
+    """Totals of one target."""
 
     target: str
     first_seed: int
@@ -50,7 +50,7 @@ class Tally:
     findings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, object]:
-        """Return what a log keeps."""
+        """Return the fields of a log line."""
         return asdict(self)
 
 
@@ -62,7 +62,7 @@ def run_campaign(
     keep_in: Path,
     say: Callable[[str], None],
 ) -> None:
-    """Give every target a batch in turn until all are over; `tallies` says where each goes on."""
+    """Run one batch per target in turn until all are over; `tallies` holds where each resumes."""
     waiting = dict(targets)
     while waiting:
         for name, target in list(waiting.items()):
@@ -73,12 +73,12 @@ def run_campaign(
 
 
 def batch_rng(target: str, seed: int) -> random.Random:
-    """Return what all of a batch is drawn from."""
+    """Return the generator of all draws of a batch."""
     return random.Random(f"{target} {seed}")
 
 
 def read_log(path: Path) -> list[Tally]:
-    """Return what earlier campaigns wrote to a log; nothing where there is none.
+    """Return what earlier campaigns wrote to a log; nothing if there is none.
 
     Raises:
         ValueError: the file is something else.
@@ -88,11 +88,11 @@ def read_log(path: Path) -> list[Tally]:
     try:
         return [Tally(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is no log of `bench fuzz` ({error}); name another") from None
+        raise ValueError(f"{path} is not a log of `bench fuzz` ({error}); name another") from None
 
 
 def append_log(path: Path, tallies: list[Tally]) -> None:
-    """Add a line for each target."""
+    """Append one line per target."""
     with path.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(tally.to_json()) + "\n" for tally in tallies)
 

@@ -1,7 +1,8 @@
-"""Do the kernels that encode give what plain Python gives?
+"""Compare the encoding kernels with plain Python.
 
-Stage: texts -> *ids, twice* -> findings. The plain encoder cuts by the `regex` module and merges by
-a loop; it is held against `reference` on a share of the texts. Not here: the texts (`texts`).
+Stage: texts -> *ids, twice* -> findings. The plain encoder splits with the `regex` module and
+merges in a loop; on some of the texts it is compared with `reference`. Not here: the texts
+(`texts`).
 """
 
 import random
@@ -18,14 +19,14 @@ from tokenizer.reference import encode as encode_by_reference
 from tokenizer.special_tokens import SpecialTokens, cut_at_escaped_bytes
 
 _BATCH = 2000
-_REFERENCE_STEP = 250  # texts from one that the reference encodes to the next
+_REFERENCE_STEP = 250  # one text in so many is also encoded by the reference
 _MAX_REFERENCE_LENGTH = 60
 _SENSELESS_EVERY = 8
 _TRAINED_MERGES = 400
 
 
 class _Pair:
-    """A tokenizer with kernels, and the plain encoder of the same vocabulary."""
+    """A tokenizer with kernels, and a plain encoder with the same vocabulary."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
@@ -40,7 +41,7 @@ class _Pair:
 
 
 class EncodeTexts:
-    """Text to ids by kernels, alone and joined to one large text, in memory and from a file."""
+    """Text to ids by kernels: alone, joined to one large text, in memory and from a file."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "encode.txt"
@@ -71,11 +72,11 @@ class EncodeTexts:
             raise _difference("encode as text", pair, text.encode(), ids, plainly)
 
     def _compare_joined(self, pair: _Pair, texts: list[str], expected: list[list[int]]) -> None:
-        """One text in place of many: other kernels, and other places in a block of 64 bytes."""
+        """Encode one text instead of many: other kernels, other places in blocks of 64 bytes."""
         special = SPECIALS[0]
         if special not in pair.vocabulary.special_tokens:
             return
-        # A special token in front of a border could be a longer one's beginning.
+        # A special token before a border could be the beginning of a longer one.
         kept = [i for i, text in enumerate(texts) if not text.endswith(("<", "|", "<|x|>"))]
         joined = special.join(texts[i] for i in kept)
         end = pair.vocabulary.ids[special.encode()]
@@ -135,8 +136,8 @@ def _difference(
 ) -> FindingError:
     place = next((i for i, (a, b) in enumerate(zip(found, truth, strict=False)) if a != b), -1)
     return FindingError(
-        f"{what} with {pair.compiled!r}: {len(found)} ids and not {len(truth)}, first difference "
-        f"at {place}: {found[place : place + 5]} and not {truth[place : place + 5]}",
+        f"{what} with {pair.compiled!r}: {len(found)} ids instead of {len(truth)}, differing "
+        f"at {place}: {found[place : place + 5]} instead of {truth[place : place + 5]}",
         {"input.bin": data, "pattern.txt": pair.vocabulary.pattern.encode()},
     )
 
@@ -150,7 +151,7 @@ def _trained(pattern: str) -> Vocabulary:
 
 
 def _senseless(rng: random.Random) -> Vocabulary:
-    """Return merges in any order, several for one token, ids in any order and with holes."""
+    """Return merges in any order, several for one token, and ids in any order with gaps."""
     tokens = [bytes([byte]) for byte in range(256)]
     merges: list[tuple[bytes, bytes]] = []
     for _ in range(rng.randrange(20)):

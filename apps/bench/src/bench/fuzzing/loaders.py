@@ -1,8 +1,8 @@
-"""Do the loaders of vocabularies, counts and token files refuse what they cannot use?
+"""Try damaged files on the loaders of vocabularies, counts and token files.
 
-Stage: valid files -> damaged files -> *load, watched* -> findings. A loader may return, or raise
-ValueError or OSError that names a file; nothing else. Not here: the damage (`mutations`), and the
-loaders that need the trainer (`trainer_loaders`).
+Stage: valid files -> damaged files -> *load, watched* -> findings. A loader may only return, or
+raise a ValueError or OSError that names a file. Not here: the damage (`mutations`), and the loaders
+that need the trainer (`trainer_loaders`).
 """
 
 import random
@@ -29,7 +29,7 @@ _SEALED_SHARE = 0.7
 _TEXT = "low lower lowest, newer newest<|endoftext|>the wide, the wider\n" * 20
 _WATCH = Watch()
 
-# A Python object takes more than the text that spells it: an empty list 56 bytes, for two.
+# A Python object takes more memory than its text: an empty list 56 bytes instead of two.
 TEXT_BYTES_A_BYTE = 64
 TOML_BYTES_A_BYTE = 512
 BINARY_BYTES_A_BYTE = 2
@@ -39,11 +39,11 @@ class Loader:
     """A loader, valid files for it, and how each may be damaged.
 
     Args:
-        folder: to put files in.
-        kinds: by name of a file, the damage of its format.
-        load: reads the files in a folder, and uses them a little.
-        bytes_a_byte: memory allowed for a byte of the files.
-        seal: makes checksums that the files hold fit their content again.
+        folder: folder for the files.
+        kinds: the damage of each file's format, by file name.
+        load: reads the files in a folder and uses the result briefly.
+        bytes_a_byte: memory allowed per byte of the files.
+        seal: updates checksums inside the files to match their content.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Loader:
         self._warm_up()
 
     def run(self, rng: random.Random) -> int:
-        """Damage the files and load them, some times."""
+        """Damage the files and load them, several times."""
         for _ in range(_BATCH):
             files = mutate_one(self._valid, self._kinds, rng)
             if rng.random() < _SEALED_SHARE:
@@ -81,7 +81,7 @@ class Loader:
         return _BATCH
 
     def _warm_up(self) -> None:
-        """Load what is valid; from then on everything is imported."""
+        """Load the valid files, so that everything is imported from then on."""
         self._load(self._folder)
 
     def _try(self, files: Mapping[str, bytes]) -> None:
@@ -94,7 +94,7 @@ class Loader:
         except (ValueError, OSError) as error:
             told = f"{getattr(error, 'filename', '')} {error}"
             if str(self._folder) not in told:
-                raise FindingError(f"no file is named by {error!r:.300}", kept) from error
+                raise FindingError(f"{error!r:.300} names no file", kept) from error
         except Exception as error:
             raise FindingError(f"{type(error).__name__}: {error!s:.300}", kept) from error
 
@@ -102,7 +102,7 @@ class Loader:
 def vocabulary_folder(folder: Path) -> Loader:
     """Return the target for what `Vocabulary.save` wrote."""
     _vocabulary().save(folder)
-    (folder / "tokenizer.json").unlink()  # for other projects; not read here
+    (folder / "tokenizer.json").unlink()  # for other projects, not read here
     kinds = {"bpe.json": mutate_json, "vocab.json": mutate_json, "merges.txt": mutate_lines}
     return Loader(
         folder,
@@ -128,7 +128,7 @@ def tokenizer_json(folder: Path) -> Loader:
 def tiktoken_file(folder: Path) -> Loader:
     """Return the target for tiktoken's ranks."""
     save_vocabulary(_vocabulary(num_specials=0), folder / "a.tiktoken")
-    (folder / "a.tiktoken.json").unlink()  # states the hash, so that no damage would be read
+    (folder / "a.tiktoken.json").unlink()  # holds the hash, so damage would never be read
     return Loader(
         folder,
         {"a.tiktoken": mutate_lines},
@@ -166,7 +166,7 @@ def token_file(folder: Path) -> Loader:
         file.check_hash()
         found = file.tokens.tobytes(), starts.tobytes()
         if any(valid[name][-len(part) :] != part for name, part in zip(kinds, found, strict=False)):
-            raise AssertionError("the content differs, but its hash is said to fit")
+            raise AssertionError("the content differs, but the hash is reported to match")
 
     return Loader(folder, kinds, load, bytes_a_byte=BINARY_BYTES_A_BYTE)
 
@@ -178,18 +178,18 @@ def _vocabulary(num_specials: int = 2) -> Vocabulary:
 
 
 def _unseal_vocabulary(files: dict[str, bytes], rng: random.Random) -> None:
-    """Make the folder one of the version that stated no hash, so that damage is read."""
+    """Convert the folder to the version without a hash, so that damage is read."""
     files["bpe.json"] = files["bpe.json"].replace(b'"version": 2', b'"version": 1')
 
 
 def _unseal_tokenizer_json(files: dict[str, bytes], rng: random.Random) -> None:
-    """Make the file one that states no hash, as other projects write it."""
+    """Remove the hash from the file, as other projects write it."""
     key = f'"{STATEMENT_KEY}": '.encode()
     files["tokenizer.json"] = files["tokenizer.json"].replace(key, b'"other": ')
 
 
 def _use(tokenizer: Tokenizer) -> None:
-    """Encode and decode with what was loaded; a vocabulary may lack bytes, and say so."""
+    """Encode and decode with the loaded vocabulary; it may lack bytes and raise an error."""
     text = "the lowest \u00e9<|endoftext|>"
     try:
         ids = tokenizer.encode(text)

@@ -1,7 +1,7 @@
-"""How is a valid file damaged so that a loader gets far before it notices?
+"""Damage valid files so that a loader gets far before it notices.
 
-Stage: valid files, seed -> *hostile files*. Every format has its own damage, which keeps what lies
-around it valid; any of them may be cut, flipped and spliced as bytes too. Not here: the loaders.
+Stage: valid files, seed -> *hostile files*. Every format has its own damage, which keeps its
+surroundings valid; any file may also be cut, flipped and spliced as bytes. Not here: the loaders.
 """
 
 import json
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 Mutate = Callable[[bytes, random.Random], bytes]
 
-# What JSON cannot spell by `json.dumps`, put in place of a marked string after it.
+# What `json.dumps` cannot write; it replaces a marked string afterwards.
 _RAW_JSON = (
     *("NaN", "Infinity", "-Infinity", "1e999", "-0", "01", "1" * 5000, "[" * 3000, "tru", ""),
     *('"\\ud800"', '"\\u00"', '"\t"', "{" * 50, '{"a":1,"a":2}', '{"":{"":{}}}', "1.0", "1E2"),
@@ -29,7 +29,7 @@ _NUMBERS = (b"0", b"-1", b"255", b"65536", b"4294967296", b"9223372036854775807"
 
 
 def mutate_bytes(data: bytes, rng: random.Random) -> bytes:
-    """Flip bits, cut, splice, repeat, overwrite; a few times."""
+    """Flip bits, cut, splice, repeat or overwrite, a few times."""
     content = bytearray(data)
     for _ in range(rng.choice((1, 1, 1, 2, 5))):
         place, length = rng.randrange(len(content) + 1), rng.choice((1, 2, 4, 8, 60))
@@ -109,7 +109,7 @@ def mutate_toml(data: bytes, rng: random.Random) -> bytes:
 
 
 def mutate_safetensors(data: bytes, rng: random.Random) -> bytes:
-    """Damage the header, its length, or what its length says."""
+    """Damage the header, its length, or the value of its length."""
     size = int.from_bytes(data[:8], "little")
     header, body = data[8 : 8 + size], data[8 + size :]
     match rng.randrange(4):
@@ -168,7 +168,7 @@ def mutate_npy(data: bytes, rng: random.Random) -> bytes:
 def mutate_one(
     files: Mapping[str, bytes], kinds: Mapping[str, Mutate], rng: random.Random
 ) -> dict[str, bytes]:
-    """Return the files with one damaged, by the way of its format or as bytes; rarely two."""
+    """Return the files with one damaged, by its format or as bytes; rarely two."""
     damaged = dict(files)
     for _ in range(1 + (rng.random() < 0.1)):
         name = rng.choice(list(kinds))
@@ -181,7 +181,7 @@ def mutate_one(
 
 
 def _mutate_tree(tree: object, rng: random.Random, raw: list[str]) -> object:
-    """Change one value somewhere below `tree`; deeper ones as likely as higher ones."""
+    """Change one value anywhere below `tree`, deep or not with equal probability."""
     if isinstance(tree, dict) and tree and rng.random() < 0.9:
         key = rng.choice(list(tree))
         match rng.randrange(12):
@@ -207,7 +207,7 @@ def _mutate_tree(tree: object, rng: random.Random, raw: list[str]) -> object:
 
 
 def _mutate_metadata(tree: dict, rng: random.Random) -> bytes:
-    """Damage JSON that is kept as text in the metadata of a safetensors file."""
+    """Damage JSON stored as text in the metadata of a safetensors file."""
     metadata = tree["__metadata__"]
     name = rng.choice(list(metadata) or ["format"])
     text = metadata.get(name)

@@ -1,7 +1,6 @@
-"""The subject `fuzz`: hostile files for every loader, hostile text for every kernel.
+"""Try hostile files on every loader and hostile text on every kernel.
 
-Stage: options -> targets -> a campaign -> *table, log, findings*. Not here: any target
-(`fuzzing`).
+Stage: options -> targets -> a campaign -> *table, log, findings*. Not here: any target (`targets`).
 """
 
 import argparse
@@ -25,24 +24,26 @@ _SAY_EVERY_SECONDS = 20.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the subject."""
-    parser.add_argument("--minutes", type=float, help="how long, all targets together (1)")
-    parser.add_argument("--batches", type=int, metavar="N", help="so many of each target instead")
-    parser.add_argument("--only", metavar="NAMES", help=f"of {','.join(TARGETS)}")
-    parser.add_argument("--seed", type=int, metavar="N", help="of the first batch (0, or on)")
+    parser.add_argument("--minutes", type=float, help="duration for all targets together (1)")
     parser.add_argument(
-        "--log", type=Path, metavar="FILE", help="add the counts there; go on where it ends"
+        "--batches", type=int, metavar="N", help="batches per target, instead of --minutes"
+    )
+    parser.add_argument("--only", metavar="NAMES", help=f"of {','.join(TARGETS)}")
+    parser.add_argument("--seed", type=int, metavar="N", help="first seed (0, or where --log ends)")
+    parser.add_argument(
+        "--log", type=Path, metavar="FILE", help="append the counts to FILE; resume where it ends"
     )
     parser.add_argument(
         "--keep",
         type=Path,
         default=Path("fuzz-findings"),
         metavar="DIR",
-        help="inputs that were findings (fuzz-findings)",
+        help="folder for inputs with findings (fuzz-findings)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the campaign and report; 1 where there is a finding."""
+    """Run the campaign and report; 1 if there is a finding."""
     names = choose_targets(arguments.only)
     earlier = read_log(arguments.log) if arguments.log else []
     tallies = {name: _begin(name, arguments, earlier) for name in names}
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     _print_table(done, earlier)
     for name in TARGETS:
         if reason := why_missing(name):
-            _say(f"left out {name}: {reason}")
+            _say(f"skipping {name}: {reason}")
     return 1 if any(tally.findings for tally in done) else 0
 
 
@@ -70,7 +71,7 @@ def _begin(name: str, arguments: argparse.Namespace, earlier: list[Tally]) -> Ta
 
 
 def _budget(arguments: argparse.Namespace, tallies: dict[str, Tally]) -> Callable[[Tally], bool]:
-    """Return what says when a target has had its share: of batches, or of time."""
+    """Return the test for whether a target has used its share of batches or time."""
     if arguments.batches is not None:
         return lambda tally: tally.num_batches >= arguments.batches
     minutes = 1.0 if arguments.minutes is None else arguments.minutes

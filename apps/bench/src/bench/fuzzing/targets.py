@@ -1,7 +1,7 @@
-"""Which targets are there?
+"""List the targets, and import those that are chosen.
 
-Stage: names -> *targets*. Their modules are imported when they are chosen, so that a machine
-without the trainer has the others. Not here: what they do.
+Stage: names -> *targets*. Modules are imported on demand, so that a machine without the trainer can
+run the others. Not here: what they do.
 """
 
 from collections.abc import Callable
@@ -15,15 +15,15 @@ from bench.fuzzing.campaign import Target
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where what makes a target is."""
+    """Module and function that create a target."""
 
     module: str
     name: str
     needs: str = "bpe"
-    """A package without which it is left out."""
+    """Package that it requires."""
 
     def load(self) -> Callable[[Path], Target]:
-        """Return what makes the target; it takes a folder to work in."""
+        """Return the function that creates the target; it takes a folder to work in."""
         return getattr(import_module(f"bench.fuzzing.{self.module}"), self.name)
 
 
@@ -45,11 +45,11 @@ TARGETS = {
     "checkpoint": Place("trainer_loaders", "run_checkpoint", needs="trainer"),
     "config": Place("trainer_loaders", "config_toml", needs="trainer"),
 }
-"""By the name that `--only` takes."""
+"""By their names for `--only`."""
 
 
 def choose_targets(only: str | None) -> list[str]:
-    """Return the names that are asked for; all that can run where none is.
+    """Return the requested names, or all that can run.
 
     Raises:
         ValueError: one does not exist, or cannot run here.
@@ -66,7 +66,7 @@ def choose_targets(only: str | None) -> list[str]:
 
 
 def why_missing(name: str) -> str | None:
-    """Say why a target cannot run here; None: it can."""
+    """Return why a target cannot run here, or None if it can."""
     needs = TARGETS[name].needs
     if find_spec(needs):
         return None

@@ -1,7 +1,7 @@
-"""Which texts are hard to cut, to encode, to decode?
+"""Draw texts that are hard to split, encode and decode.
 
-Stage: seed -> *texts*. Alphabets hold what split patterns tell apart, so that short texts meet
-their borders often. Not here: what is done with the texts.
+Stage: seed -> *texts*. Alphabets contain the kinds of characters that split patterns distinguish,
+so short texts meet their borders often. Not here: what is done with the texts.
 """
 
 import random
@@ -43,7 +43,7 @@ _RUNS = (3, 8, 16, 40, 70)
 
 
 def draw_texts(rng: random.Random, count: int) -> list[str]:
-    """Return short texts, most of one alphabet; few are longer than 100 characters."""
+    """Return short texts, most from one alphabet and few longer than 100 characters."""
     alphabet = rng.choice(ALPHABETS)
     if len(alphabet) > 3 and rng.random() < 0.5:
         alphabet = rng.sample(alphabet, rng.randrange(2, min(8, len(alphabet))))
@@ -57,7 +57,7 @@ def draw_texts(rng: random.Random, count: int) -> list[str]:
 
 
 def draw_bytes(rng: random.Random, count: int) -> list[bytes]:
-    """Return texts into which bytes were put that are no UTF-8, and bytes of any value."""
+    """Return texts with bytes inserted that are not UTF-8, and bytes of any value."""
     found = []
     for text in draw_texts(rng, count):
         data = bytearray(text.encode())

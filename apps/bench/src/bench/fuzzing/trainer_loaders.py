@@ -1,7 +1,7 @@
-"""Do the loaders of checkpoints and configurations refuse what they cannot use?
+"""Try damaged files on the loaders of checkpoints and configurations.
 
-Stage: valid files -> damaged files -> *load, watched* -> findings. Needs the trainer, so torch. Not
-here: the other loaders (`loaders`).
+Stage: valid files -> damaged files -> *load, watched* -> findings. Needs the trainer, and so torch.
+Not here: the other loaders (`loaders`).
 """
 
 import random
@@ -29,7 +29,7 @@ from trainer.config.presets import config_to_toml, load_config, load_preset
 
 
 def single_file(folder: Path) -> Loader:
-    """Return the target for checkpoints in one file."""
+    """Return the target for single-file checkpoints."""
     model, optimizer = _trained()
     save_checkpoint(model, optimizer, 7, folder / "a.safetensors")
 
@@ -72,7 +72,7 @@ def run_checkpoint(folder: Path) -> Loader:
 
 
 def _seal_single_file(files: dict[str, bytes], rng: random.Random) -> None:
-    """Seal a damaged file anew, as its forger would, where it is still one at all."""
+    """Update the checksum of a damaged file, as a forger would, if it is still a valid format."""
     with suppress(ValueError):
         tensors, metadata = from_safetensors(files["a.safetensors"], "")
         metadata.pop("sha256", None)
@@ -80,7 +80,7 @@ def _seal_single_file(files: dict[str, bytes], rng: random.Random) -> None:
 
 
 def _seal(name: str, files: dict[str, bytes], rng: random.Random) -> None:
-    """Write a manifest for damaged files, as their forger would; some name other files."""
+    """Write a manifest for damaged files, as a forger would; some name other files."""
     parts = {
         Path(path).name: [content]
         for path, content in files.items()

@@ -1,4 +1,4 @@
-"""Do the kernels that count and merge give what the slow definition gives?
+"""Compare the counting and merging kernels with the slow definition.
 
 Stage: texts -> *pretokens, counts, merges, twice* -> findings. Not here: the texts (`texts`).
 """
@@ -26,7 +26,7 @@ _MAX_WORDS, _MAX_WORD_BYTES, _MAX_MERGES = 8, 24, 30
 
 
 class CutTexts:
-    """Text to pretokens by the compiled scanners; the `regex` module is right."""
+    """Text to pretokens by the compiled scanners, checked against the `regex` module."""
 
     def __init__(self, folder: Path) -> None:
         del folder
@@ -44,14 +44,14 @@ class CutTexts:
             truth = list(itertools.accumulate(len(part.encode()) for part in split(text)))
             if (ends := _ends(cutter, content, padding)) != truth:
                 raise FindingError(
-                    f"{name} cuts {content!r} at {ends} and not at {truth}, padding {padding}",
+                    f"{name} splits {content!r} at {ends} instead of {truth}, padding {padding}",
                     {"input.bin": content},
                 )
         return _CUTS
 
 
 class CountDocuments:
-    """A file to counts of pretokens by kernels; counting one document after another is right."""
+    """A file to pretoken counts by kernels, checked by counting one document after another."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "count.txt"
@@ -73,14 +73,14 @@ class CountDocuments:
         if found != dict(truth):
             differing = {key for key in found.keys() | truth if found.get(key) != truth.get(key)}
             raise FindingError(
-                f"{pattern}: {len(differing)} pretokens counted otherwise, as {min(differing)!r}",
+                f"{pattern}: {len(differing)} counts differ, such as that of {min(differing)!r}",
                 {"input.txt": content},
             )
         return len(texts)
 
 
 class MergeCounts:
-    """Counts to merges by kernels and by plain Python; counting anew in every step is right."""
+    """Counts to merges by kernels and by plain Python, checked by recounting in every step."""
 
     def __init__(self, folder: Path) -> None:
         del folder
@@ -98,14 +98,14 @@ class MergeCounts:
             ):
                 if (found := merge(given, num_merges, **options)) != truth:
                     raise FindingError(
-                        f"{merge.__name__} by {rule}: {found} and not {truth}, of {counts}",
+                        f"{merge.__name__} by {rule}: {found} instead of {truth}, from {counts}",
                         {"input.txt": repr((rule, num_merges, counts)).encode()},
                     )
         return _CORPORA
 
 
 def _ends(cutter: Cutter, content: bytes, padding: int) -> list[int]:
-    """Cut a buffer behind which `padding` more bytes may be read."""
+    """Split a buffer after which `padding` more bytes may be read."""
     buffer = np.frombuffer(content + b"s\xa0\x80'" * (padding // 4 + 1), np.uint8)
     cutter.open(address_of(buffer), len(content), len(content) + padding)
     ends = []

@@ -1,8 +1,8 @@
-"""What does reading a file do besides reading it?
+"""Watch what reading a file does besides reading it.
 
-Stage: a call -> *the call, watched* -> findings. Python's audit hooks tell which paths are opened
-and which code runs, tracemalloc how much memory is asked for, an alarm how long it takes. What C
-code does by itself is not seen. Not here: what is called.
+Stage: a call -> *the call, watched* -> findings. Python's audit hooks report which paths are opened
+and which code runs, tracemalloc reports the memory requested, and an alarm limits the time. What C
+code does on its own is not seen. Not here: what is called.
 Source: PEP 578 (audit hooks), Python's table of audit events.
 """
 
@@ -20,7 +20,7 @@ from typing import NoReturn
 
 MAX_SECONDS = 10.0
 _SPARE_BYTES = 32 << 20
-"""Memory that no file accounts for: modules, buffers, a compiled split pattern."""
+"""Memory that is independent of any file: modules, buffers, a compiled split pattern."""
 
 _PATHS = frozenset({"open", "os.listdir", "os.scandir", "os.mkdir", "os.remove", "os.rename"})
 _PATHS |= {"os.rmdir", "os.truncate", "os.link", "os.symlink", "os.chmod", "os.utime"}
@@ -33,11 +33,11 @@ _LIBRARY = tuple(
 
 
 class MisdeedError(Exception):
-    """A call did what reading a file must not do."""
+    """Reading a file had a forbidden side effect."""
 
 
 class Watch:
-    """Watches calls; there is one a process, because audit hooks cannot be removed."""
+    """Watch calls; one per process, because audit hooks cannot be removed."""
 
     def __init__(self) -> None:
         self._allowed: str | None = None
@@ -45,7 +45,7 @@ class Watch:
         sys.addaudithook(self._audit)
 
     def call(self, function: Callable[[], object], *, folder: Path, max_bytes: int) -> object:
-        """Call a function that may use nothing outside of `folder`.
+        """Call a function that may use nothing outside `folder`.
 
         Raises:
             MisdeedError: it used another path, ran code, took too much memory or too long.
@@ -85,7 +85,7 @@ class Watch:
         reads = event in ("open", "os.listdir", "os.scandir") and (
             event != "open" or not isinstance(arguments[1], str) or arguments[1] in ("r", "rb")
         )
-        return reads and path.startswith(_LIBRARY)  # modules that are imported when needed
+        return reads and path.startswith(_LIBRARY)  # modules imported on demand
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""How do the losses fall, by tokens?
+"""Draw the losses against tokens.
 
-Stage: results -> *SVG*: a curve a contender, the mean over its seeds, and a line at the baseline's
-end; colours follow the reader's light or dark scheme.
+Stage: results -> *SVG*: one curve per contender, the mean over its seeds, and a line at the
+baseline's end. Colours follow the reader's light or dark scheme.
 """
 
 import statistics
@@ -15,7 +15,7 @@ from bench.learning.results import Results
 from bench.learning.trials import Contender
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 880, 460, 64, 848, 84, 404
-_SHOWN_ABOVE_END = 0.9  # nats: how much of the fall is drawn
+_SHOWN_ABOVE_END = 0.9  # nats above the end to draw
 
 _LIGHT = """.grid { stroke: #e4e7eb } .goal { stroke: #8c959f; stroke-dasharray: 6 4 }
 polyline { fill: none; stroke-width: 2.25; stroke-linejoin: round }
@@ -27,12 +27,12 @@ _DARK = """.grid { stroke: #242a32 } .goal { stroke: #656c76 }
 
 
 def write_learning_chart(contenders: Sequence[Contender], results: Results, path: Path) -> None:
-    """Draw the validation loss of everyone's best rate, complete or absent.
+    """Draw each contender's validation loss at its best rate; the file is complete or absent.
 
-    Of several numbers of tokens it is the fewest that reached the baseline's end, or else the most.
+    Of several token budgets, it is the smallest that reached the baseline's end, or the largest.
 
     Raises:
-        ValueError: the baseline was not trained yet.
+        ValueError: the baseline has not been trained yet.
     """
     curves = {
         contender.name: curve
@@ -42,7 +42,9 @@ def write_learning_chart(contenders: Sequence[Contender], results: Results, path
     }
     baseline = contenders[0].name
     if baseline not in curves:
-        raise ValueError(f"{baseline} was not trained yet, so there is no goal to draw at {path}")
+        raise ValueError(
+            f"{baseline} has not been trained yet, so there is no goal to draw in {path}"
+        )
     goal = curves[baseline][-1][1]
     root = canvas(
         (_WIDTH, _HEIGHT),
@@ -83,7 +85,7 @@ def _drawn(contender: Contender, baseline: Contender, results: Results) -> list[
 
 
 def mean_curve(results: Sequence[dict]) -> list[Point]:
-    """Average the losses of equal schedules, seed by seed.
+    """Average the losses of equal schedules over their seeds.
 
     >>> mean_curve([{"curve": [[1, 4.0], [2, 3.0]]}, {"curve": [[1, 5.0], [2, 3.5]]}])
     [(1, 4.5), (2, 3.25)]

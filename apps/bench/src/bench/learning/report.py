@@ -1,6 +1,6 @@
-"""How does the comparison look as a table?
+"""Print the comparison as tables.
 
-Stage: results, times -> *tables* on stdout. Not here: which trainings there are.
+Stage: results, times -> *tables* on stdout. Not here: the choice of trainings.
 """
 
 import statistics
@@ -23,9 +23,9 @@ def print_learning(
     experiment: Experiment,
     console: Console | None = None,
 ) -> None:
-    """Print how far everyone came with how many tokens, and what was tried on the way."""
+    """Print each contender's loss by number of tokens, and the rates that were tried."""
     console = Console(width=None if Console().is_terminal else 140) if console is None else console
-    table = Table(title="final validation loss, nats a token: mean over seeds (least-most)")
+    table = Table(title="final validation loss, nats per token: mean over seeds (minimum-maximum)")
     for column in _COLUMNS:
         table.add_column(column)
     for contender in contenders:

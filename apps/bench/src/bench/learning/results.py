@@ -1,7 +1,7 @@
-"""What came out of the trainings so far?
+"""Keep the results of the trainings so far.
 
-Stage: trainings -> *one JSON object a line, appended as each ends* -> table, chart. A file belongs
-to one experiment: results of other settings are refused, not mixed.
+Stage: trainings -> *one JSON object per line, appended as each ends* -> table, chart. A file
+belongs to one experiment: results with other settings are refused.
 """
 
 import dataclasses
@@ -19,8 +19,8 @@ class Results:
     """The finished trainings of one experiment.
 
     Args:
-        path: the file; made with the first result.
-        settings: what all results must agree on.
+        path: the file, created with the first result.
+        settings: settings that all results share.
 
     Raises:
         ValueError: the file holds something else.
@@ -48,7 +48,7 @@ class Results:
         return self._found[trial]
 
     def add(self, trial: Trial, result: dict[str, Any]) -> None:
-        """Keep a result, on disk before this returns."""
+        """Append a result; it is on disk before this returns."""
         row = {**self._head, "trial": dataclasses.asdict(trial), "result": result}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
@@ -56,7 +56,7 @@ class Results:
         self._found[trial] = result
 
     def rates(self, contender: Contender) -> dict[float, float]:
-        """Return the final loss by learning rate, as far as tried."""
+        """Return the final loss of each learning rate tried."""
         trials = [Trial(contender.name, r, contender.tuned_at, seed=0) for r in contender.rates]
         return {trial.rate: self._found[trial]["loss"] for trial in trials if trial in self._found}
 
@@ -66,7 +66,7 @@ class Results:
         return min(losses, key=losses.__getitem__)
 
     def at_share(self, contender: Contender, share: float) -> list[dict[str, Any]]:
-        """Return the results of the best rate at a share of the tokens, one a seed."""
+        """Return the results of the best rate at a share of the tokens, one per seed."""
         if not self.rates(contender):
             return []
         best = self.best_rate(contender)
@@ -77,6 +77,6 @@ class Results:
         ]
 
     def mean_loss(self, contender: Contender, share: float) -> float | None:
-        """Return the mean over seeds; None: nothing was trained so."""
+        """Return the mean over seeds; None if nothing was trained with these settings."""
         losses = [result["loss"] for result in self.at_share(contender, share)]
         return statistics.mean(losses) if losses else None

@@ -1,9 +1,9 @@
-"""The subject `learning`: how many tokens does each way to train need for AdamW's final loss?
+"""Count the tokens that each training method needs to reach AdamW's final loss.
 
 Stage: options -> *trainings, one after another* -> results -> table, chart. The baseline is AdamW
-at the best of its learning rates, its cosine run to its own end, three seeds. A contender gets no
-more rates to choose from and fewer tokens, with a complete schedule of its own. What is finished is
-kept: the same command goes on where it was stopped. Not here: how fast a step is (`training`).
+at its best learning rate, with a complete cosine and three seeds. A contender gets at most as many
+rates and fewer tokens, with a complete schedule of its own. Finished trainings are kept: the same
+command resumes where it was stopped. Not here: the speed of a step (`bench.training`).
 """
 
 import argparse
@@ -19,28 +19,36 @@ from bench.learning.results import Results
 from bench.learning.times import StepTimes
 from bench.learning.trials import CONTENDERS, Contender, Experiment, Trial, run_trial
 
-HELP = "Train with Muon and with a batch ramp on fewer tokens, to AdamW's final loss."
+HELP = "Train with Muon and a batch ramp on fewer tokens, to AdamW's final loss."
 
 _SEEDS = (0, 1, 2)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the subject."""
-    parser.add_argument("--folder", type=_folder, default="", help="for text and results")
+    parser.add_argument("--folder", type=_folder, default="", help="folder for text and results")
     parser.add_argument(
         "--only", type=names_of(CONTENDERS, "contender"), help=f"of {','.join(CONTENDERS)}"
     )
     parser.add_argument("--limit", type=int, metavar="N", help="stop after N trainings")
     parser.add_argument(
-        "--tokens", type=positive, default=1_638_400, metavar="N", help="of the baseline (1638400)"
+        "--tokens",
+        type=positive,
+        default=1_638_400,
+        metavar="N",
+        help="tokens of the baseline (1638400)",
     )
-    parser.add_argument("--layers", type=positive, default=3, metavar="N", help="of the model (3)")
-    parser.add_argument("--times", action="store_true", help="measure the steps; alone, please")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the curves there")
+    parser.add_argument(
+        "--layers", type=positive, default=3, metavar="N", help="layers of the model (3)"
+    )
+    parser.add_argument(
+        "--times", action="store_true", help="measure the steps; needs an idle machine"
+    )
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the curves to FILE")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train what is missing, measure if asked, report all there is."""
+    """Run the missing trainings, measure if asked, and report everything."""
     fetch_extras(DISTRIBUTIONS)
     contenders = [CONTENDERS[name] for name in arguments.only or CONTENDERS]
     experiment = Experiment(
@@ -66,7 +74,7 @@ def _folder(text: str) -> Path:
 
 
 def next_trial(contender: Contender, results: Results) -> Trial | None:
-    """Return the first training without a result: the rates with one seed, the best with all."""
+    """Return the next training: all rates with one seed, then the best with all seeds."""
     for rate in contender.rates:
         trial = Trial(contender.name, rate, contender.tuned_at, seed=0)
         if trial not in results:

@@ -1,8 +1,8 @@
-"""How long does a step take, with each optimizer and each batch size that occurs?
+"""Measure how long a step takes with each optimizer and batch size of the comparison.
 
-Stage: contenders -> *short trainings in turns* -> seconds a step -> seconds of a whole training.
-Trainings of the comparison may share the machine with others, so their own clocks mean little: what
-a training takes is counted from steps that were measured alone.
+Stage: contenders -> *short trainings in turns* -> seconds per step -> seconds of a whole training.
+Trainings of the comparison may share the machine, so their own clocks mean little. The duration of
+a training is computed from steps that were measured alone.
 """
 
 import json
@@ -28,10 +28,10 @@ _ROUNDS, _STEPS, _WARM_STEPS = 3, 12, 3
 
 
 class StepTimes:
-    """Seconds a step by optimizer and windows, kept in a file.
+    """Seconds per step by optimizer and windows, kept in a file.
 
     Args:
-        path: the file; made by `measure`.
+        path: the file, created by `measure`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,11 +41,11 @@ class StepTimes:
             document = json.loads(path.read_text(encoding="utf-8"))
             found = document.get("format"), document.get("version")
             if found != (FORMAT, VERSION):
-                raise ValueError(f"{path} says {found}, not {(FORMAT, VERSION)}; remove it")
+                raise ValueError(f"{path} has format {found}, not {(FORMAT, VERSION)}; remove it")
             self._seconds = document["seconds"]
 
     def measure(self, contenders: Sequence[Contender], experiment: Experiment) -> None:
-        """Take every kind of step in turns, three rounds, and keep the times."""
+        """Measure every kind of step in turns, for three rounds, and keep the times."""
         kinds = dict.fromkeys(
             (contender.options, windows)
             for contender in contenders
@@ -62,14 +62,14 @@ class StepTimes:
         write_atomically(self._path, json.dumps(document, indent=2).encode() + b"\n")
 
     def of_step(self, contender: Contender, windows: int) -> float | None:
-        """Return the median seconds of a step; None: not measured."""
+        """Return the median seconds of a step; None if not measured."""
         seconds = self._seconds.get(_key(contender.options, windows))
         return statistics.median(seconds) if seconds else None
 
     def of_training(
         self, contender: Contender, share: float, experiment: Experiment
     ) -> float | None:
-        """Return the seconds of all steps of a training; None: some were not measured."""
+        """Return the seconds of all steps of a training; None if some were not measured."""
         batches, done, total = experiment.whole_batches(share), 0, 0.0
         for until, windows in (*contender.ramp, (1.0, BATCH_SIZE)):
             seconds = self.of_step(contender, windows)
@@ -82,7 +82,7 @@ class StepTimes:
 
 
 def _time_steps(options: tuple[str, ...], windows: int, experiment: Experiment) -> list[float]:
-    """Return the seconds of each step of a short training, after the first ones."""
+    """Return the seconds of each step of a short training, without the first ones."""
     plain = Contender(name="time", options=options, rate_option="--logging.every-steps", rates=(1,))
     trial = Trial("time", 1, _STEPS * TOKENS_A_STEP / experiment.tokens, seed=0)
     once = ("--evaluation.every-steps", "1000000", "--evaluation.final-tokens", "1000")

@@ -1,7 +1,7 @@
-"""What is one training of the comparison, and how is it run?
+"""Define and run one training of the comparison.
 
-Stage: contender, rate, share of the tokens, seed -> *a run of `train`* -> its final loss. Everybody
-trains the quickstart's model, with fewer layers, on the quickstart's text: a process each.
+Stage: contender, rate, share of the tokens, seed -> *a run of `train`* -> its final loss. All runs
+train the quickstart's model, with fewer layers, on the quickstart corpus, each in its own process.
 """
 
 import json
@@ -15,28 +15,28 @@ from typing import Any
 
 BATCH_SIZE, CONTEXT_LENGTH = 64, 128
 TOKENS_A_STEP = BATCH_SIZE * CONTEXT_LENGTH
-"""As many as CS336's reference configuration takes a step."""
+"""Tokens per step of CS336's reference configuration."""
 _WARMUP_SHARE = 0.1
 _NUM_EVALUATIONS = 12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contender:
-    """A way to train."""
+    """A training method."""
 
     name: str
     options: tuple[str, ...]
-    """What `train` is told."""
+    """Options for `train`."""
     rate_option: str
-    """The option that is tuned."""
+    """The tuned option."""
     rates: tuple[float, ...]
-    """The learning rates tried, with one seed."""
+    """Learning rates to try, with one seed."""
     tuned_at: float = 1.0
-    """Share of the baseline's tokens that they are tried with."""
+    """Share of the baseline's tokens with which they are tried."""
     shares: tuple[float, ...] = (1.0,)
-    """Shares of the baseline's tokens that the best is trained with, with all seeds."""
+    """Shares of the baseline's tokens for the best rate, with all seeds."""
     ramp: tuple[tuple[float, int], ...] = ()
-    """Until which share of its own tokens it takes how many windows a step."""
+    """Pairs: share of its own tokens until which a step has so many windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,13 @@ class Trial:
     contender: str
     rate: float
     share: float
-    """Of the baseline's tokens."""
+    """Share of the baseline's tokens."""
     seed: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Experiment:
-    """What all trainings share."""
+    """Settings that all trainings share."""
 
     folder: Path
     tokens: int
@@ -60,15 +60,15 @@ class Experiment:
     num_layers: int
 
     def whole_batches(self, share: float) -> int:
-        """Return the steps of a share of the tokens, were all batches whole."""
+        """Return the number of steps for a share of the tokens, if all batches are whole."""
         return round(self.tokens * share / TOKENS_A_STEP)
 
     def settings(self) -> dict[str, Any]:
-        """Return what results must agree on to be compared."""
+        """Return the settings that comparable results share."""
         return {"tokens": self.tokens, "options": self.model_options()}
 
     def model_options(self) -> list[str]:
-        """Return what `train` is told about the model, its schedule's shape and its scoring."""
+        """Return the options of `train` for the model, the schedule's shape and scoring."""
         return [
             *("--model.num-layers", str(self.num_layers), "--model.num-heads", "3"),
             *("--training.batch-size", str(BATCH_SIZE), "--dtype", "bfloat16"),
@@ -142,10 +142,10 @@ CONTENDERS = {
 
 
 def run_trial(trial: Trial, contender: Contender, experiment: Experiment) -> dict[str, Any]:
-    """Train; return the final validation loss and the curve, by tokens.
+    """Train; return the final validation loss and the curve against tokens.
 
     Raises:
-        ValueError: the training failed; its own words are in the message.
+        ValueError: the training failed; the message holds its output.
     """
     summary, rows = train(experiment.options(trial, contender))
     return {
@@ -167,7 +167,7 @@ def train(
         environment: of the process; None for that of this one.
 
     Raises:
-        ValueError: it failed; its own words are in the message.
+        ValueError: it failed; the message holds its output.
     """
     print(f"train {' '.join(options)}", file=sys.stderr)
     with tempfile.TemporaryDirectory() as scratch:

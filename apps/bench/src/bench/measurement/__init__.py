@@ -1,1 +1,1 @@
-"""Take samples in processes of their own, and keep what they gave."""
+"""Take samples in processes of their own, and keep their results."""

@@ -1,7 +1,7 @@
-"""How is something measured so that the figures can be compared?
+"""Measure contestants so that the figures can be compared.
 
 Stage: *orders -> samples -> medians*. Each sample is a process of its own, contestants take turns
-in an order drawn anew each round, what they computed is compared. Not here: what is measured.
+in a new random order each round, and their results are compared. Not here: what is measured.
 """
 
 import json
@@ -21,7 +21,7 @@ SAMPLE_TIMEOUT_SECONDS = 900
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
-    """What one process is told to measure."""
+    """What one process has to measure."""
 
     contestant: str
     """Name of a module in `bench.contestants`."""
@@ -29,25 +29,25 @@ class Order:
     """Name of a function in `bench.tokenization.tasks`."""
     arguments: Mapping[str, str | int | None] = field(default_factory=dict)
     num_threads: int = 1
-    """Threads to use, and CPUs to be pinned to."""
+    """Threads to use, and CPUs to pin to."""
     tasks: str = "bench.tokenization.tasks"
     """Module of the task."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables that the process gets beside those of this one."""
+    """Environment variables of the process, in addition to those of this one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """What one process measured."""
+    """Measurements of one process."""
 
     metrics: Mapping[str, float]
-    """Seconds (or what the task says), by name."""
+    """Seconds (or the task's unit) by name."""
     digests: Mapping[str, str] = field(default_factory=dict)
-    """Hashes of what was computed: equal names must have equal values."""
+    """Hashes of the results: equal names must have equal values."""
     peak_bytes: int | None = None
-    """Largest resident set, with that of the largest child process."""
+    """Peak resident set, including that of the largest child process."""
     foreign_cpus: float | None = None
-    """CPUs that other processes kept busy meanwhile, on average."""
+    """Average number of CPUs that other processes kept busy meanwhile."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,12 +57,12 @@ class Entry:
     name: str
     order: Order
     is_check: bool = False
-    """Run in the first round only, for what it computes and not for its time."""
+    """Whether it runs only in the first round, for its result and not its time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The middle and the ends of some samples."""
+    """Median and range of some samples."""
 
     median: float
     minimum: float
@@ -81,26 +81,26 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """All samples of an entry, or why there are none."""
+    """All samples of an entry, or the reason why there are none."""
 
     entry: Entry
     samples: list[Sample] = field(default_factory=list)
     failure: list[str] = field(default_factory=list)
-    """Empty, or the one reason why the entry was given up."""
+    """Empty, or the reason why the entry was given up."""
 
     def summary(self, metric: str) -> Summary | None:
-        """Summarise a metric; None where it was not measured or the entry is a check."""
+        """Summarise a metric; None if it was not measured or the entry is a check."""
         values = [sample.metrics[metric] for sample in self.samples if metric in sample.metrics]
         return Summary.of(values) if values and not self.failure else None
 
     def peak(self) -> Summary | None:
-        """Summarise the largest resident sets; bytes."""
+        """Summarise the peak resident sets, in bytes."""
         values = [float(sample.peak_bytes) for sample in self.samples if sample.peak_bytes]
         return Summary.of(values) if values and not self.failure else None
 
 
 class SampleError(Exception):
-    """A process ended without a sample; the message is its last word."""
+    """A process ended without a sample; the message is its last output."""
 
 
 def run_contest(
@@ -112,17 +112,17 @@ def run_contest(
     missing: Callable[[str], str | None] = lambda contestant: None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Result]:
-    """Let contestants take turns, in another order each round.
+    """Let contestants take turns, in a different order each round.
 
-    An entry that fails is not run again; its result says why.
+    An entry that fails is not run again; its result holds the reason.
 
     Args:
-        entries: who takes part; names differ.
-        num_rounds: samples an entry.
+        entries: the participants, with different names.
+        num_rounds: samples per entry.
         rng: draws the orders.
-        run: takes one sample; None for a process of its own.
-        missing: why a contestant cannot run, or None.
-        progress: told what runs next.
+        run: takes one sample; None: in a new process.
+        missing: returns why a contestant cannot run, or None.
+        progress: receives the name of what runs next.
     """
     run = run_order if run is None else run
     results = {entry.name: Result(entry) for entry in entries}
@@ -142,10 +142,10 @@ def run_contest(
 
 
 def run_order(order: Order) -> Sample:
-    """Measure in a fresh process.
+    """Measure in a new process.
 
     Raises:
-        SampleError: the process failed, hung, or said nothing that can be understood.
+        SampleError: the process failed, hung, or printed no valid result.
     """
     told = {
         "contestant": order.contestant,
@@ -178,7 +178,7 @@ def run_order(order: Order) -> Sample:
 
 
 def find_disagreements(results: Iterable[Result]) -> list[str]:
-    """Compare what was computed: one line for each name under which values differ."""
+    """Compare the results; return one line for each name whose values differ."""
     found: dict[str, dict[str, set[str]]] = {}
     for result in results:
         for sample in result.samples:
@@ -193,7 +193,7 @@ def find_disagreements(results: Iterable[Result]) -> list[str]:
 
 
 def agreeing(results: Iterable[Result]) -> dict[str, list[str]]:
-    """Return who computed each thing that was compared, by its name."""
+    """Return the contestants that computed each compared result, by its name."""
     found: dict[str, set[str]] = {}
     for result in results:
         for sample in result.samples:

@@ -1,4 +1,4 @@
-"""Which machine is this, how busy is it, and how fast could anything be on it?
+"""Describe the machine: what it is, how busy it is, and how fast it can be.
 
 Stage: *machine* -> report. Not here: anything about a contestant.
 """
@@ -24,7 +24,7 @@ _LOOK_SECONDS = 0.25
 
 
 def describe_machine(distributions: Iterable[str]) -> dict[str, object]:
-    """Return what a reader of figures has to know about where they come from."""
+    """Return what a reader of the figures has to know about the machine."""
     return {
         "cpu": _cpu_model(),
         "cpus": os.cpu_count(),
@@ -52,12 +52,12 @@ def installed_version(distribution: str) -> str | None:
 
 
 def copy_bandwidth(num_threads: int, *, size_bytes: int = 1 << 27, num_tries: int = 7) -> float:
-    """Measure memcpy; bytes read and written a second, the best of some tries.
+    """Measure memcpy: bytes read and written per second, the best of several tries.
 
     Args:
-        num_threads: threads that copy at once.
-        size_bytes: copied by each, far more than any cache holds.
-        num_tries: the pages are touched before the first.
+        num_threads: number of threads that copy concurrently.
+        size_bytes: bytes that each copies, far more than any cache holds.
+        num_tries: number of tries; the pages are touched before the first.
     """
     pairs = [(np.ones(size_bytes // 8), np.empty(size_bytes // 8)) for _ in range(num_threads)]
     best = 0.0
@@ -78,7 +78,7 @@ def busy_seconds() -> float | None:
 
 
 def wait_until_idle(patience_seconds: float) -> None:
-    """Wait until others leave the CPUs nearly idle, but not longer than told."""
+    """Wait until the CPUs are nearly idle, up to a limit."""
     deadline = time.monotonic() + patience_seconds
     while time.monotonic() < deadline:
         before, started = busy_seconds(), time.perf_counter()
@@ -114,7 +114,7 @@ def _memory_bytes() -> int | None:
 
 
 def _commit() -> str | None:
-    """Return the commit of this source, marked where the tree differs from it."""
+    """Return the commit of this source, marked if the tree differs from it."""
     command = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty"]
     try:
         done = subprocess.run(

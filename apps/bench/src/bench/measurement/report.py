@@ -1,7 +1,7 @@
-"""How is a run kept for others to read?
+"""Save a run for others to read.
 
-Stage: report -> *JSON*. Every sample is in it, so that any other summary can be made. Not here: the
-table that people read.
+Stage: report -> *JSON*. It holds every sample, so that any other summary can be computed. Not here:
+the table for people.
 """
 
 import json
@@ -18,16 +18,16 @@ VERSION = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """All that a run found."""
+    """All results of a run."""
 
     subject: str
     machine: dict[str, object]
     settings: dict[str, object]
     bandwidth: dict[int, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    """What else a reader has to know."""
-    agreement: str = "all ids, texts and merges that were compared agree"
-    """What is said where there is no problem."""
+    """Other settings that a reader has to know."""
+    agreement: str = "all compared ids, texts and merges agree"
+    """Message if there is no problem."""
     corpora: list[Corpus] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     contests: list[tuple[str, str, dict[str, Result]]] = field(default_factory=list)
@@ -42,7 +42,7 @@ def write_report(report: Report, path: Path) -> None:
 
 
 def report_json(report: Report) -> dict[str, object]:
-    """Return a run as what JSON can say."""
+    """Return a run as JSON-compatible data."""
     return {
         "format": f"bench-{report.subject}",
         "version": VERSION,
@@ -80,5 +80,5 @@ def _entry_json(result: Result) -> dict[str, object]:
 
 
 def _is_path(argument: object) -> bool:
-    """Whether it says more of this machine than of the sample."""
+    """Whether it describes this machine more than the sample."""
     return isinstance(argument, str) and Path(argument).is_absolute()

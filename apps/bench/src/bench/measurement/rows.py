@@ -1,6 +1,6 @@
-"""How do samples become a line of the table?
+"""Turn samples into rows of the table.
 
-Stage: results -> *rows*. Not here: drawing them.
+Stage: results -> *rows*. Not here: printing them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,18 +20,18 @@ class Row:
     corpus: str | None = None
     num_threads: int | None = None
     detail: str = ""
-    """What tells apart rows that share all this."""
+    """What distinguishes rows that share all this."""
     ours: Summary | None = None
-    """Seconds; bytes for memory."""
+    """Seconds, or bytes for memory."""
     peer: str | None = None
     theirs: Summary | None = None
-    """The same of the peer, in its best way."""
+    """The same for the peer, in its best way."""
     text_bytes: int | None = None
-    """Worked through in that time, where a speed says more than seconds."""
+    """Bytes processed in that time, if a speed is more meaningful than seconds."""
     floor_seconds: float | None = None
-    """What moving the text and the ids through memory takes alone."""
+    """Seconds that moving the text and the ids through memory would take."""
     is_judged: bool = True
-    """Whether the targets are meant for this: not for a corpus of another size."""
+    """Whether the targets apply; they do not for a corpus of another size."""
     note: str = ""
 
     @property
@@ -41,7 +41,7 @@ class Row:
 
     @property
     def value(self) -> float | None:
-        """The figure itself; None where a side of it is missing."""
+        """The figure itself; None if one side is missing."""
         if self.ours is None:
             return None
         if self.figure.unit != "x":
@@ -54,18 +54,18 @@ class Row:
 
     @property
     def verdict(self) -> Verdict:
-        """What is reached."""
+        """The target that is reached."""
         return self.figure.judge(self.value) if self.is_judged else "reported"
 
     @property
     def limit_share(self) -> float | None:
-        """Which part of memory speed is reached."""
+        """Share of memory speed that is reached."""
         if self.ours is None or self.floor_seconds is None:
             return None
         return self.floor_seconds / self.ours.median
 
     def to_json(self) -> dict[str, object]:
-        """Return all that is known of the row."""
+        """Return all fields of the row."""
         figure = {f"target_{k}": v for k, v in asdict(self.figure).items() if k != "what"}
         computed = {"value": self.value, "verdict": self.verdict, "limit_share": self.limit_share}
         return {**asdict(self), "what": self.figure.what, **figure, **computed}
@@ -73,7 +73,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """What several rows of one contest share."""
+    """Fields that several rows of one contest share."""
 
     results: Mapping[str, Result]
     corpus: Corpus | None = None
@@ -89,7 +89,7 @@ class Comparison:
         ours: str | None = None,
         **more: object,
     ) -> Row:
-        """Set ours against the fastest of the `peers`, which are ways to use one contestant."""
+        """Compare ours with the fastest of `peers`, which are ways to use one contestant."""
         result = self.results[self.ours if ours is None else ours]
         found = {name: self.results[name].summary(metric) for name in peers}
         best = min(
@@ -111,5 +111,5 @@ class Comparison:
 
 
 def is_full_size(corpus: Corpus) -> bool:
-    """Whether a target for 100 MB of text is meant for this corpus."""
+    """Return whether a target for 100 MB of text applies to this corpus."""
     return corpus.size_bytes >= 95_000_000

@@ -1,6 +1,6 @@
-"""The process in which one sample is taken: `python -m bench.measurement.sample ORDER`.
+"""Take one sample in a process of its own: `python -m bench.measurement.sample ORDER`.
 
-Stage: order -> *sample*, as JSON on the last line of stdout, whatever a contestant prints before.
+Stage: order -> *sample*, as JSON on the last line of stdout, after anything a contestant prints.
 Not here: the tasks.
 """
 
@@ -22,7 +22,7 @@ def main() -> None:
 
 
 def _pin(num_cpus: int) -> None:
-    """Stay on the last CPUs of those allowed: the first ones serve most interrupts."""
+    """Pin to the last allowed CPUs, because the first ones serve most interrupts."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-num_cpus:])
 

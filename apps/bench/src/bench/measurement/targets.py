@@ -1,7 +1,6 @@
-"""What has to be reached, and what is aimed at?
+"""Hold the targets: what must be reached, and what is aimed at.
 
-Stage: measurements -> *verdicts*. The one place that holds the targets. Not here: how anything is
-measured.
+Stage: measurements -> *verdicts*. This is the only place for targets. Not here: measuring.
 """
 
 from dataclasses import dataclass
@@ -15,20 +14,20 @@ class Figure:
     """One line of the table of targets."""
 
     what: str
-    """What is measured, against whom."""
+    """The measurement, and the peer."""
     unit: Literal["x", "s", "GB", "of peak"]
-    """"x" is ours against a peer, or twice the text against once; others are absolute."""
+    """"x" is ours against a peer, or twice the text against once; other units are absolute."""
     must: float | None = None
-    """What has to be reached; None: reported only."""
+    """The required value; None: reported only."""
     aim: float | None = None
-    """What is aimed at beyond that."""
+    """The value to aim for."""
     is_at_least: bool = True
     """Whether larger is better."""
     shown_as: Literal["time", "tokens/s", "GB", "share"] = "time"
-    """How a person reads what was measured; speeds are kept as seconds a token."""
+    """Unit for display; speeds are kept as seconds per token."""
 
     def judge(self, value: float | None) -> Verdict:
-        """Say which target a value reaches.
+        """Return which target a value reaches.
 
         >>> Figure(what="decode", unit="x", must=3, aim=10).judge(4.5)
         'must'
@@ -93,9 +92,9 @@ FIGURES = {
     "generate-bfloat16": _speed("CPU, bf16: generation, batch 1 / HF generate, bf16", 2.5, 4),
     "generate-float32": _speed("CPU, fp32: generation, batch 1 / HF generate, fp32"),
     "generate-int8": _speed("CPU, int8: generation, batch 1 / HF generate, bf16"),
-    "cuda": _speed("CUDA, bf16, <= 32,768 tokens a step: training / HF + compile", 1.5, 2),
-    "cuda-peak": _share("CUDA, bf16, <= 32,768 tokens a step: share of matmul peak", 0.30, 0.55),
-    "cuda-large": _speed("CUDA, bf16, 131,072 tokens a step: training / HF + compile"),
+    "cuda": _speed("CUDA, bf16, <= 32,768 tokens per step: training / HF + compile", 1.5, 2),
+    "cuda-peak": _share("CUDA, bf16, <= 32,768 tokens per step: share of matmul peak", 0.30, 0.55),
+    "cuda-large": _speed("CUDA, bf16, 131,072 tokens per step: training / HF + compile"),
     "cuda-end-to-end": _at_most("CUDA: 327.68M tokens end to end", "s", 160, 85),
 }
-"""The targets, by the key that rows and JSON use."""
+"""The targets by the keys of rows and JSON."""

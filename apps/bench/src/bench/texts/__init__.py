@@ -1,1 +1,1 @@
-"""Choose the text and the vocabulary that everyone is measured on."""
+"""Choose the text and the vocabulary for all measurements."""

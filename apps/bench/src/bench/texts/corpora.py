@@ -1,7 +1,8 @@
-"""Which text is measured on?
+"""Build or read the corpora to measure on.
 
-Stage: installed packages, or named files -> *corpora*. Built once a set of installed packages, into
-a cache folder, the same bytes each time. Not here: hostile text (`contests.growth`).
+Stage: installed packages, or named files -> *corpora*. A corpus is built once per set of installed
+packages, into a cache folder, with the same bytes each time. Not here: hostile text
+(`contests.growth`).
 """
 
 import ast
@@ -39,12 +40,12 @@ class Corpus:
     sha256: str
     num_documents: int
     wanted_bytes: int
-    """What a full-size corpus of this kind has; less is said in the report."""
+    """Size of a full corpus of this kind; the report mentions a smaller one."""
     source: str
-    """Where the text comes from, in words."""
+    """Description of where the text comes from."""
 
     def to_json(self) -> dict[str, object]:
-        """Return what a report says of it: no paths of this machine."""
+        """Return the fields for a report, without paths of this machine."""
         return {k: v for k, v in asdict(self).items() if k != "path"}
 
 
@@ -56,10 +57,10 @@ class _Kind:
 
 
 def named_corpus(path: Path, cache_dir: Path) -> Corpus:
-    """Take a file that the user named, less the lines that contestants need not agree on.
+    """Read a file that the user named, without lines on which contestants may disagree.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: the file does not exist.
         ValueError: it is empty, or not UTF-8.
     """
     data = path.read_bytes()
@@ -68,7 +69,7 @@ def named_corpus(path: Path, cache_dir: Path) -> Corpus:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no UTF-8 at byte {error.start}; convert it first") from None
+        raise ValueError(f"{path} is not UTF-8 at byte {error.start}; convert it first") from None
     source = "a named file"
     if not _is_settled(text):
         lines = text.splitlines(keepends=True)
@@ -78,21 +79,23 @@ def named_corpus(path: Path, cache_dir: Path) -> Corpus:
         )
         data = "".join(kept).encode()
         if not data:
-            raise ValueError(f"{path} has no line that everyone cuts alike; name another file")
+            raise ValueError(
+                f"{path} has no line that all contestants split alike; name another file"
+            )
         path = cache_dir / f"{path.stem}-{hashlib.sha256(data).hexdigest()[:12]}.txt"
         write_atomically(path, data)
     return _describe(path.stem, path, data, 0, source)
 
 
 def built_corpus(name: str, cache_dir: Path, *, limit_bytes: int | None = None) -> Corpus:
-    """Build a corpus of this machine's packages, or find it built.
+    """Build a corpus of this machine's packages, or return the cached one.
 
-    Documents are taken in the order of the hashes of their names, so that a part of them is a fair
-    sample, until there is enough.
+    Documents are taken in the order of the hashes of their names until there are enough, so any
+    part of them is a fair sample.
 
     Args:
         name: a key of `KINDS`.
-        cache_dir: where it is kept.
+        cache_dir: where corpora are kept.
         limit_bytes: smaller than full size, for a quick look.
     """
     kind = KINDS[name]
@@ -108,7 +111,7 @@ def built_corpus(name: str, cache_dir: Path, *, limit_bytes: int | None = None) 
         write_atomically(record, json.dumps(content, indent=2).encode())
     told = json.loads(record.read_text(encoding="utf-8"))
     if (told.pop("format"), told.pop("version")) != (FORMAT, VERSION):
-        raise ValueError(f"{record} is no {FORMAT} of version {VERSION}; delete it")
+        raise ValueError(f"{record} is not a {FORMAT} of version {VERSION}; delete it")
     return Corpus(path=path, **told)
 
 
@@ -147,9 +150,9 @@ def _is_usable(document: bytes) -> bool:
 
 
 def _is_settled(text: str) -> bool:
-    """Whether no code point is newer than some contestant's tables, which would cut it otherwise.
+    """Return whether all contestants' Unicode tables know every code point, and so split it alike.
 
-    Those are left out that this Python does not know, or that `bpe`'s tables do not know as it.
+    Code points are excluded if this Python does not know them, or if `bpe`'s tables disagree.
     """
     return all(map(_is_known, set(text)))
 
@@ -176,14 +179,14 @@ def _english() -> Iterator[tuple[str, bytes]]:
 
 
 def _docstrings(source: bytes) -> str:
-    """Return the docstrings of a module, one after another; empty where it cannot be parsed."""
+    """Return the docstrings of a module, joined; empty if it cannot be parsed."""
     with warnings.catch_warnings(action="ignore"):
         try:
             nodes: list[ast.Module | ast.ClassDef] = [ast.parse(source)]
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return ""
     owners = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in nodes:  # grows meanwhile; expressions, most of a tree, are never visited
+    for node in nodes:  # grows during the loop; expressions, most of a tree, are never visited
         nodes += [child for child in node.body if isinstance(child, owners)]
     found = (ast.get_docstring(node) or "" for node in nodes)
     texts = [text for text in found if len(text) >= _SHORTEST_DOCSTRING]
@@ -201,13 +204,13 @@ def _catalogues() -> Iterator[tuple[str, bytes]]:
 
 
 def _translations(path: Path) -> str:
-    """Return the texts of a compiled catalogue in its language; empty where it cannot be read."""
+    """Return the texts of a compiled catalogue in its language; empty if it is unreadable."""
     try:
         with path.open("rb") as file:
             catalogue = gettext.GNUTranslations(file)
     except (OSError, ValueError, LookupError):
         return ""
-    # The standard library has no other way to list a catalogue.
+    # The standard library offers no other way to list a catalogue.
     return "\n".join(text for text in catalogue._catalog.values() if text)
 
 
@@ -240,4 +243,4 @@ KINDS = {
         _catalogues, 32_000_000, "translations in the locale catalogues of installed packages"
     ),
 }
-"""The corpora that are built when none is named."""
+"""The corpora that are built if none is named."""

@@ -1,4 +1,4 @@
-"""With which vocabulary does everyone encode?
+"""Provide the vocabulary with which every contestant encodes.
 
 Stage: GPT-2's files, or a vocabulary trained here -> *one folder that every contestant can read*.
 Not here: the contestants.
@@ -16,18 +16,18 @@ _TRAINED_SIZE = 32_000
 
 
 def share_vocabulary(gpt2_dir: Path | None, folder: Path, *, train_on: Path) -> tuple[Path, str]:
-    """Write the vocabulary in every spelling that a contestant reads.
+    """Write the vocabulary in every format that a contestant reads.
 
     Args:
         gpt2_dir: holds vocab.json and merges.txt, or both with `gpt2_` in front; None: train.
         folder: where the shared vocabulary goes.
-        train_on: text to train a vocabulary on where there is no GPT-2.
+        train_on: text on which to train a vocabulary if `gpt2_dir` is None.
 
     Returns:
-        The folder, and in words which vocabulary it is.
+        The folder, and a description of the vocabulary.
 
     Raises:
-        FileNotFoundError: `gpt2_dir` has no such files.
+        FileNotFoundError: `gpt2_dir` lacks these files.
     """
     if gpt2_dir is not None:
         vocabulary = Vocabulary.from_files(*_gpt2_files(gpt2_dir), [END_OF_TEXT])
@@ -50,13 +50,13 @@ def read_end_of_text_id(folder: Path) -> int:
 
 
 def read_documents(path: Path) -> list[str]:
-    """Return the documents of a corpus, for those who cannot cut it themselves."""
+    """Return the documents of a corpus, for contestants that cannot split it."""
     with path.open(encoding="utf-8", newline="") as file:
         return file.read().split(END_OF_TEXT)
 
 
 def write_ids(folder: Path, text: bytes, path: Path) -> None:
-    """Encode with ours, for those who decode."""
+    """Encode with ours, as input for decoding."""
     import numpy as np
 
     np.save(path, Tokenizer.load(folder / "tokenizer").encode_array(text))
@@ -69,5 +69,5 @@ def _gpt2_files(folder: Path) -> tuple[Path, Path]:
             return files
     raise FileNotFoundError(
         f"{folder} holds neither vocab.json and merges.txt nor gpt2_vocab.json and "
-        "gpt2_merges.txt; name the folder that has GPT-2's files, or leave it out"
+        "gpt2_merges.txt; name the folder with GPT-2's files, or leave the option out"
     )

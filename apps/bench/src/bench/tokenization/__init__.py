@@ -1,1 +1,1 @@
-"""Encode, decode and train tokenizers beside every peer."""
+"""Compare encoding, decoding and training of tokenizers with every peer."""

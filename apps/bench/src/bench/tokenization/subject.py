@@ -1,7 +1,7 @@
-"""The subject `tokenization`: encode, decode and train, beside every peer.
+"""Compare encoding, decoding and training with every peer.
 
 Stage: options -> corpora and vocabulary -> contests -> *table, JSON, chart*. Not here: how anything
-is measured (`harness`, `tasks`), and which figures there are (`contests`, `figures`).
+is measured (`measurement`, `tasks`), and which figures there are (`contests`, `targets`).
 """
 
 import argparse
@@ -34,7 +34,7 @@ from bench.texts.vocabulary import share_vocabulary
 from bench.tokenization.contests import calls, decode, disk, encode, growth, jit, start, train
 from bench.tokenization.contests.setting import Setting
 
-HELP = "Encode, decode and train beside gigatoken, tiktoken, HF tokenizers and rustbpe."
+HELP = "Compare encoding, decoding and training with gigatoken, tiktoken, HF and rustbpe."
 
 _CONTESTS: dict[str, ModuleType] = {
     "encode": encode,
@@ -46,7 +46,7 @@ _CONTESTS: dict[str, ModuleType] = {
     "jit": jit,
     "growth": growth,
 }
-_ONCE = ("start", "jit", "growth")  # on the first corpus; the others on each
+_ONCE = ("start", "jit", "growth")  # only on the first corpus; all others on each
 _SEED = 336
 _FULL = {"train_vocab_size": 32_000, "growth_bytes": 8_000_000, "ids_bytes": 1 << 24}
 _QUICK = {"train_vocab_size": 2_000, "growth_bytes": 250_000, "ids_bytes": 1 << 20}
@@ -58,28 +58,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "corpora", nargs="*", metavar="CORPUS", help=f"file, or one of {', '.join(KINDS)} (all)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios there")
-    parser.add_argument("--rounds", type=positive, metavar="N", help="samples each (5; quick: 1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples to FILE")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios to FILE")
+    parser.add_argument(
+        "--rounds", type=positive, metavar="N", help="samples per contestant (5; quick: 1)"
+    )
     parser.add_argument("--threads", type=thread_counts, default=(1, 2), help="numbers (1,2)")
     parser.add_argument(
         "--only", type=names_of(_CONTESTS, "contest"), help=f"of {','.join(_CONTESTS)}"
     )
-    parser.add_argument("--quick", action="store_true", help="2 MB: whether it works, no figures")
+    parser.add_argument(
+        "--quick", action="store_true", help="2 MB: check that it works, no valid figures"
+    )
     parser.add_argument(
         "--gpt2-dir",
         type=Path,
         default=os.environ.get("GPT2_DIR"),
-        help="folder of GPT-2's vocab.json and merges.txt (GPT2_DIR; else one is trained)",
+        help="folder of GPT-2's vocab.json and merges.txt (GPT2_DIR; else trains one)",
     )
-    parser.add_argument("--cache-dir", type=cache_folder, default="", help="for built corpora")
+    parser.add_argument(
+        "--cache-dir", type=cache_folder, default="", help="folder for built corpora"
+    )
     parser.add_argument(
         "--patience", type=float, default=10.0, metavar="SECONDS", help="wait for idle CPUs (10)"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the contests and report; 1 where results differ or ours fails."""
+    """Run the contests and report; 1 if results differ or ours fails."""
     fetch_extras()
     threads = tuple(n for n in arguments.threads if n <= num_cpus())
     if not threads:
@@ -133,7 +139,7 @@ def _settings(
 def _run_corpus(arguments: argparse.Namespace, setting: Setting, report: Report) -> None:
     is_first = len(report.corpora) == 1
     if is_first:
-        _say("kernels: compiled now where they are not")
+        _say("kernels: compiling those that are not cached")
         run_order(jit.compiling(setting, "kept"))
     chosen = [n for n in _CONTESTS if arguments.only is None or n in arguments.only]
     everything: list[Result] = []

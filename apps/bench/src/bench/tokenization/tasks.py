@@ -1,7 +1,7 @@
-"""What is timed in the process of one sample?
+"""Time one task in the process of a sample.
 
-Stage: contestant -> *sample*. Every task returns `metrics`, `digests` of what was computed and
-`peak_bytes`, with clocks around the contestant's call alone. Not here: processes and their order.
+Stage: contestant -> *sample*. Every task returns `metrics`, `digests` of the results and
+`peak_bytes`, and times only the contestant's call. Not here: processes and their order.
 """
 
 import gc
@@ -28,10 +28,10 @@ Outcome = dict[str, dict[str, float] | dict[str, str] | int]
 SENTENCE = "Every file answers one question about one stage of the pipeline."
 SHORT_LENGTHS = (10, 20, 50, 100)
 _SHORT_BATCHES, _SHORT_TEXTS = 5, 2000
-_TEXT_BYTES = 1 << 23  # of the corpus, from which short texts are taken
-_WARM_UP_BYTES, _WARM_UP_SIZE = 1 << 22, 1000  # enough for everyone to load all it has
+_TEXT_BYTES = 1 << 23  # beginning of the corpus, from which short texts are taken
+_WARM_UP_BYTES, _WARM_UP_SIZE = 1 << 22, 1000  # enough for every contestant to load everything
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of getrusage
-_COMPILED_BYTES, _COMPILED_SIZE = 1 << 25, 32_000  # enough for ours to think it worth compiling
+_COMPILED_BYTES, _COMPILED_SIZE = 1 << 25, 32_000  # enough for ours to decide to compile
 
 
 def encode(
@@ -44,9 +44,9 @@ def encode(
     passes: int = 2,
     mode: str | None = None,
 ) -> Outcome:
-    """Encode a file to ids in memory, once with an empty cache and once more.
+    """Encode a file to ids in memory, first with an empty cache and then again.
 
-    Another encoder goes first with a sentence, so that all code is loaded.
+    Another encoder encodes a sentence first, so that all code is loaded.
     """
     options = {} if mode is None else {"mode": mode}
 
@@ -79,7 +79,7 @@ def write(contestant: ModuleType, *, num_threads: int, vocabulary: str, file: st
 
 
 def calls(contestant: ModuleType, *, num_threads: int, vocabulary: str, file: str) -> Outcome:
-    """Encode short texts one by one, each of them new; seconds a call."""
+    """Encode short texts one by one, each of them new; seconds per call."""
     run = contestant.text_encoder(Path(vocabulary))
     digest, metrics = hashlib.sha256(), {}
     for length in SHORT_LENGTHS:
@@ -98,7 +98,7 @@ def calls(contestant: ModuleType, *, num_threads: int, vocabulary: str, file: st
 
 
 def short_texts(path: Path, length: int, number: int) -> list[str]:
-    """Cut different texts of `length` characters out of a corpus, at the starts of words."""
+    """Take different texts of `length` characters from a corpus, at the starts of words."""
     with path.open("rb") as file:
         text = file.read(_TEXT_BYTES).decode(errors="ignore").replace(END_OF_TEXT, "\n")
     starts = [match.start() for match in re.finditer(r"(?<=\s)\S", text[:-length])]
@@ -109,7 +109,7 @@ def short_texts(path: Path, length: int, number: int) -> list[str]:
 def decode(
     contestant: ModuleType, *, num_threads: int, vocabulary: str, ids: str, form: str
 ) -> Outcome:
-    """Decode many ids, as a list or as an array of the dtype `form`."""
+    """Decode many ids, given as a list or as an array of the dtype `form`."""
     run = contestant.decoder(Path(vocabulary))
     array = np.load(ids, allow_pickle=False)
     given = array.tolist() if form == "list" else array.astype(form)
@@ -132,7 +132,7 @@ def train(
     is_warm: int = 1,
     digest: str | None = None,
 ) -> Outcome:
-    """Train, after a training on the beginning of the file, so that all code is loaded."""
+    """Train; a training on the beginning of the file goes first, so that all code is loaded."""
     run = contestant.trainer(num_threads=num_threads, ties=ties)
     if is_warm:
         with tempfile.TemporaryDirectory() as folder:
@@ -147,7 +147,7 @@ def train(
 
 
 def start(contestant: ModuleType, *, num_threads: int, vocabulary: str, how: str) -> Outcome:
-    """Start Python, load a tokenizer, encode a sentence; until its ids are there."""
+    """Start Python, load a tokenizer and encode a sentence; seconds until its ids arrive."""
     code = contestant.start_code(Path(vocabulary), how=how)
     code += f"\nprint(*map(int, encode({SENTENCE!r})), flush=True)"
     started = time.perf_counter()
@@ -162,14 +162,14 @@ def start(contestant: ModuleType, *, num_threads: int, vocabulary: str, how: str
 def compile_kernels(
     contestant: ModuleType, *, num_threads: int, vocabulary: str, file: str, cache: str
 ) -> Outcome:
-    """Load whatever is compiled of both packages, compiling what is not; ours only.
+    """Load the compiled kernels of both packages, and compile the missing ones; ours only.
 
     Args:
         contestant: ours.
-        num_threads: of training.
-        vocabulary: to encode with.
-        file: to train on; its beginning is enough.
-        cache: "empty", in a process of its own with a cache folder of its own, or "kept".
+        num_threads: threads of training.
+        vocabulary: vocabulary for encoding.
+        file: text to train on; its beginning suffices.
+        cache: "empty", in a process with a new cache folder, or "kept".
     """
     if cache == "empty":
         return _with_empty_cache({"vocabulary": vocabulary, "file": file}, num_threads)
@@ -220,7 +220,7 @@ def _load_all(run: Callable[[Path], object]) -> None:
 
 
 def _beginning(source: Path, destination: Path, size_bytes: int) -> Path:
-    """Write so much of a file elsewhere, over and over where it is shorter."""
+    """Copy a number of bytes of a file, repeating the file if it is shorter."""
     with source.open("rb") as file:
         text = file.read(size_bytes).decode(errors="ignore").encode()
     destination.write_bytes(text * -(-size_bytes // len(text)))
@@ -240,18 +240,18 @@ def _hash(ids: np.ndarray) -> str:
 
 
 def peak_bytes() -> int:
-    """Return the largest resident set of this process, with that of its largest child.
+    """Return the peak resident set of this process, including that of its largest child.
 
     Raises:
-        ValueError: the system does not tell.
+        ValueError: the system does not report it.
     """
     return own_peak_bytes() + _told_bytes("RUSAGE_CHILDREN")
 
 
 def own_peak_bytes() -> int:
-    """Return the largest resident set of this process.
+    """Return the peak resident set of this process.
 
-    Not from `getrusage` where /proc tells: what it says of a fresh process starts at its parent's.
+    /proc is preferred to `getrusage`, whose value for a new process starts at its parent's.
     """
     status = Path("/proc/self/status")
     if status.exists() and (found := re.search(r"VmHWM:\s*(\d+) kB", status.read_text("utf-8"))):
@@ -263,7 +263,7 @@ def _told_bytes(whose: str) -> int:
     try:
         import resource
     except ImportError:  # Windows, or a Python built without it
-        raise ValueError("this Python has no module resource, which tells peak memory") from None
+        raise ValueError("this Python has no module resource, which reports peak memory") from None
     return resource.getrusage(getattr(resource, whose)).ru_maxrss * _RSS_UNIT
 
 

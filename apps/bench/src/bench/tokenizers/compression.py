@@ -1,6 +1,6 @@
-"""How well does each tokenizer compress each text?
+"""Measure how well each tokenizer compresses each text.
 
-Stage: documents, tokenizers -> *bytes a token*. Not here: speed.
+Stage: documents, tokenizers -> *bytes per token*. Not here: speed.
 """
 
 import re
@@ -18,7 +18,7 @@ _FORMALITY = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compressed:
-    """One text, or several in sum, with every tokenizer."""
+    """Compression of one text, or of several in sum, by every tokenizer."""
 
     corpus: str
     what: str
@@ -28,11 +28,11 @@ class Compressed:
     """By tokenizer."""
 
     def ratio(self, tokenizer: str) -> float:
-        """Return bytes a token: more is better."""
+        """Return bytes per token; more is better."""
         return self.num_bytes / self.tokens[tokenizer]
 
     def to_json(self) -> dict[str, object]:
-        """Return all of it, with the ratios."""
+        """Return all fields, with the ratios."""
         return {
             "corpus": self.corpus,
             "what": self.what,
@@ -46,7 +46,7 @@ class Compressed:
 def compress(
     texts: Texts, tokenizers: Mapping[str, Tokenizer], *, num_drawn: int, seed: int
 ) -> list[Compressed]:
-    """Encode the drawn documents one by one, then them in sum, then all that is held out."""
+    """Encode the drawn documents one by one, then their sum, then all held-out documents."""
     drawn = texts.draw(num_drawn, seed=seed)
     each = [
         _compress(texts.name, f"{number}. {_title(text)}", [text], tokenizers)
@@ -54,7 +54,7 @@ def compress(
     ]
     return [
         *each,
-        _compress(texts.name, f"the {num_drawn} in sum", drawn, tokenizers),
+        _compress(texts.name, f"all {num_drawn} drawn", drawn, tokenizers),
         _compress(texts.name, "all held-out documents", texts.held_out, tokenizers),
     ]
 
@@ -75,7 +75,7 @@ def _compress(
 
 
 def _title(text: str) -> str:
-    r"""Return the first words of a document that are its own, by which a reader knows it again.
+    r"""Return the first words that identify a document to a reader.
 
     >>> _title('# Copyright 2026 of somebody\n# Parse addresses and lists of them, slowly.')
     'Parse addresses and lists of them, ..'

@@ -1,6 +1,6 @@
-"""What was found, all of it?
+"""Hold all findings of a run.
 
-Stage: texts, vocabularies, samples -> *findings* -> JSON. Not here: how they look (`tables`).
+Stage: texts, vocabularies, samples -> *findings* -> JSON. Not here: printing them (`tables`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ FORMAT, VERSION = "bench-tokenizer-experiments", 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Findings:
-    """All that a run found."""
+    """All findings of a run."""
 
     machine: dict[str, object]
     settings: dict[str, object]
@@ -34,13 +34,13 @@ class Findings:
     shared: dict[str, int] = field(default_factory=dict)
     """Tokens in both, by the names of two vocabularies."""
     only: dict[str, list[bytes]] = field(default_factory=dict)
-    """Tokens that the one learnt first of those that the other lacks, likewise."""
+    """Tokens that the first learned earliest of those that the second lacks, likewise."""
     trainings: dict[str, Result] = field(default_factory=dict)
     encodings: dict[str, Result] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def speeds(self) -> list["Speed"]:
-        """Return how fast each text was encoded by each vocabulary, on each number of threads."""
+        """Return how fast each vocabulary encoded each text, on each number of threads."""
         found = []
         for text in self.texts:
             for by in self.texts:
@@ -59,7 +59,7 @@ class Findings:
         return train_result(self.trainings, text, num_threads)
 
     def to_json(self) -> dict[str, object]:
-        """Return a run as what JSON can say."""
+        """Return a run as JSON-compatible data."""
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -98,11 +98,11 @@ class Speed:
 
     @property
     def pile_seconds(self) -> float:
-        """For the 825 GB of the Pile (Gao et al. 2020, arXiv:2101.00027), were it such text."""
+        """For the 825 GB of the Pile (Gao et al. 2020, arXiv:2101.00027), if it were such text."""
         return PILE_BYTES / self.bytes_per_second
 
     def to_json(self) -> dict[str, object]:
-        """Return all of it."""
+        """Return all fields."""
         derived = {
             "bytes_per_second": self.bytes_per_second,
             "pile_seconds": self.pile_seconds,

@@ -1,7 +1,7 @@
-"""How long do training and encoding take, and how much memory?
+"""Measure the time and memory of training and encoding.
 
 Stage: texts -> *contests*: samples in processes of their own, in turns. Not here: what is timed in
-one (`experiments.tasks`, `bench.tokenization.tasks`).
+a sample (`tokenizers.tasks`, `tokenization.tasks`).
 """
 
 import json
@@ -25,7 +25,7 @@ def train_all(
     run: Run,
     say: Callable[[str], None],
 ) -> dict[str, Result]:
-    """Train each vocabulary on each number of threads; leave them beside their texts."""
+    """Train each vocabulary on each number of threads, and save it beside its text."""
     entries = [
         Entry(
             name=_name(f"train {text.name}", num_threads),
@@ -55,7 +55,7 @@ def encode_all(
     run: Run,
     say: Callable[[str], None],
 ) -> dict[str, Result]:
-    """Encode each training text, from its file to ids in memory, with each vocabulary."""
+    """Encode each training text with each vocabulary, from a file to ids in memory."""
     for by in texts:
         special = {END_OF_TEXT: 0}  # special tokens have the first ids
         (by.train.parent / "special.json").write_text(json.dumps(special), "utf-8")
@@ -81,7 +81,7 @@ def encode_all(
 
 
 def tokenizer_folder(texts: Texts) -> Path:
-    """Return where the tokenizer of a text lies."""
+    """Return the folder of a text's tokenizer."""
     return texts.train.parent / "tokenizer"
 
 

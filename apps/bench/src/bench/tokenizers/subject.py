@@ -1,7 +1,7 @@
-"""The subject `tokenizer-experiments`: what tokenizers of Python and of English do and hold.
+"""Compare tokenizers trained on Python source with those trained on English prose.
 
 Stage: options -> texts -> vocabularies -> *compression, contents, speed* -> tables, JSON, pictures.
-Not here: each of these (`experiments`), and how ours compares with the peers (`tokenization`).
+Not here: comparison of ours with the peers (`tokenization`).
 """
 
 import argparse
@@ -37,27 +37,42 @@ _NUM_DRAWN, _NUM_LONGEST, _NUM_ONLY = 10, 10, 24
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the subject."""
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep texts and tokenizers")
-    parser.add_argument("--texts", action="store_true", help="make the texts in --keep and stop")
-    parser.add_argument("--megabytes", type=float, metavar="N", help="take less of each corpus")
     parser.add_argument(
-        "--vocab-sizes", type=_sizes, default=(10_000, 32_000), help="of both (10000,32000)"
+        "--keep", type=Path, metavar="FOLDER", help="keep texts and tokenizers in FOLDER"
     )
-    parser.add_argument("--seed", type=int, default=336, metavar="N", help="of what is drawn (336)")
-    parser.add_argument("--rounds", type=positive, default=3, metavar="N", help="samples each (3)")
+    parser.add_argument("--texts", action="store_true", help="make the texts in --keep and stop")
+    parser.add_argument(
+        "--megabytes", type=float, metavar="N", help="size of each corpus (full size)"
+    )
+    parser.add_argument(
+        "--vocab-sizes",
+        type=_sizes,
+        default=(10_000, 32_000),
+        help="sizes of both vocabularies (10000,32000)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=336, metavar="N", help="seed of all draws (336)"
+    )
+    parser.add_argument(
+        "--rounds", type=positive, default=3, metavar="N", help="samples per contestant (3)"
+    )
     parser.add_argument("--threads", type=thread_counts, default=(1, 2), help="numbers (1,2)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings there")
-    parser.add_argument("--svg", type=Path, metavar="FOLDER", help="draw three pictures there")
-    parser.add_argument("--cache-dir", type=cache_folder, default="", help="for built corpora")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings to FILE")
+    parser.add_argument(
+        "--svg", type=Path, metavar="FOLDER", help="draw three pictures into FOLDER"
+    )
+    parser.add_argument(
+        "--cache-dir", type=cache_folder, default="", help="folder for built corpora"
+    )
     parser.add_argument(
         "--patience", type=float, default=10.0, metavar="SECONDS", help="wait for idle CPUs (10)"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the texts, train, encode, compare; 1 where threads disagree or a sample fails."""
+    """Make the texts, train, encode, compare; 1 if threads disagree or a sample fails."""
     if arguments.texts and arguments.keep is None:
-        raise ValueError("--texts makes texts to keep; name a folder by --keep")
+        raise ValueError("--texts needs a folder for the texts; name one with --keep")
     if max(arguments.threads) > num_cpus():
         raise ValueError(f"--threads {arguments.threads}: there are {num_cpus()} CPUs")
     fetch_extras(CORPORA)
@@ -120,7 +135,7 @@ def _failures(findings: Findings) -> list[str]:
 
 
 def _compare(findings: Findings, *, seed: int) -> None:
-    """Compare the vocabularies, and the larger one cut to the size of the smaller as a third."""
+    """Compare the vocabularies, and as a third the larger one cut to the smaller one's size."""
     found = {_label(text, vocabulary): vocabulary for text, vocabulary in _trained(findings.texts)}
     small, large = sorted(found, key=lambda name: len(found[name]))
     cut = vocabularies.truncate(found[large], len(found[small]))

@@ -1,4 +1,4 @@
-"""How do the findings look to a person?
+"""Print the findings for people.
 
 Stage: findings -> *tables* on stdout, pictures. Not here: what was found (`findings`).
 """
@@ -20,7 +20,7 @@ _PICTURES = ("compression", "kinds", "stages")
 
 
 def print_findings(findings: Findings, console: Console | None = None) -> None:
-    """Print everything, in the order in which it was found."""
+    """Print all findings in order."""
     console = Console(width=None if Console().is_terminal else 150) if console is None else console
     tables = (_texts, _compression, _contents, _longest, _trainings, _encodings)
     for table in tables:
@@ -42,7 +42,7 @@ def write_pictures(findings: Findings, folder: Path) -> None:
         paths["compression"],
         title="Compression of held-out text",
         series=vocabularies,
-        label="bytes a token",
+        label="bytes per token",
     )
     write_marks(
         {
@@ -52,7 +52,7 @@ def write_pictures(findings: Findings, folder: Path) -> None:
         paths["kinds"],
         title="What the tokens are",
         series=vocabularies,
-        label="% of the tokens that were learnt",
+        label="% of the learned tokens",
     )
     results = {
         f"{text.name}, {n} thr": findings.training(text.name, n)
@@ -80,7 +80,7 @@ def _table(title: str, *columns: str, left: int = 1) -> Table:
 
 
 def _texts(findings: Findings) -> Table:
-    columns = ("text", "documents", "MB", "held out", "MB", "of that also in training", "sha256")
+    columns = ("text", "documents", "MB", "held out", "MB", "share also in training", "sha256")
     table = _table("texts", *columns)
     for text, corpus in zip(findings.texts, findings.corpora, strict=True):
         sizes = (text.num_train_documents, text.train_bytes, len(text.held_out))
@@ -98,7 +98,7 @@ def _texts(findings: Findings) -> Table:
 
 def _compression(findings: Findings) -> Table:
     names = list(findings.contents)
-    table = _table("bytes a token", "text", "document", "bytes", *names, left=2)
+    table = _table("bytes per token", "text", "document", "bytes", *names, left=2)
     previous = None
     for one in findings.compressed:
         if previous is not None and previous != one.corpus:
@@ -118,7 +118,7 @@ def _contents(findings: Findings) -> Table:
 
     row("tokens learnt", (f"{one.num_learnt:,}" for one in every))
     row("largest id (uint16 ends at 65,535)", (f"{one.largest_id:,}" for one in every))
-    row("bytes a token, on average", (f"{one.mean_bytes:.2f}" for one in every))
+    row("mean bytes per token", (f"{one.mean_bytes:.2f}" for one in every))
     table.add_section()
     for kind in KINDS:
         row(kind, (f"{one.kinds[kind] / one.num_learnt:.1%}" for one in every))
@@ -132,7 +132,7 @@ def _contents(findings: Findings) -> Table:
 
 
 def _lengths(counts: dict[int, int]) -> str:
-    """Write how many there are of each length.
+    """Format the counts by length.
 
     >>> _lengths({1: 10, 3: 4})
     '10 0 4'
@@ -152,7 +152,7 @@ def _longest(findings: Findings) -> Table:
 
 
 def _shortened(token: bytes) -> str:
-    """Write a token; a run of one character by its length.
+    """Format a token; a run of one character with its length.
 
     >>> _shortened(b"-" * 80)
     "80 x '-'"
@@ -211,14 +211,14 @@ def _footnotes(findings: Findings) -> Iterator[str]:
     if foreign := [cpus for cpus in found if cpus is not None]:
         yield (
             f"CPUs that other processes kept busy meanwhile: {min(foreign):.1f} to "
-            f"{max(foreign):.1f}, in the middle {statistics.median(foreign):.1f}"
+            f"{max(foreign):.1f}, median {statistics.median(foreign):.1f}"
         )
     for name, words in findings.words.items():
         yield f"longest tokens of letters, {name}: {shown(words)}"
     for pair, count in findings.shared.items():
         yield f"tokens in both, {pair}: {count:,}"
     for pair, tokens in findings.only.items():
-        yield f"learnt first of the finished tokens of {pair}: {shown(tokens)}"
+        yield f"earliest complete tokens of {pair}: {shown(tokens)}"
     for corpus in findings.corpora:
         yield f"corpus {corpus.name}: {corpus.size_bytes / 1e6:.1f} MB, {corpus.source}"
     machine = findings.machine

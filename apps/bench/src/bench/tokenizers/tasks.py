@@ -1,7 +1,7 @@
-"""What is timed in the process of one training?
+"""Time one training by stages, in a process of its own.
 
 Stage: order -> *sample*: seconds by stage, and memory. Not here: processes and their order
-(`harness`), encoding (`bench.tokenization.tasks`).
+(`measurement.harness`), encoding (`tokenization.tasks`).
 """
 
 import tempfile
@@ -23,9 +23,9 @@ def train(
 ) -> Outcome:
     """Train and save a vocabulary; seconds by stage.
 
-    Stages: "read" is reading the file once more and alone, which counting does too; "count" is
-    text to pretoken counts; "prepare" is counts to pairs; then the merges, in three parts;
-    "finish" makes the vocabulary of them. A small training goes first, so that all code is loaded.
+    Stages: "read" is reading the file alone, which counting does as well; "count" is text to
+    pretoken counts; "prepare" is counts to pairs; the merges follow, in three parts; "finish"
+    builds the vocabulary. A small training goes first, so that all code is loaded.
     """
     path = Path(file)
     _warm_up(path, num_threads)

@@ -1,4 +1,4 @@
-"""Which text is trained on, and which is held out?
+"""Divide a corpus into training and held-out text.
 
 Stage: corpus -> *training text, validation text*, two files that `train` reads as they are, every
 document followed by <|endoftext|>. Not here: where documents come from (`corpora`).
@@ -15,25 +15,25 @@ from bench.texts.vocabulary import END_OF_TEXT
 
 HELD_OUT_FRACTION = 0.05
 _SEPARATOR = END_OF_TEXT.encode()
-_SHORTEST_DRAWN = 1_000  # bytes; a shorter one says more of its few words than of a tokenizer
-_TELLING_LINE = 40  # bytes; shorter lines are equal by chance
+_SHORTEST_DRAWN = 1_000  # bytes; a shorter one depends more on its few words than on the tokenizer
+_TELLING_LINE = 40  # bytes; shorter lines may be equal by chance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Texts:
-    """A corpus that was divided, document by document."""
+    """A corpus divided by documents."""
 
     name: str
     train: Path
     validation: Path
     num_train_documents: int
     train_bytes: int
-    """Of text, separators left out, as everywhere here."""
+    """Bytes of text, without separators, as everywhere here."""
     held_out: list[str]
     """The held-out documents, in the order of the corpus."""
     repeated_share: float
-    """Share of the held-out text on lines of 40 bytes or more that also stand in the training
-    text: what the corpus says twice."""
+    """Share of the held-out text on lines of 40 bytes or more that also occur in the training
+    text: the corpus's repetition."""
 
     @property
     def held_out_bytes(self) -> int:
@@ -44,7 +44,7 @@ class Texts:
         """Draw held-out documents of 1,000 bytes or more, without replacement.
 
         Raises:
-            ValueError: there are not so many.
+            ValueError: there are too few.
         """
         long = [document for document in self.held_out if len(document.encode()) >= _SHORTEST_DRAWN]
         if len(long) < count:
@@ -55,7 +55,7 @@ class Texts:
         return random.Random(seed).sample(long, count)
 
     def to_json(self) -> dict[str, object]:
-        """Return what a report says of it: no text, no paths of this machine."""
+        """Return the fields for a report, without text or paths of this machine."""
         return {
             "name": self.name,
             "train_documents": self.num_train_documents,
@@ -80,7 +80,7 @@ def divide(corpus: Corpus, folder: Path, *, seed: int) -> Texts:
     num_held = round(HELD_OUT_FRACTION * len(documents))
     if not num_held:
         raise ValueError(
-            f"{corpus.name} has {len(documents)} documents, of which a twentieth is none; take "
+            f"{corpus.name} has {len(documents)} documents, too few to hold out a twentieth; take "
             "more text"
         )
     is_held = set(random.Random(seed).sample(range(len(documents)), num_held))
@@ -101,7 +101,7 @@ def divide(corpus: Corpus, folder: Path, *, seed: int) -> Texts:
 
 
 def _repeated_share(held: list[bytes], train: list[bytes]) -> float:
-    r"""Return the share of the bytes of telling lines that the training text has too.
+    r"""Return the share of bytes, over long lines, whose line the training text has too.
 
     >>> line, other = b"a line that is long enough to tell something", b"b" * 44
     >>> _repeated_share([line + b"\n" + other], [b"  " + line])

@@ -1,6 +1,6 @@
-"""What do vocabularies hold, and how do they differ?
+"""Compare the contents of vocabularies.
 
-Stage: vocabularies -> *kinds of tokens, overlap, longest tokens*. Not here: what they do to text
+Stage: vocabularies -> *kinds of tokens, overlap, longest tokens*. Not here: their effect on text
 (`compression`).
 """
 
@@ -28,26 +28,26 @@ KINDS = (
     "punctuation and signs",
     "part of a code point",
 )
-"""What a token is made of, but for a space before it: each token is of one kind."""
+"""Kinds of tokens, apart from a leading space; each token is of one kind."""
 WORDS = KINDS[:5]
-"""Those of letters."""
+"""The kinds that consist of letters."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LongToken:
-    """One of the longest tokens, and where it came from."""
+    """One of the longest tokens, and its origin."""
 
     token: bytes
     id: int
     occurrences: int
-    """In the training text."""
+    """Occurrences in the training text."""
     documents: int
-    """Training documents that hold it."""
+    """Training documents that contain it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contents:
-    """What a vocabulary holds, single bytes and special tokens left out."""
+    """Contents of a vocabulary, without single bytes and special tokens."""
 
     num_learnt: int
     largest_id: int
@@ -56,18 +56,17 @@ class Contents:
     with_space_before: int
     digits_by_length: dict[int, int]
     longest_spaces: int
-    """Spaces in the longest token of spaces alone."""
+    """Length of the longest token that consists of spaces."""
     indentations: int
-    """Tokens of white space alone with two spaces or more."""
+    """Tokens of white space with two spaces or more."""
     line_ends: int
-    """Tokens of white space alone that hold a line end."""
+    """Tokens of white space that contain a line end."""
 
 
 def truncate(vocabulary: Vocabulary, size: int) -> Vocabulary:
-    """Return the vocabulary that training would have given, had it been asked for `size` tokens.
+    """Return the vocabulary that training with `size` tokens would have given.
 
-    Merges are learnt one after another, whatever comes later, so a smaller vocabulary is the
-    beginning of a larger one.
+    Merges are learned one after another, so a smaller vocabulary is the beginning of a larger one.
     """
     specials = vocabulary.special_tokens
     tokens = {token_id: vocabulary.tokens[token_id] for token_id in range(size)}
@@ -76,12 +75,12 @@ def truncate(vocabulary: Vocabulary, size: int) -> Vocabulary:
 
 
 def learnt(vocabulary: Vocabulary) -> list[bytes]:
-    """Return the tokens that merges made, the earliest first."""
+    """Return the tokens made by merges, earliest first."""
     return [left + right for left, right in vocabulary.merges]
 
 
 def contents(vocabulary: Vocabulary) -> Contents:
-    """Count what a vocabulary holds."""
+    """Count the contents of a vocabulary."""
     tokens = learnt(vocabulary)
     blank = [token for token in tokens if token.isspace()]
     digits = Counter(len(token.strip()) for token in tokens if kind_of(token) == "digits")
@@ -100,7 +99,7 @@ def contents(vocabulary: Vocabulary) -> Contents:
 
 
 def kind_of(token: bytes) -> str:
-    r"""Return what a token is made of.
+    r"""Return the kind of a token.
 
     >>> [kind_of(token) for token in (b" the", b"The", b" HTTP", b"camelCase", b"12", b"\n    ")]
     ['lower-case word', 'Capitalized word', 'CAPITALS', 'mixedCase', 'digits', 'white space']
@@ -132,9 +131,9 @@ def _kind_of_word(word: str) -> str:
 
 
 def only_in(one: Vocabulary, other: Vocabulary, *, count: int) -> list[bytes]:
-    """Return the tokens that `one` learnt first of those that `other` lacks.
+    """Return the tokens that `one` learned earliest of those that `other` lacks.
 
-    Tokens of which a later merge makes longer ones are left out: most of them are no words yet.
+    Tokens that later merges extend are left out, because most are not words yet.
     """
     parts = {part for merge in one.merges for part in merge}
     tokens = (token for token in learnt(one) if token not in other.ids and token not in parts)
@@ -142,12 +141,12 @@ def only_in(one: Vocabulary, other: Vocabulary, *, count: int) -> list[bytes]:
 
 
 def num_shared(one: Vocabulary, other: Vocabulary) -> int:
-    """Return how many learnt tokens are in both."""
+    """Return how many learned tokens are in both."""
     return len({*learnt(one)} & {*learnt(other)})
 
 
 def longest(vocabulary: Vocabulary, train: Path, *, count: int) -> list[LongToken]:
-    """Find the longest tokens, and how often and in how many documents `train` has them."""
+    """Find the longest tokens, with their frequency and number of documents in `train`."""
     text = train.read_bytes()
     documents = text.split(END_OF_TEXT.encode())
     found = longest_tokens(Tokenizer.from_vocabulary(vocabulary), count=count)
@@ -163,13 +162,13 @@ def longest(vocabulary: Vocabulary, train: Path, *, count: int) -> list[LongToke
 
 
 def longest_words(vocabulary: Vocabulary, *, count: int) -> list[bytes]:
-    """Return the longest tokens of letters alone; of equal length the one learnt first."""
+    """Return the longest tokens of letters; of equal length, the earliest."""
     words = [token for token in learnt(vocabulary) if kind_of(token) in WORDS]
     return sorted(words, key=len, reverse=True)[:count]
 
 
 def shown(tokens: Sequence[bytes]) -> str:
-    r"""Write tokens for people, each in quotes of Python.
+    r"""Format tokens for people, each as a Python literal.
 
     >>> shown([b" self", b"\n  "])
     "' self' '\\n  '"

@@ -1,1 +1,1 @@
-"""Train the reference model beside every baseline."""
+"""Compare training of the reference model with every baseline."""

@@ -1,4 +1,4 @@
-"""How did each contestant do, in figures of its own?
+"""Report each contestant's own figures.
 
 Stage: results of the speed contests -> *lines*, a table and JSON. Not here: ratios (`rows`).
 """
@@ -17,7 +17,7 @@ _COLUMNS = ("device", "type", "contestant", "tokens/s", "TFLOP/s", "of peak", "m
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Speed:
-    """One contestant in its best way."""
+    """Figures of one contestant in its best way."""
 
     device: str
     dtype: str
@@ -26,17 +26,17 @@ class Speed:
     tokens_per_second: float
     flops_per_second: float
     peak_share: float
-    """Of the matmul peak of the same run."""
+    """Share of the matmul peak in the same run."""
     peak_bytes: float
-    """Largest resident set, or allocated on the GPU."""
+    """Peak resident set, or peak allocation on the GPU."""
     compile_seconds: float
-    """By which the first step took longer, at the most."""
+    """Additional seconds of the first step: an upper bound."""
 
 
 def read_speeds(
     device: str, dtype: str, ways: Mapping[str, Way], results: Mapping[str, Result]
 ) -> list[Speed]:
-    """Return a line for each contestant that has samples."""
+    """Return one line for each contestant with samples."""
     peak = results[NAMES["models.matmul"]].summary("flops_per_second")
     speeds = []
     for contestant, way in ways.items():
@@ -62,7 +62,7 @@ def read_speeds(
 
 
 def print_speeds(speeds: list[Speed], console: Console) -> None:
-    """Print a table, where there is anything."""
+    """Print a table if there are lines."""
     if not speeds:
         return
     table = Table(title="each in its best way: medians")

@@ -1,7 +1,7 @@
-"""The subject `training`: train the reference model, beside every baseline.
+"""Compare training of the reference model with every baseline.
 
 Stage: options -> token file -> ways -> contests -> *tables, JSON, chart*. Not here: how anything is
-measured (`harness`, `model_tasks`), which figures there are (`model_contests`, `figures`).
+measured (`measurement`, `tasks`), and which figures there are (`contests`, `targets`).
 """
 
 import argparse
@@ -31,7 +31,7 @@ from bench.training.contests.setting import CONTEXT_LENGTH, TRAINED, ModelSettin
 from bench.training.contests.ways import find_ways
 from bench.training.speeds import Speed, print_speeds, read_speeds
 
-HELP = "Train the reference model beside a nanoGPT-style model and HF's Llama."
+HELP = "Compare training of the reference model with a nanoGPT-style model and HF's Llama."
 
 _CONTESTS = ("agreement", "bfloat16", "float32", "memory", "generation", "cuda", "end-to-end")
 _SEED = 336
@@ -42,27 +42,37 @@ _WHOLE_RUN_STEPS = 10_000  # of 32,768 tokens: 327.68M
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the subject."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios there")
-    parser.add_argument("--rounds", type=positive, metavar="N", help="samples each (5; quick: 1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples to FILE")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios to FILE")
+    parser.add_argument(
+        "--rounds", type=positive, metavar="N", help="samples per contestant (5; quick: 1)"
+    )
     parser.add_argument(
         "--only", type=names_of(_CONTESTS, "contest"), help=f"of {','.join(_CONTESTS)}"
     )
-    parser.add_argument("--quick", action="store_true", help="whether it works, no figures")
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: both, where there"
+        "--quick", action="store_true", help="check that it works, no valid figures"
     )
     parser.add_argument(
-        "--ways", type=Path, metavar="FILE", help="an earlier --json: its ways, no search"
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="auto: all that are available",
     )
-    parser.add_argument("--cache-dir", type=cache_folder, default="", help="for the text")
+    parser.add_argument(
+        "--ways",
+        type=Path,
+        metavar="FILE",
+        help="use the ways of an earlier --json instead of a search",
+    )
+    parser.add_argument("--cache-dir", type=cache_folder, default="", help="folder for the text")
     parser.add_argument(
         "--patience", type=float, default=10.0, metavar="SECONDS", help="wait for idle CPUs (10)"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the contests and report; 1 where results differ or ours fails."""
+    """Run the contests and report; 1 if results differ or ours fails."""
     fetch_extras(DISTRIBUTIONS)
     tokens, words = _token_file(arguments.cache_dir)
     report = Report(
@@ -74,9 +84,9 @@ def run(arguments: argparse.Namespace) -> int:
             "quick": arguments.quick,
             "ways": {},
         },
-        agreement="nothing that was compared differs",
+        agreement="all compared results agree",
     )
-    with tempfile.TemporaryDirectory() as compiled:  # what inductor keeps: of this run only
+    with tempfile.TemporaryDirectory() as compiled:  # inductor's cache, for this run only
         setting = ModelSetting(
             tokens=tokens,
             cache_dir=arguments.cache_dir,
@@ -124,7 +134,7 @@ class _Session:
         return results
 
     def ways(self, setting: ModelSetting, name: str, dtype: str) -> dict[str, Way]:
-        """Return the ways that an earlier run found, or find them."""
+        """Return the ways of an earlier run, or find them."""
         if self.arguments.ways is not None:
             ways = _read_ways(self.arguments.ways, name)
         elif self.arguments.quick:
@@ -208,7 +218,7 @@ def _write(session: _Session) -> None:
 
 
 def _token_file(cache_dir: Path) -> tuple[Path, str]:
-    """Prepare the standard library's source with the trainer's own means; its token file."""
+    """Prepare the standard library's source with the trainer; return its token file."""
     from bench.contestants.models.recipe import VOCAB_SIZE, reference_config
     from trainer.data.preparation import prepare
     from trainer.monitoring.progress import Reporter
@@ -226,7 +236,7 @@ def _read_ways(path: Path, name: str) -> dict[str, Way]:
     try:
         found: Mapping[str, Mapping] = json.loads(path.read_bytes())["settings"]["ways"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no file that --json of this command wrote") from error
+        raise ValueError(f"{path} was not written by --json of this command") from error
     if name not in found:
         raise ValueError(f"{path} has no ways for {name}; leave out --ways to find them")
     return {contestant: Way(**way) for contestant, way in found[name].items()}

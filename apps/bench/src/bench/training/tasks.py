@@ -1,7 +1,7 @@
-"""What is timed in the process of one sample of a language model?
+"""Time one task of a language model in the process of a sample.
 
-Stage: contestant -> *sample*; as `bench.tokenization.tasks`, for contestants that need torch.
-All get the same threads, allocator (from the environment) and route for float32 products.
+Stage: contestant -> *sample*, like `bench.tokenization.tasks`, for contestants that need torch. All
+use the same threads, allocator (from the environment) and float32 matmul precision.
 """
 
 import json
@@ -17,7 +17,7 @@ import torch
 from bench.contestants.models.recipe import Recipe, read_recipe
 from bench.tokenization.tasks import Outcome, own_peak_bytes, peak_bytes
 
-_ROUTE_ERROR = 2e-6  # relative; above it a product is no longer one of float32
+_ROUTE_ERROR = 2e-6  # relative; above it a product is not float32
 _PEAK_SECONDS = 0.5
 
 
@@ -29,9 +29,9 @@ def train(
     num_steps: int,
     **recipe: str | int,
 ) -> Outcome:
-    """Take optimizer steps; seconds a token, the median of the steps after some.
+    """Take optimizer steps; seconds per token, the median of the steps after warm-up.
 
-    On a GPU nobody waits between steps, so the clock is read once for all of them.
+    On a GPU steps are not synchronized, so the clock is read once for all of them.
     """
     prepared = _prepare(num_threads, **recipe)
     step = contestant.stepper(prepared)
@@ -53,7 +53,7 @@ def train(
 
 
 def peak(contestant: ModuleType, *, num_threads: int, device: str, dtype: str) -> Outcome:
-    """Multiply matrices; FLOPs a second at the best size."""
+    """Multiply matrices; FLOPs per second at the best size."""
     _set_up(num_threads)
     where, best = torch.device(device), 0.0
     for size in contestant.SIZES[where.type]:
@@ -67,7 +67,7 @@ def peak(contestant: ModuleType, *, num_threads: int, device: str, dtype: str) -
 
 
 def agree(contestant: ModuleType, *, num_threads: int, **recipe: str | int) -> Outcome:
-    """Take the first step from our weights, by us and by HF: both losses, norms and sizes."""
+    """Take the first step from our weights, with ours and HF: both losses, norms and sizes."""
     from bench.contestants.models import huggingface
 
     prepared = _prepare(num_threads, **recipe)
@@ -88,10 +88,10 @@ def agree(contestant: ModuleType, *, num_threads: int, **recipe: str | int) -> O
 def generate(
     contestant: ModuleType, *, num_threads: int, device: str, weights: str, num_tokens: int
 ) -> Outcome:
-    """Continue a short prompt, greedily; seconds a token, the prompt included."""
+    """Continue a short prompt greedily; seconds per token, including the prompt."""
     _set_up(num_threads)
     run = contestant.generator(weights)
-    if (num_found := run(num_tokens)) != num_tokens:  # also loads and compiles all there is
+    if (num_found := run(num_tokens)) != num_tokens:  # also loads and compiles everything
         raise RuntimeError(f"{num_found} tokens were generated instead of {num_tokens}")
     where = torch.device(device)
     times = [_timed_steps(lambda _: run(num_tokens), range(1), where) for _ in range(5)]
@@ -129,7 +129,7 @@ def _set_up(num_threads: int) -> None:
 
 
 def _choose_route() -> None:
-    """Multiply float32 by oneDNN where that is float32 still: on AMX it would be bfloat16."""
+    """Use oneDNN for float32 products where it keeps float32; on AMX it would use bfloat16."""
     settings = torch.backends.mkldnn.matmul
     before = settings.fp32_precision
     settings.fp32_precision = "bf16"
@@ -155,7 +155,7 @@ def _wait(device: torch.device) -> None:
 
 
 def _peak(device: torch.device) -> int:
-    """Return the most memory at once; compilers, which end before the steps, are left out."""
+    """Return peak memory, without compilers, which end before the steps."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return own_peak_bytes()

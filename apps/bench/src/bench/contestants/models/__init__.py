@@ -1,7 +1,7 @@
-"""How is each contestant that is a language model trained and sampled at its best?
+"""Train and sample each contestant that is a language model at its best.
 
-Stage: *contestants* -> `bench.training.tasks`. A module a contestant; torch is imported by the
-process of a sample only. Not here: clocks, and which way is best.
+Stage: *contestants* -> `bench.training.tasks`. One module per contestant; only the process of a
+sample imports torch. Not here: clocks, and which way is best.
 """
 
 DISTRIBUTIONS = {
@@ -10,4 +10,4 @@ DISTRIBUTIONS = {
     "models.huggingface": "transformers",
     "models.matmul": "torch",
 }
-"""What has to be installed for each."""
+"""Distributions that each contestant needs."""

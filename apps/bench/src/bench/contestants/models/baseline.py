@@ -1,7 +1,7 @@
-"""The training step that the baselines share, with all that makes it fast in plain torch.
+"""Build the training step of the baselines, with everything that makes it fast in plain torch.
 
-Fused AdamW, weights updated once a batch, gradients of micro-batches summed, clipping and the
-schedule as ours has them. Windows are the same integers as ours, so losses can be compared.
+It uses fused AdamW, one update per batch, summed gradients of micro-batches, and our clipping and
+schedule. Windows are the same integers as ours, so losses can be compared.
 """
 
 from collections.abc import Callable
@@ -15,15 +15,15 @@ from trainer.data.batches import sample_batch
 from trainer.plan.learning_rate import learning_rate
 
 Step = Callable[[int], tuple[Tensor, Tensor]]
-"""Takes the number of a step, counted from 1; returns loss and gradient norm, on the device."""
+"""From the number of a step, counted from 1, to loss and gradient norm, on the device."""
 
 
 def build_step(model: nn.Module, forward: Callable[[Tensor], Tensor], recipe: Recipe) -> Step:
-    """Return what takes one optimizer step.
+    """Return a function that takes one optimizer step.
 
     Args:
         model: whose parameters are updated.
-        forward: (b, t) ids -> (b, t, v) logits; compiled here where the recipe says so.
+        forward: (b, t) ids -> (b, t, v) logits; compiled here if the recipe asks for it.
         recipe: what to train.
     """
     config = recipe.config

@@ -1,8 +1,8 @@
-"""Hugging Face's `LlamaForCausalLM`, configured as our reference model: the same function.
+"""Configure Hugging Face's `LlamaForCausalLM` to compute the same function as our reference model.
 
-Its rotations pair the halves of a head, ours neighbours, so weights that are carried over have
-the rows of queries and keys in another order. It is imported by the function that needs it,
-because this module is read (for its doctests) where it is not installed.
+Its rotations pair the halves of a head, and ours pair neighbours, so converted weights have the
+rows of queries and keys in another order. The function that needs it imports it, because doctests
+read this module even if it is not installed.
 """
 
 from collections.abc import Callable, Mapping
@@ -62,7 +62,7 @@ def build(section: ModelSection, vocab_size: int) -> "LlamaForCausalLM":
 
 
 def carry_over(weights: Mapping[str, Tensor], section: ModelSection) -> dict[str, Tensor]:
-    """Return our state dict as `LlamaForCausalLM` spells it."""
+    """Return our state dict with the names of `LlamaForCausalLM`."""
     named = {
         "model.embed_tokens.weight": weights["token_embeddings.weight"],
         "model.norm.weight": weights["ln_final.weight"],
@@ -80,7 +80,7 @@ def carry_over(weights: Mapping[str, Tensor], section: ModelSection) -> dict[str
 
 
 def stepper(recipe: Recipe, weights: Mapping[str, Tensor] | None = None) -> Step:
-    """Return what takes one optimizer step; from `weights` of ours where they are given."""
+    """Return a function that takes one optimizer step, from our `weights` if given."""
     torch.manual_seed(recipe.config.seed)
     model = build(recipe.config.model, VOCAB_SIZE).to(recipe.device)
     if weights is not None:
@@ -94,7 +94,7 @@ def stepper(recipe: Recipe, weights: Mapping[str, Tensor] | None = None) -> Step
 
 
 def generator(weights: str) -> Callable[[int], int]:
-    """Return what continues a prompt by so many tokens, and counts them."""
+    """Return a function that continues a prompt by a number of tokens and counts them."""
     torch.manual_seed(0)
     model = build(load_preset(PRESET).model, VOCAB_SIZE).to(getattr(torch, weights)).eval()
     ids = torch.tensor([PROMPT])
@@ -108,5 +108,5 @@ def generator(weights: str) -> Callable[[int], int]:
 
 
 def flops_per_token(recipe: Recipe) -> int:
-    """Return FLOPs a token of forward and backward: 6 N_matmul + causal attention."""
+    """Return FLOPs per token of forward and backward: 6 N_matmul + causal attention."""
     return reference_flops_per_token()

@@ -1,7 +1,7 @@
-"""A GPT-2 of nanoGPT's kind, of the same depth and width, written for this bench.
+"""Define a nanoGPT-style GPT-2 of the same depth and width as ours, written for this bench.
 
-GELU with four times the width, learned positions, LayerNorm without bias, a head tied to the
-embedding, one matrix for queries, keys and values, torch's fused attention.
+It has GELU with four times the width, learned positions, LayerNorm without bias, a head tied to the
+embedding, one matrix for queries, keys and values, and torch's fused attention.
 """
 
 import torch
@@ -23,7 +23,7 @@ class _Block(nn.Module):
         self.norm2 = nn.LayerNorm(d_model, bias=False)
         self.up = nn.Linear(d_model, 4 * d_model, bias=False)
         self.down = nn.Linear(4 * d_model, d_model, bias=False)
-        for weight in (self.output.weight, self.down.weight):  # both end in the residual stream
+        for weight in (self.output.weight, self.down.weight):  # both write to the residual stream
             weight.data.normal_(0.0, 0.02 * (2 * num_layers) ** -0.5)
         for weight in (self.qkv.weight, self.up.weight):
             weight.data.normal_(0.0, 0.02)
@@ -41,7 +41,7 @@ class GPT(nn.Module):
 
     Args:
         section: depth, width, heads and context; the rest is GPT-2's.
-        vocab_size: of the tokenizer.
+        vocab_size: size of the vocabulary.
     """
 
     def __init__(self, section: ModelSection, vocab_size: int) -> None:
@@ -65,14 +65,14 @@ class GPT(nn.Module):
 
 
 def stepper(recipe: Recipe) -> Step:
-    """Return what takes one optimizer step."""
+    """Return a function that takes one optimizer step."""
     torch.manual_seed(recipe.config.seed)
     model = GPT(recipe.config.model, VOCAB_SIZE).to(recipe.device)
     return build_step(model, model, recipe)
 
 
 def flops_per_token(recipe: Recipe) -> int:
-    """Return FLOPs a token of forward and backward: 6 N_matmul + causal attention."""
+    """Return FLOPs per token of forward and backward: 6 N_matmul + causal attention."""
     section = recipe.config.model
     matrices = section.num_layers * 12 * section.d_model**2 + VOCAB_SIZE * section.d_model
     return 6 * matrices + 6 * section.num_layers * section.d_model * section.context_length

@@ -1,4 +1,4 @@
-"""This repository's trainer: its model, its optimizer and its step, as a run takes it."""
+"""Train with this repository's trainer: its model, its optimizer and its step, as in a run."""
 
 import sys
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from trainer.training.step import build_stepper
 
 
 def build(recipe: Recipe) -> TransformerLM:
-    """Return a freshly initialised model, which computes as the trainer plans it."""
+    """Return a newly initialised model that computes as the trainer plans."""
     plan = plan_compute(recipe.config, device=recipe.device)
     return build_model(
         recipe.config, vocab_size=VOCAB_SIZE, device=recipe.device, attention=plan.attention
@@ -32,7 +32,7 @@ def build(recipe: Recipe) -> TransformerLM:
 
 
 def stepper(recipe: Recipe) -> Step:
-    """Return what takes one optimizer step."""
+    """Return a function that takes one optimizer step."""
     model = build(recipe).train()
     stepper = build_stepper(
         model,
@@ -51,7 +51,7 @@ def stepper(recipe: Recipe) -> Step:
 
 
 def generator(weights: str) -> Callable[[int], int]:
-    """Return what continues a prompt by so many tokens, and counts them."""
+    """Return a function that continues a prompt by a number of tokens and counts them."""
     config = load_preset(PRESET)
     model = build_model(config, vocab_size=VOCAB_SIZE, device=torch.device("cpu")).eval()
     how = {"end_of_text_id": VOCAB_SIZE - 1, "temperature": 0, "weights": weights, "compile": "on"}
@@ -59,12 +59,12 @@ def generator(weights: str) -> Callable[[int], int]:
 
 
 def flops_per_token(recipe: Recipe) -> int:
-    """Return FLOPs a token of forward and backward: 6 N_matmul + causal attention."""
+    """Return FLOPs per token of forward and backward: 6 N_matmul + causal attention."""
     return reference_flops_per_token()
 
 
 def command(*, run_dir: Path, cache_dir: Path, device: str, num_steps: int) -> list[str]:
-    """Return the trainer's command for a whole run on the standard library's source."""
+    """Return the trainer's command for a full run on the standard library's source."""
     options = {
         "corpus.source": "stdlib",
         "corpus.cache-dir": cache_dir,

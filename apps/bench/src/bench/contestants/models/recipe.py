@@ -1,7 +1,7 @@
-"""What does every contestant train, on what, and in which way?
+"""Describe what every contestant trains, on which tokens, and in which way.
 
 Stage: a sample's arguments -> *recipe* -> contestants. Sizes, optimizer and schedule are those of
-the trainer's preset for CS336's reference model; only how the work is done differs.
+the trainer's preset for CS336's reference model; only the way to compute differs.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from trainer.plan.shape import model_shape
 PRESET = "tinystories-cpu"
 VOCAB_SIZE = 10_000
 PROMPT = tuple(range(300, 316))
-"""Ids that everyone continues; the text of it does not matter to a fresh model."""
+"""Ids that every contestant continues; an untrained model is indifferent to the text."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,13 +32,13 @@ class Recipe:
     """(n,) token ids to train on."""
     device: torch.device
     dtype: torch.dtype
-    """Of the matrix products; weights are float32."""
+    """Dtype of the matrix products; weights are float32."""
     compile: str
     """Baselines: "off", or a mode of torch.compile; ours: `training.compile`."""
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens that an optimizer step sees."""
+        """Tokens per optimizer step."""
         return self.config.tokens_per_step
 
 
@@ -51,8 +51,8 @@ def read_recipe(
         tokens: path of a .npy file of token ids.
         device: where to train.
         dtype: float32 or bfloat16.
-        batch_size: windows an optimizer step.
-        micro_batch_size: windows a forward and backward.
+        batch_size: windows per optimizer step.
+        micro_batch_size: windows per forward and backward pass.
         compile: see `Recipe`.
     """
     preset = load_preset(PRESET)
@@ -72,12 +72,12 @@ def read_recipe(
 
 
 def reference_config(cache_dir: Path) -> RunConfig:
-    """Return the preset, on the standard library's source instead of a download."""
+    """Return the preset with the standard library's source instead of a download."""
     preset = load_preset(PRESET)
     corpus = dataclasses.replace(preset.corpus, source="stdlib", cache_dir=cache_dir)
     return dataclasses.replace(preset, corpus=corpus)
 
 
 def reference_flops_per_token() -> int:
-    """Return FLOPs a token of forward and backward: 6 N_matmul + causal attention."""
+    """Return FLOPs per token of forward and backward: 6 N_matmul + causal attention."""
     return training_flops(model_shape(load_preset(PRESET), vocab_size=VOCAB_SIZE), num_tokens=1)

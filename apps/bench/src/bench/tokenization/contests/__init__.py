@@ -1,5 +1,5 @@
-"""Which contests make up the tokenization table?
+"""Define the contests of the tokenization table.
 
-Stage: setting -> *entries*, results -> *rows*: a module a contest, each with `entries` and `rows`.
+Stage: setting -> *entries*, results -> *rows*: one module per contest, with `entries` and `rows`.
 Not here: running them.
 """

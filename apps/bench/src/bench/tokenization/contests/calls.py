@@ -1,4 +1,4 @@
-"""How long does one call for a short text take?"""
+"""Measure how long one call for a short text takes."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ _CONTESTANTS = ("ours", "tiktoken", "gigatoken", "huggingface")
 
 
 def entries(setting: Setting) -> list[Entry]:
-    """Return everyone who encodes, on one CPU."""
+    """Return every contestant that encodes, on one CPU."""
     return [
         Entry(name=name, order=Order(contestant=name, task="calls", arguments=setting.shared))
         for name in _CONTESTANTS
@@ -19,7 +19,7 @@ def entries(setting: Setting) -> list[Entry]:
 
 
 def rows(setting: Setting, results: Mapping[str, Result]) -> list[Row]:
-    """Set ours against tiktoken, over all lengths and at the shortest alone."""
+    """Compare ours with tiktoken, over all lengths and at the shortest alone."""
     at = Comparison(results=results, corpus=setting.corpus, num_threads=1)
     return [
         at.row("calls", "mean", ["tiktoken"]),

@@ -1,4 +1,4 @@
-"""How fast do ids become text?"""
+"""Measure how fast ids become text."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ _WAYS = {
 
 
 def entries(setting: Setting) -> list[Entry]:
-    """Return everyone with the ids in the form that is fastest for them, and ours with a list."""
+    """Return every contestant with its fastest form of ids, and ours with a list as well."""
     ids = str(_write(setting))
     shared = {"vocabulary": str(setting.vocabulary), "ids": ids}
     return [
@@ -30,7 +30,7 @@ def entries(setting: Setting) -> list[Entry]:
 
 
 def rows(setting: Setting, results: Mapping[str, Result]) -> list[Row]:
-    """Set ours against tiktoken."""
+    """Compare ours with tiktoken."""
     at = Comparison(results=results, corpus=setting.corpus, num_threads=1)
     size = len(_text(setting))
     moved = size + _path(setting).stat().st_size

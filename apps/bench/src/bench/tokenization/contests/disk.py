@@ -1,4 +1,4 @@
-"""How fast does a file become a file of ids?"""
+"""Measure how fast a file becomes a file of ids."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ def entries(setting: Setting) -> list[Entry]:
 
 
 def rows(setting: Setting, results: Mapping[str, Result]) -> list[Row]:
-    """Set ours against gigatoken."""
+    """Compare ours with gigatoken."""
     return [
         Comparison(
             results=results, corpus=setting.corpus, num_threads=n, ours=f"ours, {n} thr"

@@ -1,4 +1,4 @@
-"""How fast does a file become ids in memory?"""
+"""Measure how fast a file becomes ids in memory."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from bench.measurement.harness import Entry, Order, Result
 from bench.measurement.rows import Comparison, Row
 from bench.tokenization.contests.setting import Setting
 
-_BYTES_A_TOKEN = 2  # of ids that fit, as GPT-2's do
+_BYTES_A_TOKEN = 2  # bytes per id, if ids fit in 16 bits as GPT-2's do
 
 
 def entries(setting: Setting) -> list[Entry]:
@@ -16,7 +16,7 @@ def entries(setting: Setting) -> list[Entry]:
         found += [_entry(setting, "ours", n), _entry(setting, "gigatoken", n)]
     if 1 in setting.thread_counts:
         found += [
-            # One CPU has no use for a pool; which way is faster depends on the text.
+            # A pool is useless on one CPU; which way is faster depends on the text.
             _entry(setting, "gigatoken", 1, mode="sequential"),
             _entry(setting, "tiktoken", 1, passes=1),
         ]
@@ -26,7 +26,7 @@ def entries(setting: Setting) -> list[Entry]:
 
 
 def rows(setting: Setting, results: Mapping[str, Result]) -> list[Row]:
-    """Set ours against gigatoken's best and tiktoken."""
+    """Compare ours with gigatoken's best way and with tiktoken."""
     found = []
     for n in setting.thread_counts:
         at = Comparison(

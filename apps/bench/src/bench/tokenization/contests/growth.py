@@ -1,4 +1,4 @@
-"""Does twice the text take twice the time, whatever the text?"""
+"""Check that twice the text takes twice the time, for any text."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,13 +13,13 @@ HOSTILE = {
     "emoji": "\N{GRINNING FACE}",
     "alternating classes": "a1!\n ",
 }
-"""What is repeated, by name."""
+"""The repeated texts, by name."""
 
 _TASKS = {"encode": "cold", "train": "train"}
 
 
 def entries(setting: Setting) -> list[Entry]:
-    """Return ours on each text, once and twice as long."""
+    """Return ours on each text, at single and double length."""
     return [
         Entry(name=_name(task, text, times), order=_order(setting, task, path))
         for text, paths in _texts(setting).items()
@@ -29,7 +29,7 @@ def entries(setting: Setting) -> list[Entry]:
 
 
 def rows(setting: Setting, results: Mapping[str, Result]) -> list[Row]:
-    """Set twice the text against once."""
+    """Compare double length with single length."""
     return [
         Row(
             key="growth",
@@ -47,7 +47,7 @@ def rows(setting: Setting, results: Mapping[str, Result]) -> list[Row]:
 
 
 def write_hostile(path: Path, repeated: str, size_bytes: int) -> Path:
-    """Write so many bytes of one repeated text, cut at a character."""
+    """Write a number of bytes of one repeated text, cut at a character."""
     unit = repeated.encode()
     path.write_bytes(unit * (size_bytes // len(unit)))
     return path

@@ -1,4 +1,4 @@
-"""How long does the first use ever take, when every kernel has to be compiled?"""
+"""Measure how long the very first use takes, when every kernel has to be compiled."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ def entries(setting: Setting) -> list[Entry]:
 
 
 def compiling(setting: Setting, cache: str) -> Order:
-    """Return the order to compile or load all kernels."""
+    """Return the order that compiles or loads all kernels."""
     return Order(
         contestant="ours",
         task="compile_kernels",

@@ -1,4 +1,4 @@
-"""What do all contests of a run share?
+"""Hold the setting that all contests of a run share.
 
 Stage: the command's options -> *setting* -> contests.
 """
@@ -18,20 +18,20 @@ class Setting:
     vocabulary: Path
     thread_counts: tuple[int, ...]
     work_dir: Path
-    """For files that only this run needs."""
+    """Folder for files that only this run needs."""
     bandwidth: Mapping[int, float]
-    """Of memcpy, bytes read and written a second, by the number of threads."""
+    """Speed of memcpy: bytes read and written per second, by number of threads."""
     train_vocab_size: int
     growth_bytes: int
     """Size of the smaller hostile text."""
     ids_bytes: int
-    """Text whose ids are decoded."""
+    """Text whose ids are to be decoded."""
 
     @property
     def shared(self) -> dict[str, str]:
-        """The arguments of most tasks."""
+        """Return the arguments of most tasks."""
         return {"vocabulary": str(self.vocabulary), "file": str(self.corpus.path)}
 
     def floor_seconds(self, num_bytes: float, num_threads: int) -> float:
-        """Return how long moving so many bytes through memory takes."""
+        """Return how long moving a number of bytes through memory takes."""
         return num_bytes / self.bandwidth[num_threads]

@@ -1,4 +1,4 @@
-"""How long until a new process has its first ids?"""
+"""Measure how long a new process takes until its first ids."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ _WAYS = {
 
 
 def entries(setting: Setting) -> list[Entry]:
-    """Return everyone who encodes, with all CPUs."""
+    """Return every contestant that encodes, with all CPUs."""
     return [
         Entry(
             name=name,
@@ -33,7 +33,7 @@ def entries(setting: Setting) -> list[Entry]:
 
 
 def rows(setting: Setting, results: Mapping[str, Result]) -> list[Row]:
-    """Return seconds, the peer's beside them."""
+    """Return seconds, with the peer's beside them."""
     at = Comparison(results=results)
     return [
         at.row("start", "start", ["tiktoken"]),

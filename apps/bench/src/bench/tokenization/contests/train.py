@@ -1,4 +1,4 @@
-"""How long does training take, and how much memory?"""
+"""Measure the time and memory of training."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ _PEERS = ("gigatoken", "rustbpe", "huggingface")
 
 
 def entries(setting: Setting) -> list[Entry]:
-    """Return all trainers, and ours and gigatoken once more under each other's tie rules."""
+    """Return all trainers, and ours and gigatoken again under each other's tie rules."""
     by_ids = {"ties": "huggingface", "digest": "merges, ties as HF"}
     by_bytes = {"ties": "smallest-bytes", "digest": "merges, ties by bytes"}
     return [
@@ -27,7 +27,7 @@ def entries(setting: Setting) -> list[Entry]:
 
 
 def rows(setting: Setting, results: Mapping[str, Result]) -> list[Row]:
-    """Set ours against each peer; the targets are meant for 100 MB."""
+    """Compare ours with each peer; the targets are for 100 MB."""
     n, size = max(setting.thread_counts), setting.corpus.size_bytes
     at = Comparison(results=results, corpus=setting.corpus, num_threads=n)
     shared = {

@@ -1,4 +1,4 @@
-"""Which contests make up the training table?
+"""Define the contests of the training table.
 
-Stage: setting -> *entries*, results -> *rows*: a module a contest. Not here: running them.
+Stage: setting -> *entries*, results -> *rows*: one module per contest. Not here: running them.
 """

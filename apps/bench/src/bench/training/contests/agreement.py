@@ -1,4 +1,4 @@
-"""Do we and HF compute the same from the same weights and the same batch?"""
+"""Check that ours and HF compute the same from the same weights and batch."""
 
 from bench.measurement.harness import Entry, Result
 from bench.training.contests.setting import ModelSetting
@@ -23,7 +23,7 @@ def entries(setting: ModelSetting) -> list[Entry]:
 
 
 def judge(result: Result) -> tuple[str, list[str]]:
-    """Say what was compared, and what is wrong with it."""
+    """Report what was compared, and what disagrees."""
     if result.failure:
         return "", [f"ours and HF could not be compared: {result.failure[0]}"]
     found = result.samples[0].metrics

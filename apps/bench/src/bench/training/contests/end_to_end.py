@@ -1,4 +1,4 @@
-"""How long does a whole run take on a GPU, from the shell's point of view?"""
+"""Measure how long a whole run takes on a GPU, started from a shell."""
 
 from collections.abc import Mapping
 

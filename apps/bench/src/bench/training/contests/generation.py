@@ -1,4 +1,4 @@
-"""How many tokens a second does one sequence get on the CPU?"""
+"""Measure tokens per second of one generated sequence on the CPU."""
 
 from collections.abc import Mapping
 
@@ -7,18 +7,18 @@ from bench.measurement.rows import Comparison, Row
 from bench.training.contests.setting import ModelSetting
 
 _AGAINST = {"bfloat16": "bfloat16", "float32": "float32", "int8": "bfloat16"}
-"""In what HF's weights are, by what ours are in: it has no int8 of its own on the CPU."""
+"""HF's weight dtype for each of ours; HF has no int8 of its own on the CPU."""
 
 
 def entries(setting: ModelSetting, num_tokens: int) -> list[Entry]:
-    """Return ours in each width and HF's in those that it has."""
+    """Return ours in each width, and HF's in those that it has."""
     ours = [_entry(setting, "models.ours", weights, num_tokens) for weights in _AGAINST]
     widths = dict.fromkeys(_AGAINST.values())
     return [*ours, *(_entry(setting, "models.huggingface", each, num_tokens) for each in widths)]
 
 
 def rows(results: Mapping[str, Result]) -> list[Row]:
-    """Set ours against HF's `generate`."""
+    """Compare ours with HF's `generate`."""
     at = Comparison(results=results)
     return [
         at.row(

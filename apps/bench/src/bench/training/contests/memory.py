@@ -1,4 +1,4 @@
-"""How much memory does training take, with the whole batch at once, by everyone?"""
+"""Measure the memory of training with the whole batch at once."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,7 +11,7 @@ _CONTESTANTS = ("models.ours", "models.huggingface")
 
 
 def entries(setting: ModelSetting, dtype: str, ways: Mapping[str, Way]) -> list[Entry]:
-    """Return ours and HF's, in the ways that are fastest but for the portions."""
+    """Return ours and HF's in their fastest ways, but with the whole batch at once."""
     return [
         setting.training(name, replace(ways[name], micro_batch_size=setting.batch_size), dtype)
         for name in _CONTESTANTS
@@ -19,7 +19,7 @@ def entries(setting: ModelSetting, dtype: str, ways: Mapping[str, Way]) -> list[
 
 
 def rows(results: Mapping[str, Result]) -> list[Row]:
-    """Set the largest resident sets against each other."""
+    """Compare the peak resident sets."""
     ours, theirs = results["ours"], results["HF Llama"]
     return [
         Row(

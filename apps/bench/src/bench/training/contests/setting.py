@@ -1,4 +1,4 @@
-"""What do all contests of language models share?
+"""Hold the setting that all contests of language models share.
 
 Stage: the command's options -> *setting* -> contests.
 """
@@ -18,7 +18,7 @@ NAMES = {
     "models.huggingface": "HF Llama",
     "models.matmul": "matmul peak",
 }
-# Freed pages are kept by the process: glibc gives large blocks back at once, and faults again.
+# Keep freed pages: by default glibc returns large blocks at once, and they fault again.
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
@@ -27,15 +27,15 @@ ALLOCATOR = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Way:
-    """How a contestant does the same work."""
+    """A way in which a contestant does the same work."""
 
     micro_batch_size: int
-    """Windows a forward and backward."""
+    """Windows per forward and backward pass."""
     compile: str
     """"off", or a mode of torch.compile; ours: the trainer's `training.compile`."""
 
     def __str__(self) -> str:
-        """Say it shortly."""
+        """Describe the way briefly."""
         return f"{plural(self.micro_batch_size, 'window')} at once, compile {self.compile}"
 
 
@@ -46,19 +46,19 @@ class ModelSetting:
     tokens: Path
     """Token file, .npy."""
     cache_dir: Path
-    """Of the prepared text."""
+    """Size of the prepared text's vocabulary."""
     device: str
     num_threads: int
     batch_size: int
-    """Windows an optimizer step."""
+    """Windows per optimizer step."""
     num_steps: int
-    """Steps that are timed."""
+    """Timed steps."""
     warm_steps: int
-    """Steps before them."""
+    """Warm-up steps before them."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def entry(self, contestant: str, task: str, name: str = "", **arguments: str | int) -> Entry:
-        """Return an entry for one task; named by its contestant unless told."""
+        """Return an entry for one task, by default named by its contestant."""
         order = Order(
             contestant=contestant,
             task=task,
@@ -70,7 +70,7 @@ class ModelSetting:
         return Entry(name=name or NAMES[contestant], order=order)
 
     def training(self, contestant: str, way: Way, dtype: str, name: str = "") -> Entry:
-        """Return an entry that trains for some steps."""
+        """Return an entry that trains for several steps."""
         return self.entry(
             contestant,
             "train",

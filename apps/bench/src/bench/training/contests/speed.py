@@ -1,4 +1,4 @@
-"""How many tokens a second, and which share of the machine's matmul peak?"""
+"""Measure tokens per second, and the share of the machine's matmul peak."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ def entries(setting: ModelSetting, dtype: str, ways: Mapping[str, Way]) -> list[
 
 
 def rows(key: str, results: Mapping[str, Result], *, has_peak: bool = True) -> list[Row]:
-    """Set ours against the fastest baseline, and against the peak."""
+    """Compare ours with the fastest baseline, and with the peak."""
     names = (NAMES[name] for name in TRAINED)
     baselines = [name for name in names if name in results and name != "ours"]
     found = [Comparison(results=results).row(key, "seconds_per_token", baselines)]
@@ -25,7 +25,7 @@ def rows(key: str, results: Mapping[str, Result], *, has_peak: bool = True) -> l
 
 
 def peak_share(result: Result, peak: Result) -> Summary | None:
-    """Return the share of the peak of the same run; the most where a step took least."""
+    """Return the share of the same run's peak; the maximum is for the fastest step."""
     seconds, flops = result.summary("seconds_per_token"), result.summary("flops_per_token")
     most = peak.summary("flops_per_second")
     if seconds is None or flops is None or most is None:

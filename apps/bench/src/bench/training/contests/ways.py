@@ -1,8 +1,8 @@
-"""In which way is each contestant fastest?
+"""Find the way in which each contestant is fastest.
 
-Stage: setting -> *short samples of every way* -> the best one, which then takes part. First
-compiled or not, with the whole batch at once; then smaller portions of it; then the three fastest
-of each again, twice, since a single sample may be lucky.
+Stage: setting -> *short samples of every way* -> the best one, which then takes part. First it
+compares compiled and eager with the whole batch at once, then smaller portions of it. The three
+fastest of each contestant are sampled twice more, since a single sample may be lucky.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,20 +13,20 @@ from bench.measurement.harness import Entry, Result
 from bench.training.contests.setting import NAMES, TRAINED, ModelSetting, Way
 
 Run = Callable[[Sequence[Entry]], Mapping[str, Result]]
-"""Takes one sample of each entry."""
+"""A function that takes one sample of each entry."""
 Samples = dict[str, dict[Way, list[float]]]
-"""Seconds a token, by contestant and way."""
+"""Seconds per token, by contestant and way."""
 
 _MODES = {"cpu": ("default", "off"), "cuda": ("default", "reduce-overhead", "max-autotune", "off")}
 _OUR_MODES = ("on", "off")
-_SHARES = {"cpu": (2, 4, 8), "cuda": (2,)}  # of the batch
-_FINALISTS, _MORE_SAMPLES = 3, 2  # one sample may be off by a tenth where others use the machine
+_SHARES = {"cpu": (2, 4, 8), "cuda": (2,)}  # shares of the batch
+_FINALISTS, _MORE_SAMPLES = 3, 2  # one sample may be off by a tenth on a shared machine
 
 
 def find_ways(
     setting: ModelSetting, dtype: str, run: Run, contestants: Sequence[str] = TRAINED
 ) -> dict[str, Way]:
-    """Return the fastest way of each contestant; those that fail in all ways get the first."""
+    """Return the fastest way of each contestant, or the first if it fails in all ways."""
     batch = setting.batch_size
     modes = {
         name: _OUR_MODES if name == "models.ours" else _MODES[setting.device]
@@ -45,7 +45,7 @@ def find_ways(
     finalists = {name: ways[:_FINALISTS] for name, ways in _fastest(samples, contestants).items()}
     for _ in range(_MORE_SAMPLES):
         _sample(samples, setting, dtype, run, finalists)
-    for name in contestants:  # whoever was not sampled again had no more than one lucky sample
+    for name in contestants:  # a way that was not sampled again had just one lucky sample
         samples[name] = {way: samples[name][way] for way in finalists[name]}
     return {name: best for name, (best, *_) in _fastest(samples, contestants).items()}
 
@@ -53,7 +53,7 @@ def find_ways(
 def _sample(
     samples: Samples, setting: ModelSetting, dtype: str, run: Run, tried: Mapping[str, list[Way]]
 ) -> None:
-    """Take one more sample of each way that is tried."""
+    """Take one more sample of each way."""
     entries = {
         (name, way): setting.training(name, way, dtype, f"{NAMES[name]}, {way}")
         for name, ways in tried.items()
@@ -67,7 +67,7 @@ def _sample(
 
 
 def _fastest(samples: Samples, contestants: Sequence[str]) -> dict[str, list[Way]]:
-    """Return the ways of each contestant, the fastest first."""
+    """Return the ways of each contestant, fastest first."""
     return {
         name: sorted(samples[name], key=lambda way: median(samples[name][way]))
         for name in contestants
