@@ -167,7 +167,7 @@ def test_flops_command_ends_quietly_when_its_reader_has_gone() -> None:
         (["gpt2-smal"], "did you mean 'gpt2-small'"),
         (["--d-model", "8"], "missing: --vocab-size"),
         (["--tie-embeddings"], "missing: --vocab-size"),
-        (["--d-ff", "4288"], "or name the model that they change"),
+        (["--d-ff", "4288"], "or name a model that they change"),
         (["gpt2-xl", "--d-model", "8"], "num_heads=25 must divide d_model=8"),
         (["gpt2-xl", "--num-kv-heads", "4"], "num_kv_heads=4 must divide num_heads=25"),
         (["gpt2-xl", "--d-ff", "0"], "d_ff is 0"),
@@ -209,13 +209,13 @@ def test_memory_prints_gpt2_xls_line_twice(capsys: pytest.CaptureFixture[str]) -
     report = json.loads(out)
     title = "a * batch + b, with the activations that CS336 lists in {} (float32, AdamW)"
     assert report[title.format(2025)] == {
-        "a, a window": 15_517_753_344,
+        "a, per window": 15_517_753_344,
         "b": 16 * 2_127_057_600,
         "largest batch in 80.00 GB": 2,
     }
     of_2026 = json.loads(_output(capsys, "memory", "cs336-2026-xl", "--json"))
     assert of_2026[title.format(2026)] == {
-        "a, a window": 16_373_391_360,
+        "a, per window": 16_373_391_360,
         "b": 26_247_244_800,
         "largest batch in 80.00 GB": 3,
     }

@@ -1,4 +1,4 @@
-"""What a Transformer language model costs, before it runs: parameters, FLOPs, memory, time."""
+"""Predict what a Transformer language model costs: parameters, FLOPs, memory, time."""
 
 from accounting.flops import Flops, backward_flops, forward_flops, training_flops
 from accounting.hardware import model_flops_utilization, peak_flops_per_second

@@ -1,8 +1,9 @@
-"""Count the activations that CS336 lists, and no others: a floor, and what its exercise asks for.
+"""Count the activations that CS336 lists, and no others.
 
-Everything is float32 and attention written out. The lists of the two years differ in the
-feed-forward layer: that of 2025 has its first product, SiLU and its second product; that of 2026
-has W1 and W3, SiLU, the gated product and W2, which is what SwiGLU makes.
+Stage: shape -> *bytes* as the exercise asks for them, a lower bound. Everything is float32, with
+attention written out. The lists of the two years differ in the feed-forward layer: 2025 has its
+first product, SiLU and its second product; 2026 has W1, W3, SiLU, the gated product and W2, as
+SwiGLU makes them.
 
 Source: CS336 assignment 1, problem adamw_accounting, of 2025 and of 2026 (v26.0.3).
 """
@@ -14,7 +15,7 @@ from accounting.parameters import count_parameters
 from accounting.shape import ModelShape
 
 CourseYear = Literal[2025, 2026]
-"""Whose list it is."""
+"""The year of the list."""
 COURSE_YEARS: tuple[CourseYear, ...] = get_args(CourseYear)
 _FLOAT32 = 4
 
@@ -25,12 +26,12 @@ class Term:
 
     name: str
     formula: str
-    """Numbers a window, over all blocks."""
+    """Numbers per window, over all blocks."""
     count: int
 
 
 def listed_activations(shape: ModelShape, *, year: CourseYear = 2025) -> list[Term]:
-    """Return the numbers that each item keeps, a window.
+    """Return the numbers per window that each item keeps.
 
     >>> from accounting import PRESETS
     >>> sum(term.count for term in listed_activations(PRESETS["gpt2-xl"], year=2025))
@@ -57,9 +58,9 @@ def listed_activations(shape: ModelShape, *, year: CourseYear = 2025) -> list[Te
 
 
 def listed_memory(shape: ModelShape, *, year: CourseYear = 2025) -> tuple[int, int]:
-    """Return a and b of a * batch + b bytes: activations a window, and what does not grow.
+    """Return a and b of a * batch + b bytes: activations per window, and the constant part.
 
-    The latter is float32 weights and gradients and AdamW's two moments, 4N + 4N + 8N bytes.
+    The constant part is float32 weights, gradients and AdamW's two moments: 4N + 4N + 8N bytes.
     """
     activations = sum(term.count for term in listed_activations(shape, year=year))
     return _FLOAT32 * activations, 4 * _FLOAT32 * count_parameters(shape).total

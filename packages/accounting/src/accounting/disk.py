@@ -30,7 +30,7 @@ def weights_file_bytes(shape: ModelShape, metadata: Mapping[str, str] | None = N
 
 
 def safetensors_bytes(tensors: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]) -> int:
-    """Return the size of a file of float32 tensors, which lie in the order of their names.
+    """Return the size of a file of float32 tensors, ordered by name.
 
     >>> safetensors_bytes({"x": (2, 3)}, {"format": "pt"})
     120
@@ -54,14 +54,14 @@ def token_file_bytes(
     end_of_text_id: int | None,
     sources: Iterable[str],
 ) -> int:
-    """Return the size of a token file's three parts: ids, starts of documents, sidecar.
+    """Return the size of a token file's three parts: ids, document starts, sidecar.
 
     Args:
-        num_tokens: ids in it.
-        vocab_size: up to 65,536 an id takes two bytes, above four.
-        num_documents: in it.
-        num_bytes: of its source text.
-        end_of_text_id: what separates documents.
+        num_tokens: number of ids.
+        vocab_size: up to 65,536 an id takes two bytes, above that four.
+        num_documents: number of documents.
+        num_bytes: size of the source text.
+        end_of_text_id: id that separates documents.
         sources: names of the source files.
     """
     is_narrow = vocab_size <= _WIDEST_UINT16

@@ -1,13 +1,13 @@
-"""Count the floating-point operations of the matrix products, convention by convention.
+"""Count the floating-point operations of matrix products by one of three conventions.
 
-A product of (m, k) by (k, n) is 2 m k n FLOPs. Three conventions, never mixed in one number:
+Stage: shape -> *FLOPs*. A product of (m, k) by (k, n) is 2 m k n. No number mixes conventions:
 
-- counter: what `torch.utils.flop_counter.FlopCounterMode` sees; every score counts, masked or not.
-- model: the work that the model itself asks for: causal attention counts the half that is not
+- counter: what `torch.utils.flop_counter.FlopCounterMode` counts: every score, masked or not.
+- model: the work that the model itself requires. Causal attention counts the half that is not
   masked, and nothing counts twice. Model FLOPs utilization (MFU) uses it.
-- hardware: the counter's, and what is computed once more in order to save memory.
+- hardware: the counter's, plus what is recomputed to save memory.
 
-Norms, activations, softmax and the embedding look-up are no matrix products and count 0.
+Norms, activations, softmax and the embedding look-up are not matrix products and count 0.
 """
 
 from dataclasses import dataclass, fields
@@ -16,9 +16,9 @@ from typing import Literal
 from accounting.shape import ModelShape
 
 Convention = Literal["counter", "model", "hardware"]
-"""What a FLOP count counts; see the module."""
+"""The convention of a count; see the module."""
 AttentionKernel = Literal["math", "fused"]
-"""Whether the scores are kept for the backward pass, or computed once more in it."""
+"""Whether the backward pass keeps the scores ("math") or recomputes them ("fused")."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +56,7 @@ def forward_flops(
     Args:
         shape: the model.
         num_tokens: length of the sequence; None: the whole context.
-        convention: "hardware" equals "counter" here: nothing is computed twice yet.
+        convention: "hardware" equals "counter" here: nothing is recomputed yet.
 
     Raises:
         ValueError: a length below 1 or beyond the context.
@@ -87,8 +87,8 @@ def backward_flops(
     """Count the backward pass of one sequence: two products for each one of the forward pass.
 
     One gives the gradient of the input, one that of the weight (or, in attention, of both inputs).
-    A fused attention kernel has not kept the scores and multiplies queries by keys once more: five
-    products for two. The model convention never counts that.
+    A fused attention kernel does not keep the scores and recomputes the product of queries and
+    keys: five products instead of two. The model convention never counts that.
 
     Args:
         shape: the model.
@@ -115,15 +115,15 @@ def backward_flops(
 def recomputed_flops(
     shape: ModelShape, num_tokens: int | None = None, *, checkpointing: bool
 ) -> Flops:
-    """Count what is computed once more in the backward pass of one sequence; hardware convention.
+    """Count what the backward pass of one sequence recomputes; hardware convention.
 
-    What a fused attention kernel computes again is in `backward_flops` already. The chunked loss
-    computes nothing twice: it takes its gradients while it has the logits.
+    `backward_flops` already includes what a fused attention kernel recomputes. The chunked loss
+    recomputes nothing: it takes its gradients while it has the logits.
 
     Args:
         shape: the model.
         num_tokens: length of the sequence; None: the whole context.
-        checkpointing: every block keeps its input alone and runs its forward pass again.
+        checkpointing: every block keeps only its input and repeats its forward pass.
     """
     once = forward_flops(shape, num_tokens)
     return Flops(
@@ -138,9 +138,9 @@ def recomputed_flops(
 def training_flops(shape: ModelShape, num_tokens: int, *, convention: Convention = "model") -> int:
     """Count forward and backward of `num_tokens` tokens in full windows.
 
-    By the model convention 6 N_matmul + 6 L d T a token: N_matmul are the parameters of the matrix
-    products (the head counts, tied or not, the embedding look-up does not), and causal attention
-    counts half. By the counter convention the second term doubles.
+    By the model convention 6 N_matmul + 6 L d T per token: N_matmul are the parameters of the
+    matrix products (the head counts, tied or not, the embedding look-up does not), and causal
+    attention counts half. By the counter convention the second term doubles.
 
     Args:
         shape: the model; windows are its whole context.

@@ -1,9 +1,9 @@
-"""Say what a device can do at best, from its datasheet.
+"""Look up the peak speed and memory of a device in its datasheet.
 
-Dense peaks in FLOP/s, without sparsity: where a datasheet gives tensor figures with sparsity, half
-of them stands here. "bfloat16" is the tensor cores with float32 accumulation, "tf32" their mode for
-float32, "float32" the ordinary cores. A device that is not in the table is unknown: no number is
-guessed from a similar name. `measure-peak` measures it instead.
+Stage: device name -> *peaks* -> time, plans. Peaks are dense FLOP/s: if a datasheet gives tensor
+figures with sparsity, the table has half of them. "bfloat16" is the tensor cores with float32
+accumulation, "tf32" their mode for float32, "float32" the ordinary cores. A device that is not in
+the table is unknown; nothing is guessed from a similar name. Not here: measuring (`measure-peak`).
 """
 
 import difflib
@@ -19,19 +19,19 @@ class Device:
     name: str
     """As `torch.cuda.get_device_name` gives it."""
     bfloat16: float | None
-    """TFLOP/s; None: it has none."""
+    """TFLOP/s; None if it has no such mode."""
     tf32: float | None
     float32: float
     memory_gb: float
     """10^9 bytes."""
     gigabytes_per_second: float
-    """Of its memory."""
+    """Bandwidth of its memory."""
     watts: float
-    """Most that it draws."""
+    """Maximum power."""
     datasheet: str
 
     def peak(self, dtype: str) -> float | None:
-        """Return the dense peak, FLOP/s; None where there is none, or the type is another."""
+        """Return the dense peak in FLOP/s; None if the datasheet has none for this dtype."""
         known = {"bfloat16": self.bfloat16, "tf32": self.tf32, "float32": self.float32}
         tera = known.get(dtype)
         return None if tera is None else float(tera * _TERA)
@@ -88,7 +88,7 @@ def find_device(name: str) -> Device:
     """Return a device by its full or its short name.
 
     Raises:
-        ValueError: it is not in the table; names what is.
+        ValueError: it is not in the table; the message lists the known ones.
 
     >>> find_device("H200").memory_gb
     141
@@ -100,17 +100,17 @@ def find_device(name: str) -> Device:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(
-        f"device {name!r} is unknown{hint} known are {', '.join(known)}; for another one give "
+        f"device {name!r} is unknown{hint} known are {', '.join(known)}; for any other give "
         "--peak-tflops (measure-peak measures it) and --memory-gb"
     )
 
 
 def peak_flops_per_second(device_name: str, dtype: str) -> float | None:
-    """Return the dense peak of a device, None where it is unknown.
+    """Return the dense peak of a device, or None if it is unknown.
 
     Args:
         device_name: exactly as `torch.cuda.get_device_name` gives it.
-        dtype: "bfloat16", "tf32" or "float32"; any other type is unknown.
+        dtype: "bfloat16", "tf32" or "float32"; any other dtype is unknown.
 
     >>> peak_flops_per_second("NVIDIA H200", "bfloat16")
     989400000000000.0
@@ -122,7 +122,7 @@ def peak_flops_per_second(device_name: str, dtype: str) -> float | None:
 
 
 def model_flops_utilization(flops_per_second: float, peak: float | None) -> float | None:
-    """Return the share of the peak, None where the peak is unknown.
+    """Return the share of the peak, or None if the peak is unknown.
 
     Args:
         flops_per_second: FLOPs by the model convention, over wall clock.

@@ -1,7 +1,7 @@
-"""Say what generating text costs: the cache, the FLOPs, and the speed that bandwidth allows.
+"""Predict what generating text costs: the cache, the FLOPs, and the speed that bandwidth allows.
 
 Stage: shape -> *bytes and FLOPs of prefill and decode*. A decoded token reads every weight once and
-does little with it, so that below a certain batch the memory's speed decides, not the arithmetic's.
+computes little with it, so for small batches memory bandwidth limits the speed.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Inference:
     read_bytes: int
     """For that one token: the weights, and the cache."""
     tokens_per_second: float | None
-    """At most, over all sequences, were reading all that it costs; None: bandwidth unknown."""
+    """Upper bound over all sequences, if only reading took time; None: bandwidth unknown."""
 
 
 def inference(
@@ -44,8 +44,8 @@ def inference(
         prompt_tokens: of each sequence.
         new_tokens: generated after them.
         batch_size: sequences side by side; they share one reading of the weights.
-        weight_bytes: a weight; 2: bfloat16, 1: int8.
-        cache_bytes: a cached number.
+        weight_bytes: bytes per weight; 2: bfloat16, 1: int8.
+        cache_bytes: bytes per cached number.
         bytes_per_second: bandwidth of the memory; None: unknown.
 
     Raises:
@@ -78,7 +78,7 @@ def inference(
 
 
 def kv_cache_bytes(shape: ModelShape, *, num_tokens: int, itemsize: float) -> int:
-    """Return the bytes of keys and values of one sequence, no more than a window of them."""
+    """Return the bytes of keys and values of one sequence, at most one window."""
     if num_tokens > shape.context_length:
         raise ValueError(
             f"{plural(num_tokens, 'token')}, but the context holds {shape.context_length}; give "
@@ -95,7 +95,7 @@ def decode_flops(shape: ModelShape, *, num_tokens: int) -> int:
 
 
 def matrix_parameters(shape: ModelShape) -> int:
-    """Count the numbers that every token is multiplied by: blocks and head, no look-up.
+    """Count the matrix parameters that multiply every token: blocks and head, no look-up.
 
     >>> from accounting import PRESETS, forward_flops
     >>> small = PRESETS["gpt2-small"]

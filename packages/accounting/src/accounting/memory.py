@@ -1,6 +1,6 @@
-"""Predict the memory of a training step: what lives when, tensor by tensor, and the most at once.
+"""Predict the memory of a training step tensor by tensor, and its peak.
 
-Stage: shape, settings -> *bytes* -> does it fit? Counted are the tensors that torch allocates in
+Stage: shape, settings -> *bytes* -> does it fit? It counts the tensors that torch allocates in
 eager mode. Not here: the context of a GPU driver, fragmentation, workspaces of matrix products, and
 `torch.compile`, which keeps less.
 """
@@ -25,18 +25,18 @@ class Memory:
 
     weights: int
     gradients: int
-    """Of all parameters, once they are there."""
+    """Gradients of all parameters, once they exist."""
     optimizer_state: int
     activations: int
     """Kept for the backward pass when the forward pass ends."""
     peak: int
-    """The most that lives at once."""
+    """The maximum that is alive at once."""
     peak_phase: str
-    """When that is, e.g. "backward: loss"."""
+    """Phase of the peak, e.g. "backward: loss"."""
     kept_lines: tuple[Line, ...]
     """The activations, tensor by tensor."""
     peak_lines: tuple[Line, ...]
-    """All that lives at the peak, tensor by tensor."""
+    """Everything alive at the peak, tensor by tensor."""
 
 
 def memory(shape: ModelShape, settings: StepSettings | None = None) -> Memory:
@@ -70,7 +70,7 @@ def memory(shape: ModelShape, settings: StepSettings | None = None) -> Memory:
 
 
 def peak_bytes(shape: ModelShape, settings: StepSettings) -> int:
-    """Return the peak alone."""
+    """Return only the peak."""
     step = _Step(shape, settings)
     step.run()
     return step.tape.peak_bytes
@@ -92,7 +92,7 @@ class _Step:
         self.kept_lines: list[Line] = []
 
     def run(self) -> None:
-        """Run micro-batch after micro-batch, then the update."""
+        """Run all micro-batches, then the update."""
         tape = self.tape
         for index in range(min(self._settings.num_micro_batches, 2)):  # the others equal the second
             before, persistent = tape.live_bytes, tape.lines()
@@ -126,7 +126,7 @@ class _Step:
             del passing
 
     def _orthogonalize(self, hidden: list[Value]) -> None:
-        """Directions of all matrices, then those of one shape at a time, stacked."""
+        """Hold directions of all matrices, then stack those of one shape at a time."""
         tape = self.tape
         directions = [tape.allocate("optimizer: directions", one.dims, FLOAT32) for one in hidden]
         alike = Counter(_matrix(tape, one.dims) for one in hidden)
@@ -154,12 +154,12 @@ def _difference(lines: list[Line], earlier: list[Line]) -> list[Line]:
 
 
 def largest_batch(shape: ModelShape, settings: StepSettings, *, memory_bytes: int) -> int:
-    """Return the most windows of one pass that fit; 0: not even one does.
+    """Return the largest number of windows per pass that fits; 0 if not even one does.
 
     Args:
         shape: the model.
         settings: its batch size is ignored.
-        memory_bytes: what there is.
+        memory_bytes: available memory.
     """
 
     def fits(batch_size: int) -> bool:
@@ -178,7 +178,7 @@ def largest_batch(shape: ModelShape, settings: StepSettings, *, memory_bytes: in
 
 @dataclass(frozen=True, slots=True)
 class LinearInBatch:
-    """The peak as a * batch + b bytes, from a batch on."""
+    """The peak as a * batch + b bytes, from some batch size on."""
 
     bytes_per_window: int
     constant_bytes: int
@@ -189,8 +189,8 @@ class LinearInBatch:
 def linear_in_batch(shape: ModelShape, settings: StepSettings) -> LinearInBatch:
     """Return a and b of the peak for large batches.
 
-    Every tensor either grows with the batch or does not, so that each moment of a step is a
-    straight line, and for large batches the steepest of them is the peak.
+    Every tensor either grows with the batch or does not. So the sum at each moment of a step is
+    linear in the batch, and for large batches the steepest line is the peak.
     """
 
     def peak(batch_size: int) -> int:
@@ -206,10 +206,10 @@ def linear_in_batch(shape: ModelShape, settings: StepSettings) -> LinearInBatch:
 
 
 def evaluation_bytes(shape: ModelShape, settings: StepSettings) -> int:
-    """Return the most that lives while windows are scored between two steps.
+    """Return the peak while windows are scored between two steps.
 
     Nothing is kept for a backward pass, but weights, gradients and moments stay, and all logits of
-    a batch are there at once.
+    a batch are alive at once.
 
     Args:
         shape: the model.

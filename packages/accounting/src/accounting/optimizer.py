@@ -1,8 +1,8 @@
-"""Count what an optimizer's update costs: arithmetic and state.
+"""Count the arithmetic and state of an optimizer's update.
 
-AdamW and SGD multiply no matrices, so a counter of matrix products sees 0; what is counted for them
-are additions, multiplications, divisions and roots, number by number. Muon's Newton-Schulz steps
-are matrix products, which a counter sees.
+Stage: shape -> *FLOPs and bytes of an update*. AdamW and SGD multiply no matrices, so a counter of
+matrix products sees 0; for them, additions, multiplications, divisions and roots are counted per
+number. Muon's Newton-Schulz steps are matrix products, which a counter sees.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ ADAMW_COUNT = (
     "decay 1 (times 1 - lr decay); m 3 (two products, a sum); v 4 (three products, a sum); "
     "step 6 (root, / bias of v, + eps, m / that, * lr / bias of m, subtract)"
 )
-"""Where AdamW's operations come from. CS336's Algorithm 1, a line at a time, has 14 as well: it
-decays in 2 (a product, a subtraction) and steps in 5 (both bias corrections are in its rate)."""
+"""AdamW's operations, line by line. CS336's Algorithm 1 has 14 as well: its decay takes 2 (a
+product, a subtraction), and its step 5 (both bias corrections are in its rate)."""
 NEWTON_SCHULZ_STEPS = 5
 _FLOAT32 = 4
 
@@ -45,8 +45,7 @@ class OptimizerCost:
 def optimizer_cost(shape: ModelShape, optimizer: Optimizer | str) -> OptimizerCost:
     """Count one update by an optimizer, or by one of `step.OPTIMIZERS`.
 
-    Under Muon the matrices between embedding and head are orthogonalised, everything else is
-    updated by AdamW.
+    Muon orthogonalises the matrices between embedding and head, and AdamW updates everything else.
 
     Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
 

@@ -1,4 +1,4 @@
-"""Count parameters, exactly, component by component, or matrix by matrix."""
+"""Count parameters exactly, by component or by matrix."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ class Parameters:
     """Trainable numbers by component, over all layers."""
 
     embedding: int
-    """Of tokens, and of positions where they are learned."""
+    """Embeddings of tokens, and of positions if they are learned."""
     attention: int
     """Query, key, value and output projections."""
     feed_forward: int
     norms: int
-    """Gains and biases, those of queries and keys included."""
+    """Gains and biases, including those of queries and keys."""
     head: int
-    """0 where it is tied to the embedding."""
+    """0 if it is tied to the embedding."""
 
     @property
     def total(self) -> int:
@@ -27,13 +27,13 @@ class Parameters:
 
     @property
     def non_embedding(self) -> int:
-        """Without embedding and head, as scaling laws count."""
+        """All numbers without embedding and head, as in scaling laws."""
         return self.attention + self.feed_forward + self.norms
 
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """One parameter tensor, under CS336's state-dict name less `.weight`."""
+    """One parameter tensor, under CS336's state-dict name without `.weight`."""
 
     name: str
     shape: tuple[int, ...]
@@ -73,7 +73,7 @@ def count_parameters(shape: ModelShape) -> Parameters:
 def list_weights(shape: ModelShape) -> Iterator[Weight]:
     """Name every parameter tensor of `nn_layers.TransformerLM` with its shape, as it saves them.
 
-    Biases and learned positions, which it does not have, are left out.
+    It has neither biases nor learned positions.
 
     >>> from accounting import PRESETS
     >>> [weight.name for weight in list_weights(PRESETS["gpt2-small"])][:3]
@@ -117,10 +117,10 @@ def _attention_biases(shape: ModelShape) -> int:
 def openai_gpt2_parameters(
     *, vocab_size: int, context_length: int, d_model: int, num_layers: int
 ) -> int:
-    """Count the parameters of OpenAI's own GPT-2, which is another architecture.
+    """Count the parameters of OpenAI's own GPT-2, which has a different architecture.
 
-    Learned positions, LayerNorms with bias, a two-matrix GELU layer of width 4 d_model, biases
-    everywhere, and a head tied to the embedding. Source: Radford et al. 2019; openai/gpt-2.
+    It has learned positions, LayerNorms with bias, a two-matrix GELU layer of width 4 d_model,
+    biases everywhere, and a head tied to the embedding. Source: Radford et al. 2019; openai/gpt-2.
 
     >>> openai_gpt2_parameters(vocab_size=50257, context_length=1024, d_model=1600, num_layers=48)
     1557611200

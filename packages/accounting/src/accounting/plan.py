@@ -24,12 +24,12 @@ from accounting.step import StepSettings
 
 _HEAD_WIDTH, _WIDTH_A_LAYER = 64, 64
 _LARGEST_MICRO_BATCH = 256
-_MEMORY_SHARE = 0.9  # the rest is the driver's, fragments, and workspaces
+_MEMORY_SHARE = 0.9  # the rest is for the driver, fragments and workspaces
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """What there is to spend."""
+    """The available hours, speed and memory."""
 
     hours: float
     peak_flops_per_second: float
@@ -37,10 +37,10 @@ class Budget:
     utilization: float = 0.4
     """Share of the peak that training reaches, by the model convention."""
     training_share: float = 0.95
-    """Of the hours; the rest is for starting, evaluating and saving."""
+    """Share of the hours; the rest is for starting, evaluating and saving."""
 
     def __post_init__(self) -> None:
-        """Refuse what no run can be planned with."""
+        """Refuse values with which no run can be planned."""
         for name in ("hours", "peak_flops_per_second", "memory_bytes"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(
@@ -64,21 +64,21 @@ class Plan:
     shape: ModelShape
     approach: Approach
     batch_size: int
-    """Windows a step."""
+    """Windows per step."""
     micro_batch_size: int
     """Windows at once; divides the batch."""
     num_steps: int
     learning_rate: float
     warmup_steps: int
     predicted_loss: float
-    """By the parametric fit, on its authors' text; repeated tokens count for less."""
+    """Loss by the parametric fit, on its authors' text; repeated tokens count for less."""
     epochs: float | None
     """None: the corpus' size is unknown."""
     peak_memory_bytes: int
 
     @property
     def num_tokens(self) -> int:
-        """Trained on, in all."""
+        """Total tokens trained on."""
         return self.num_steps * self.batch_size * self.shape.context_length
 
 
@@ -91,14 +91,14 @@ def propose(
     unique_tokens: float | None = None,
     settings: StepSettings | None = None,
 ) -> Plan:
-    """Choose the shape, then the batch, then the steps that use the hours up.
+    """Choose the shape, then the batch, then the steps that use up the hours.
 
     Args:
         budget: hours, speed, memory.
         approach: which fit decides the size.
         vocab_size: of the tokenizer.
-        context_length: tokens a window.
-        unique_tokens: in the corpus; None: more than are needed.
+        context_length: tokens per window.
+        unique_tokens: tokens of the corpus; None: more than needed.
         settings: how steps are computed; its batch size is ignored.
 
     Raises:
@@ -123,7 +123,7 @@ def propose(
 
 
 def _family(vocab_size: int, context_length: int) -> Iterator[ModelShape]:
-    """Yield shapes by width: heads of 64, a layer every 64 of width, d_ff = 8/3 of the width."""
+    """Yield shapes by width: heads of 64, one layer per 64 of width, d_ff = 8/3 of the width."""
     for heads in range(2, 65):
         width = heads * _HEAD_WIDTH
         yield ModelShape(
@@ -138,7 +138,7 @@ def _family(vocab_size: int, context_length: int) -> Iterator[ModelShape]:
 
 
 def _is_trainable(shape: ModelShape, budget: Budget) -> bool:
-    """Whether there are a few windows, and a token a parameter: no fit would have it larger."""
+    """Return whether it gets a few windows and one token per parameter; no fit wants more."""
     tokens = _tokens(shape, budget)
     is_smallest = shape.d_model == 2 * _HEAD_WIDTH
     enough = 0 if is_smallest else count_parameters(shape).total
@@ -146,7 +146,7 @@ def _is_trainable(shape: ModelShape, budget: Budget) -> bool:
 
 
 def _fits(shape: ModelShape, settings: StepSettings, budget: Budget) -> bool:
-    persistent = 16 * count_parameters(shape).total  # AdamW; spares most of them the simulation
+    persistent = 16 * count_parameters(shape).total  # AdamW; avoids most simulations
     limit = _MEMORY_SHARE * budget.memory_bytes
     return persistent < limit and peak_bytes(shape, replace(settings, batch_size=1)) <= limit
 

@@ -1,16 +1,16 @@
-"""Write numbers of things as people say them: 1 document, 2 documents.
+"""Format numbers of things: 1 document, 2 documents.
 
-Stage: numbers -> *words* -> every message. Not here: which numbers are worth a message.
+Stage: numbers -> *words* -> every message. Not here: the messages.
 """
 
 
 def plural(number: int | str, noun: str, several: str | None = None) -> str:
-    """Write how many there are.
+    """Format a number with its noun.
 
     Args:
-        number: how many; a text is taken as it is written.
-        noun: for one.
-        several: for any other number; None: `noun` with an s.
+        number: the number; a string is used as it is.
+        noun: the singular.
+        several: the plural; None: `noun` with an s.
 
     >>> plural(1, "document"), plural(2000, "document"), plural(0, "batch", "batches")
     ('1 document', '2,000 documents', '0 batches')

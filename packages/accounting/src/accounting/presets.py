@@ -53,7 +53,7 @@ PRESETS: dict[str, ModelShape] = COURSE_PRESETS | {
 
 
 def course_year(name: str) -> int | None:
-    """Return whose exercise a preset answers; None: no preset of the course's accounting.
+    """Return the year of the exercise that a preset answers, or None for other presets.
 
     >>> course_year("gpt2-xl"), course_year("cs336-2026-xl"), course_year("tinystories")
     (2025, 2026, None)
@@ -64,7 +64,7 @@ def course_year(name: str) -> int | None:
 
 
 def describe_model(name: str, shape: ModelShape) -> str:
-    """Return a model's name for headings, with the year it answers and the sizes that were changed.
+    """Return a model's name for headings, with its year and the changed sizes.
 
     >>> [describe_model(name, PRESETS[name]) for name in ("gpt2-xl", "cs336-2026-xl")]
     ['gpt2-xl (CS336 2025)', 'cs336-2026-xl']

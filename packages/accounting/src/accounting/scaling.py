@@ -1,9 +1,10 @@
-"""Say how large a model and how many tokens suit a budget best, by Chinchilla's three fits.
+"""Divide a budget between model size and tokens by Chinchilla's three fits.
+
+Stage: FLOPs -> *parameters, tokens* -> plans. The fits were made on web text for models from 70
+million to 16 billion parameters and C = 6 N D. For smaller models they extrapolate, and disagree.
 
 Source: Hoffmann et al. 2022, "Training compute-optimal large language models", arXiv:2203.15556.
-The fits were made on web text for models from 70 million to 16 billion parameters and C = 6 N D;
-what they say about smaller ones is extrapolation, and they disagree. Epochs: Muennighoff et al.
-2023, "Scaling data-constrained language models", arXiv:2305.16264.
+Epochs: Muennighoff et al. 2023, "Scaling data-constrained language models", arXiv:2305.16264.
 """
 
 import math
@@ -22,7 +23,7 @@ _POWER_LAWS: dict[Approach, tuple[float, float]] = {
 }
 APPROACHES: tuple[Approach, ...] = ("training-curves", "isoflop", "parametric")
 _REPEATS_WORTH = 15.39
-"""Epochs after the first, after which further ones add little (Muennighoff et al., section 5)."""
+"""Epochs after the first beyond which more add little (Muennighoff et al., section 5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Allocation:
 
     @property
     def tokens_per_parameter(self) -> float:
-        """The ratio that the rule of thumb puts at 20."""
+        """Tokens per parameter, 20 by the rule of thumb."""
         return self.tokens / self.parameters
 
 
@@ -43,8 +44,8 @@ def optimal_allocation(flops: float, approach: Approach) -> Allocation:
     """Divide a budget of training FLOPs, counted as 6 N D.
 
     Args:
-        flops: for forward and backward of all tokens.
-        approach: which fit: "training-curves" is the paper's approach 1, "isoflop" 2,
+        flops: FLOPs of forward and backward pass of all tokens.
+        approach: the fit: "training-curves" is the paper's approach 1, "isoflop" 2,
             "parametric" 3.
 
     Raises:
@@ -66,7 +67,7 @@ def optimal_allocation(flops: float, approach: Approach) -> Allocation:
 
 
 def predicted_loss(parameters: float, tokens: float) -> float:
-    """Return the parametric fit's loss, nats a token of its own text and tokenizer.
+    """Return the parametric fit's loss in nats per token, for its own text and tokenizer.
 
     >>> round(predicted_loss(70e9, 1.4e12), 3)
     1.937
@@ -75,7 +76,7 @@ def predicted_loss(parameters: float, tokens: float) -> float:
 
 
 def effective_tokens(tokens: float, *, unique_tokens: float) -> float:
-    """Return how many fresh tokens are worth as much as these, some of them repeated.
+    """Return how many new tokens are worth as much as these, some of which repeat.
 
     D' = U + U R (1 - exp(-r / R)) with r the epochs after the first and R = 15.39.
 

@@ -1,4 +1,4 @@
-"""Say what a model costs depends on: its sizes and switches, without torch."""
+"""Describe a model by the sizes and switches that its cost depends on, without torch."""
 
 from dataclasses import dataclass, fields
 from typing import Literal, get_args, get_origin
@@ -12,8 +12,8 @@ AttentionBias = Literal["none", "qkv", "all"]
 class ModelShape:
     """The sizes of a decoder-only Transformer language model.
 
-    The defaults are those of `nn_layers.ModelConfig`; what lies below `sliding_window` exists so
-    that published models can be counted, which are built otherwise.
+    The defaults are those of `nn_layers.ModelConfig`. The fields from `sliding_window` on exist to
+    count published models, which are built differently.
 
     Raises:
         ValueError: a size below 1, heads that do not divide, an unknown switch.
@@ -22,7 +22,7 @@ class ModelShape:
     vocab_size: int
     """Token ids."""
     context_length: int
-    """Positions a sequence; tokens."""
+    """Tokens per sequence."""
     d_model: int
     """Width of the residual stream."""
     num_layers: int
@@ -38,15 +38,15 @@ class ModelShape:
     norm: Norm = "pre"
     """Where the norms stand; "post" has no final one, "none" none at all."""
     position: Literal["rope", "none", "learned"] = "rope"
-    """Rotations (no parameters), nothing, or a matrix of context_length by d_model."""
+    """Rotations (no parameters), none, or a matrix of context_length by d_model."""
     rope_layout: Literal["adjacent", "half"] = "adjacent"
-    """Which dimensions rotate together; changes memory alone."""
+    """Which dimensions rotate together; affects only memory."""
     qk_norm: bool = False
     """RMSNorm on queries and keys, over the head width."""
     tie_embeddings: bool = False
     """One matrix for embedding and head."""
     sliding_window: int | None = None
-    """Most tokens that a query sees; None: all before it."""
+    """Maximum number of tokens that a query sees; None: all before it."""
     head_width: int | None = None
     """Width of a head where it is not d_model / num_heads."""
     attention_bias: AttentionBias = "none"
@@ -54,7 +54,7 @@ class ModelShape:
     feed_forward_bias: bool = False
     """Biases of the feed-forward layer."""
     norm_bias: bool = False
-    """LayerNorm: norms have a bias beside their gain."""
+    """LayerNorm: norms have a bias besides their gain."""
 
     def __post_init__(self) -> None:
         """Refuse impossible shapes."""
@@ -96,7 +96,7 @@ class ModelShape:
 
     @property
     def d_q(self) -> int:
-        """Width of all queries; d_model unless head_width says otherwise."""
+        """Width of all queries; d_model unless head_width is set."""
         return self.num_heads * self.d_head
 
     @property

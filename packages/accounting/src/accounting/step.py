@@ -1,4 +1,4 @@
-"""Say how one optimizer step is computed: what changes its memory and work, never its result."""
+"""Describe how one optimizer step is computed, which affects its cost but not its result."""
 
 from dataclasses import dataclass, fields
 from typing import Literal, get_args, get_origin
@@ -78,9 +78,9 @@ class StepSettings:
     num_micro_batches: int = 1
     """Forward and backward passes before the update."""
     num_tokens: int | None = None
-    """Tokens a window; None: the whole context."""
+    """Tokens per window; None: the whole context."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of matrix products, by autocast; weights, gradients and moments stay float32."""
+    """Dtype of matrix products, by autocast; weights, gradients and moments stay float32."""
     attention: Literal["fused", "plain", "matmul", "native"] = "fused"
     """torch's kernel, which keeps no scores; the written-out formula; blocks of 128 rows; or this
     project's kernel for the CPU, which rotates inside."""

@@ -1,4 +1,4 @@
-"""Say how long a run takes, what it draws and what it costs.
+"""Predict how long a run takes, what power it draws and what it costs.
 
 Stage: FLOPs, device -> *seconds, kilowatt hours, money*; or a run's progress -> seconds left.
 """
@@ -15,11 +15,11 @@ _SECONDS_A_DAY, _SECONDS_AN_HOUR = 86_400, 3_600
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Duration:
-    """What a run takes."""
+    """Duration and speed of a run."""
 
     seconds: float
     tokens_per_second: float
-    """Over training alone."""
+    """Speed of training alone."""
 
     @property
     def days(self) -> float:
@@ -48,11 +48,11 @@ def training_time(
 
     Args:
         shape: the model; windows are its whole context.
-        num_tokens: trained on.
-        flops_per_second: peak times utilization, of the same convention.
+        num_tokens: tokens trained on.
+        flops_per_second: peak times utilization, by the same convention.
         convention: how training's FLOPs are counted.
-        evaluation_tokens: scored over the whole run: forward passes alone, at the same FLOP/s.
-        warm_up_seconds: before the first step at full speed: loading, compiling.
+        evaluation_tokens: tokens scored over the whole run: forward passes, at the same FLOP/s.
+        warm_up_seconds: time before the first step at full speed: loading, compiling.
 
     Raises:
         ValueError: a speed that is not positive.

@@ -1,4 +1,4 @@
-"""The model's layers as the tape sees them: which tensors each one makes, and which it keeps.
+"""Describe the model's layers on the tape: which tensors each one makes, and which it keeps.
 
 Stage: shape, settings -> *operations* -> tape. Function by function this is `nn_layers`, with sizes
 in the place of numbers; when a layer there changes what it keeps, the tests that compare with
@@ -14,7 +14,7 @@ _ROWS_A_BLOCK, _SQUARE_BYTES = 128, 8 * 1024**2  # of attention by products
 
 
 def legend(shape: ModelShape, settings: StepSettings) -> dict[str, int]:
-    """Return what the letters of dimensions amount to.
+    """Return the sizes that the letters of dimensions stand for.
 
     b batch, t position, d model width, h query head, g key head, k head width, j = k / 2,
     n = (h + 2 g) k, f feed-forward width, v vocabulary, c context.
@@ -76,13 +76,13 @@ class TracedModel:
         return self.linear("logits", "b t v", hidden, self.head)
 
     def cast(self, x: Value, itemsize: int) -> Value:
-        """Copy to another type, where it is another."""
+        """Copy to another dtype, if it differs."""
         if x.itemsize == itemsize:
             return x
         return self.tape.op("copy in another type", x.dims, [x], itemsize=itemsize)
 
     def linear(self, label: str, dims: str, x: Value, weight: Value) -> Value:
-        """Multiply by a matrix; under autocast both sides are copied to the narrow type."""
+        """Multiply by a matrix; under autocast both factors are copied to the narrow dtype."""
         x, weight = self.cast(x, self.compute_bytes), self.cast(weight, self.compute_bytes)
         return self.tape.op(label, dims, [x, weight], saves=[x, weight])
 
@@ -203,7 +203,7 @@ class TracedModel:
             "attention: heads", "b h t k", [q, k, v], saves=[q, k, v, sums], saves_output=True
         )
         del q, k, v, sums
-        # The kernel lays its result out as it found the queries, which rotating reordered.
+        # The kernel's result has the layout of the queries, which the rotation reordered.
         return tape.op("attention: heads in order", "b t h k", [heads]) if self._tables else heads
 
     def _plain(self, q: Value, k: Value, v: Value) -> Value:
@@ -219,7 +219,7 @@ class TracedModel:
         return tape.op("attention: heads in order", "b t h k", [heads])
 
     def _by_products(self, q: Value, k: Value, v: Value) -> Value:
-        """Attend by products that are done again backward: only some heads' squares ever live."""
+        """Attend by products repeated in the backward pass; only some heads' scores are alive."""
         tape, length = self.tape, self.tape.size("t")
         rows = min(_ROWS_A_BLOCK, length)
         q, k, v = (self.cast(one, self.compute_bytes) for one in (q, k, v))
@@ -228,12 +228,12 @@ class TracedModel:
         lasts = [min(first + rows, length) for first in range(0, length, rows)]
         cells = sorted((last - index * rows) * last for index, last in enumerate(lasts))
         squares = f"{at_once} {cells[-1]}"
-        # Then their product with the values, or the next scores while these weights are there.
+        # Then their product with the values, or the next scores while these weights are alive.
         others = at_once if len(cells) > 1 else min(at_once, num_heads - at_once)
         besides = max(f"{at_once} {rows} k", f"{others} {cells[-2:][0]}", key=tape.size)
-        # Narrow scores are widened for the softmax; wide ones give way to it.
+        # Narrow scores are widened for the softmax; it overwrites wide ones.
         forward, backward = (4, 7) if q.itemsize < FLOAT32 else (1, 2)
-        if not self._tables:  # rotating reordered them
+        if not self._tables:  # the rotation reordered them
             q, k = (tape.op("queries, keys: in order", "b h t k", [one]) for one in (q, k))
         v = tape.op("values: in order", "b h t k", [v])
         heads = tape.op(
@@ -277,7 +277,7 @@ class TracedModel:
         return self._mul("feed-forward: SiLU", x, sigmoid)
 
     def _mul(self, label: str, x: Value, y: Value) -> Value:
-        """Multiply elementwise; where `y` is smaller, its gradient is summed from a full one."""
+        """Multiply elementwise; if `y` is smaller, its gradient is the sum of a full one."""
         work = [x.dims] if self.tape.size(y.dims) < self.tape.size(x.dims) else []
         itemsize = max(x.itemsize, y.itemsize)
         return self.tape.op(label, x.dims, [x, y], saves=[x, y], work=work, itemsize=itemsize)

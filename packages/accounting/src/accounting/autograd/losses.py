@@ -1,6 +1,6 @@
-"""The loss as the tape sees it: the plain formula, fused with its gradient, or a chunk at a time.
+"""Describe the loss on the tape: the plain formula, fused with its gradient, or chunk by chunk.
 
-Stage: hidden states -> *operations* -> tape. The twin of `nn_layers`' losses; see `layers`.
+Stage: hidden states -> *operations* -> tape. It is the twin of `nn_layers`' losses; see `layers`.
 """
 
 from accounting.autograd.layers import FLOAT32, INT64, TracedModel
@@ -10,11 +10,11 @@ _ROWS_A_CHUNK = 2048
 
 
 def traced_loss(model: TracedModel, kind: str) -> Value:
-    """Run one batch forward, the loss included.
+    """Run one batch forward, including the loss.
 
     Args:
-        model: on its tape.
-        kind: as `StepSettings.loss`.
+        model: the model on its tape.
+        kind: one of the values of `StepSettings.loss`.
     """
     tape = model.tape
     ids, targets = (tape.allocate("token ids", "b t", INT64) for _ in range(2))
@@ -42,21 +42,21 @@ def _plain(model: TracedModel, logits: Value, targets: Storage) -> Value:
 
 
 def _fused(model: TracedModel, logits: Value, targets: Storage) -> Value:
-    """The gradient takes the place of the logits."""
+    """Overwrite the logits with their gradient."""
     tape = model.tape
     during = ["b t v"] * (2 if logits.itemsize < FLOAT32 else 1)
     return tape.op("loss", "", [logits], saves=[logits], during=during, itemsize=FLOAT32)
 
 
 def _chunked(model: TracedModel, hidden: Value, *, is_native: bool) -> Value:
-    """Gradients of hidden states and head are made with the loss; the logits never all exist."""
+    """Make the gradients of hidden states and head with the loss, for some logits at a time."""
     tape, narrow = model.tape, model.compute_bytes
     rows = min(_ROWS_A_CHUNK, tape.size("b t"))
     inputs, matrix = model.cast(hidden, narrow), model.cast(model.head, narrow)
     d_hidden = tape.allocate("loss: gradient of hidden states", "b t d", narrow)
     d_head = tape.allocate("loss: gradient of the head", "v d", FLOAT32)
     logits = tape.allocate("loss: a chunk of logits", f"{rows} v", narrow)
-    # The gradient, and the logits where they are narrow; the kernel writes over the logits.
+    # The gradient, and narrow logits; the kernel overwrites the logits.
     num_wide = 0 if is_native else 1 if narrow == FLOAT32 else 2
     wide = [tape.allocate("loss: a chunk of logits", f"{rows} v", FLOAT32) for _ in range(num_wide)]
     del wide

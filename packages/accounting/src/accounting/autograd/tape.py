@@ -1,9 +1,9 @@
-"""Follow which tensors live during a training step: autograd's book-keeping, without numbers.
+"""Follow which tensors live during a training step: autograd's bookkeeping, without numbers.
 
-Stage: layers -> *tape* -> memory. A tensor here is a label, its dimensions and bytes a number. It
-lives as long as something holds it, as in torch: a variable, a node of the graph that saved it for
-the backward pass, or a gradient on its way. Python's own reference counts do the counting, so that
-`layers.py` can be written as the model is. Not here: what any layer does.
+Stage: layers -> *tape* -> memory. A tensor here is a label, its dimensions and bytes per number. As
+in torch, it lives as long as something holds it: a variable, a node of the graph that saved it for
+the backward pass, or a pending gradient. Python's own reference counts do the counting, so
+`layers.py` can be written like the model. Not here: what any layer does.
 """
 
 from collections import Counter
@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
-_GENERATOR_BYTES = 5056  # torch's checkpoint saves it with every part, so that dropout repeats
+_GENERATOR_BYTES = (
+    5056  # torch's checkpoint saves it with every part, so that dropout repeats exactly
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +21,13 @@ class Line:
     """Tensors of one kind that live at the same time."""
 
     label: str
-    """What they are, e.g. "feed-forward: gate"."""
+    """Label, e.g. "feed-forward: gate"."""
     dims: str
-    """Their dimensions, letters of the legend, e.g. "b t f"."""
+    """Dimensions in letters of the legend, e.g. "b t f"."""
     itemsize: int
-    """Bytes a number."""
+    """Bytes per number."""
     count: int
-    """How many of them there are."""
+    """Number of such tensors."""
     total_bytes: int
 
     @property
@@ -36,7 +38,7 @@ class Line:
 
 
 class Storage:
-    """Memory of one tensor; several tensors may look at it."""
+    """Memory of one tensor; several tensors may be views of it."""
 
     __slots__ = ("_tape", "dims", "itemsize", "label", "num_bytes")
 
@@ -67,7 +69,7 @@ class Value:
 
 
 class _Node:
-    """What the backward pass of one operation needs and makes."""
+    """Inputs and results of the backward pass of one operation."""
 
     __slots__ = ("alias", "inputs", "part", "replay", "saved", "work")
 
@@ -86,16 +88,16 @@ class _Node:
 
 
 _Wanted = tuple[_Node | None, Storage | None, str, int]
-"""Whose gradient it is: a node's or a parameter's; dimensions; bytes a number."""
+"""Owner of the gradient (a node or a parameter), dimensions, bytes per number."""
 
 
 class Tape:
-    """Records operations, runs them backward, and knows the bytes alive at each moment.
+    """Record operations, run them backward, and track the bytes alive at each moment.
 
     Args:
-        sizes: the legend: what each letter of a tensor's dimensions amounts to.
+        sizes: the legend: the size of each letter of a tensor's dimensions.
         block_bytes: allocations are rounded up to a multiple of it.
-        snapshot_at: number of the allocation after which `snapshot` is taken; None: none.
+        snapshot_at: number of the allocation after which to take `snapshot`; None: never.
     """
 
     def __init__(
@@ -116,17 +118,17 @@ class Tape:
 
     @property
     def phase(self) -> str:
-        """What is happening, e.g. "backward: loss"."""
+        """The current phase, e.g. "backward: loss"."""
         return f"{self._direction}{self._part}"
 
     def enter(self, part: str, *, direction: str | None = None) -> None:
-        """Say which part of the step comes now; without a direction, it stays the same."""
+        """Name the next part of the step; without a direction, that stays the same."""
         self._part = part
         if direction is not None:
             self._direction = direction
 
     def size(self, dims: str) -> int:
-        """Return how many numbers a tensor of these dimensions has.
+        """Return the number of elements of a tensor with these dimensions.
 
         >>> Tape({"b": 2, "t": 3}).size("b t 5")
         30
@@ -134,7 +136,7 @@ class Tape:
         return prod(self._sizes[d] if d in self._sizes else int(d) for d in dims.split())
 
     def lines(self) -> list[Line]:
-        """Return what lives now, the largest first."""
+        """Return what is alive now, largest first."""
         lines = [
             Line(label, dims, itemsize, count, count * self._rounded(self.size(dims) * itemsize))
             for (label, dims, itemsize), count in self._live.items()
@@ -163,18 +165,18 @@ class Tape:
         work: Sequence[str] = (),
         expands: bool = False,
     ) -> Value:
-        """Run one operation: allocate its result, record how it goes backward.
+        """Run one operation: allocate its result, and record its backward pass.
 
         Args:
-            label: what the result is.
-            dims: of the result.
-            inputs: what it is computed from.
-            saves: kept for the backward pass.
+            label: name of the result.
+            dims: dimensions of the result.
+            inputs: tensors from which it is computed.
+            saves: tensors kept for the backward pass.
             saves_output: whether the result is kept as well.
-            itemsize: bytes a number of the result; None: that of the first input.
+            itemsize: bytes per number of the result; None: that of the first input.
             during: dimensions of what lives only while it runs.
             work: dimensions of what lives only while it runs backward.
-            expands: whether its gradient goes on unchanged, as that of a sum does.
+            expands: whether its gradient passes on unchanged, like that of a sum.
         """
         itemsize = itemsize or inputs[0].itemsize
         out = self.allocate(label, dims, itemsize)
@@ -188,11 +190,11 @@ class Tape:
         return Value(out, dims, node)
 
     def view(self, x: Value, dims: str | None = None) -> Value:
-        """Look at the same memory in another way; its gradient is passed on as it is."""
+        """Return another view of the same memory; its gradient passes on unchanged."""
         return self.join(x.dims if dims is None else dims, [x], storage=x.storage)
 
     def join(self, dims: str, inputs: Sequence[Value], *, storage: Storage) -> Value:
-        """Return a result whose gradient is, unchanged, the gradient of every input."""
+        """Return a result whose gradient is also the gradient of every input."""
         node = None
         if self.is_recording and any(one.needs_grad for one in inputs):
             node = self._record(inputs, saved=[], work=(), alias=True)
@@ -204,7 +206,7 @@ class Tape:
         return self.join(x.dims, [x, y], storage=self.allocate(label, x.dims, itemsize))
 
     def checkpoint(self, function: Callable[[Value], Value], x: Value) -> Value:
-        """Run `function` keeping `x` alone; the backward pass runs it once more."""
+        """Run `function` and keep only `x`; the backward pass runs it again."""
         if not self.is_recording:
             return function(x)
         self.is_recording = False
@@ -217,7 +219,7 @@ class Tape:
         return Value(storage, x.dims, node)
 
     def backward(self, loss: Value) -> None:
-        """Run everything backward from `loss`, freeing what was saved as it goes."""
+        """Run everything backward from `loss`, freeing saved tensors on the way."""
         assert loss.node is not None, "a loss without parameters"
         grads = {loss.node: self.allocate("gradient on its way", loss.dims, loss.itemsize)}
         self._run_all_backward(grads)
@@ -237,7 +239,7 @@ class Tape:
                     self._replay_backward(node, grads)
 
     def _replay_backward(self, node: _Node, grads: dict[_Node, Storage]) -> None:
-        """Run a checkpointed part forward again, now recorded, and then backward."""
+        """Run a checkpointed part forward again, this time recorded, and then backward."""
         assert node.replay is not None
         [(source, _, dims, _)] = node.inputs
         outer, self._nodes = self._nodes, []

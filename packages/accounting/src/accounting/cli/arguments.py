@@ -19,7 +19,7 @@ _ABSENT = argparse.SUPPRESS  # what is not given does not appear: the dataclasse
 
 
 def new_parser(prog: str, description: str, *, epilog: str) -> argparse.ArgumentParser:
-    """Return a parser with what every command has."""
+    """Return a parser with the options of every command."""
     parser = _Parser(
         prog=prog,
         description=description,
@@ -27,12 +27,14 @@ def new_parser(prog: str, description: str, *, epilog: str) -> argparse.Argument
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object")
-    parser.add_argument("--explain", action="store_true", help="print formula and term a line")
+    parser.add_argument(
+        "--explain", action="store_true", help="print formula and term of each line"
+    )
     return parser
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose help can fail to be written, as any other result can; argparse is silent."""
+    """A parser that reports if its help cannot be written, where argparse is silent."""
 
     def print_help(self, file: Any = None) -> None:
         """Print the help."""
@@ -48,7 +50,7 @@ def add_models(parser: argparse.ArgumentParser, application: Application, *, def
         help=f"{application.accepted}; default: {default}",
     )
     shape = parser.add_argument_group(
-        "a shape of your own, or what is to differ from a preset or file", argument_default=_ABSENT
+        "a shape of your own, or changes to a preset or file", argument_default=_ABSENT
     )
     for name in _SIZES:
         shape.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
@@ -61,7 +63,7 @@ def add_models(parser: argparse.ArgumentParser, application: Application, *, def
 
 
 def add_step(parser: argparse.ArgumentParser) -> None:
-    """Add options that say how a step is computed."""
+    """Add options for how a step is computed."""
     step = parser.add_argument_group("how a step is computed", argument_default=_ABSENT)
     step.add_argument("--batch-size", type=int, metavar="N", help="windows at once (1)")
     step.add_argument(
@@ -74,7 +76,7 @@ def add_step(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Add options that say what it runs on."""
+    """Add options for the device."""
     device = parser.add_argument_group("the device")
     device.add_argument("--device", metavar="NAME", help="H200, H100, A100, ..., or its full name")
     device.add_argument("--memory-gb", type=float, metavar="GB", help="10^9 bytes")
@@ -86,17 +88,17 @@ def read_models(
 ) -> dict[str, Model]:
     """Return the models that are named, or the one that is spelt out, or the default ones.
 
-    Sizes and switches change every model that is named; without one they spell out a shape.
+    Sizes and switches change every named model; without a name they describe a shape.
 
     Raises:
-        ValueError: unknown ones, sizes that make no model, or too few of them without one.
+        ValueError: unknown names, impossible sizes, or too few sizes without a name.
     """
     given = {name: value for name, value in vars(arguments).items() if name in _SHAPE}
     if given and not arguments.models:
         missing = [name for name in _SIZES if name not in given]
         if missing:
             raise ValueError(
-                f"a shape needs all six sizes; missing: {_options(missing)}; or name the model "
+                f"a shape needs all six sizes; missing: {_options(missing)}; or name a model "
                 "that they change"
             )
         return {"custom": Model(name="custom", shape=ModelShape(**given))}
@@ -105,7 +107,7 @@ def read_models(
 
 
 def read_settings(arguments: argparse.Namespace, model: Model) -> StepSettings:
-    """Return how a step is computed: as options say, else as the model's run does.
+    """Return how a step is computed: by the options, else as in the model's run.
 
     Raises:
         ValueError: a value out of range.
@@ -117,16 +119,16 @@ def read_settings(arguments: argparse.Namespace, model: Model) -> StepSettings:
 
 
 def read_device(arguments: argparse.Namespace) -> Device | None:
-    """Return the device that is named, if one is.
+    """Return the named device, or None.
 
     Raises:
-        ValueError: an unknown one.
+        ValueError: an unknown device.
     """
     return None if arguments.device is None else find_device(arguments.device)
 
 
 def memory_of(arguments: argparse.Namespace, *, default_gb: float) -> float:
-    """Return the bytes of memory that there are."""
+    """Return the available memory in bytes."""
     device = read_device(arguments)
     gigabytes = arguments.memory_gb or (device.memory_gb if device else default_gb)
     if gigabytes <= 0:
@@ -135,10 +137,10 @@ def memory_of(arguments: argparse.Namespace, *, default_gb: float) -> float:
 
 
 def peak_of(arguments: argparse.Namespace, dtype: str) -> float:
-    """Return the FLOP/s that the device could reach.
+    """Return the peak FLOP/s of the device.
 
     Raises:
-        ValueError: neither a device nor a peak is given, or the device has none in this type.
+        ValueError: neither a device nor a peak is given, or the device has none for this dtype.
     """
     if arguments.peak_tflops is not None:
         if arguments.peak_tflops <= 0:
@@ -146,7 +148,7 @@ def peak_of(arguments: argparse.Namespace, dtype: str) -> float:
         return arguments.peak_tflops * 1e12
     device = read_device(arguments)
     if device is None:
-        raise ValueError("give --device, or --peak-tflops for one that is in no table")
+        raise ValueError("give --device, or --peak-tflops for a device that is in no table")
     peak = device.peak(dtype)
     if peak is None:
         raise ValueError(f"{device.name} has no {dtype} in its datasheet; give another --dtype")

@@ -1,4 +1,4 @@
-"""The commands: flops, params, memory, inference, plan, measure-peak.
+"""Run the commands flops, params, memory, inference, plan and measure-peak.
 
 Results go to stdout and charts to files; a mistake ends with one line and exit code 2. A program
 that trains models answers the same commands for its own (`run_command`).
@@ -114,8 +114,10 @@ def _declare_inference(parser: argparse.ArgumentParser, application: Application
     options.add_models(parser, application, default=answers.DEFAULT_MODEL)
     options.add_device(parser)
     group = parser.add_argument_group("what is generated")
-    group.add_argument("--prompt-tokens", type=int, metavar="N", help="a sequence (the context)")
-    group.add_argument("--new-tokens", type=int, default=0, metavar="N", help="after it (0)")
+    group.add_argument("--prompt-tokens", type=int, metavar="N", help="per sequence (the context)")
+    group.add_argument(
+        "--new-tokens", type=int, default=0, metavar="N", help="after the prompt (0)"
+    )
     group.add_argument("--batch-size", type=int, default=1, metavar="N", help="sequences (1)")
     group.add_argument("--weight-bytes", type=float, default=2, metavar="N", help="a weight (2)")
     group.add_argument("--cache-bytes", type=float, default=2, metavar="N", help="a number (2)")
@@ -125,7 +127,7 @@ def _declare_plan(parser: argparse.ArgumentParser, application: Application) -> 
     options.add_models(parser, application, default="a proposal")
     options.add_device(parser)
     group = parser.add_argument_group("the budget, or the run")
-    group.add_argument("--hours", type=float, metavar="N", help="wall clock there is")
+    group.add_argument("--hours", type=float, metavar="N", help="wall clock available")
     group.add_argument("--mfu", type=float, default=0.4, help="share of the peak reached (0.4)")
     group.add_argument("--dtype", choices=("bfloat16", "tf32", "float32"), help="(bfloat16)")
     group.add_argument("--approach", choices=APPROACHES, default="parametric", help="which fit")
@@ -133,8 +135,8 @@ def _declare_plan(parser: argparse.ArgumentParser, application: Application) -> 
     group.add_argument("--corpus", metavar="NAME", help="named by the configuration")
     group.add_argument("--write", type=Path, metavar="FILE", help="write the configuration")
     group.add_argument("--steps", type=int, metavar="N", help="optimizer steps of the run")
-    group.add_argument("--batch-size", type=int, metavar="N", help="windows a step")
-    group.add_argument("--evaluation-tokens", type=int, default=0, metavar="N", help="in all (0)")
+    group.add_argument("--batch-size", type=int, metavar="N", help="windows per step")
+    group.add_argument("--evaluation-tokens", type=int, default=0, metavar="N", help="in total (0)")
     group.add_argument("--warm-up-seconds", type=float, default=0.0, metavar="N", help="(0)")
     group.add_argument("--price", type=float, metavar="N", help="of an hour, in any currency")
 

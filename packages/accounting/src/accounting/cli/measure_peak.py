@@ -1,6 +1,7 @@
-"""Measure what a device that is in no table reaches: the fastest of several matrix products.
+"""Measure the peak of a device that is in no table: the fastest of several matrix products.
 
-The only module that imports torch, and only when it runs; it comes with the extra `measure`.
+Stage: device -> *FLOP/s*. This is the only module that imports torch, and only when it runs; torch
+comes with the extra `measure`.
 """
 
 import time
@@ -37,7 +38,7 @@ def measure_peak(device: str, dtype: str) -> tuple[float, int]:
 
 def _import_torch() -> ModuleType:
     try:
-        Path.cwd()  # without one, torch ends the process
+        Path.cwd()  # without a working directory, torch ends the process
         import torch
     except ImportError as error:
         raise ValueError(
@@ -45,12 +46,14 @@ def _import_torch() -> ModuleType:
             "if a part of that is missing"
         ) from error
     except FileNotFoundError as error:
-        raise ValueError("the working directory was deleted; go to another one first") from error
+        raise ValueError(
+            "the working directory was deleted; change to another one first"
+        ) from error
     return torch
 
 
 def _fastest_product(left, right) -> float:  # torch is not imported here, so there is no type
-    """Return the least seconds of one product among as many as a second allows, at least three."""
+    """Return the shortest time of one product, over one second and at least three products."""
     import torch
 
     out, seconds, end = torch.empty_like(left), [], time.perf_counter() + _SECONDS_A_SIZE

@@ -1,4 +1,4 @@
-"""Let a command end well when its standard streams are closed, full, unread or short of letters.
+"""Let a command end well if its standard streams are closed, full, unread or short of characters.
 
 Stage: none; every command does. Not here: what is written to them. `bpe.cli.streams` does the same
 for commands that also show progress; this package depends on nothing.
@@ -18,7 +18,7 @@ _MISTAKE = 2
 
 
 def repair_streams() -> None:
-    """Replace closed standard streams by the null device; escape what stdout's encoding lacks."""
+    """Replace closed standard streams by the null device; escape what stdout cannot encode."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             null = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115 - to the end
@@ -29,11 +29,11 @@ def repair_streams() -> None:
 
 @contextmanager
 def written_output() -> Iterator[None]:
-    """Write out what the block prints, also where `--help` ends it.
+    """Flush what the block prints, even if `--help` ends it.
 
     Raises:
-        OSError: stdout cannot be written; it is named.
-        SystemExit: nobody reads stdout any more; 128 + SIGPIPE, as of other programs.
+        OSError: stdout cannot be written; the error names it.
+        SystemExit: the reader of stdout is gone; 128 + SIGPIPE, as for other programs.
     """
     try:
         try:
@@ -50,7 +50,7 @@ def written_output() -> Iterator[None]:
 
 
 def fail(line: str) -> NoReturn:
-    """Say what is wrong, if anybody hears it, and exit as after a mistake."""
+    """Report an error, if stderr can be written, and exit as after a mistake."""
     try:
         print(line, file=sys.stderr, flush=True)
     except OSError:
@@ -59,7 +59,7 @@ def fail(line: str) -> NoReturn:
 
 
 def _discard(stream: TextIO) -> None:
-    """Have Python's own flush at exit, which would fail likewise, succeed."""
+    """Let Python's own flush at exit succeed, which would otherwise fail the same way."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
     os.close(null)

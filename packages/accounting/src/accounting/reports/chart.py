@@ -1,7 +1,7 @@
 """Draw stacked bars as SVG, with nothing but strings.
 
-Stage: accounts -> *picture*. Colours keep apart on light and on dark paper, and for most colour
-blind; every part also says its name and value where the pointer rests.
+Stage: accounts -> *picture*. Colours are distinct on light and dark backgrounds, and for most
+colour-blind readers; a tooltip shows each part's name and value.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ _WIDTH, _LEFT, _RIGHT, _TOP, _BAR, _GAP, _LEGEND = 860, 210, 120, 46, 26, 12, 22
 def stacked_bars(
     title: str, bars: Mapping[str, Mapping[str, float]], *, unit: str, share: bool = False
 ) -> str:
-    """Return an SVG of one horizontal bar a name, in parts.
+    """Return an SVG of one horizontal bar per name, divided into parts.
 
     Args:
-        title: above the bars.
-        bars: name -> part -> value; a part that a bar lacks is left out of it.
-        unit: of the values, for the texts.
+        title: title above the bars.
+        bars: name -> part -> value; a bar may lack parts.
+        unit: unit of the values.
         share: draw every bar over the full width, as shares of its sum.
     """
     parts = list(dict.fromkeys(part for bar in bars.values() for part in bar))

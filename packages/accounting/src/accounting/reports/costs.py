@@ -22,7 +22,7 @@ _FORMULAS = {
 
 
 def describe(name: str, shape: ModelShape) -> dict[str, object]:
-    """Return every figure of one model; FLOPs by the counter convention unless they say another."""
+    """Return every figure of one model, with FLOPs by the counter convention unless named."""
     parameters, flops = count_parameters(shape), forward_flops(shape)
     num_bytes = _BYTES_PER_FLOAT32 * parameters.total
     return {
@@ -78,7 +78,7 @@ def flops_bars(shapes: Mapping[str, ModelShape]) -> dict[str, dict[str, float]]:
 
 
 def _training(shape: ModelShape) -> dict[str, tuple[str, int]]:
-    """Return what a training step of one sequence costs, each with its convention."""
+    """Return the costs of a training step on one sequence, each with its convention."""
     tokens = shape.context_length
     forward = forward_flops(shape).total
     fused = backward_flops(shape, attention="fused").total
@@ -97,12 +97,12 @@ def _training(shape: ModelShape) -> dict[str, tuple[str, int]]:
             forward + fused + again,
         ),
         "adamw_own_flops": (
-            "AdamW alone, elementwise, an update",
+            "AdamW alone, elementwise, per update",
             adamw.elementwise_flops - adamw.clipping_flops,
         ),
-        "adamw_flops": ("AdamW and clipping, elementwise, an update", adamw.elementwise_flops),
-        "muon_elementwise_flops": ("Muon, elementwise, an update", muon.elementwise_flops),
-        "muon_matrix_flops": ("Muon, Newton-Schulz (counter), an update", muon.matrix_flops),
+        "adamw_flops": ("AdamW and clipping, elementwise, per update", adamw.elementwise_flops),
+        "muon_elementwise_flops": ("Muon, elementwise, per update", muon.elementwise_flops),
+        "muon_matrix_flops": ("Muon, Newton-Schulz (counter), per update", muon.matrix_flops),
     }
 
 
@@ -111,18 +111,18 @@ def _details(name: str, shape: ModelShape, *, explain: bool) -> list[str]:
     num_bytes = _BYTES_PER_FLOAT32 * parameters.total
     blocks = shape.num_layers
     rows = [
-        ("qkv projections, a block", f"{flops.qkv // blocks:,}", _FORMULAS["qkv"]),
+        ("qkv projections, per block", f"{flops.qkv // blocks:,}", _FORMULAS["qkv"]),
         (
-            "scores and values, a block",
+            "scores and values, per block",
             f"{flops.scores_and_values // blocks:,}",
             _FORMULAS["scores_and_values"],
         ),
         (
-            "output projection, a block",
+            "output projection, per block",
             f"{flops.output_projection // blocks:,}",
             _FORMULAS["output_projection"],
         ),
-        ("feed-forward, a block", f"{flops.feed_forward // blocks:,}", _FORMULAS["feed_forward"]),
+        ("feed-forward, per block", f"{flops.feed_forward // blocks:,}", _FORMULAS["feed_forward"]),
         (f"all {blocks} blocks", f"{flops.total - flops.head:,}", "L times the four"),
         ("head", f"{flops.head:,}", _FORMULAS["head"]),
         ("total", f"{flops.total:,}", "blocks and head"),
@@ -143,7 +143,7 @@ def _details(name: str, shape: ModelShape, *, explain: bool) -> list[str]:
 
 _WHY = {
     "backward_flops_math": "2 * forward: one product for each input",
-    "backward_flops_fused": "2 * forward + 2 L t t h k: the kernel multiplies q by k again",
+    "backward_flops_fused": "2 * forward + 2 L t t h k: the kernel recomputes q k^T",
     "training_flops_model": "t (6 N_matmul + 6 L t h k): half of the scores are masked",
     "training_flops_counter": "3 * forward",
     "training_flops_hardware": "forward + backward + all blocks forward once more",

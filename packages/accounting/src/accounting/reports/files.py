@@ -1,4 +1,4 @@
-"""How does a file become complete or stay absent?
+"""Write files that are complete or absent.
 
 Stage: none; the commands write their plans and charts here. Not here: formats.
 """
@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write a file beside `path`, bring it to the disk and give it its name.
+    """Write a file beside `path`, sync it to disk and rename it.
 
-    One process at a time writes to a path; what a stopped one left beside it is written over.
+    Only one process may write to a path at a time; remains of a stopped one are overwritten.
 
     Raises:
-        OSError: the disk refused; it names `path`, and what was there before is there.
+        OSError: writing failed; the error names `path`, whose old content is unchanged.
     """
     beside = path.with_name(f".{path.name}.part")
     try:

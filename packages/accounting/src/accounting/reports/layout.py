@@ -1,7 +1,7 @@
 """Lay out figures as aligned text for people, or as JSON for programs.
 
-Stage: accounts -> *sections of rows* -> text or JSON. A row knows its value, how it is written, and
-the formula and term behind it.
+Stage: accounts -> *sections of rows* -> text or JSON. A row has a value, its text, and the formula
+and term behind it.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def size(name: str, num_bytes: int, why: str = "") -> Row:
 
 
 def in_units(num_bytes: float) -> str:
-    """Write bytes in decimal units.
+    """Format bytes in decimal units.
 
     >>> in_units(8_508_230_400)
     '8.51 GB'

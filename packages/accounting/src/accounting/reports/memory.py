@@ -21,7 +21,7 @@ def memory_sections(
     Args:
         shape: the model.
         settings: how a step is computed.
-        memory_bytes: of the device, for the largest batch.
+        memory_bytes: memory of the device, for the largest batch.
     """
     found = memory(shape, settings)
     parameters = count_parameters(shape).total
@@ -55,7 +55,7 @@ def memory_sections(
 def batch_sections(
     shape: ModelShape, settings: StepSettings, *, memory_bytes: float
 ) -> list[Section]:
-    """Return a * batch + b and the largest batch: by CS336's lists, and with all that is kept."""
+    """Return a * batch + b and the largest batch, by CS336's lists and by all that is kept."""
     line = linear_in_batch(shape, settings)
     ours = largest_batch(shape, settings, memory_bytes=int(memory_bytes))
     return [
@@ -67,8 +67,8 @@ def batch_sections(
         Section(
             "a * batch + b, with all that this project's model keeps",
             [
-                size("a, a window", line.bytes_per_window),
-                size("b", line.constant_bytes, "weights, moments, and what does not grow"),
+                size("a, per window", line.bytes_per_window),
+                size("b", line.constant_bytes, "weights, moments, and other constant parts"),
                 count("holds from batch", line.from_batch),
                 count(f"largest batch in {in_units(memory_bytes)}", ours),
             ],
@@ -83,11 +83,11 @@ def _listed_sections(shape: ModelShape, year: CourseYear, *, memory_bytes: float
     ]
     largest = max(int((memory_bytes - b) // a), 0)
     return [
-        Section(f"activations that CS336 lists in {year}, numbers a window", terms),
+        Section(f"activations that CS336 lists in {year}, numbers per window", terms),
         Section(
             f"a * batch + b, with the activations that CS336 lists in {year} (float32, AdamW)",
             [
-                size("a, a window", a, "4 bytes * the sum of the list"),
+                size("a, per window", a, "4 bytes * the sum of the list"),
                 size("b", b, "16 N: weights 4, gradients 4, moments 8"),
                 count(f"largest batch in {in_units(memory_bytes)}", largest, "(memory - b) / a"),
             ],
@@ -107,7 +107,7 @@ def _disk_section(shape: ModelShape, found: Memory, *, state: str) -> Section:
 
 
 def _line_rows(lines: Iterable[Line]) -> list[Row]:
-    """Return a row a label; tensors of several dimensions under one label are summed."""
+    """Return one row per label; tensors with several dimensions under one label are summed."""
     alike: dict[str, list[Line]] = {}
     for line in lines:
         alike.setdefault(line.label, []).append(line)
