@@ -304,7 +304,7 @@ def _unstated(call: ast.Call) -> set[str]:
 
 @pytest.mark.parametrize("member", ["nn_layers", "optim", "trainer"])
 def test_no_tensor_is_made_of_torchs_default_type_or_on_its_default_device(member: str) -> None:
-    """Whoever uses the member in a program may have set either."""
+    """A program that uses the member may have set either."""
     found = [
         f"{path.name}:{node.lineno}: {ast.unparse(node)} leaves out {sorted(missing)}"
         for path in _files(member)

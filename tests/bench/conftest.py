@@ -3,5 +3,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have commands do without extras: else they would go on as another process, by `uv run`."""
+    """Run commands without extras, so that they do not restart through `uv run`."""
     monkeypatch.delenv("UV", raising=False)

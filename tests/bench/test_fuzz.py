@@ -1,4 +1,4 @@
-"""The fuzzer: it finds what it is for, says how to have it again, draws the same from a seed."""
+"""The fuzzer: it finds what it is for, prints how to reproduce it, draws the same from a seed."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""A campaign in little: what `bench fuzz` does for hours, for a second a target."""
+"""A small campaign: one second per target of what `bench fuzz` does for hours."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The comparison of ways to train: in which order, what is kept, how it is told."""
+"""The comparison of ways to train: in which order, what is kept, how it is reported."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The subject `training`: ways, rows, and contestants that are what they are said to be."""
+"""The subject `training`: ways, rows, and contestants that match their descriptions."""
 
 import json
 import random
@@ -38,7 +38,7 @@ WAYS = dict.fromkeys(
 
 
 def _run(metrics: Mapping[str, Mapping[str, float]], peak_bytes: Mapping[str, int] | None = None):
-    """Pretend to run: each contestant measures what it is told to."""
+    """Pretend to run: each contestant measures the given metrics."""
 
     def run(entries: Sequence[Entry]) -> dict[str, Result]:
         def sample(order: object) -> Sample:
