@@ -90,7 +90,7 @@ def test_mistakes_end_with_status_2_and_one_line(
     assert main(command) == 2
     printed = capsys.readouterr().err
     last_line = printed.splitlines()[-1]
-    assert "merge" not in printed  # what can be known before training is said before it
+    assert "merge" not in printed  # what is known before training is reported before it
     assert last_line.startswith("train-bpe: error: ") and message in last_line
     assert not Path("out").exists()
 

@@ -76,7 +76,7 @@ def test_special_tokens_far_apart_are_found_wherever_they_are(pattern: str) -> N
         text = ""
         for size in rng.choices([0, 20, 3000, 30_000, 100_000], k=3):
             body = "".join(rng.choices(words, k=size // 4))
-            # Without a border, or with a single one far in front, the search goes on.
+            # Without a border, or with a single one far ahead, the search continues.
             text += rng.choice([body, body.replace(" ", "_"), " " * size, "x " + "x" * size])
             text += rng.choice(["<|endoftext|>", " <|x|>", "<|end", ""])
         expected = true_ends(pattern, ["<|endoftext|>", " <|x|>"], text)

@@ -1,4 +1,4 @@
-"""Machine code on disk: what is not whole, not ours or of another compiler is compiled anew."""
+"""Machine code on disk: what is damaged, not ours or from another compiler is recompiled."""
 
 import importlib.util
 import logging

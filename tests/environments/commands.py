@@ -27,7 +27,7 @@ class Command:
     leaves: tuple[str, ...] = ()
     """Files below `{out}` that it must leave."""
     is_served: bool = False
-    """Whether it goes on until it is interrupted."""
+    """Whether it runs until it is interrupted."""
     needs: frozenset[str] = frozenset({"torch"})
     """Libraries without which there is no such command."""
 

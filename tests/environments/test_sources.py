@@ -64,7 +64,7 @@ def test_an_import_that_nothing_guards_is_found() -> None:
 
 
 def _is_text_without_encoding(call: ast.Call) -> bool:
-    """Whether a call reads or writes text in the encoding of whoever runs it."""
+    """Whether a call reads or writes text in the encoding of the user's locale."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     named = {keyword.arg for keyword in call.keywords}
     words = [one.value for one in ast.walk(call) if isinstance(one, ast.Constant)]

@@ -1,4 +1,4 @@
-"""A disk that fails when it is told to: the one layer under every fault test.
+"""A disk that fails on request: the layer under every fault test.
 
 Inside `with Disk(root, ...)`, every operation below `root` that changes the disk is counted,
 recorded and, where asked, fails: the functions of `os`, and files opened for writing by `open` or
@@ -11,7 +11,7 @@ recorded and, where asked, fails: the functions of `os`, and files opened for wr
     for n, fault in every_fault(operations):              all that applies; skips what can't happen
     crash_states(before, operations)                      what a power cut may leave (`power.py`)
 
-A fault is the name of an errno, or: `short` (half of the bytes are written, and that is said),
+A fault is the name of an errno, or: `short` (half of the bytes are written, and reported),
 `torn` (half, then ENOSPC), `kill`, `kill torn` (half, then SIGKILL). ENOSPC and its like only meet
 operations that need space; EIO meets all. Linux only: paths come from /proc.
 """
@@ -254,7 +254,7 @@ def record(root: Path, action: Callable[[], object]) -> list[Operation]:
 
 
 def every_fault(operations: list[Operation], *faults: str) -> Iterator[tuple[int, str]]:
-    """Pair each operation's number with each fault it can meet; by default all but the kills."""
+    """Pair each operation's number with each fault it can meet; by default each except kills."""
     for number, operation in enumerate(operations):
         for fault in faults or (*ERRNOS, "short", "torn"):
             if applies(fault, operation.name):

@@ -37,7 +37,7 @@ def vocabulary_of(text: str) -> Vocabulary:
 
 @dataclass(frozen=True)
 class Output:
-    """How something is written to a folder, and how it is told which of two it is."""
+    """How an output is written to a folder, and which of two versions to write."""
 
     write: Callable[[Path, str], object]
     """Put what follows from a text into a folder."""
@@ -188,7 +188,7 @@ def test_a_power_cut_leaves_the_old_output_or_the_new(checked: Checked, tmp_path
     for number, state in enumerate(states):
         place = tmp_path / f"state-{number}"
         state.write(place)
-        allowed = [checked.new]  # once it was said to be written
+        allowed = [checked.new]  # once it was reported as written
         if state.done < len(checked.operations):
             allowed += [checked.old, *([None] if checked.output.num_files > 1 else [])]
         assert checked.state(place) in allowed, state

@@ -67,7 +67,7 @@ def tiny_config(folder: Path, **changes: Any) -> RunConfig:
 
 
 def run_tiny(config: RunConfig, run_dir: Path, *, resume: bool = False) -> tuple[RunResult, str]:
-    """Train in one thread; return the result and what was said."""
+    """Train in one thread; return the result and the messages."""
     torch.set_num_threads(1)  # threads on a busy machine mostly wait for each other
     stream = io.StringIO()
     reporter = Reporter(mode="lines", stream=stream)

@@ -99,7 +99,7 @@ def test_vmap_gives_what_a_loop_gives_or_refuses(name: str) -> None:
     try:
         found = vmap(function)(several)
     except RuntimeError as error:
-        assert "setup_context" in str(error)  # torch's refusal of an own backward
+        assert "setup_context" in str(error)  # torch's refusal of a custom backward
         assert name in ("fused", "chunked", "native")
         return
     torch.testing.assert_close(found, expected)

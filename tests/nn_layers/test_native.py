@@ -1,4 +1,4 @@
-"""The compiled decoding step: what it computes, and what it says where it cannot be had."""
+"""The compiled decoding step: what it computes, and how it reports that it cannot run."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Attention by compiled C++: what it computes, and what it says where it cannot be had."""
+"""Attention by compiled C++: what it computes, and how it reports that it cannot run."""
 
 import ctypes
 import shutil
@@ -118,7 +118,7 @@ def test_whoever_had_set_up_tiles_finds_them_so_again(dtype, monkeypatch, tmp_pa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     library, found = native_build.build(source), (ctypes.c_uint8 * 64)()
     mine = (ctypes.c_uint8 * 64)(1)  # the palette
-    mine[16], mine[48] = 8, 3  # bytes a row, and rows, of the first tile
+    mine[16], mine[48] = 8, 3  # bytes per row, and rows, of the first tile
     torch.set_num_threads(1)  # tiles belong to a thread
     try:
         library.set_tiles(mine)

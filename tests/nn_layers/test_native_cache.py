@@ -1,4 +1,4 @@
-"""Compiled libraries on disk: what is not whole, not ours or of another compiler is built anew."""
+"""Compiled libraries on disk: what is damaged, not ours or from another compiler is rebuilt."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Files that fuzzing found to be read badly: each is refused by name, in little memory."""
+"""Files that fuzzing found: each is refused by name, with little memory."""
 
 import json
 import tracemalloc

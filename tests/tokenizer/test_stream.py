@@ -15,7 +15,7 @@ from tokenizer.special_tokens import SpecialTokens
 from tokenizer.stream import TextStream, read_text_blocks
 
 SPECIALS = SpecialTokens({"<s>": 0, "<s><t>": 1, "><u>": 2, "abcd": 3, "bc": 4})
-# One character of each kind that a known pattern tells apart, and of each part of a special token.
+# One character of each kind that a pattern distinguishes, and of each part of a special token.
 ALPHABET = "aBrels'1 \n\r\t/!<>tu\u01c5\u02b0\u0301\u00a0\u6d4b\u0663\u017fcd"
 BYTES = {i: bytes([i]) for i in range(256)}
 

@@ -1,4 +1,4 @@
-"""A token file is complete or absent, and tells when something does not belong to it."""
+"""A token file is complete or absent, and refuses what does not belong to it."""
 
 import hashlib
 import json
