@@ -37,7 +37,7 @@ def vocabulary_of(text: str) -> Vocabulary:
 
 @dataclass(frozen=True)
 class Output:
-    """How an output is written to a folder, and which of two versions to write."""
+    """How an output is written to a folder and read back."""
 
     write: Callable[[Path, str], object]
     """Put what follows from a text into a folder."""

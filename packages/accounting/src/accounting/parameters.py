@@ -1,4 +1,7 @@
-"""Count parameters exactly, by component or by matrix."""
+"""Count parameters exactly, by component or by matrix.
+
+Stage: shape -> *parameters* -> FLOPs, memory, disk. Not here: weights files (`sources`).
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

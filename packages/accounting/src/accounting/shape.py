@@ -1,4 +1,7 @@
-"""Describe a model by the sizes and switches that its cost depends on, without torch."""
+"""Describe a model by the sizes and switches that its cost depends on, without torch.
+
+Stage: *shape* -> every account. Not here: where a shape comes from (`sources`).
+"""
 
 from dataclasses import dataclass, fields
 from typing import Literal, get_args, get_origin

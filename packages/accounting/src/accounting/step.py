@@ -1,4 +1,7 @@
-"""Describe how one optimizer step is computed, which affects its cost but not its result."""
+"""Describe how one optimizer step is computed, which affects its cost but not its result.
+
+Stage: *settings* -> memory, FLOPs. Not here: the model (`shape`).
+"""
 
 from dataclasses import dataclass, fields
 from typing import Literal, get_args, get_origin

@@ -1,4 +1,7 @@
-"""Refuse values and gradients that no optimizer here can use."""
+"""Refuse values and gradients that no optimizer here can use.
+
+Stage: none; every optimizer uses them.
+"""
 
 
 def require_at_least_zero(**values: float) -> None:

@@ -1,4 +1,7 @@
-"""Bound the norm of the gradient."""
+"""Bound the norm of the gradient.
+
+Stage: gradients -> *norm, clipped gradients* -> optimizer.
+"""
 
 import math
 from collections.abc import Iterable

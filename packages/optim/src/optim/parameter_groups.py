@@ -1,4 +1,7 @@
-"""Sort a model's parameters by weight decay and by update rule."""
+"""Sort a model's parameters by weight decay and by update rule.
+
+Stage: model -> *groups* -> optimizer. Not here: the rules themselves.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,7 @@
-"""Step against the gradient, optionally with CS336's decaying rate."""
+"""Step against the gradient, optionally with CS336's decaying rate.
+
+Stage: gradients -> *update* -> weights. Not here: momentum.
+"""
 
 import math
 from typing import Any

@@ -1,4 +1,7 @@
-"""Declare the options that the commands share, and turn them into models and settings."""
+"""Declare the options that the commands share, and turn them into models and settings.
+
+Stage: a shell -> *models, settings* -> accounts. Not here: the commands.
+"""
 
 import argparse
 from collections.abc import Iterable

@@ -1,4 +1,7 @@
-"""Lay out parameters and FLOPs as a table for people, or as JSON for programs."""
+"""Lay out parameters and FLOPs as a table for people, or as JSON for programs.
+
+Stage: accounts -> *tables* -> stdout. Not here: counting.
+"""
 
 from collections.abc import Mapping
 

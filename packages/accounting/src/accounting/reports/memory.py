@@ -1,4 +1,7 @@
-"""Report the memory of a training step, tensor by tensor, and what fits."""
+"""Report the memory of a training step, tensor by tensor, and what fits.
+
+Stage: accounts -> *tables* -> stdout. Not here: predicting.
+"""
 
 from collections.abc import Iterable
 
