@@ -120,6 +120,25 @@ def test_links_lead_somewhere(page: str) -> None:
         assert (ROOT / page).parent.joinpath(target).exists(), target
 
 
+def _linked(page: str) -> set[str]:
+    targets = re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text())
+    resolved = ((ROOT / page).parent.joinpath(target).resolve() for target in targets)
+    return {path.relative_to(ROOT.resolve()).as_posix() for path in resolved}
+
+
+def test_the_indexes_link_every_page_and_member() -> None:
+    members = {
+        f"{path.parent.relative_to(ROOT).as_posix()}/README.md"
+        for path in ROOT.glob("*/*/pyproject.toml")
+    }
+    assert members | {"docs/README.md"} <= _linked("README.md")
+    assert members <= _linked("docs/README.md")
+    pages = {page for page in PAGES if page.startswith("docs/")}
+    assert pages - {"docs/README.md"} <= _linked("docs/README.md") | _linked(
+        "docs/experiments/README.md"
+    )
+
+
 def test_flops_command_prints_the_readmes_figures() -> None:
     code = "import sys; sys.argv = ['flops', 'gpt2-xl', '--json']"
     code += "; from accounting.cli.commands import flops"
