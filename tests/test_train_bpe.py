@@ -174,8 +174,8 @@ def test_saved_files_are_read_back_by_others(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", "corpus is empty"),
-        (b"caf\xc3\xa9 \xff\xfe", "byte 6 .0xff. is not valid UTF-8"),
-        (b"caf\xc3", "byte 3 .0xc3. is not valid UTF-8"),
+        (b"caf\xc3\xa9 \xff\xfe", "byte 6 .0xff. is not UTF-8"),
+        (b"caf\xc3", "byte 3 .0xc3. is not UTF-8"),
         (b"\x7fELF\x02\x01\x00\xd0", "byte 7"),
     ],
 )

@@ -58,7 +58,7 @@ def test_command_saves_what_train_vocabulary_returns(
     [
         ({"corpus": "nowhere.txt"}, "nowhere.txt: No such file or directory"),
         ({"corpus": "empty"}, "the corpus is empty"),
-        ({"corpus": "binary"}, "binary: byte 4 (0xff) is not valid UTF-8"),
+        ({"corpus": "binary"}, "binary: byte 4 (0xff) is not UTF-8"),
         ({"--vocab-size": "100"}, "vocab_size is 100"),
         ({"--pattern": "("}, "split pattern '(' is not a valid regular expression"),
         ({"--output": "full"}, "full is not empty; pass --overwrite"),
@@ -67,7 +67,7 @@ def test_command_saves_what_train_vocabulary_returns(
         ({"--workers": "0"}, "num_workers is 0"),
         ({"--max-pretokens": "0"}, "max_pretokens is 0"),
         ({"--tie-breaking": "none"}, "tie_breaking is 'none'; name one of cs336,"),
-        ({"--special-token": ""}, "special token '' is no text"),
+        ({"--special-token": ""}, "special token '' is not text"),
         ({"--special-token": "\u00b6"}, "both spelled '\u00b6' in vocab.json"),
         ({"--pattern": "cl100k_base"}, "no split pattern named 'cl100k_base'; use one of gpt2,"),
     ],
@@ -103,7 +103,7 @@ def test_directory_that_cannot_be_written_to_is_refused_before_training(
 ) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)  # root may write anywhere
     assert main([str(corpus), "--vocab-size", "260", "--output", str(tmp_path / "a" / "b")]) == 2
-    message = f"train-bpe: error: {tmp_path} is not yours to write to; pass another --output\n"
+    message = f"train-bpe: error: {tmp_path} is not writable; pass another --output\n"
     assert capsys.readouterr().err == message
 
 
@@ -219,7 +219,7 @@ def test_peak_memory_is_that_of_the_whole_process(monkeypatch: pytest.MonkeyPatc
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 300 < int(done.stdout.split(" MB")[0].replace(",", "")) < 600
     monkeypatch.setitem(sys.modules, "resource", None)
-    assert describe_peak_memory() == "unknown: this system does not say"
+    assert describe_peak_memory() == "unknown: this system does not report it"
 
 
 def test_progress_is_a_few_lines_without_a_terminal() -> None:
@@ -295,15 +295,19 @@ def test_ties_and_memory_are_options(
         (count, ["nowhere.txt"], "count: error: nowhere.txt: No such file or directory"),
         (count, ["text", "--output", "there"], "count: error: there exists; pass --overwrite"),
         (count, ["text", "--output", "."], "count: error: . is a directory; --output needs"),
-        (count, ["text", "--output", "a/b"], "count: error: a does not exist; make it"),
+        (count, ["text", "--output", "a/b"], "count: error: a does not exist; create it"),
         (count, ["text", "--max-pretokens", "0"], "count: error: max_pretokens is 0"),
-        (merge, ["text"], "merge: error: text: no file of pretoken counts; make one with `count`"),
+        (
+            merge,
+            ["text"],
+            "merge: error: text: not a file of pretoken counts; make one with `count`",
+        ),
         (merge, ["one", "other"], "merge: error: counts made with "),
         (merge, ["nowhere"], "merge: error: nowhere: No such file or directory"),
         (
             main,
             ["one", "text", "--vocab-size", "260"],
-            "train-bpe: error: text is no file of counts",
+            "train-bpe: error: text is not a file of counts",
         ),
         (main, ["one", "--vocab-size", "260", "--pattern", "o200k"], "the counts were made with"),
     ],

@@ -105,7 +105,7 @@ def failing(tmp_path: Path, num_bad: int) -> list[Piece]:
 def test_first_bad_byte_is_named_whatever_the_threads(tmp_path: Path, num_bad: int) -> None:
     place = (40 - num_bad) * 1000 + 9
     for _ in range(5):
-        with pytest.raises(ValueError, match=rf"corpus: byte {place} \(0xff\) is not valid UTF-8"):
+        with pytest.raises(ValueError, match=rf"corpus: byte {place} \(0xff\) is not UTF-8"):
             count_in_threads(
                 iter(failing(tmp_path, num_bad)),
                 settings=CountSettings(bpe.GPT2),

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import bpe
-from bpe.counting.corpus import _check_num_workers, _choose_num_workers
-from bpe.counting.cpus import usable_cpus
+from bpe.counting.corpus import _choose_num_workers
+from bpe.counting.cpus import check_num_threads, usable_cpus
 from bpe.counting.workers import _Worker, count_in_workers
 from bpe.pieces import Piece, cut_files
 from bpe.reference import count_reference
@@ -75,9 +75,9 @@ def test_border_behind_a_long_stretch_without_any_is_found(tmp_path: Path) -> No
 
 
 def workers_count(pieces: list[Piece], num_workers: int = 2) -> dict[bytes, int]:
-    settings_ = {"special_tokens": ["<a>"], "pattern": bpe.GPT2}
+    settings = bpe.CountSettings(bpe.GPT2, ("<a>",))
     return count_in_workers(
-        iter(pieces), settings=settings_, num_workers=num_workers, report=lambda num_bytes: None
+        iter(pieces), settings=settings, num_workers=num_workers, report=lambda num_bytes: None
     )
 
 
@@ -133,7 +133,7 @@ def test_workers_end_quietly_with_the_process_that_started_them(tmp_path: Path) 
 
 @pytest.mark.skipif(os.name != "posix", reason="process groups are POSIX")
 def test_ctrl_c_reaches_no_worker() -> None:
-    with _Worker({"special_tokens": [], "pattern": bpe.GPT2}) as worker:
+    with _Worker(bpe.CountSettings(bpe.GPT2)) as worker:
         assert os.getpgid(worker._process.pid) != os.getpgid(0)
 
 
@@ -162,13 +162,13 @@ def test_progress_ends_at_the_size_of_all_files(tmp_path: Path) -> None:
 def test_small_corpora_start_no_process() -> None:
     assert _choose_num_workers(8, 1 << 20) == 1
     assert _choose_num_workers(8, 1 << 30) == 8
-    assert _check_num_workers(None) == usable_cpus()
+    assert check_num_threads(None, name="num_workers") == usable_cpus()
 
 
 def test_invalid_utf8_is_named_by_its_offset_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "corpus"
     path.write_bytes(b"word " * 500_000 + b"\xc3( " + b"word " * 10)
-    with pytest.raises(ValueError, match=r"byte 2500000 \(0xc3\) is not valid UTF-8"):
+    with pytest.raises(ValueError, match=r"byte 2500000 \(0xc3\) is not UTF-8"):
         bpe.count_pretokens(path)
 
 

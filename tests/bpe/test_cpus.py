@@ -79,9 +79,9 @@ def test_without_affinity_all_cpus_count(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_process_bound_to_one_cpu_uses_one() -> None:
     program = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from bpe.counting.corpus import _check_num_workers\n"
-        "from tokenizer.batch import check_num_threads\n"
-        "print(_check_num_workers(None), check_num_threads(None))"
+        "from bpe.counting.corpus import check_num_threads as to_count\n"
+        "from tokenizer.batch import check_num_threads as to_encode\n"
+        "print(to_count(None, name='num_workers'), to_encode(None, name='num_threads'))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -1,4 +1,7 @@
-"""Can kernels run here? What other packages may ask before they import any; see `kernel_parts`."""
+"""Report whether kernels can run here, without importing any.
+
+Stage: none; asked by other packages. Not here: what kernels are built from (`kernel_parts`).
+"""
 
 from bpe._kernels.presence import can_compile
 

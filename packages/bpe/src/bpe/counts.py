@@ -1,7 +1,8 @@
 """Add up pretoken counts, prune them, and keep them in files.
 
-Stage: files -> *pretoken counts* -> merges. Counts of parts add up to the counts of the whole, so
-counting can be spread over files, processes and machines. Not here: counting (`counting`).
+Stage: files -> *pretoken counts* -> merges. The counts of the parts add up to the counts of the
+whole, so counting can be spread over files, processes and machines. Not here: counting
+(`counting`).
 """
 
 from collections import Counter
@@ -34,7 +35,7 @@ from bpe.packed_counts import (
 from bpe.patterns import PATTERNS
 
 MAX_COUNT = 2**63 - 1
-_LARGE_KINDS = 1 << 18  # counts of more kinds than this are added up by a kernel, if it is ready
+_LARGE_KINDS = 1 << 18  # more distinct pretokens than this are added up by a kernel, if ready
 
 
 class PretokenCounts:
@@ -44,7 +45,7 @@ class PretokenCounts:
 
     Args:
         by_pretoken: occurrences by pretoken.
-        settings: how the text was cut; None if that is not known.
+        settings: how the text was split; None if unknown.
 
     Attributes:
         settings: as given.
@@ -69,11 +70,12 @@ class PretokenCounts:
             if not pretoken or count < 1:
                 raise ValueError(
                     f"pretoken {excerpt(pretoken)} occurs {count} times; pass non-empty bytes "
-                    "that occur"
+                    "with counts of 1 or more"
                 )
             if count > MAX_COUNT:
                 raise ValueError(
-                    f"pretoken {excerpt(pretoken)} occurs {count} times; counts end at 2**63 - 1"
+                    f"pretoken {excerpt(pretoken)} occurs {count} times; counts end at "
+                    "2**63 - 1, so count less text"
                 )
         size = len(by_pretoken)
         self.packed = Packed(
@@ -92,7 +94,7 @@ class PretokenCounts:
         *,
         dropped: Dropped = Dropped(),  # noqa: B008 - immutable
     ) -> "PretokenCounts":
-        """Wrap arrays that are known to be as `Packed` says."""
+        """Wrap arrays that already satisfy what `Packed` states."""
         counts = cls(settings=settings)
         counts.packed, counts.dropped = Packed(*packed), Dropped(*dropped)
         return counts
@@ -102,7 +104,7 @@ class PretokenCounts:
         """Add up the counts of several corpora; their order does not matter.
 
         Raises:
-            ValueError: the corpora were cut differently, or a sum exceeds 2^63 - 1.
+            ValueError: the corpora were split differently, or a sum exceeds 2^63 - 1.
         """
         require_iterable(parts, name="parts", needed="a list of PretokenCounts")
         parts = list(parts)
@@ -120,7 +122,7 @@ class PretokenCounts:
 
         Raises:
             OSError: the file is missing or cannot be read.
-            ValueError: it is no such file, is damaged, or has another version.
+            ValueError: it is not such a file, is damaged, or has another version.
         """
         packed, settings, dropped = load_counts(as_path(path, name="path"))
         return cls.from_packed(packed, settings, dropped=dropped)
@@ -145,8 +147,6 @@ class PretokenCounts:
             return False
         return all(map(np.array_equal, self.canonical, other.canonical))
 
-    __hash__ = None
-
     def __repr__(self) -> str:
         return (
             f"<PretokenCounts of {plural(len(self), 'kind')}, "
@@ -155,7 +155,7 @@ class PretokenCounts:
 
     @cached_property
     def by_pretoken(self) -> dict[bytes, int]:
-        """Occurrences by pretoken; not to be changed."""
+        """Occurrences by pretoken; do not modify."""
         return dict(zip(pretokens_of(self.packed), self.packed.counts.tolist(), strict=True))
 
     @cached_property
@@ -166,16 +166,16 @@ class PretokenCounts:
 
     @property
     def num_pretokens(self) -> int:
-        """Occurrences of all pretokens together."""
+        """Total number of occurrences."""
         return exact_dot(np.ones(len(self), np.int64), self.packed.counts)
 
     @property
     def num_bytes(self) -> int:
-        """UTF-8 bytes of the counted text, special tokens left out."""
+        """UTF-8 bytes of the counted text, special tokens excluded."""
         return exact_dot(self.packed.lengths, self.packed.counts)
 
     def pruned(self, max_pretokens: int) -> "PretokenCounts":
-        """Keep the most frequent kinds; among equals the shorter, then the lesser bytes.
+        """Keep the most frequent pretokens; ties go to the shorter, then to the smaller bytes.
 
         >>> PretokenCounts({b"low": 2, b"er": 1, b"est": 1}).pruned(2).by_pretoken
         {b'low': 2, b'er': 1}
@@ -195,7 +195,7 @@ class PretokenCounts:
 
 
 def _common_settings(parts: list[PretokenCounts]) -> CountSettings | None:
-    """Return the settings that all parts share; None if some part does not know its own."""
+    """Return the settings that all parts share; None if any part lacks them."""
     known = [part.settings for part in parts if part.settings is not None]
     for settings in known[1:]:
         if settings != known[0]:
@@ -208,7 +208,7 @@ def _common_settings(parts: list[PretokenCounts]) -> CountSettings | None:
 
 
 def _difference(one: CountSettings, other: CountSettings) -> str:
-    """Say in what two settings differ, and in nothing else; known patterns by their names."""
+    """Name only what differs between two settings; known patterns by their names."""
     names = {pattern: name for name, pattern in reversed(PATTERNS.items())}
     different = [
         [

@@ -1,8 +1,8 @@
-"""What are the kernels of another package built from?
+"""Offer the building blocks of kernels to other packages.
 
-Stage: none. `tokenizer` compiles kernels of its own on the same alphabet, cutter and cache, so
-that training and encoding cannot disagree; it takes them from here. Importing this module imports
-Numba, so do it where a kernel is about to run, not before.
+Stage: none. `tokenizer` compiles its own kernels from the same instructions, cutter and cache, so
+training and encoding cannot disagree. Importing this module imports Numba, so import it just
+before a kernel runs. Not here: the kernels of this package (`_kernels`).
 """
 
 from bpe._kernels.compiling import announced, are_ready, helper, inlined, kernel

@@ -1,10 +1,10 @@
-"""Which pairs of tokens become one token, and in which order?
+"""Learn which pairs of tokens merge, and in which order.
 
-Stage: pretoken counts -> *merges* -> vocabulary. In every step the pair that occurs most often
-becomes a token; which of equals does is a rule with a name (`tie_breaking`). Counts are updated
-where a merge changes them, never taken anew. Two implementations, one result: a compiled one for
-large work and a plain one for work that ends before a compiler would have started. Not here: the
-slow twin that takes every count anew (`reference`).
+Stage: pretoken counts -> *merges* -> vocabulary. Every step merges the most frequent pair; a named
+rule decides ties (`tie_breaking`). Counts are updated where a merge changes them, never
+recomputed. Two implementations give one result: compiled for large work, plain Python for work
+that ends before a compiler would have started. Not here: the slow twin that recounts everything
+(`reference`).
 """
 
 import heapq
@@ -18,9 +18,9 @@ from bpe.tie_breaking import CS336, Pair, check_tie_breaking, pair_order
 
 Progress = Callable[[int, int], None]
 
-# What plain Python takes, measured on Python source; what it takes to import Numba and to load
-# kernels that are kept; and what it takes to compile them.
-_SECONDS_A_BYTE, _SECONDS_A_MERGE = 2e-5, 2e-4
+# Costs of plain Python, measured on Python source; of importing Numba and loading cached kernels;
+# and of compiling them.
+_SECONDS_PER_BYTE, _SECONDS_PER_MERGE = 2e-5, 2e-4
 _LOADING_SECONDS, _COMPILING_SECONDS = 0.6, 6.0
 
 
@@ -31,14 +31,14 @@ def learn_merges(
     tie_breaking: str = CS336,
     progress: Progress | None = None,
 ) -> list[Pair]:
-    """Return the first `num_merges` merges, or fewer where nothing is left to merge.
+    """Return the first `num_merges` merges, or fewer if nothing is left to merge.
 
     Args:
         counts: pretokens and how often they occur.
         num_merges: merges wanted.
         tie_breaking: which of equally frequent pairs merges first; a name in `TIE_BREAKING`.
-        progress: called with the merges done and wanted; where nothing is left to merge, at last
-            with the merges done, twice.
+        progress: called with the merges done and wanted; if nothing is left to merge, the last
+            call has the merges done as both.
 
     Raises:
         ValueError: `num_merges` is negative, the corpus exceeds 2^63 - 1 bytes, or there is no
@@ -53,9 +53,12 @@ def learn_merges(
         raise ValueError(f"num_merges is {num_merges}; ask for 0 or more")
     check_tie_breaking(tie_breaking)
     if counts.num_bytes > MAX_COUNT:
-        raise ValueError(f"the corpus has {counts.num_bytes} bytes; pair counts end at 2**63 - 1")
+        raise ValueError(
+            f"the corpus has {counts.num_bytes} bytes, but pair counts end at 2**63 - 1; "
+            "count less text"
+        )
     report = progress or (lambda done, total: None)
-    # Each merge takes a byte of some pretoken: no more can be found.
+    # Each merge shortens some pretoken by one token: there cannot be more merges than bytes.
     num_merges = min(num_merges, len(counts.packed.content))
     merges = _merge(counts, num_merges, tie_breaking=tie_breaking, progress=report)
     if len(merges) < num_merges:
@@ -66,12 +69,12 @@ def learn_merges(
 def _merge(
     counts: PretokenCounts, num_merges: int, *, tie_breaking: str, progress: Progress
 ) -> list[Pair]:
-    """Learn merges by whichever implementation is through sooner."""
+    """Learn merges with whichever implementation finishes sooner."""
     options = {"tie_breaking": tie_breaking, "progress": progress}
     seconds = _plain_seconds(counts, num_merges)
     if seconds > _LOADING_SECONDS:
         progress(0, num_merges)  # loading takes a while, and is part of the stage
-        from bpe._kernels.presence import can_compile  # numba takes its time: only where it pays
+        from bpe._kernels.presence import can_compile  # importing numba is slow
 
         if can_compile() and _is_worth_compiling(seconds):
             return merge_compiled(counts, num_merges, **options)
@@ -88,7 +91,7 @@ def _is_worth_compiling(seconds: float) -> bool:
 def _plain_seconds(counts: PretokenCounts, num_merges: int) -> float:
     """Estimate how long merging takes in plain Python."""
     num_bytes = len(counts.packed.content)
-    return _SECONDS_A_BYTE * num_bytes + _SECONDS_A_MERGE * num_merges
+    return _SECONDS_PER_BYTE * num_bytes + _SECONDS_PER_MERGE * num_merges
 
 
 def merge_compiled(
@@ -98,7 +101,7 @@ def merge_compiled(
     progress: Progress,
     tie_breaking: str = CS336,
 ) -> list[Pair]:
-    """Learn merges by the kernels, whatever the work; `learn_merges` chooses them where they pay.
+    """Learn merges with the kernels, however little work it is; `learn_merges` chooses.
 
     >>> merge_compiled(PretokenCounts({b"low": 5}), 1, progress=lambda done, total: None)
     [(b'o', b'w')]
@@ -120,8 +123,8 @@ def merge_plainly(
 ) -> list[Pair]:
     """Learn merges with dictionaries and a heap, in plain Python.
 
-    A pair is pushed on the heap when its count rises and left there when it falls: what is popped
-    with another count than the pair has now is dropped or put back.
+    A pair is pushed on the heap when its count rises and stays there when it falls: a popped entry
+    with an outdated count is dropped or pushed back.
     """
     state = _PairCounts(counts, tie_breaking)
     merges: list[Pair] = []
@@ -134,7 +137,7 @@ def merge_plainly(
 
 
 class _PairCounts:
-    """Words as lists of tokens, and for each pair its count and the words it occurs in."""
+    """Words as lists of tokens, and for each pair its count and the words that contain it."""
 
     def __init__(self, counts: Mapping[bytes, int], tie_breaking: str) -> None:
         self._order, self._learn = pair_order(tie_breaking)
@@ -148,7 +151,7 @@ class _PairCounts:
         heapq.heapify(self._heap)
 
     def pop_most_frequent(self) -> Pair | None:
-        """Return the next pair to merge; None where no pair is left."""
+        """Return the next pair to merge; None if no pair is left."""
         while self._heap:
             negative_count, order, pair = heapq.heappop(self._heap)
             count = self._counts[pair]
@@ -159,7 +162,7 @@ class _PairCounts:
         return None
 
     def merge(self, pair: Pair) -> None:
-        """Make one token of every occurrence of `pair`, the leftmost first."""
+        """Replace every occurrence of `pair` by one token, from left to right."""
         raised: set[Pair] = set()
         for index in self._words_with.pop(pair):
             old = self._words[index]
@@ -172,7 +175,7 @@ class _PairCounts:
         token = pair[0] + pair[1]
         self._learn(token)
         for other in raised:
-            if token in other:  # only pairs with the new token occur more often than before
+            if token in other:  # only pairs with the new token have gained occurrences
                 heapq.heappush(self._heap, (-self._counts[other], self._order(other), other))
 
     def _add(self, word: list[bytes], index: int) -> set[Pair]:
@@ -185,7 +188,7 @@ class _PairCounts:
 
 
 def merge_word(word: list[bytes], pair: Pair) -> list[bytes]:
-    """Return the word with every occurrence of `pair` joined, from the left.
+    """Return the word with every occurrence of `pair` joined, from left to right.
 
     >>> merge_word([b"a", b"a", b"a", b"b"], (b"a", b"a"))
     [b'aa', b'a', b'b']

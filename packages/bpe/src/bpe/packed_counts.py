@@ -1,7 +1,7 @@
 """Hold pretokens and their counts in a few arrays.
 
-Stage: files -> *pretoken counts* -> merges. Arrays, because a corpus has millions of kinds of
-pretokens. Not here: sums of counts (`counts`), and files of them (`formats.counts_file`).
+Stage: files -> *pretoken counts* -> merges. A corpus has millions of distinct pretokens, too many
+for Python objects. Not here: adding counts up (`counts`), and files (`formats.counts_file`).
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from bpe.unicode_classes import UNICODE_VERSION
 
 @dataclass(frozen=True)
 class CountSettings:
-    """What decides which pretokens a text has; counts add up only where all of it is the same.
+    """What decides the pretokens of a text; counts add up only if all of it is the same.
 
     Attributes:
         pattern: regex source of the split pattern.
@@ -37,7 +37,7 @@ class CountSettings:
 
 
 class Packed(NamedTuple):
-    """Pretokens one behind the other, all different."""
+    """Distinct pretokens, stored one after another."""
 
     content: np.ndarray  # (sum of lengths,) uint8
     lengths: np.ndarray  # (n,) int64, 1 or more
@@ -45,16 +45,16 @@ class Packed(NamedTuple):
 
 
 class Dropped(NamedTuple):
-    """What a limit on the kinds of pretokens has cost."""
+    """What a limit on the distinct pretokens has cost."""
 
     num_kinds: int = 0
-    """Kinds, each as often as it was dropped: one that comes again can be dropped again."""
+    """Distinct pretokens; one that reappears and is dropped again counts again."""
     num_pretokens: int = 0
-    """Occurrences, which the counts lack."""
+    """Occurrences missing from the counts."""
 
 
 def pretokens_of(packed: Packed) -> list[bytes]:
-    """Return the pretokens, in the order they have."""
+    """Return the pretokens in their order."""
     content = packed.content.tobytes()
     ends = np.cumsum(packed.lengths)
     starts = (ends - packed.lengths).tolist()
@@ -62,18 +62,18 @@ def pretokens_of(packed: Packed) -> list[bytes]:
 
 
 def select(packed: Packed, kinds: Iterable[int]) -> Packed:
-    """Return some of the pretokens, in a given order."""
+    """Return some of the pretokens, in the given order."""
     kinds = np.asarray(kinds, np.int64)
     lengths = packed.lengths[kinds]
     starts = (np.cumsum(packed.lengths) - packed.lengths)[kinds]
-    # For each byte: how far it is from the beginning of its pretoken, plus where that begins.
+    # For each byte: its offset within its pretoken, plus where that pretoken begins.
     new_starts = np.cumsum(lengths) - lengths
     sources = np.arange(int(lengths.sum())) + np.repeat(starts - new_starts, lengths)
     return Packed(packed.content[sources], lengths, packed.counts[kinds])
 
 
 def most_frequent(packed: Packed, num_kinds: int) -> np.ndarray:
-    """Return the most frequent kinds, in the order they have; see `PretokenCounts.pruned`."""
+    """Return the indices of the most frequent pretokens, ascending; see `PretokenCounts.pruned`."""
     lengths, counts = packed.lengths, packed.counts
     order = np.lexsort((lengths, -counts))[:num_kinds]
     last = order[-1]
@@ -86,7 +86,7 @@ def most_frequent(packed: Packed, num_kinds: int) -> np.ndarray:
 
 
 def exact_dot(one: np.ndarray, other: np.ndarray) -> int:
-    """Multiply and add up without overflow."""
+    """Return the dot product without overflow."""
     if np.multiply(one, other, dtype=np.float64).sum() < 2.0**62:
         return int((one * other).sum())
     return sum(a * b for a, b in zip(one.tolist(), other.tolist(), strict=True))

@@ -1,9 +1,12 @@
-"""Which regular expression cuts text into pretokens?
+"""Name the split patterns and look them up.
 
-Stage: text -> *pretokens* -> merges -> ids. A split pattern has one owner, so that training and
-encoding cannot disagree. Not here: running the pattern (`pretokens`) and the character classes
+Stage: text -> *pretokens* -> merges -> ids. A split pattern has one owner, so training and
+encoding cannot disagree. Not here: running a pattern (`pretokens`) and the character classes that
 it names (`unicode_classes`).
 """
+
+import logging
+from functools import cache
 
 import regex
 
@@ -11,7 +14,7 @@ from bpe.messages.arguments import require
 from bpe.messages.excerpts import excerpt
 
 GPT2 = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
-"""English contractions, then letters, digits or symbols with at most one space in front."""
+"""English contractions, then letters, digits or symbols after at most one space."""
 
 CL100K = "|".join(
     [
@@ -24,17 +27,17 @@ CL100K = "|".join(
         r"\s+",
     ]
 )
-"""As GPT-2, but numbers by three digits, newlines apart, any one symbol in front of a word.
+"""As GPT-2, but up to three digits per number, newlines apart, any one symbol before a word.
 
-As published first, and as HF tokenizers have it. Departure: tiktoken 0.14 keeps white space that
-ends a text in one pretoken even where it holds newlines.
+As first published, and as in HF tokenizers. Departure: tiktoken 0.14 keeps white space at the end
+of a text in one pretoken even if it contains newlines.
 """
 
 LLAMA3 = CL100K
-"""Llama 3 took over the pattern of cl100k as it was."""
+"""Llama 3 uses the pattern of cl100k unchanged."""
 
 QWEN2 = CL100K.replace(r"\p{N}{1,3}", r"\p{N}")
-"""As cl100k, but each digit by itself."""
+"""As cl100k, but each digit on its own."""
 
 _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 O200K = "|".join(
@@ -48,7 +51,7 @@ O200K = "|".join(
         r"\s+",
     ]
 )
-"""As cl100k, but a word also ends where its case rises, and contractions stay attached."""
+"""As cl100k, but a word also ends before a capital after a small letter; contractions stay on."""
 
 PATTERNS: dict[str, str] = {
     "gpt2": GPT2,
@@ -57,15 +60,18 @@ PATTERNS: dict[str, str] = {
     "llama3": LLAMA3,
     "qwen2": QWEN2,
 }
-"""The known split patterns by name. Each of them matches every character of any text."""
+"""The known split patterns by name. Each of them matches every character of every text."""
+
+
+_log = logging.getLogger("bpe")
 
 
 def resolve_pattern(pattern: str) -> str:
-    r"""Return the regex source that `pattern` names, or `pattern` itself where it is a source.
+    r"""Return the regex source that `pattern` names, or `pattern` itself if it is regex source.
 
     Raises:
         ValueError: neither a known name nor a pattern that the `regex` module compiles, or one
-            that looks like a misspelt name, or searches from the end of the text.
+            that looks like a misspelled name, or one that searches from the end of the text.
 
     >>> resolve_pattern("gpt2") == GPT2
     True
@@ -80,8 +86,7 @@ def resolve_pattern(pattern: str) -> str:
     if regex.fullmatch(r"[\w-]+", pattern):
         raise ValueError(
             f"there is no split pattern named {excerpt(pattern)}; use one of "
-            f"{', '.join(PATTERNS)} or, if it is meant as a pattern of the regex module, put it "
-            "into (?:...)"
+            f"{', '.join(PATTERNS)}, or wrap it in (?:...) if it is a regular expression"
         )
     try:
         pattern.encode()
@@ -92,7 +97,16 @@ def resolve_pattern(pattern: str) -> str:
             f"use one of {', '.join(PATTERNS)} or a pattern of the regex module"
         ) from error
     if is_reversed:
-        raise ValueError(
-            f"split pattern {excerpt(pattern)} searches backwards; leave out its flag r"
-        )
+        raise ValueError(f"split pattern {excerpt(pattern)} searches backwards; remove its flag r")
     return pattern
+
+
+@cache
+def warn_of_slow_pattern(pattern: str) -> None:
+    """Warn, once per pattern, that it has no compiled scanner."""
+    _log.warning(
+        "splitting text with the regex module, about ten times slower than with the patterns %s, "
+        "because no compiled scanner knows %r",
+        ", ".join(PATTERNS),
+        pattern,
+    )

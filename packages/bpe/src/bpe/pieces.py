@@ -1,6 +1,6 @@
-"""Where may a file be cut without changing its pretokens?
+"""Cut files and streams into pieces that can be split into pretokens independently.
 
-Stage: files -> *pieces* -> pretoken counts. A border must have the same pretokens on both sides
+Stage: files -> *pieces* -> pretoken counts. Both sides of a border must have the same pretokens
 whether or not the text is cut there. Not here: counting.
 """
 
@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from heapq import merge
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
 PIECE_BYTES = 1 << 20
-"""Size that pieces are cut to, as nearly as the borders in the text allow."""
+"""Target size of a piece; it ends at the next border after that."""
 
-_FIRST_WINDOW_BYTES, _WINDOW_BYTES = 1 << 10, 1 << 16  # in which a border is looked for
+_FIRST_WINDOW_BYTES, _WINDOW_BYTES = 1 << 10, 1 << 16  # searched for a border
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A range of a file, to be read by whoever counts it."""
+    """A range of a file, read only by whatever counts it."""
 
     path: Path
     start_byte: int
@@ -36,7 +36,7 @@ class Piece:
         """Return the text of the range.
 
         Raises:
-            ValueError: a byte that is not UTF-8, named by file and offset.
+            ValueError: a byte that is not UTF-8; names file and offset.
         """
         with self.path.open("rb") as file:
             file.seek(self.start_byte)
@@ -44,11 +44,29 @@ class Piece:
         try:
             return content.decode()
         except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{self.path}: byte {self.start_byte + error.start} "
-                f"(0x{content[error.start]:02x}) is not valid UTF-8 ({error.reason}); "
-                "convert the file to UTF-8 or leave it out"
-            ) from error
+            raise not_utf8(error, self.path, start_byte=self.start_byte) from error
+
+
+class Readable(Protocol):
+    """A binary stream that can at least be read."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes; none at the end."""
+        ...
+
+
+def not_utf8(error: UnicodeDecodeError, name: str | Path, *, start_byte: int) -> ValueError:
+    """Return the error that names the malformed byte of a source.
+
+    Args:
+        error: what decoding a part of the source raised.
+        name: of the source.
+        start_byte: where that part begins.
+    """
+    return ValueError(
+        f"{name}: byte {start_byte + error.start} (0x{error.object[error.start]:02x}) is not UTF-8 "
+        f"({error.reason}); convert it to UTF-8 or repair it"
+    )
 
 
 def cut_files(
@@ -62,10 +80,10 @@ def cut_files(
 
     Args:
         paths: files to cut.
-        special_tokens: a file may be cut in front of any of them.
+        special_tokens: a file may be cut before any of them.
         cut_at_spaces: whether the split pattern allows a cut between a visible ASCII character
             and a space.
-        piece_bytes: size that the pieces should have; they end at the next border.
+        piece_bytes: target size; a piece ends at the next border after that.
     """
     borders = _Borders(tuple(s.encode() for s in special_tokens), cut_at_spaces=cut_at_spaces)
     for path in paths:
@@ -80,7 +98,7 @@ def cut_files(
 
 
 def cut_stream(
-    stream: BinaryIO,
+    stream: Readable,
     special_tokens: tuple[str, ...] = (),
     *,
     cut_at_spaces: bool,
@@ -90,9 +108,9 @@ def cut_stream(
 
     Args:
         stream: open for reading, such as a file being decompressed; need not be seekable.
-        special_tokens: see `cut_files`.
-        cut_at_spaces: likewise.
-        piece_bytes: size that the pieces should have; they end at the next border.
+        special_tokens: as for `cut_files`.
+        cut_at_spaces: as for `cut_files`.
+        piece_bytes: as for `cut_files`.
     """
     borders = _Borders(tuple(s.encode() for s in special_tokens), cut_at_spaces=cut_at_spaces)
     held, wanted = b"", piece_bytes
@@ -103,14 +121,14 @@ def cut_stream(
             yield held[start:end]
             start = end
         held = held[start:]
-        # What is held is searched anew each time: waiting until it doubles keeps that linear.
+        # The held bytes are searched again each time: waiting until they double keeps that linear.
         wanted = max(piece_bytes, len(held))
     if held:
         yield held
 
 
 class _Borders:
-    """Finds places at which no special token and no pretoken is cut in two."""
+    """Find places where a cut splits neither a special token nor a pretoken."""
 
     def __init__(self, special_tokens: tuple[bytes, ...], *, cut_at_spaces: bool) -> None:
         self._special_tokens = special_tokens
@@ -118,13 +136,13 @@ class _Borders:
         self._reach = max(map(len, special_tokens), default=1)
 
     def find(self, file: BinaryIO, *, after: int) -> int | None:
-        """Return the first border at or behind an offset; None where the file ends before it."""
+        """Return the first border at or after an offset; None if the file ends before one."""
         if not self._special_tokens and not self._cut_at_spaces:
             return None
         window_bytes = _FIRST_WINDOW_BYTES
         while True:
-            # The window begins early enough to see what straddles its first candidate, and
-            # candidates count only where the window shows all that may straddle them.
+            # The window begins early enough to show what straddles its first candidate, and
+            # candidates count only where it shows everything that may straddle them.
             begin = max(after - self._reach, 0)
             file.seek(begin)
             window = file.read(window_bytes + 2 * self._reach)
@@ -140,14 +158,14 @@ class _Borders:
             window_bytes = _WINDOW_BYTES
 
     def _candidates(self, window: bytes, start: int) -> Iterator[int]:
-        """Yield the places in front of special tokens and, where that is allowed, of spaces."""
+        """Yield the places before special tokens and, where allowed, before spaces."""
         wanted = [_occurrences(special, window, start) for special in self._special_tokens]
         if self._cut_at_spaces:
             wanted.append(_space_borders(window, start))
         return merge(*wanted)
 
     def _is_straddled(self, window: bytes, place: int) -> bool:
-        """Whether some special token begins before `place` and ends behind it."""
+        """Whether a special token begins before `place` and ends after it."""
         for special in self._special_tokens:
             near = window[max(place - len(special) + 1, 0) : place + len(special) - 1]
             if special in near:
@@ -165,8 +183,8 @@ def _occurrences(part: bytes, window: bytes, start: int) -> Iterator[int]:
 def _space_borders(window: bytes, start: int) -> Iterator[int]:
     """Yield the places between a visible ASCII character and a space.
 
-    None of the known patterns has a pretoken in which the one is followed by the other, and none
-    looks ahead from a visible character: both sides of that place split independently.
+    No known pattern has a pretoken that contains the two in this order, and none looks ahead from a
+    visible character: both sides of such a place split independently.
     """
     text = np.frombuffer(window, np.uint8)[max(start - 1, 0) :]
     is_visible = (text[:-1] > 0x20) & (text[:-1] < 0x7F)

@@ -1,8 +1,8 @@
-"""Where does one pretoken end and the next begin?
+"""Split text into pretokens by a pattern.
 
 Stage: text -> *pretokens* -> merges -> ids. A pretoken is the unit inside which bytes may merge;
-both training and encoding cut with this class. Not here: special tokens, which are cut out first
-(`special_tokens`).
+training and encoding both split with this class. Not here: special tokens, which are cut out
+first (`special_tokens`).
 """
 
 from collections.abc import Iterator
@@ -15,13 +15,12 @@ from bpe.unicode_classes import stand_ins
 
 
 class Pretokenizer:
-    r"""Cut text into pretokens that, joined, are the text again.
+    r"""Split text into pretokens that, joined, are the text again.
 
-    A pretoken is a match of the pattern, as in GPT-2 and tiktoken. Text that a custom pattern
-    leaves unmatched is kept too, each such stretch as one pretoken (as HF's `Split` does, whereas
-    tiktoken drops it), so that bytes always come back; empty matches are skipped. The classes
-    `\p{L}`, `\p{N}`, `\p{M}` and the kinds of letters follow `UNICODE_VERSION`, whatever version
-    the installed `regex` knows.
+    A pretoken is a match of the pattern, as in GPT-2 and tiktoken. Stretches that a custom pattern
+    does not match become one pretoken each (as HF's `Split` does; tiktoken drops them), so no byte
+    is lost; empty matches are skipped. The classes `\p{L}`, `\p{N}`, `\p{M}` and the kinds of
+    letters follow `UNICODE_VERSION`, whatever version the installed `regex` knows.
 
     Args:
         pattern: a name in `PATTERNS`, or regex source.
@@ -51,7 +50,7 @@ class Pretokenizer:
         return [text[start:end] for start, end in self._spans(text)]
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield the pretokens of `text` lazily, as start and end index in code points."""
+        """Yield the pretokens of `text` lazily, as start and end indices in code points."""
         require(text, str, name="text", needed="a str")
         return self._spans(text)
 
@@ -69,7 +68,7 @@ class Pretokenizer:
             yield done, len(text)
 
     def _as_classed_by_regex(self, text: str) -> str:
-        """Replace what the installed `regex` would class otherwise; most often nothing."""
+        """Replace characters that the installed `regex` would class differently; usually none."""
         if text.isascii():
             return text
         replacements = stand_ins(self.pattern)

@@ -1,7 +1,8 @@
-"""What does BPE training compute? Read this first: slow, and obviously right.
+"""Train BPE in the slow and obvious way; read this first.
 
-Stage: text -> *vocabulary*. The definition, with everything counted anew in every step. The other
-modules give the same result faster; tests hold them together. Not here: speed, files, progress.
+Stage: text -> *vocabulary*. This is the definition: every step counts all pairs from scratch. The
+other modules compute the same result faster, and tests compare them with this one. Not here:
+speed, files, progress.
 Source: Sennrich et al. 2016, arXiv:1508.07909, algorithm 1, on bytes as in Radford et al. 2019
 (GPT-2).
 """
@@ -52,7 +53,7 @@ def count_reference(
 def merge_reference(
     counts: Mapping[bytes, int], num_merges: int, *, tie_breaking: str = "cs336"
 ) -> list[tuple[bytes, bytes]]:
-    """Merge the most frequent pair again and again.
+    """Merge the most frequent pair, over and over.
 
     >>> merge_reference({b"aaab": 1}, 9)
     [(b'a', b'a'), (b'aa', b'a'), (b'aaa', b'b')]
@@ -77,12 +78,12 @@ def merge_reference(
 def choose_reference(
     tied: list[tuple[bytes, bytes]], merges: list[tuple[bytes, bytes]], *, tie_breaking: str
 ) -> tuple[bytes, bytes]:
-    """Choose among equally frequent pairs, after some merges.
+    """Choose one of several equally frequent pairs, given the merges so far.
 
     >>> tied = [(b"a", b"~"), (b"a", b" ")]
     >>> [choose_reference(tied, [], tie_breaking=rule) for rule in ("cs336", "smallest-bytes")]
     [(b'a', b'~'), (b'a', b' ')]
-    >>> choose_reference(tied, [], tie_breaking="huggingface")  # which spells the space U+0120
+    >>> choose_reference(tied, [], tie_breaking="huggingface")  # which spells the space as U+0120
     (b'a', b'~')
     """
     if tie_breaking == "cs336":

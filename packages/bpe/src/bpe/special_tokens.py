@@ -1,6 +1,6 @@
-"""Which strings never merge with their surroundings?
+"""Check special tokens and find them in text.
 
-Stage: text -> *text between special tokens* -> pretokens. Not here: the ids they get.
+Stage: text -> *text between special tokens* -> pretokens. Not here: their ids.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,12 +12,12 @@ from bpe.messages.excerpts import excerpt
 
 
 def check_special_tokens(special_tokens: Iterable[str]) -> tuple[str, ...]:
-    """Return the special tokens as a tuple, once they are known to make sense.
+    """Return the special tokens as a tuple after checking them.
 
     Raises:
-        TypeError: neither a list nor another iterable.
-        ValueError: a single string in place of several, or a special token that is empty,
-            repeated, holds a lone surrogate, or is one byte long and so a token already.
+        TypeError: not iterable.
+        ValueError: a single string instead of several, or a special token that is empty,
+            repeated, contains a lone surrogate, or is one byte long and so already a token.
 
     >>> check_special_tokens(["<|endoftext|>"])
     ('<|endoftext|>',)
@@ -31,7 +31,9 @@ def check_special_tokens(special_tokens: Iterable[str]) -> tuple[str, ...]:
     seen: set[str] = set()
     for special in checked:
         if not isinstance(special, str) or not special:
-            raise ValueError(f"special token {excerpt(special)} is no text; pass non-empty strings")
+            raise ValueError(
+                f"special token {excerpt(special)} is not text; pass non-empty strings"
+            )
         if special in seen:
             raise ValueError(f"special token {excerpt(special)} is listed twice; list it once")
         seen.add(special)
@@ -45,7 +47,7 @@ def check_special_tokens(special_tokens: Iterable[str]) -> tuple[str, ...]:
 
 
 def append_missing(tokens: Mapping[int, bytes], special_tokens: Iterable[str]) -> dict[int, bytes]:
-    """Return the tokens by id, with an id behind the highest for each special token they lack.
+    """Return the tokens by id; special tokens that they lack get ids after the highest.
 
     >>> append_missing({0: b"<a>", 5: b"b"}, ["<a>", "<c>"])
     {0: b'<a>', 5: b'b', 6: b'<c>'}
@@ -58,7 +60,7 @@ def append_missing(tokens: Mapping[int, bytes], special_tokens: Iterable[str]) -
 
 
 def compile_special_tokens(special_tokens: Iterable[str]) -> "regex.Pattern[str] | None":
-    """Compile a pattern that finds special tokens, the longest first; None without any."""
+    """Compile a pattern that finds special tokens, longest first; None if there are none."""
     longest_first = sorted(special_tokens, key=len, reverse=True)
     if not longest_first:
         return None

@@ -1,7 +1,7 @@
-"""Which of several equally frequent pairs merges first?
+"""Decide which of several equally frequent pairs merges first.
 
-Stage: pretoken counts -> *merges*. Trainers differ only in this, so that naming the rule of
-another one gives its merges. Not here: counting the pairs (`merges`).
+Stage: pretoken counts -> *merges*. Trainers differ only in this rule, so naming another trainer's
+rule gives its merges. Not here: counting the pairs (`merges`).
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ TIE_BREAKING: dict[str, str] = {
     SMALLEST_BYTES: "the lexicographically smallest pair of tokens, as gigatoken's assembled_bytes",
     HUGGINGFACE: "the smallest pair of ids, as HF tokenizers: bytes by their spelling, then merges",
 }
-"""The known rules by name, and what each lets merge first."""
+"""The known rules by name, and what each one merges first."""
 
 
 def check_tie_breaking(name: str) -> str:
-    """Return the name of a rule, once it is known to be one.
+    """Return `name` after checking that it is a rule.
 
     Raises:
         ValueError: there is no such rule.
@@ -36,7 +36,7 @@ def check_tie_breaking(name: str) -> str:
 
 @cache
 def alphabet() -> tuple[bytes, ...]:
-    r"""Return the single bytes in the order of HF's ids: by the code points that spell them.
+    r"""Return the single bytes in HF's id order: by the code points that spell them.
 
     >>> alphabet()[0], alphabet()[-1]
     (b'!', b'\xad')
@@ -45,7 +45,7 @@ def alphabet() -> tuple[bytes, ...]:
 
 
 def pair_order(name: str) -> tuple[Callable[[Pair], tuple], Callable[[bytes], None]]:
-    """Return a sort key for pairs, the first to merge first, and what is to be told new tokens."""
+    """Return a sort key for pairs, first to merge first, and a function to call with new tokens."""
     ids = {token: index for index, token in enumerate(alphabet())}
 
     def learn(token: bytes) -> None:
@@ -62,6 +62,6 @@ def pair_order(name: str) -> tuple[Callable[[Pair], tuple], Callable[[bytes], No
 def _greatest_first(pair: Pair) -> tuple[tuple[int, ...], ...]:
     """Return a key that sorts the lexicographically greatest pair first.
 
-    Bytes are negated, and a positive end mark puts a token behind those that it begins.
+    Bytes are negated, and a positive end mark sorts a token after those that it is a prefix of.
     """
     return tuple((*(-byte for byte in token), 1) for token in pair)

@@ -1,4 +1,4 @@
-"""How does a corpus become a vocabulary?
+"""Train a byte-level BPE vocabulary from text files.
 
 Stage: files -> *vocabulary*, the whole of this package in a few lines. Not here: the stages.
 """
@@ -19,7 +19,7 @@ from bpe.tie_breaking import CS336, check_tie_breaking
 from bpe.vocabulary import Vocabulary
 
 StageProgress = Callable[[str, int, int], None]
-"""Called with the stage ("count" in bytes, "merge" in merges) and the amounts done and in all."""
+"""Called with the stage ("count" in bytes, "merge" in merges), the amount done and the total."""
 
 _log = logging.getLogger("bpe")
 
@@ -37,28 +37,28 @@ def train_bpe(
 ) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
     """Train a byte-level BPE vocabulary on UTF-8 text files.
 
-    Ids are given to the special tokens first, then to the 256 bytes, then to the merges in order.
-    Neither `num_workers` nor the order of the files changes the result. Where nothing is left to
-    merge, the vocabulary stays smaller than asked for and a log message says so.
+    Ids go to the special tokens first, then to the 256 bytes, then to the merges in order. Neither
+    `num_workers` nor the order of the files changes the result. If nothing is left to merge, the
+    vocabulary is smaller than requested and a warning is logged.
 
     Args:
-        input_path: a file, or several.
-        vocab_size: tokens wanted, special ones included.
-        special_tokens: strings that separate documents and become one token each; longest wins.
+        input_path: one file or several.
+        vocab_size: tokens wanted, special tokens included.
+        special_tokens: strings that separate documents; each becomes one token, the longest wins.
         pattern: name of a split pattern ("gpt2", "cl100k", "o200k"), or regex source.
         tie_breaking: which of equally frequent pairs merges first: "cs336" (the
             lexicographically greatest), "smallest-bytes" or "huggingface"; see `TIE_BREAKING`.
-        num_workers: threads or processes that count; None for one per usable CPU.
-        max_pretokens: kinds of pretokens to keep while counting, which bounds memory; None keeps
-            all. See `count_pretokens` for what that costs.
-        progress: called with stage, amount done and amount in all.
+        num_workers: threads or processes that count; None: one per usable CPU.
+        max_pretokens: distinct pretokens to keep while counting, which bounds memory; None keeps
+            all. `count_pretokens` describes what the bound costs.
+        progress: called with the stage, the amount done and the total.
 
     Returns:
-        Tokens by id, and the merges in the order in which they were learnt.
+        Tokens by id, and the merges in the order in which they were learned.
 
     Raises:
         OSError: a file is missing or cannot be read.
-        ValueError: the corpus is empty or not UTF-8, or an argument makes no sense.
+        ValueError: the corpus is empty or not UTF-8, or an argument is invalid.
     """
     vocabulary = train_vocabulary(
         input_path,
@@ -84,10 +84,10 @@ def train_vocabulary(
     max_pretokens: int | None = None,
     progress: StageProgress | None = None,
 ) -> Vocabulary:
-    """Train as `train_bpe` does, and return what can be saved, fingerprinted and encoded with."""
+    """Train as `train_bpe` does; return a `Vocabulary`, ready to save and to encode with."""
     input_path = as_paths(input_path, name="input_path")
     special_tokens = check_special_tokens(special_tokens)
-    check_tie_breaking(tie_breaking)  # before hours of counting, as what follows
+    check_tie_breaking(tie_breaking)  # fail before hours of counting, not after
     _num_merges(vocab_size, special_tokens)
     counts = count_pretokens(
         input_path,
@@ -111,16 +111,16 @@ def vocabulary_from_counts(
     tie_breaking: str = CS336,
     progress: StageProgress | None = None,
 ) -> Vocabulary:
-    r"""Train on pretokens that have been counted; see `train_bpe`.
+    """Train on counted pretokens; see `train_bpe`.
 
     Args:
-        counts: of the corpus.
-        vocab_size: tokens wanted, special ones included.
-        special_tokens: in the order of their ids; None for those that the counts were made with.
-            There may be more, as long as the corpus does not contain them.
-        pattern: None for the one that the counts were made with.
+        counts: the pretokens of the corpus.
+        vocab_size: tokens wanted, special tokens included.
+        special_tokens: in the order of their ids; None: those that the counts were made with.
+            More are allowed, as long as the corpus does not contain them.
+        pattern: None: the one that the counts were made with.
         tie_breaking: which of equally frequent pairs merges first.
-        progress: called with stage, amount done and amount in all.
+        progress: called with the stage, the amount done and the total.
 
     Raises:
         ValueError: the counts were made with another pattern, or with special tokens that are
@@ -152,7 +152,7 @@ def vocabulary_from_counts(
 def _settings_for(
     counts: PretokenCounts, special_tokens: Iterable[str] | None, pattern: str | None
 ) -> tuple[tuple[str, ...], str]:
-    """Return special tokens and pattern, once they are known to suit the counts."""
+    """Return special tokens and pattern after checking that they suit the counts."""
     known = counts.settings
     if special_tokens is None:
         special_tokens = known.special_tokens if known else ()
@@ -164,7 +164,8 @@ def _settings_for(
         raise ValueError(
             f"the counts were made with the pattern {excerpt(known.pattern)} and the special "
             f"tokens {excerpts(known.special_tokens)}, not with {excerpt(pattern)} and "
-            f"{excerpts(special_tokens)}; pass the same and no fewer, or leave both out"
+            f"{excerpts(special_tokens)}; pass the same pattern and at least those special "
+            "tokens, or omit both"
         )
     return special_tokens, pattern
 

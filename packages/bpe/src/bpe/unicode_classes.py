@@ -1,9 +1,9 @@
-r"""Which code points are letters, digits and marks?
+r"""Look up which code points are letters, digits and marks.
 
-Stage: text -> *pretokens*. Unicode assigns new letters every year and every regex engine is as
-old as its tables, so `\p{L}` alone would let two installations split one text differently. The
-classes here follow one version: the newest on which tiktoken and HF tokenizers agree. Not here:
-white space, which no version since 6.3 has changed.
+Stage: text -> *pretokens*. Unicode assigns new letters every year and every regex engine has the
+tables of its release, so `\p{L}` alone would let two installations split one text differently.
+The classes here follow one version: the newest on which tiktoken and HF tokenizers agree. Not
+here: white space, which has not changed since Unicode 6.3.
 """
 
 import json
@@ -14,14 +14,14 @@ from importlib.resources import files
 import regex
 
 UNICODE_VERSION = "16.0.0"
-"""The Unicode version whose character classes cut text; written into every saved vocabulary."""
+"""The Unicode version whose character classes split text; saved with every vocabulary."""
 
 _UNIONS = {"L": ("Lu", "Ll", "Lt", "Lm", "Lo")}
 _PROPERTY = re.compile(r"\\[pP]\{\^?(\w+)\}")
-# Escapes that tell code points apart by something other than the classes or ASCII: leftovers of
+# Escapes that distinguish code points by something other than the classes or ASCII: leftovers of
 # \p{...}, words, word borders, named characters, grapheme clusters, numeric escapes.
 _OTHER_TESTS = re.compile(r"\\[pPwWbBmMdDNXxuUhHRL]|\[:|[^\x00-\x7f]")
-_NO_CLASS = 0x10FFFF  # a noncharacter: never assigned, so in no class of any version
+_NO_CLASS = 0x10FFFF  # a noncharacter: never assigned, so in no class in any version
 
 
 def class_ranges(name: str) -> tuple[tuple[int, int], ...]:
@@ -49,9 +49,9 @@ def stand_ins(pattern: str) -> dict[int, int]:
     """Map code points that the installed `regex` classes differently to some it classes as we do.
 
     With each code point replaced by its stand-in, `regex` finds the borders that the tables here
-    ask for. That is exact as long as the pattern sees code points only through the classes, white
-    space and ASCII; any other pattern (words, scripts, letters spelled out) follows the installed
-    `regex`, and the map is empty.
+    require. That is exact as long as the pattern distinguishes code points only by the classes,
+    white space and ASCII. Any other pattern (words, scripts, non-ASCII letters) follows the
+    installed `regex`, and the map is empty.
 
     Args:
         pattern: regex source.
@@ -70,7 +70,7 @@ def stand_ins(pattern: str) -> dict[int, int]:
 
 @cache
 def _differing(name: str) -> frozenset[int]:
-    """Code points on which the installed `regex` and our table of one class disagree."""
+    """Return the code points that the installed `regex` and our table class differently."""
     runs = regex.findall(rf"\p{{{name}}}+", _every_code_point())
     return class_members(name) ^ set(map(ord, "".join(runs)))
 

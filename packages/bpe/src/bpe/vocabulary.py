@@ -1,8 +1,8 @@
-"""Hold what training produces, and keep it in files.
+"""Hold what training produces, and save it to files.
 
 Stage: merges -> *vocabulary* -> ids. A vocabulary holds everything that decides how text becomes
-ids: tokens, merges in order, special tokens and the split pattern. Not here: encoding, which is
-the `tokenizer` package's work, and the spelling of the files (`formats`).
+ids: tokens, merges in order, special tokens and the split pattern. Not here: encoding (the
+`tokenizer` package) and the format of the files (`formats`).
 """
 
 import errno
@@ -33,22 +33,22 @@ from bpe.special_tokens import append_missing, check_special_tokens
 from bpe.unicode_classes import UNICODE_VERSION
 
 FORMAT, FORMAT_VERSION = "bpe-vocabulary", 2
-_UNSTATED = 1  # version that does not state what the other files hold
+_UNSTATED = 1  # version without a statement of what the other files hold
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    r"""Tokens by id, the merges that build them, the special tokens and the split pattern.
+    """Tokens by id, the merges that build them, the special tokens and the split pattern.
 
     Attributes:
-        tokens: id to bytes; special tokens are there as their UTF-8 bytes.
-        merges: pairs of tokens, the earliest learnt first.
+        tokens: id to bytes; special tokens are included as their UTF-8 bytes.
+        merges: pairs of tokens, in the order in which they were learned.
         special_tokens: strings that are one token each and never merge with anything.
         pattern: regex source; a known name is accepted and resolved.
 
     Raises:
-        ValueError: no tokens, ids that are no whole numbers below 2^32, two ids with the same
-            bytes, a special token without an id, or a merge whose parts or result are no tokens.
+        ValueError: no tokens, ids that are not whole numbers below 2^32, two ids with the same
+            bytes, a special token without an id, or a merge of or into something that is no token.
 
     >>> v = Vocabulary({0: b"a", 1: b"b", 2: b"ab"}, [(b"a", b"b")])
     >>> len(v), v.ids[b"ab"]
@@ -77,7 +77,7 @@ class Vocabulary:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256, in hex, over all that decides the ids of a text; the order of dicts does not."""
+        """SHA-256, in hex, of all that decides the ids of a text; dict order does not matter."""
         content = {
             "merges": [[left.hex(), right.hex()] for left, right in self.merges],
             "pattern": self.pattern,
@@ -90,7 +90,7 @@ class Vocabulary:
 
     @property
     def statement(self) -> Statement:
-        """What files state about the vocabulary that they hold, as JSON values."""
+        """What saved files state about the vocabulary, as JSON values."""
         return {
             "num_tokens": len(self.tokens),
             "num_merges": len(self.merges),
@@ -110,14 +110,14 @@ class Vocabulary:
     def save(self, directory: str | Path) -> None:
         """Write vocab.json, merges.txt, tokenizer.json and bpe.json into a directory.
 
-        A failure leaves what was there before. An older bpe.json goes first and the new one comes
-        last: a directory that `load` accepts holds the files of one vocabulary.
+        If writing fails, the old files stay. An older bpe.json is removed first and the new one
+        comes last: a directory that `load` accepts holds the files of one vocabulary.
 
-        `tokenizer.json` is for HF tokenizers; a custom pattern is copied into it as it is, and
-        HF's regex engine may read it differently.
+        `tokenizer.json` is for HF tokenizers; a custom pattern is copied into it unchanged, and
+        HF's regex engine may interpret it differently.
 
         Raises:
-            ValueError: a special token spelled like another token; JSON has room for one of them.
+            ValueError: a special token spelled like another token; JSON can hold only one of them.
         """
         directory = as_path(directory, name="directory")
         files = {
@@ -139,7 +139,7 @@ class Vocabulary:
         Raises:
             FileNotFoundError: a file is missing.
             AlteredVocabularyError: the files are well-formed, but not those that were saved.
-            ValueError: malformed content, named by file and line, or another format or version.
+            ValueError: malformed content (names file and line), or another format or version.
         """
         directory = as_path(directory, name="directory")
         path = directory / "bpe.json"
@@ -147,7 +147,7 @@ class Vocabulary:
             raise FileNotFoundError(
                 errno.ENOENT,
                 "no such file, so no complete vocabulary; name the folder that train-bpe or save "
-                "wrote, or read vocab.json and merges.txt by Vocabulary.from_files",
+                "wrote, or read vocab.json and merges.txt with Vocabulary.from_files",
                 str(path),
             )
         vocab_path, merges_path = directory / "vocab.json", directory / "merges.txt"
@@ -172,14 +172,14 @@ class Vocabulary:
         special_tokens: tuple[str, ...] | list[str] = (),
         pattern: str = GPT2,
     ) -> "Vocabulary":
-        """Read GPT-2-style vocab.json and merges.txt; ids are whatever the file says.
+        """Read GPT-2-style vocab.json and merges.txt, with the ids of the file.
 
         Special tokens that the file lacks are appended after the highest id, in the given order.
 
         Raises:
             FileNotFoundError: a file is missing.
-            ValueError: malformed content, named by file and line, or merges that were evidently
-                cut off, reordered or made for another vocabulary.
+            ValueError: malformed content (names file and line), or merges that were evidently
+                truncated, reordered or made for another vocabulary.
         """
         vocab_path = as_path(vocab_path, name="vocab_path")
         merges_path = as_path(merges_path, name="merges_path")
@@ -231,7 +231,7 @@ class Vocabulary:
         for token_id in self.tokens:
             if type(token_id) is not int or not 0 <= token_id < 1 << 32:
                 raise ValueError(
-                    f"{token_id!r} is no token id; ids are whole numbers from 0 to 2**32 - 1"
+                    f"{token_id!r} is not a token id; ids are whole numbers from 0 to 2**32 - 1"
                 )
         if len(self.ids) < len(self.tokens):
             first_id: dict[bytes, int] = {}
@@ -239,7 +239,7 @@ class Vocabulary:
                 if first_id.setdefault(token, token_id) != token_id:
                     raise ValueError(
                         f"ids {first_id[token]} and {token_id} both stand for {excerpt(token)}; "
-                        "give every id bytes of its own"
+                        "give each id its own bytes"
                     )
         for special in self.special_tokens:
             if special.encode() not in self.ids:
@@ -258,7 +258,7 @@ class Vocabulary:
                     raise ValueError(
                         f"merge {rank} is {excerpt(left)} + {excerpt(right)}, but "
                         f"{excerpt(token)} is not among the {plural(len(self), 'token')}; pass "
-                        "the merges that belong to them"
+                        "the merges that were learned with these tokens"
                     )
 
 
@@ -275,12 +275,15 @@ def _check_header(header: dict[str, object], path: Path) -> tuple[tuple[str, ...
                 f"{path}: {key} is {header.get(key)!r}, but this version of bpe reads "
                 f"{' and '.join(map(repr, needed))}; use the version of bpe that wrote it"
             )
-    special_tokens = header.get("special_tokens")
-    if not isinstance(special_tokens, list) or not isinstance(header.get("pattern"), str):
-        raise ValueError(f"{path}: needs a list 'special_tokens' and a string 'pattern'")
+    special_tokens, pattern = header.get("special_tokens"), header.get("pattern")
+    if not isinstance(special_tokens, list) or not isinstance(pattern, str):
+        raise ValueError(
+            f"{path}: special_tokens is {special_tokens!r} and pattern is {pattern!r}; a list and "
+            "a string are needed, so copy the file again"
+        )
     if not all(isinstance(special, str) for special in special_tokens):
         raise ValueError(f"{path}: special_tokens must all be strings, not {special_tokens!r}")
     try:
-        return check_special_tokens(special_tokens), resolve_pattern(header["pattern"])
+        return check_special_tokens(special_tokens), resolve_pattern(pattern)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

@@ -28,9 +28,9 @@ def _explain(error: ImportError) -> str:
 try:
     from bpe import PATTERNS, Pretokenizer, Vocabulary
     from bpe.byte_spelling import unspell
-    from bpe.cli.streams import repair_streams, written_output
+    from bpe.cli.streams import describe_error, repair_streams, written_output
     from bpe.compilation import can_compile
-    from bpe.counting.cpus import usable_cpus
+    from bpe.counting.cpus import check_num_threads
     from bpe.formats.evidence import check_merges
     from bpe.formats.files import Staging, require_inside, write_atomically
     from bpe.formats.gpt2 import read_json_object
@@ -41,10 +41,10 @@ try:
         as_paths,
         require,
         require_iterable,
-        require_whole_number,
         wrong_kind,
     )
-    from bpe.pieces import PIECE_BYTES, cut_files, cut_stream
+    from bpe.patterns import warn_of_slow_pattern
+    from bpe.pieces import PIECE_BYTES, Readable, cut_files, cut_stream, not_utf8
     from bpe.special_tokens import append_missing, check_special_tokens
 except ImportError as error:
     if error.name is not None and error.name.partition(".")[0] != "bpe":
@@ -56,6 +56,7 @@ __all__ = [
     "PIECE_BYTES",
     "STATEMENT_KEY",
     "Pretokenizer",
+    "Readable",
     "Staging",
     "Vocabulary",
     "append_missing",
@@ -63,18 +64,20 @@ __all__ = [
     "as_paths",
     "can_compile",
     "check_merges",
+    "check_num_threads",
     "check_special_tokens",
     "check_statement",
     "cut_files",
     "cut_stream",
+    "describe_error",
+    "not_utf8",
     "read_json_object",
     "repair_streams",
     "require",
     "require_inside",
     "require_iterable",
-    "require_whole_number",
     "unspell",
-    "usable_cpus",
+    "warn_of_slow_pattern",
     "write_atomically",
     "written_output",
     "wrong_kind",

@@ -7,7 +7,7 @@ large enough to be worth handing over. Not here: one text that is large (`encode
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from tokenizer._bpe import require, require_iterable, require_whole_number, usable_cpus
+from tokenizer._bpe import check_num_threads, require, require_iterable
 
 _GROUP_CHARACTERS = 1 << 18
 
@@ -25,7 +25,7 @@ def encode_batch(
     for place, text in enumerate(texts):
         require(text, str, name=f"texts[{place}]", needed="a str")
     groups = _group(texts)
-    num_threads = min(check_num_threads(num_threads), len(groups))
+    num_threads = min(check_num_threads(num_threads, name="num_threads"), len(groups))
     report = progress or (lambda done, total: None)
     ids: list[list[int]] = []
 
@@ -42,20 +42,6 @@ def encode_batch(
             ids += encoded
             report(len(ids), len(texts))
     return ids
-
-
-def check_num_threads(num_threads: int | None) -> int:
-    """Return the number of threads to use.
-
-    Raises:
-        ValueError: fewer than one.
-    """
-    if num_threads is None:
-        return usable_cpus()
-    require_whole_number(num_threads, name="num_threads")
-    if num_threads < 1:
-        raise ValueError(f"num_threads is {num_threads}; use 1 or more, or None for one per CPU")
-    return num_threads
 
 
 def _group(texts: list[str]) -> list[list[str]]:

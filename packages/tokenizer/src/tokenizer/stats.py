@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tokenizer.batch import check_num_threads
+from tokenizer._bpe import check_num_threads
 from tokenizer.files.encoding import BUSY_BYTES_PER_THREAD
 from tokenizer.tokenizer import Tokenizer
 
@@ -85,7 +85,7 @@ def measure(
     Raises:
         ValueError: the file is empty, or holds bytes that are no UTF-8.
     """
-    num_threads = check_num_threads(num_threads)
+    num_threads = check_num_threads(num_threads, name="num_threads")
     if not path.stat().st_size:
         raise ValueError(f"{path} is empty or no regular file; measure on a file with text")
     starts, runs = [], []

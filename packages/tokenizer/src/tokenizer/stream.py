@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from tokenizer._bpe import PATTERNS, Pretokenizer, require
+from tokenizer._bpe import PATTERNS, Pretokenizer, not_utf8, require
 from tokenizer.ids import as_ids
 from tokenizer.special_tokens import SpecialTokens, require_no_surrogates
 
@@ -195,11 +195,8 @@ def read_text_blocks(file: BinaryIO, *, name: str | Path) -> Iterator[tuple[str,
         try:
             text = decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
-            place = num_read - (len(error.object) - len(block)) + error.start
-            raise ValueError(
-                f"{name}: byte {place} (0x{error.object[error.start]:02x}) is not UTF-8 "
-                f"({error.reason}); convert it to UTF-8 or repair it"
-            ) from None
+            start_byte = num_read - (len(error.object) - len(block))
+            raise not_utf8(error, name, start_byte=start_byte) from None
         num_read += len(block)
         yield text, len(block)
         if not block:

@@ -1,7 +1,8 @@
-"""The commands `train-bpe`, `count` and `merge`: text files, or counts of them, to a vocabulary.
+"""Run the commands `train-bpe`, `count` and `merge`.
 
-Progress, time and memory go to stderr, the result to stdout. A user's mistake ends with one line
-and status 2.
+Stage: text files, or counts of them -> *vocabulary*, from a shell. Progress, time and memory go to
+stderr, the result to stdout. A user's mistake ends with one line and status 2. Not here: anything
+that no library function does.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 from bpe.cli.progress import StageProgress
-from bpe.cli.streams import repair_streams, written_output
+from bpe.cli.streams import describe_error, repair_streams, written_output
 from bpe.cli.usage import StageTimes, describe_peak_memory
 from bpe.counting.corpus import count_pretokens
 from bpe.counts import PretokenCounts
@@ -26,8 +27,8 @@ from bpe.train import train_vocabulary, vocabulary_from_counts
 from bpe.vocabulary import Vocabulary
 
 _SEVERAL_MACHINES = """\
-Counting can be spread over machines; training on the merged counts gives what
-training on all the text would give:
+Counting can be spread over machines; training on the merged counts gives the
+same result as training on all the text:
 
   count part1.txt --special-token '<|endoftext|>' --output 1.counts
   count part2.txt --special-token '<|endoftext|>' --output 2.counts
@@ -56,14 +57,14 @@ def _run(
     work: Callable[[argparse.Namespace], str],
     arguments: Sequence[str] | None,
 ) -> int:
-    """Do the work of a command and print the summary that it returns."""
+    """Run a command and print the summary that it returns."""
     repair_streams()
     logging.basicConfig(format=f"{parser.prog}: note: %(message)s")
     try:
         with written_output():
             print(work(parser.parse_args(arguments)))
     except (OSError, ValueError) as error:
-        print(f"{parser.prog}: error: {_describe(error)}", file=sys.stderr)
+        print(f"{parser.prog}: error: {describe_error(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\n{parser.prog}: interrupted; nothing was written", file=sys.stderr)
@@ -82,7 +83,11 @@ def _train_parser() -> argparse.ArgumentParser:
         "corpus", nargs="+", type=Path, metavar="CORPUS", help="a text file, or a file of counts"
     )
     parser.add_argument(
-        "--vocab-size", type=int, required=True, metavar="N", help="tokens, special ones included"
+        "--vocab-size",
+        type=int,
+        required=True,
+        metavar="N",
+        help="number of tokens, special tokens included",
     )
     _add_counting_options(parser)
     rules = "; ".join(f"{name}: {meaning}" for name, meaning in TIE_BREAKING.items())
@@ -95,7 +100,7 @@ def _train_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="directory to write"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace what DIR holds")
+    parser.add_argument("--overwrite", action="store_true", help="replace the contents of DIR")
     return parser
 
 
@@ -135,7 +140,7 @@ def _add_counting_options(parser: argparse.ArgumentParser) -> None:
         "--special-token",
         action="append",
         metavar="TEXT",
-        help="separates documents and becomes one token; may be given several times",
+        help="a string that separates documents and becomes one token; may be repeated",
     )
     parser.add_argument(
         "--pattern",
@@ -152,7 +157,7 @@ def _add_max_pretokens(parser: argparse.ArgumentParser) -> None:
         "--max-pretokens",
         type=int,
         metavar="N",
-        help="bound memory: keep the N most frequent kinds of pretokens and say what that costs",
+        help="bound memory: keep the N most frequent distinct pretokens and report the cost",
     )
 
 
@@ -221,13 +226,13 @@ def _merge(options: argparse.Namespace) -> str:
 
 
 def _load_counts(paths: Sequence[Path]) -> PretokenCounts | None:
-    """Return the counts in all the files; None where they are text."""
+    """Return the sum of the counts in the files; None if all of them are text."""
     texts = [path for path in paths if not path.is_file() or not is_counts_file(path)]
     if len(texts) == len(paths):
         return None
     if texts:
         raise ValueError(
-            f"{texts[0]} is no file of counts, but others are; use `count` on it, or leave it out"
+            f"{texts[0]} is not a file of counts, but others are; run `count` on it, or omit it"
         )
     return PretokenCounts.merge(map(PretokenCounts.load, paths))
 
@@ -246,7 +251,7 @@ def _check_file(output: Path, *, overwrite: bool) -> None:
     if output.is_dir():
         raise ValueError(f"{output} is a directory; --output needs a file")
     if not output.absolute().parent.exists():
-        raise ValueError(f"{output.parent} does not exist; make it, or pass another --output")
+        raise ValueError(f"{output.parent} does not exist; create it, or pass another --output")
     _check_writable(output.absolute().parent, needed="--output needs a directory to be in")
     if output.exists() and not overwrite:
         raise ValueError(f"{output} exists; pass --overwrite or another --output")
@@ -257,20 +262,14 @@ def _check_writable(directory: Path, *, needed: str) -> None:
     if not nearest.is_dir():
         raise ValueError(f"{nearest} is a file; {needed}")
     if not os.access(nearest, os.W_OK):
-        raise ValueError(f"{nearest} is not yours to write to; pass another --output")
+        raise ValueError(f"{nearest} is not writable; pass another --output")
 
 
 def _check_spelling(special_tokens: Sequence[str]) -> None:
-    """Refuse what vocab.json has no room for, before hours of training."""
+    """Refuse special tokens that vocab.json cannot hold, before hours of training."""
     num_tokens = 256 + len(special_tokens)
     unmerged = vocabulary_from_counts(PretokenCounts(), num_tokens, special_tokens)
     spelled_vocab(unmerged.tokens, unmerged.special_tokens)
-
-
-def _describe(error: OSError | ValueError) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
 
 
 def _summarise(vocabulary: Vocabulary, output: Path) -> str:

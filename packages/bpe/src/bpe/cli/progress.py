@@ -1,4 +1,4 @@
-"""How does a command show how far it is?
+"""Show the progress of a command.
 
 Stage: none; a command passes one of these to the stages it runs. Not here: results, which go to
 stdout.
@@ -14,10 +14,10 @@ _SECONDS_BETWEEN = {"bar": 0.1, "line": 5.0}
 
 
 class StageProgress:
-    """Shows stages on a stream: as a bar on a terminal, else as a line every few seconds.
+    """Shows the progress of stages: a bar on a terminal, otherwise a line every few seconds.
 
     Args:
-        stream: where to; stderr by default.
+        stream: where to write; None: stderr.
         clock: seconds, monotonic.
     """
 
@@ -44,7 +44,7 @@ class StageProgress:
             self.close()
 
     def close(self) -> None:
-        """End the line of a bar that was left unfinished."""
+        """End the line of an unfinished bar."""
         if self._is_line_open:
             self._stream.write("\n")
         self._stage, self._is_line_open = None, False

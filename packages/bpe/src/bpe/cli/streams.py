@@ -1,4 +1,4 @@
-"""What becomes of a command whose standard streams are closed, full, unread or short of letters?
+"""Keep commands working when standard streams are closed, full, unread or limited in encoding.
 
 Stage: none; every command begins with `repair_streams` and prints within `written_output`. Not
 here: what is written to them.
@@ -10,21 +10,21 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 from bpe.cli.unread_stream import UnreadStream
 
 OUTPUT = "standard output"
-"""What an error names where a result cannot be written."""
+"""The name in errors when a result cannot be written."""
 UNREAD = 128 + signal.SIGPIPE if hasattr(signal, "SIGPIPE") else 1
-"""Exit status where the reader has gone, as in `inspect ... | head`: that of other programs."""
+"""Exit status when the reader has gone, as in `inspect ... | head`; other programs have it too."""
 
 
 def repair_streams() -> None:
     """Make the standard streams safe to use.
 
-    A closed one becomes the null device. What stdout's encoding lacks is escaped, and stdout's
-    errors name it. Writing to stderr neither waits nor fails: see `UnreadStream`.
+    A closed stream becomes the null device. Characters that stdout's encoding lacks are escaped,
+    and stdout's errors name it. Writing to stderr neither blocks nor fails: see `UnreadStream`.
     """
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -33,18 +33,18 @@ def repair_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
         sys.stdout = _with_named_errors(sys.stdout)
     if isinstance(sys.stderr, io.TextIOWrapper):
-        sys.stderr.reconfigure(errors="backslashreplace")  # file names may be no UTF-8
+        sys.stderr.reconfigure(errors="backslashreplace")  # file names may not be UTF-8
     if not isinstance(sys.stderr, UnreadStream):
         sys.stderr = UnreadStream(sys.stderr)
 
 
 @contextmanager
 def written_output() -> Iterator[None]:
-    """Write out what the block prints, however it ends.
+    """Flush what the block prints, however the block ends.
 
     Raises:
-        OSError: stdout cannot be written; it names `OUTPUT`.
-        SystemExit: nobody reads stdout any more; `UNREAD`.
+        OSError: stdout cannot be written; the error names `OUTPUT`.
+        SystemExit: nobody reads stdout any more; its status is `UNREAD`.
     """
     end: BaseException | None = None
     try:
@@ -53,15 +53,22 @@ def written_output() -> Iterator[None]:
         end = error
     failure = _output_failure()
     if failure is not None and (end is None or isinstance(end, SystemExit)):
-        end = failure  # SystemExit: argparse and Rich keep such errors to themselves
+        end = failure  # SystemExit: argparse and Rich swallow such errors
     if isinstance(end, BrokenPipeError) and end.filename == OUTPUT:
         raise SystemExit(UNREAD) from None
     if end is not None:
         raise end
 
 
+def describe_error(error: OSError | ValueError) -> str:
+    """Return an error as one line for the user."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
 def _output_failure() -> OSError | None:
-    """Return the first error of stdout, after which Python's own flush at exit succeeds."""
+    """Return the first error of stdout, and make Python's own flush at exit succeed."""
     failure: OSError | None = None
     try:
         sys.stdout.flush()
@@ -75,15 +82,15 @@ def _output_failure() -> OSError | None:
 
 
 class _Output(io.FileIO):
-    """A descriptor whose errors name `OUTPUT`, so that no other file's are taken for them.
+    """A descriptor whose errors name `OUTPUT`, so they are not mistaken for another file's.
 
     Attributes:
-        failure: the first of them.
+        failure: the first error.
     """
 
     failure: OSError | None = None
 
-    def write(self, data: bytes) -> int | None:
+    def write(self, data: Any, /) -> int | None:
         """Write some of `data`."""
         try:
             return super().write(data)
@@ -95,7 +102,7 @@ class _Output(io.FileIO):
 
 def _with_named_errors(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     raw = getattr(stream.buffer, "raw", stream.buffer)
-    if type(raw) is not io.FileIO or raw.fileno() != 1:  # a console of Windows, or a test's stream
+    if type(raw) is not io.FileIO or raw.fileno() != 1:  # a Windows console, or a test's stream
         return stream
     return io.TextIOWrapper(
         io.BufferedWriter(_Output(1, "w", closefd=False)),
@@ -108,8 +115,8 @@ def _with_named_errors(stream: io.TextIOWrapper) -> io.TextIOWrapper:
 def _null_device(descriptor: int) -> TextIO:
     """Open the null device in place of a closed standard stream.
 
-    It takes the stream's number too. The next file would get that number otherwise, and with it
-    what libraries and child processes print.
+    It takes the stream's descriptor as well. Otherwise the next file opened would get that number,
+    and with it the output of libraries and child processes.
     """
     opened = os.open(os.devnull, os.O_RDWR)
     try:

@@ -1,8 +1,8 @@
-"""How is progress shown so that work waits for no reader, and dies with none?
+"""Write progress to a stream without ever waiting for its reader or failing without one.
 
-Stage: none; what a command says on stderr goes through here. A pipe that nobody empties, a full
-disk, a paused or closed terminal: what cannot be written is dropped. Not here: results, which are
-on disk before stdout has them.
+Stage: none; whatever a command writes to stderr passes through here. If a pipe is not read, a disk
+is full or a terminal is paused or closed, what cannot be written is dropped. Not here: results,
+which are on disk before stdout gets them.
 """
 
 import os
@@ -14,23 +14,23 @@ from typing import Any, TextIO
 from bpe.messages.plural import agree, plural
 
 PATIENCE_SECONDS = 1.0
-"""How long a reader may take before lines are dropped; from then on nobody waits for it."""
-_PIECE_BYTES = 4096  # PIPE_BUF on Linux: what a pipe that says it has room takes at once
+"""How long a reader may take before lines are dropped; after that, writing never waits for it."""
+_PIECE_BYTES = 4096  # PIPE_BUF on Linux: what a pipe that reports room accepts at once
 
 
 class UnreadStream:
-    """Wraps a stream like stderr: the end of a line, and `flush`, write what can be written.
+    """Wraps a stream like stderr: line ends and `flush` write what can be written.
 
-    Whatever else is asked of it, the wrapped stream answers.
+    All other attributes are those of the wrapped stream.
 
     Args:
-        stream: a text stream; one without a file descriptor, or on a regular file, never blocks.
-        note: makes a line from a number of dropped lines, for when writing works again.
+        stream: a text stream; without a file descriptor, or on a regular file, it never blocks.
+        note: makes a line from a number of dropped lines, to print when writing works again.
     """
 
     def __init__(self, stream: TextIO, *, note: Callable[[int], str] | None = None) -> None:
         self._stream = stream
-        self._note = note or _tell_unread
+        self._note = note or _describe_dropped
         self._waiting: list[str] = []
         self._dropped = 0
         self._is_dead = False
@@ -40,14 +40,14 @@ class UnreadStream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Take a text; `flush` where it ends a line."""
+        """Accept text; `flush` if it ends a line."""
         self._waiting.append(text)
         if "\n" in text:
             self.flush()
         return len(text)
 
     def flush(self) -> None:
-        """Write what was taken, or drop it."""
+        """Write what was accepted, or drop it."""
         text, self._waiting = "".join(self._waiting), []
         if self._is_dead or not text:
             return
@@ -55,11 +55,11 @@ class UnreadStream:
             if self._dropped and self._has_room(0.0):
                 text, self._dropped = self._note(self._dropped) + text, 0
             self._write(text)
-        except OSError:  # nobody is there any more, and never will be
+        except OSError:  # the reader has gone for good
             self._is_dead = True
 
     def _write(self, text: str) -> None:
-        for start in range(0, len(text), _PIECE_BYTES // 4):  # at most 4 bytes a character
+        for start in range(0, len(text), _PIECE_BYTES // 4):  # at most 4 bytes per character
             if not self._has_room(0.0 if self._dropped else PATIENCE_SECONDS):
                 self._dropped += max(1, text[start:].count("\n"))
                 return
@@ -83,6 +83,6 @@ def _blocking_descriptor(stream: TextIO) -> int | None:
     return descriptor if waits and os.name == "posix" else None
 
 
-def _tell_unread(number: int) -> str:
+def _describe_dropped(number: int) -> str:
     was = agree(number, "was", "were")
     return f"... {plural(str(number), 'line')} of progress {was} not read\n"

@@ -1,7 +1,7 @@
-"""How long did each stage of a command take, and what was the most memory?
+"""Measure how long each stage of a command takes, and the peak memory.
 
-Stage: none; a command books its stages here and reports them at its end. Not here: what is shown
-meanwhile.
+Stage: none; a command records its stages here and reports them when it ends. Not here: what is
+shown meanwhile (`progress`).
 """
 
 import re
@@ -14,12 +14,12 @@ _STATUS = Path("/proc/self/status")
 
 
 class StageTimes:
-    """Books the seconds of each stage on their way to `progress`.
+    """Records the seconds of each stage while passing reports on to `progress`.
 
-    A stage lasts from its first report to the first of the next one.
+    A stage lasts from its first report to the first report of the next one.
 
     Args:
-        progress: told what is told to this.
+        progress: receives every report.
         first: the stage that begins now.
         clock: seconds, monotonic.
 
@@ -41,23 +41,23 @@ class StageTimes:
         self._progress, self._clock = progress, clock
         self._stage, self._booked_until = first, clock()
         self.seconds: dict[str, float] = {}
-        """By stage, in the order in which they came."""
+        """By stage, in order of appearance."""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Pass a report on; where it is of another stage, the one before has ended."""
+        """Pass a report on; the first report of a new stage ends the one before."""
         if stage != self._stage:
             self.end(following=stage)
         self._progress(stage, done, total)
 
     def end(self, *, following: str = "") -> None:
-        """Book the time since the stage began to it."""
+        """Record the time since the stage began."""
         now = self._clock()
         spent = now - self._booked_until
         self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + spent
         self._stage, self._booked_until = following, now
 
     def describe(self) -> str:
-        """Return the seconds of all stages together, and the share of each."""
+        """Return the total seconds, and each stage's share."""
         whole = sum(self.seconds.values())
         shares = [
             f"{stage} {seconds / whole if whole else 0:.0%}"
@@ -67,21 +67,21 @@ class StageTimes:
 
 
 def describe_peak_memory() -> str:
-    """Return the largest resident set of this process, and of its largest child if it had one."""
+    """Return the peak resident set of this process, and of its largest child if it had any."""
     try:
         import resource
     except ImportError:  # Windows
-        return "unknown: this system does not say"
+        return "unknown: this system does not report it"
     unit = 1 if sys.platform == "darwin" else 1024
     own = _high_water_bytes() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    # The system counts what a child shares with its parent at first, so this is a bound.
+    # The system includes memory that a child first shares with its parent, so this is a bound.
     child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
     text = f"{own / 1e6:,.0f} MB"
     return f"{text}, and at most {child / 1e6:,.0f} MB in each child process" if child else text
 
 
 def _high_water_bytes() -> int | None:
-    """Return the mark that Linux keeps; `getrusage` of a new process begins at its parent's."""
+    """Return Linux's own mark; `getrusage` of a new process starts at its parent's."""
     if not _STATUS.exists():
         return None
     found = re.search(r"VmHWM:\s*(\d+) kB", _STATUS.read_text(encoding="utf-8"))

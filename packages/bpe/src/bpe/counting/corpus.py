@@ -1,18 +1,17 @@
-"""How are the pretokens of a corpus counted?
+"""Count the pretokens of a corpus.
 
 Stage: files -> *pretoken counts* -> merges. Compiled threads count large corpora with a known
-pattern; this process counts small ones, and child processes what lies between or has another
-pattern. Neither that nor the order of files nor the number of workers shows in the result. Not
-here: where files are cut (`pieces`), and what counts are (`pretoken_counts`).
+pattern, this process counts small ones, and child processes count the rest. The result is the same
+whichever counts, in any order of the files and with any number of workers. Not here: where files
+are cut (`pieces`), and adding counts up (`bpe.counts`).
 """
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
 from itertools import islice
 from pathlib import Path
 
-from bpe.counting.cpus import usable_cpus
+from bpe.counting.cpus import check_num_threads
 from bpe.counting.pretoken_counter import PretokenCounter
 from bpe.counting.threads import can_count, count_in_threads
 from bpe.counting.workers import count_in_workers
@@ -20,20 +19,20 @@ from bpe.counts import PretokenCounts
 from bpe.messages.arguments import as_paths, require, require_iterable, require_whole_number
 from bpe.messages.plural import agree, plural
 from bpe.packed_counts import CountSettings
-from bpe.patterns import GPT2, PATTERNS, resolve_pattern
+from bpe.patterns import GPT2, PATTERNS, resolve_pattern, warn_of_slow_pattern
 from bpe.pieces import PIECE_BYTES, Piece, cut_files
 from bpe.special_tokens import check_special_tokens
 
 __all__ = ["PretokenCounts", "count_documents", "count_pretokens"]
 
-_SMALL_BYTES = 2 << 20  # less text is counted sooner than Numba is imported
-_SMALL_BYTES_FOR_WORKERS = 4 << 20  # ... than a worker process starts and reports
+_SMALL_BYTES = 2 << 20  # less text is counted before Numba would be imported
+_SMALL_BYTES_FOR_WORKERS = 4 << 20  # less text is counted before a worker would have started
 _BYTES_WORTH_COMPILING = 24 << 20
 ROUND_PIECES = 64
-"""Pieces between two prunings; a fixed number, so that workers do not show in the result."""
+"""Pieces between two prunings; fixed, so the number of workers does not affect the result."""
 
 Progress = Callable[[int, int], None]
-"""Called with the amounts done and in all; bytes while counting, merges while merging."""
+"""Called with the amount done and the total; bytes while counting, merges while merging."""
 
 _log = logging.getLogger("bpe")
 
@@ -49,24 +48,24 @@ def count_pretokens(
 ) -> PretokenCounts:
     """Count the pretokens of UTF-8 text files.
 
-    Files are read in pieces of about a megabyte, cut where the pretokens on both sides cannot
-    depend on each other: at special tokens and, with the known patterns, in front of spaces. With
-    any other pattern the text between two special tokens has to fit into memory.
+    Files are read in pieces of about a megabyte, cut where the pretokens on both sides are
+    independent: at special tokens and, with the known patterns, before spaces. With any other
+    pattern, the text between two special tokens must fit into memory.
 
     Args:
-        paths: one file or several; each ends a pretoken.
-        special_tokens: strings that separate documents and are not counted; longest wins.
+        paths: one file or several; no pretoken crosses the end of a file.
+        special_tokens: strings that separate documents and are not counted; the longest wins.
         pattern: a name in `PATTERNS`, or regex source.
-        num_workers: threads or processes; None for one per usable CPU.
-        max_pretokens: kinds of pretokens to keep, which bounds memory; None keeps all. Now and
-            then, and in the end, the rarest beyond that are dropped, and `dropped` of the result
-            says how many. What is rare then may become frequent later, so the order of files
-            then matters, but the number of workers still does not.
-        progress: called in this thread with the bytes done and in all.
+        num_workers: threads or processes; None: one per usable CPU.
+        max_pretokens: distinct pretokens to keep, which bounds memory; None keeps all. The rarest
+            beyond that are dropped at intervals and at the end, and `dropped` of the result counts
+            them. A pretoken that is rare now may become frequent later, so the order of the files
+            then matters; the number of workers still does not.
+        progress: called in this thread with the bytes done and the total.
 
     Raises:
         OSError: a file is missing or cannot be read.
-        ValueError: the files are empty, a byte is not UTF-8, or an argument makes no sense.
+        ValueError: the files are empty, a byte is not UTF-8, or an argument is invalid.
     """
     settings = CountSettings(resolve_pattern(pattern), check_special_tokens(special_tokens))
     if max_pretokens is not None:
@@ -96,17 +95,17 @@ def count_documents(
     *,
     pattern: str = GPT2,
 ) -> PretokenCounts:
-    """Count the pretokens of texts in memory, in this process; the end of a text ends a pretoken.
+    """Count the pretokens of texts in memory, in this process; no pretoken crosses two texts.
 
     Raises:
-        ValueError: a text holds a lone surrogate, or an argument makes no sense.
+        ValueError: a text contains a lone surrogate, or an argument is invalid.
 
     >>> count_documents(["low low<|end|>low"], ["<|end|>"]).by_pretoken
     {b'low': 2, b' low': 1}
     """
     require_iterable(documents, name="documents", needed="a list of texts, such as [text]")
     settings = CountSettings(resolve_pattern(pattern), check_special_tokens(special_tokens))
-    counter = PretokenCounter(special_tokens=settings.special_tokens, pattern=settings.pattern)
+    counter = PretokenCounter(settings)
     for index, document in enumerate(documents):
         require(document, str, name=f"document {index}", needed="a str")
         try:
@@ -124,8 +123,8 @@ _Way = Callable[[Iterator[Piece], Callable[[int], None]], PretokenCounts]
 
 
 def _choose_way(settings: CountSettings, total_bytes: int, num_workers: int | None) -> _Way:
-    """Return what counts pieces soonest: threads, worker processes or this process."""
-    num_workers = _check_num_workers(num_workers)
+    """Return the fastest way to count pieces: threads, worker processes or this process."""
+    num_workers = check_num_threads(num_workers, name="num_workers")
     if total_bytes >= _SMALL_BYTES and settings.pattern in PATTERNS.values():
         is_worth_compiling = total_bytes >= _BYTES_WORTH_COMPILING
         if can_count(settings, is_worth_compiling=is_worth_compiling):
@@ -135,35 +134,24 @@ def _choose_way(settings: CountSettings, total_bytes: int, num_workers: int | No
                 settings,
             )
     elif total_bytes >= _SMALL_BYTES:
-        _say_that_regex_is_slower(settings.pattern)
-    options = {"special_tokens": settings.special_tokens, "pattern": settings.pattern}
+        warn_of_slow_pattern(settings.pattern)
     num_workers = _choose_num_workers(num_workers, total_bytes)
     if num_workers > 1:
         return lambda pieces, report: PretokenCounts(
-            count_in_workers(pieces, settings=options, num_workers=num_workers, report=report),
+            count_in_workers(pieces, settings=settings, num_workers=num_workers, report=report),
             settings,
         )
-    return lambda pieces, report: PretokenCounts(_count_here(pieces, options, report), settings)
+    return lambda pieces, report: PretokenCounts(_count_here(pieces, settings, report), settings)
 
 
 def _count_here(
-    pieces: Iterator[Piece], options: dict[str, object], report: Callable[[int], None]
+    pieces: Iterator[Piece], settings: CountSettings, report: Callable[[int], None]
 ) -> dict[bytes, int]:
-    counter = PretokenCounter(**options)
+    counter = PretokenCounter(settings)
     for piece in pieces:
         counter.add(piece.read_text())
         report(piece.num_bytes)
     return counter.by_pretoken()
-
-
-@cache
-def _say_that_regex_is_slower(pattern: str) -> None:
-    _log.warning(
-        "counting with the regex module, some ten times slower than with the patterns %s, "
-        "because it has to find the pretokens of %r",
-        ", ".join(PATTERNS),
-        pattern,
-    )
 
 
 def _describe(counts: PretokenCounts) -> str:
@@ -190,23 +178,15 @@ def _total_bytes(files: list[Path]) -> int:
     return total
 
 
-def _check_num_workers(num_workers: int | None) -> int:
-    if num_workers is not None:
-        require_whole_number(num_workers, name="num_workers")
-    if num_workers is not None and num_workers < 1:
-        raise ValueError(f"num_workers is {num_workers}; use 1 or more, or None for one per CPU")
-    return num_workers or usable_cpus()
-
-
 def _choose_num_workers(num_workers: int, total_bytes: int) -> int:
-    """Return how many processes are worth their start."""
+    """Return how many processes are worth starting."""
     if total_bytes < _SMALL_BYTES_FOR_WORKERS:
         return 1
     return min(num_workers, -(-total_bytes // PIECE_BYTES))
 
 
 class _ByteProgress:
-    """Adds up bytes as they are done and passes the sum on."""
+    """Adds up bytes as they are done and reports the sum."""
 
     def __init__(self, progress: Progress | None, total_bytes: int) -> None:
         self._progress, self._total_bytes, self._done_bytes = progress, total_bytes, 0

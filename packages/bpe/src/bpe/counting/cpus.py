@@ -1,13 +1,15 @@
 """Count the CPUs that this process may use.
 
-Stage: none; how many threads or processes work at once where nobody says. Not here: how many of
-them are worth their start (`counts`).
+Stage: none; the default number of threads or processes. Not here: how many of them are worth
+starting (`corpus`).
 """
 
 import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from bpe.messages.arguments import require_whole_number
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
@@ -21,13 +23,13 @@ def usable_cpus(
 ) -> int:
     """Return how many CPUs this process may use, at least 1.
 
-    The least of what its affinity (or, from Python 3.13 on, PYTHON_CPU_COUNT), the quotas of its
-    cgroups, rounded up, and Slurm's allotment to a task admit; all of the machine's where the
-    platform knows none of these.
+    That is the least of the CPUs that its affinity (or, from Python 3.13 on, PYTHON_CPU_COUNT), the
+    quotas of its cgroups, rounded up, and Slurm's allotment per task admit; on platforms without
+    any of these, all CPUs of the machine.
 
     Args:
-        environ: None for that of the process.
-        own_cgroups: what the system says of this process's cgroups.
+        environ: None: that of the process.
+        own_cgroups: the file in which the system lists the cgroups of this process.
         cgroups: where cgroups are mounted.
     """
     limits = [affinity_cpus(), *_quotas(own_cgroups, cgroups)]
@@ -37,10 +39,24 @@ def usable_cpus(
     return max(1, min(limits))
 
 
+def check_num_threads(num_threads: int | None, *, name: str) -> int:
+    """Return how many threads or processes to use; None: one per usable CPU.
+
+    Raises:
+        ValueError: fewer than one.
+    """
+    if num_threads is None:
+        return usable_cpus()
+    require_whole_number(num_threads, name=name)
+    if num_threads < 1:
+        raise ValueError(f"{name} is {num_threads}; use 1 or more, or None for one per CPU")
+    return num_threads
+
+
 def affinity_cpus() -> int:
     """Return how many CPUs the scheduler lets this process use."""
-    if hasattr(os, "process_cpu_count"):
-        return os.process_cpu_count() or 1
+    if (process_cpus := getattr(os, "process_cpu_count", None)) is not None:
+        return process_cpus() or 1
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

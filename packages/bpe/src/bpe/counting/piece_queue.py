@@ -1,8 +1,8 @@
-"""Who counts which piece?
+"""Hand out the pieces of a corpus to several threads.
 
-Stage: files -> *pieces* -> pretoken counts. Several threads take numbered pieces from one queue,
-in order, so of all that fails the first in the order of the files is known: whatever comes before
-it has been handed out. Not here: what the threads do with a piece.
+Stage: files -> *pieces* -> pretoken counts. Threads take numbered pieces from one queue, in order,
+so the first failure in the order of the files is known: every piece before it has been handed out.
+Not here: what the threads do with a piece.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ class PieceQueue:
     """Hands out numbered pieces to several threads, in order.
 
     Raises (when iterated):
-        PieceError: the next piece could not be found; the number it would have had and why.
+        PieceError: the next piece could not be found; has the number it would have had.
     """
 
     def __init__(self, pieces: Iterator[Piece]) -> None:
@@ -40,12 +40,12 @@ class PieceQueue:
                 raise PieceError(self._number, error) from error
 
     def stop(self) -> None:
-        """Hand out nothing more."""
+        """Hand out no more pieces."""
         self._is_stopped = True
 
 
 class PieceError(Exception):
-    """What went wrong with a piece, and the piece's number."""
+    """Why a piece failed, and its number."""
 
     def __init__(self, number: int, reason: Exception) -> None:
         super().__init__(number, reason)
@@ -53,5 +53,5 @@ class PieceError(Exception):
 
 
 def first_reason(failures: list[PieceError]) -> Exception:
-    """Return why the first of several pieces failed."""
+    """Return why the first of the failed pieces failed."""
     return min(failures, key=lambda failure: failure.number).reason

@@ -1,12 +1,12 @@
-"""How is one text counted?
+"""Count the pretokens of one text at a time.
 
-Stage: text -> *pretoken counts*. The same object counts in this process and in the workers. Not
-here: files (`counts`).
+Stage: text -> *pretoken counts*. Used in this process and in the workers alike. Not here: files
+(`corpus`).
 """
 
 from collections import Counter
-from collections.abc import Iterable
 
+from bpe.packed_counts import CountSettings
 from bpe.pretokens import Pretokenizer
 from bpe.special_tokens import compile_special_tokens
 
@@ -14,9 +14,9 @@ from bpe.special_tokens import compile_special_tokens
 class PretokenCounter:
     """Counts the pretokens of texts between special tokens; the longest special token wins."""
 
-    def __init__(self, *, special_tokens: Iterable[str], pattern: str) -> None:
-        self._pretokenizer = Pretokenizer(pattern)
-        self._special_tokens = compile_special_tokens(special_tokens)
+    def __init__(self, settings: CountSettings) -> None:
+        self._pretokenizer = Pretokenizer(settings.pattern)
+        self._special_tokens = compile_special_tokens(settings.special_tokens)
         self._counts: Counter[str] = Counter()
 
     def add(self, text: str) -> None:

@@ -1,15 +1,15 @@
-"""How are the pieces of a corpus counted by compiled code?
+"""Count the pieces of a corpus in threads that run compiled code.
 
-Stage: pieces -> *pretoken counts*. Compiled code runs without Python's lock, so threads are
-enough: each counts into a table of its own, and all tables are added up at the end. Importing this
-module is cheap; it imports Numba when it counts. Not here: the tables (`_kernels.counting`), and
-child processes for patterns that have no compiled scanner (`workers`).
+Stage: pieces -> *pretoken counts*. Compiled code runs without Python's lock, so threads suffice:
+each counts into its own table, and the tables are added up at the end. Importing this module is
+cheap; it imports Numba only to count. Not here: the tables (`_kernels.counting`), and child
+processes for patterns without a compiled scanner (`workers`).
 """
 
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -20,12 +20,12 @@ from bpe.pieces import Piece
 if TYPE_CHECKING:
     from bpe._kernels.counting.counter import PieceCounter
 
-_Event = "int | PieceCounter | PieceError"
-"""Bytes that are done; or how a thread ended."""
+_Event: TypeAlias = "int | PieceCounter | PieceError"
+"""Bytes done, or how a thread ended."""
 
 
 def can_count(settings: CountSettings, *, is_worth_compiling: bool) -> bool:
-    """Whether there are kernels for the pattern, and, unless they are worth it, no compiling."""
+    """Whether kernels for the pattern exist and are compiled already or worth compiling."""
     from bpe._kernels.presence import can_compile
 
     if not can_compile():
@@ -50,9 +50,9 @@ def count_in_threads(
 
     Args:
         pieces: what to count, in order; taken one at a time.
-        settings: how the text is cut.
+        settings: how the text is split.
         num_threads: threads to start.
-        report: called in the caller's thread with the bytes of each piece that is done.
+        report: called in the caller's thread with the bytes of each finished piece.
 
     Raises:
         OSError, ValueError: what the first piece that cannot be counted raises.
@@ -90,7 +90,7 @@ def _run(
                 failures.append(event)
             else:
                 counters.append(event)
-    finally:  # also when Ctrl-C or `report` ends it: a thread goes on to the end of its piece
+    finally:  # also after Ctrl-C or an error of `report`: each thread finishes its piece
         queue.stop()
         for thread in threads:
             if thread.is_alive():
@@ -101,26 +101,26 @@ def _run(
 
 
 def _count(settings: CountSettings, queue: PieceQueue, events: "SimpleQueue[_Event]") -> None:
-    """Count pieces until there are no more; put bytes done, then the counter or what went wrong."""
+    """Count pieces until none are left; put bytes done, then the counter or the failure."""
     from bpe._kernels.counting.counter import PieceCounter
 
     number = -1
     try:
         counter = PieceCounter(settings)
-        for number, piece in queue:  # noqa: B007 - the error is filed under it
+        for number, piece in queue:  # noqa: B007 - the error is reported with it
             counter.count(piece)
             events.put(piece.num_bytes)
         events.put(counter)
     except PieceError as error:
         queue.stop()
         events.put(error)
-    except Exception as error:  # raised again by the caller's thread
+    except Exception as error:  # raised again in the caller's thread
         queue.stop()
         events.put(PieceError(number, error))
 
 
 def _without(packed: Packed, pretokens: list[bytes]) -> Packed:
-    """Return counts without those of some pretokens."""
+    """Return the counts without some of the pretokens."""
     starts = np.cumsum(packed.lengths) - packed.lengths
     is_kept = np.ones(len(starts), bool)
     is_byte_kept = np.ones(len(packed.content), bool)

@@ -1,9 +1,9 @@
-"""How are the pieces of a corpus counted on several CPUs?
+"""Count the pieces of a corpus in child processes.
 
-Stage: pieces -> *pretoken counts*. Workers are plain child processes that speak over pipes: JSON
-lines in, one line back for each piece, all counts at the end. Unlike `multiprocessing` that needs
-no `if __name__ == "__main__"` in the caller's script, and nothing is forked from a process that
-has threads or a GPU. Not here: cutting files (`pieces`).
+Stage: pieces -> *pretoken counts*. Workers are plain child processes that communicate over pipes:
+JSON lines in, one line back per piece, all counts at the end. Unlike `multiprocessing`, this
+needs no `if __name__ == "__main__"` in the caller's script, and nothing is forked from a process
+with threads or a GPU. Not here: cutting files (`pieces`).
 """
 
 import json
@@ -12,8 +12,9 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import astuple
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -21,6 +22,7 @@ from typing import Any
 
 from bpe.counting.piece_queue import PieceError, PieceQueue, first_reason
 from bpe.counting.pretoken_counter import PretokenCounter
+from bpe.packed_counts import CountSettings
 from bpe.pieces import Piece
 
 _BOOTSTRAP = (
@@ -32,7 +34,7 @@ _BOOTSTRAP = (
 def count_in_workers(
     pieces: Iterator[Piece],
     *,
-    settings: Mapping[str, Any],
+    settings: CountSettings,
     num_workers: int,
     report: Callable[[int], None],
 ) -> dict[bytes, int]:
@@ -40,9 +42,9 @@ def count_in_workers(
 
     Args:
         pieces: what to count, in order; taken one at a time.
-        settings: arguments of `PretokenCounter`.
+        settings: how the text is split.
         num_workers: processes to start.
-        report: called in this thread with the bytes of each piece that is done.
+        report: called in this thread with the bytes of each finished piece.
 
     Raises:
         OSError, ValueError: what the first piece that cannot be counted raises.
@@ -71,16 +73,16 @@ def count_in_workers(
 
 
 def serve() -> None:
-    """Be a worker: count the pieces named on stdin until it ends, then write the counts."""
+    """Run as a worker: count the pieces named on stdin until it ends, then write the counts."""
     try:
         _serve()
     except BrokenPipeError:
-        os._exit(1)  # the parent has gone, and with it whoever would read a traceback
+        os._exit(1)  # the parent has gone, so nobody would read a traceback
 
 
 def _serve() -> None:
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
-    counter = PretokenCounter(**json.loads(requests.readline()))
+    counter = PretokenCounter(CountSettings(*json.loads(requests.readline())))
     for line in requests:
         path, start_byte, end_byte = json.loads(line)
         try:
@@ -95,23 +97,23 @@ def _serve() -> None:
 
 
 def _drive(worker: "_Worker", queue: PieceQueue, events: "SimpleQueue[Any]") -> None:
-    """Feed one worker; put bytes done, then its counts or what went wrong."""
+    """Feed one worker; put bytes done, then its counts or the failure."""
     number = -1
     try:
-        for number, piece in queue:  # noqa: B007 - the error is filed under it
+        for number, piece in queue:  # noqa: B007 - the error is reported with it
             worker.count(piece)
             events.put(piece.num_bytes)
         events.put(worker.finish())
     except PieceError as error:
         queue.stop()
         events.put(error)
-    except Exception as error:  # raised again by the caller's thread
+    except Exception as error:  # raised again in the caller's thread
         queue.stop()
         events.put(PieceError(number, error))
 
 
 def _stop(queue: PieceQueue, workers: list["_Worker"], threads: list[Thread]) -> None:
-    """End the workers, whatever they do, and then the threads, which wait for them."""
+    """Kill the workers, then wait for the threads that depend on them."""
     queue.stop()
     for worker in workers:
         worker.kill()
@@ -123,16 +125,18 @@ def _stop(queue: PieceQueue, workers: list["_Worker"], threads: list[Thread]) ->
 class _Worker:
     """One child process and the pipes to it."""
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        # -P: the child's import path is what the first line says, and nothing else
+    def __init__(self, settings: CountSettings) -> None:
+        # -P: the child's import path is exactly the one sent in the first line
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _BOOTSTRAP],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            process_group=0,  # Ctrl-C reaches the parent alone, which ends us
+            process_group=0,  # Ctrl-C reaches only the parent, which kills the child
         )
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._requests, self._replies = self._process.stdin, self._process.stdout
         self._send(sys.path)
-        self._send(settings)
+        self._send(astuple(settings))
 
     def __enter__(self) -> "_Worker":
         return self
@@ -140,18 +144,18 @@ class _Worker:
     def __exit__(self, *_: object) -> None:
         self.kill()
         self._process.wait()
-        self._process.stdout.close()
-        with suppress(BrokenPipeError):  # what the child did not read is of no use to anybody
-            self._process.stdin.close()
+        self._replies.close()
+        with suppress(BrokenPipeError):  # unread requests no longer matter
+            self._requests.close()
 
     def count(self, piece: Piece) -> None:
-        """Have one piece counted.
+        """Have the worker count one piece.
 
         Raises:
             OSError, ValueError: what counting it raised.
         """
         self._send([os.fspath(piece.path), piece.start_byte, piece.end_byte])
-        reply = self._process.stdout.readline()
+        reply = self._replies.readline()
         if not reply:
             raise self._death()
         if (failure := json.loads(reply)) is not None:
@@ -159,27 +163,27 @@ class _Worker:
             raise OSError(message) if kind == "OSError" else ValueError(message)
 
     def finish(self) -> dict[bytes, int]:
-        """Say that there is no more, and return the counts."""
-        self._process.stdin.close()
-        content = self._process.stdout.read()
+        """Close the worker's input, and return its counts."""
+        self._requests.close()
+        content = self._replies.read()
         if self._process.wait() != 0:
             raise self._death()
         return marshal.loads(content)
 
     def kill(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process, whatever it is doing."""
         self._process.kill()
 
     def _send(self, message: object) -> None:
         try:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            self._process.stdin.flush()
+            self._requests.write(json.dumps(message).encode() + b"\n")
+            self._requests.flush()
         except BrokenPipeError:
             raise self._death() from None
 
     def _death(self) -> ChildProcessError:
         code = self._process.wait()
         return ChildProcessError(
-            f"a counting process ended with status {code} before its work was done; see its "
-            "message above, or count with num_workers=1"
+            f"a counting process ended with status {code} before it finished; see its message "
+            "above, or count with num_workers=1"
         )

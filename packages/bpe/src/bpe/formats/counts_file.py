@@ -1,9 +1,9 @@
-"""Keep pretoken counts in a file.
+"""Save pretoken counts to a file and load them.
 
-Stage: pretoken counts <-> *file*. The file is a safetensors file, so that other programs can read
-it: 8 bytes, the length of a JSON header; the header; the arrays `bytes`, `lengths` and `counts` of
-`Packed`, little-endian, in the lexicographic order of the pretokens. What decides the pretokens is
-in the header's `__metadata__`, as JSON text by key. Not here: the counts.
+Stage: pretoken counts <-> *file*. It is a safetensors file, so other programs can read it: 8 bytes
+with the length of a JSON header; the header; then the arrays `bytes`, `lengths` and `counts` of
+`Packed`, little-endian, in the lexicographic order of the pretokens. The header's `__metadata__`
+holds whatever decides the pretokens, as JSON text by key. Not here: the counts themselves.
 Source: the safetensors format, version 1 (8-byte length, JSON header, buffer).
 """
 
@@ -18,8 +18,8 @@ from bpe.packed_counts import CountSettings, Dropped, Packed
 
 FORMAT, FORMAT_VERSION = "bpe-pretoken-counts", 1
 _DTYPES = {"U8": np.dtype("u1"), "I64": np.dtype("<i8")}
-_ARRAYS = {"counts": "I64", "lengths": "I64", "bytes": "U8"}  # wide ones first: all aligned
-_SEAL = "metadata_sha256"  # early files have none
+_ARRAYS = {"counts": "I64", "lengths": "I64", "bytes": "U8"}  # wide ones first: all are aligned
+_SEAL = "metadata_sha256"  # absent from early files
 _BLOCK = 1 << 16
 _MAX_HEADER_BYTES = 100_000_000  # as in the safetensors library
 
@@ -30,9 +30,9 @@ def save_counts(
     """Write counts to a file, complete or not at all.
 
     Args:
-        path: of the file.
+        path: the file to write.
         packed: in the lexicographic order of the pretokens.
-        settings: how the text was cut; None if that is not known.
+        settings: how the text was split; None if unknown.
         dropped: see `PretokenCounts`.
     """
     arrays = {"counts": packed.counts, "lengths": packed.lengths, "bytes": packed.content}
@@ -60,7 +60,7 @@ def load_counts(path: Path) -> tuple[Packed, CountSettings | None, Dropped]:
 
     Raises:
         OSError: the file is missing or cannot be read.
-        ValueError: it is no such file, is damaged, or has another version.
+        ValueError: it is not such a file, is damaged, or has another version.
     """
     content = path.read_bytes()
     try:
@@ -68,22 +68,22 @@ def load_counts(path: Path) -> tuple[Packed, CountSettings | None, Dropped]:
         metadata = {key: json.loads(text) for key, text in header["__metadata__"].items()}
         named = {key: metadata.get(key) for key in ("format", "version")}
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path}: no file of pretoken counts; make one with `count`") from error
+        raise ValueError(f"{path}: not a file of pretoken counts; make one with `count`") from error
     if named != {"format": FORMAT, "version": FORMAT_VERSION}:
         raise ValueError(
             f"{path}: format and version are {named['format']!r} and {named['version']!r}, but "
-            f"this version of bpe reads {FORMAT!r} and {FORMAT_VERSION}"
+            f"this version of bpe reads {FORMAT!r} and {FORMAT_VERSION}; count the text again"
         )
     try:
         if metadata.get(_SEAL, sealed := _seal(header["__metadata__"])) != sealed:
             raise ValueError("the checksum of its metadata does not fit")
         return _parse(header, metadata, body)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: damaged ({error}); count again or copy it anew") from error
+        raise ValueError(f"{path}: damaged ({error}); copy it or count again") from error
 
 
 def is_counts_file(path: Path) -> bool:
-    """Whether a file begins as `save_counts` writes it; texts do not."""
+    """Whether a file begins as `save_counts` writes it; text files do not."""
     with path.open("rb") as file:
         start = file.read(8 + len(b'{"__metadata__": {"format": '))
     return start[8:] == b'{"__metadata__": {"format": '
@@ -104,13 +104,13 @@ def _metadata(settings: CountSettings | None, dropped: Dropped, body: bytes) -> 
 
 
 def _seal(metadata: dict[str, str]) -> str:
-    """Return the SHA-256 over all of the metadata but the checksums."""
+    """Return the SHA-256 of the metadata without the checksums."""
     sealed = {key: text for key, text in metadata.items() if key not in (_SEAL, "sha256")}
     return hashlib.sha256(json.dumps(sealed, sort_keys=True).encode()).hexdigest()
 
 
 def _split(content: bytes) -> tuple[dict, memoryview]:
-    """Return the header and what follows it."""
+    """Return the header and the bytes after it."""
     header_bytes = int.from_bytes(content[:8], "little")
     if not 2 <= header_bytes <= min(_MAX_HEADER_BYTES, len(content) - 8):
         raise ValueError("the header is cut off")
@@ -127,7 +127,7 @@ def _parse(
     for name, kind in _ARRAYS.items():
         begin, end = header[name]["data_offsets"]
         if header[name]["dtype"] != kind or not 0 <= begin <= end <= len(body):
-            raise ValueError(f"the array {name!r} is not where and what it should be")
+            raise ValueError(f"the array {name!r} has the wrong place or type")
         arrays[name] = np.frombuffer(body[begin:end], _DTYPES[kind])
     packed = Packed(arrays["bytes"], arrays["lengths"], arrays["counts"])
     _check(packed)
@@ -144,7 +144,7 @@ def _check(packed: Packed) -> None:
     if len(lengths) and (lengths.min() < 1 or counts.min() < 1):
         raise ValueError("a length or a count is below 1")
     is_fitting = len(lengths) == len(counts) and lengths.max(initial=0) <= len(content)
-    # Sums of a block cannot overflow, now that no length is above that of the file.
+    # The sum of a block cannot overflow, as no length exceeds the length of the file.
     blocks = range(0, len(lengths), _BLOCK)
     if not is_fitting or sum(int(lengths[i : i + _BLOCK].sum()) for i in blocks) != len(content):
         raise ValueError("the arrays do not fit together")

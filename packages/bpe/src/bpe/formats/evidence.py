@@ -1,39 +1,39 @@
-"""Do tokens and merges show that they belong together, and that no merge is missing?
+"""Check that tokens and merges belong together and that no merge is missing.
 
-Stage: vocab.json, merges.txt -> *vocabulary*. Files of other projects state no counts, so only what
-nothing else explains is refused. Tokens without a merge are common: special tokens that nobody
-named, and tokens that a tokenizer gives to whole pretokens (678 of Llama 3's). A merge is missing
-where those before it make exactly two parts of a token. Ids need not follow the merges (RoBERTa's
-do not), but where nearly all do, the others were moved. Not here: files that state what they hold
-(`statement`).
+Stage: vocab.json, merges.txt -> *vocabulary*. Files of other projects state no counts, so a file is
+refused only if nothing else explains it. Tokens without a merge are common: special tokens that
+were not named, and tokens that a tokenizer assigns to whole pretokens (678 in Llama 3). A merge is
+missing if the merges before it make exactly two parts of a token. Ids need not follow the merges
+(RoBERTa's do not), but where nearly all do, the others were moved. Not here: files that state what
+they hold (`statement`).
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-Pair = tuple[bytes, bytes]
+from bpe.tie_breaking import Pair
 
 _LOOKS_SPECIAL = re.compile(
     rb"<.+>|\[.+\]|[A-Z_]{3,}|pad|eos|bos|sep|unk|mask|cls|user|system|assistant", re.DOTALL
 )
-_MAX_BYTES = 256  # of a token that is taken apart, which takes time by the square of it
-_UNRELATED = 0.25  # share of descents; ids that have nothing to do with the merges have half
+_MAX_BYTES = 256  # longest token to take apart, which costs quadratic time
+_UNRELATED = 0.25  # share of descents; in ids unrelated to the merges it is one half
 _REMEDY = "lines were cut off, moved, or belong to another vocabulary; get both files again"
 
 
 def check_merges(
     tokens: Mapping[int, bytes], merges: Sequence[Pair], special_tokens: Sequence[str]
 ) -> None:
-    """Refuse merges that were cut off, reordered, or made for other tokens.
+    """Refuse merges that were truncated, reordered, or made for other tokens.
 
     Args:
         tokens: bytes by id.
         merges: in their order; the parts and the result of each are tokens.
-        special_tokens: those that are known by name.
+        special_tokens: those known by name.
 
     Raises:
-        ValueError: they were; the first token or merge that shows it is named.
+        ValueError: they were; names the first token or merge that shows it.
     """
     ids = {token: token_id for token_id, token in tokens.items()}
     makers: dict[bytes, int] = {}
@@ -62,11 +62,11 @@ def _check_order(
 ) -> bool:
     """Return whether ids ascend in the order in which the merges make them.
 
-    A special token that merges make too keeps its own id, which is before those of all bytes where
-    nobody named it.
+    A special token that is also made by merges keeps its own id; if it was not named, that id is
+    below those of all bytes.
 
     Raises:
-        ValueError: all but a few do.
+        ValueError: nearly all of them do.
     """
     first_byte = min((token_id for token, token_id in ids.items() if len(token) == 1), default=0)
     special = set(map(str.encode, special_tokens))
@@ -82,7 +82,7 @@ def _check_order(
 
 
 def _check_parts(merges: Sequence[Pair], makers: Mapping[bytes, int]) -> None:
-    """Insist that a merge joins only what merges before it make."""
+    """Require that each merge joins only what earlier merges make."""
     for rank, pair in enumerate(merges):
         for part in pair:
             if makers.get(part, -1) > rank:
@@ -94,7 +94,7 @@ def _check_parts(merges: Sequence[Pair], makers: Mapping[bytes, int]) -> None:
 def _take_apart(
     token: bytes, ranks: Mapping[Pair, int], ids: Mapping[bytes, int], *, before: int | None
 ) -> list[bytes]:
-    """Return what the merges make of a token; with `before`, those of tokens with smaller ids."""
+    """Return the parts that the merges make of a token; `before` limits them to smaller ids."""
     parts = [bytes([byte]) for byte in token]
     while True:
         places = [

@@ -1,6 +1,6 @@
-"""How does a file, or a set of files, come to be complete or absent?
+"""Write files so that each, or a whole set, is either complete or absent.
 
-Stage: none; every stage that writes goes through here. Not here: formats.
+Stage: none; every stage that writes files does so here. Not here: formats.
 """
 
 import os
@@ -13,14 +13,15 @@ from typing import BinaryIO
 
 try:
     import fcntl
-except ImportError:  # Windows, where a file that is open cannot be removed; or a build without it
+except ImportError:  # Windows, where an open file cannot be removed; or a build without it
     fcntl = None
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` beside `path`, flush it to disk and rename it into place.
 
-    The mode is that of any new file under the process's umask. A failure leaves `path` as it was.
+    The mode is that of any new file under the process's umask. If writing fails, `path` is
+    unchanged.
     """
     with Staging() as staging:
         staging.open(path).write(content)
@@ -28,12 +29,12 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 class StagedFile:
-    """A file that is being written under a name that nobody looks for.
+    """A file that is being written under a temporary name.
 
     Attributes:
-        path: what it is to be called.
-        beside: what it is called until then.
-        file: open for writing; its errors name no file that the user knows, those of `write` do.
+        path: its final name.
+        beside: its name until then.
+        file: open for writing; errors of `write` name `path`, its own errors name no file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,24 +43,24 @@ class StagedFile:
             self.beside, self.file = _create_beside(path)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Write some more."""
+        """Write `data` after what is there."""
         with naming(self.path):
             self.file.write(data)
 
     def rewind(self) -> None:
-        """Go back to the beginning, to write over it."""
+        """Return to the beginning, to overwrite it."""
         with naming(self.path):
             self.file.seek(0)
 
     def finish(self) -> None:
-        """Wait until the disk has all of it; once more is harmless."""
+        """Wait until everything is on disk; harmless if repeated."""
         if self.file.closed:
             return
         with naming(self.path):
             self.file.flush()
             os.fsync(self.file.fileno())
         if fcntl is None:
-            self.file.close()  # elsewhere it stays open: the lock says that it is in use
+            self.file.close()  # elsewhere it stays open: the lock marks it as in use
 
     def take_name(self) -> None:
         """Replace whatever is at `path`."""
@@ -67,7 +68,7 @@ class StagedFile:
             self.beside.replace(self.path)
 
     def remove(self) -> None:
-        """Leave nothing behind, unless it has its name by now."""
+        """Remove the temporary file, unless it already has its final name."""
         with suppress(OSError):
             self.file.close()  # may flush, and fail
         with suppress(OSError):
@@ -75,12 +76,12 @@ class StagedFile:
 
 
 class Staging:
-    """Writes files of one folder beside their places, then gives all of them their names.
+    """Writes the files of one folder under temporary names, then renames them all.
 
-    The last one is what tells a reader that the others are there and belong together: it is the
-    first to go and the last to come. So a failure while anything is written leaves what was there
-    before, and a process that is killed leaves the old files, no complete set, or the new one.
-    What it leaves beside is removed by whoever writes a file of that name next.
+    The last file is the one whose presence proves that the set is complete: it is the first to be
+    removed and the last to appear. If writing fails, the old files stay; if the process is killed,
+    the old files, an incomplete set or the new files remain. Temporary files that it leaves are
+    removed by the next process that writes a file of the same name.
 
     Use as a context manager: leaving the block without `commit` leaves nothing behind.
     """
@@ -101,12 +102,12 @@ class Staging:
             file.remove()
 
     def open(self, path: Path) -> StagedFile:
-        """Begin a file that is to be called `path`."""
+        """Begin a file that will be called `path`."""
         self._files.append(StagedFile(path))
         return self._files[-1]
 
     def commit(self) -> None:
-        """Bring all files to the disk, then let them be found."""
+        """Flush all files to disk, then give them their names."""
         for file in self._files:
             file.finish()
         *others, last = self._files
@@ -122,7 +123,7 @@ class Staging:
 
 
 def make_directory(directory: Path) -> None:
-    """Make a directory and those above it, and bring their names to the disk."""
+    """Make a directory and its parents, and flush their names to disk."""
     if directory.is_dir():
         return
     make_directory(directory.parent)
@@ -132,7 +133,7 @@ def make_directory(directory: Path) -> None:
 
 
 def require_working_directory() -> None:
-    """Refuse to work where the process is in no directory: torch, for one, ends it then.
+    """Refuse to run without a working directory, which makes torch, for one, end the process.
 
     Raises:
         ValueError: it was deleted.
@@ -140,11 +141,11 @@ def require_working_directory() -> None:
     try:
         Path.cwd()
     except FileNotFoundError as error:
-        raise ValueError("the working directory was deleted; go to another one first") from error
+        raise ValueError("the working directory was deleted; change to another one") from error
 
 
 def sync_directory(directory: Path) -> None:
-    """Flush a directory to disk, so that renames in it outlive a power cut."""
+    """Flush a directory to disk, so that renames in it survive a power failure."""
     if os.name != "posix":
         return  # other systems cannot open a directory
     with naming(directory):
@@ -156,9 +157,9 @@ def sync_directory(directory: Path) -> None:
 
 
 def require_inside(path: Path, *folders: Path) -> None:
-    """Refuse a file that a link takes out of the folders that were named, or that is no file.
+    """Refuse a path that a link leads out of the given folders, or that is not a regular file.
 
-    A folder from a stranger can then show nothing but itself, and cannot make a reader wait.
+    So a folder from a stranger can expose only itself, and cannot make a reader wait.
 
     Raises:
         ValueError: it leads elsewhere, or to a pipe or a device.
@@ -166,15 +167,15 @@ def require_inside(path: Path, *folders: Path) -> None:
     target = path.resolve()
     if not any(target.is_relative_to(folder.resolve()) for folder in folders):
         raise ValueError(
-            f"{path} is a link to {target}, outside of {folders[0]}; put the file itself there"
+            f"{path} is a link to {target}, outside of {folders[0]}; copy the file itself there"
         )
     if target.exists() and not target.is_file():
-        raise ValueError(f"{path} is no regular file; put one there")
+        raise ValueError(f"{path} is not a regular file; put one there")
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an error of the system name the file that the user knows."""
+    """Make system errors name the file that the user knows."""
     try:
         yield
     except OSError as error:
@@ -184,19 +185,19 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
-    """Return a new file in the folder of `path`, locked, and its name."""
+    """Create a locked temporary file in the folder of `path`; return its name and the file."""
     _remove_leftovers(path)
     while True:
         beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         file = beside.open("xb")
-        # Whoever removes leftovers may have come between.
+        # Another process may have removed it as a leftover before it was locked.
         if _lock(file) is not False and os.fstat(file.fileno()).st_nlink:
             return beside, file
         file.close()
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what processes left that were stopped while they wrote a file of this name."""
+    """Remove temporary files of processes that were stopped while they wrote `path`."""
     begin, end = f".{path.name}.", ".part"
     with suppress(OSError):
         for found in list(path.parent.iterdir()):
@@ -213,7 +214,7 @@ def _is_abandoned(path: Path) -> bool:
 
 
 def _lock(file: BinaryIO) -> bool | None:
-    """Lock a file for as long as it is open; False: another has it, None: nothing can be locked."""
+    """Lock a file while it is open; False: another process has it, None: locks do not work here."""
     if fcntl is None:
         return None
     try:

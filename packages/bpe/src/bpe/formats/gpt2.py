@@ -1,4 +1,4 @@
-"""How are vocab.json and merges.txt written and read?
+"""Read and write vocab.json and merges.txt.
 
 Stage: vocabulary <-> *files*. The two files are GPT-2's: tokens in the byte spelling of
 `byte_spelling`, special tokens as their own text. Not here: bpe.json and tokenizer.json.
@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from bpe.byte_spelling import spell, unspell
 from bpe.messages.excerpts import excerpt
@@ -17,7 +18,7 @@ MERGES_HEADER = "#version: 0.2"
 
 
 def format_vocab(tokens: dict[int, bytes], special_tokens: tuple[str, ...]) -> str:
-    """Return vocab.json: one object from spelling to id, in the order of the ids."""
+    """Return vocab.json: one object from spelling to id, ordered by id."""
     return json.dumps(spelled_vocab(tokens, special_tokens), indent=0, ensure_ascii=False) + "\n"
 
 
@@ -41,7 +42,7 @@ def spelled_vocab(tokens: dict[int, bytes], special_tokens: tuple[str, ...]) -> 
 
 
 def format_merges(merges: Iterable[tuple[bytes, bytes]]) -> str:
-    """Return merges.txt: a header line, then one pair a line, the earliest merge first."""
+    """Return merges.txt: a header line, then one pair per line in the order of the merges."""
     lines = [MERGES_HEADER, *(f"{spell(left)} {spell(right)}" for left, right in merges)]
     return "\n".join(lines) + "\n"
 
@@ -52,10 +53,10 @@ def parse_vocab(
     """Read vocab.json; keys among `special_tokens` are taken as plain text.
 
     Returns:
-        Tokens by id, and by their spelling; special tokens only where it is their text.
+        Tokens by id, and by their spelling; special tokens only if their text is the spelling.
 
     Raises:
-        ValueError: malformed content, named by line.
+        ValueError: malformed content; names the line.
     """
     text = read_text(path)
     tokens: dict[int, bytes] = {}
@@ -63,14 +64,14 @@ def parse_vocab(
     for spelled, token_id in parse_json_object(path, text=text).items():
         try:
             if type(token_id) is not int or token_id < 0:
-                raise ValueError(f"{token_id!r} is no token id; ids are integers from 0")
+                raise ValueError(f"{token_id!r} is not a token id; ids are integers from 0")
             if token_id in tokens:
-                raise ValueError(f"{spelled!r} has id {token_id}, as a token before it has")
+                raise ValueError(f"{spelled!r} has id {token_id}, like an earlier token")
             if spelled not in special_tokens:
                 tokens[token_id] = by_spelling[spelled] = unspell(spelled)
                 continue
             tokens[token_id] = token = spelled.encode()
-            if spell(token) == spelled:  # merges may make it too
+            if spell(token) == spelled:  # merges may also make it
                 by_spelling[spelled] = token
         except ValueError as error:
             raise ValueError(f"{path}, line {_line_of_key(text, spelled)}: {error}") from error
@@ -85,13 +86,13 @@ def parse_merges(path: Path, *, by_spelling: Mapping[str, bytes]) -> list[tuple[
         by_spelling: the tokens that merges may join and make.
 
     Raises:
-        ValueError: malformed content, named by line.
+        ValueError: malformed content; names the line.
     """
-    lines = read_text(path).split("\n")  # splitlines() would also cut at U+0085 and its like
+    lines = read_text(path).split("\n")  # splitlines() would also split at U+0085 and the like
     lines = [line.removesuffix("\r") for line in lines]
     first = int(lines[0].startswith("#version"))
     end = len(lines) - (not lines[-1])
-    with suppress(KeyError, ValueError):  # of a bad line, which is found below
+    with suppress(KeyError, ValueError):  # from a bad line, which is found below
         pairs = [line.split(" ") for line in lines[first:end]]
         merges = [(by_spelling[left], by_spelling[right]) for left, right in pairs]
         if all(left + right in by_spelling for left, right in pairs):
@@ -101,26 +102,26 @@ def parse_merges(path: Path, *, by_spelling: Mapping[str, bytes]) -> list[tuple[
             _check_merge(lines[number], by_spelling)
         except ValueError as error:
             raise ValueError(f"{path}, line {number + 1}: {error}") from error
-    raise AssertionError("a merge that was refused has nothing wrong")
+    raise AssertionError("merges were refused, but no line of them is malformed")
 
 
-def read_json_object(path: Path) -> dict[str, object]:
+def read_json_object(path: Path) -> dict[str, Any]:
     """Read a JSON file that must hold one object without repeated keys.
 
     Raises:
-        ValueError: malformed content, named by line.
+        ValueError: malformed content; names the line.
     """
     return parse_json_object(path, text=read_text(path))
 
 
-def parse_json_object(path: Path, *, text: str) -> dict[str, object]:
-    """Parse the text of such a file.
+def parse_json_object(path: Path, *, text: str) -> dict[str, Any]:
+    """Parse the text of a file as `read_json_object` does.
 
     Raises:
-        ValueError: malformed content, named by line.
+        ValueError: malformed content; names the line.
     """
 
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(found := dict(pairs)) < len(pairs):
             counts = Counter(key for key, _ in pairs)
             repeated = next(key for key in found if counts[key] > 1)
@@ -135,12 +136,12 @@ def parse_json_object(path: Path, *, text: str) -> dict[str, object]:
             f"{path}, line {error.lineno}: not valid JSON ({error.msg}, column {error.colno})"
         ) from error
     except RecursionError as error:
-        raise ValueError(f"{path}: JSON nested too deeply to be read") from error
-    except ValueError as error:  # a number of thousands of digits, which Python will not convert
+        raise ValueError(f"{path}: JSON nested too deeply to read") from error
+    except ValueError as error:  # a number with thousands of digits, which Python refuses
         named = str(path) in str(error)
         raise error if named else ValueError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: holds a JSON {type(content).__name__}; an object is needed")
+        raise ValueError(f"{path}: contains a JSON {type(content).__name__}; an object is needed")
     return content
 
 
@@ -148,7 +149,7 @@ def read_text(path: Path) -> str:
     """Read a UTF-8 file without translating line ends.
 
     Raises:
-        ValueError: bytes that are not UTF-8, named by line.
+        ValueError: bytes that are not UTF-8; names the line.
     """
     content = path.read_bytes()
     try:
@@ -163,15 +164,15 @@ def read_text(path: Path) -> str:
 def _check_merge(line: str, by_spelling: Mapping[str, bytes]) -> None:
     parts = line.split(" ")
     if len(parts) != 2 or not all(parts):
-        raise ValueError(f"{line!r} is not a merge; two tokens with one space between are needed")
+        raise ValueError(f"{line!r} is not a merge; two tokens separated by a space are needed")
     for spelled in (*parts, "".join(parts)):
         if spelled not in by_spelling:
-            unspell(spelled)  # raises where that is no spelling at all
+            unspell(spelled)  # raises if that is not a spelling at all
             raise ValueError(f"merge {line!r} needs {spelled!r}, which the vocabulary lacks")
 
 
 def _line_of_key(text: str, key: str) -> int:
-    """Line on which a JSON key stands, in either of the spellings that `json` writes."""
+    """Return the line of a JSON key, in either of the spellings that `json` writes."""
     spellings = (json.dumps(key), json.dumps(key, ensure_ascii=False))
     found = [place for place in map(text.find, spellings) if place >= 0]
     return text.count("\n", 0, min(found, default=0)) + 1

@@ -1,4 +1,4 @@
-"""Spell a vocabulary for HF tokenizers.
+"""Write a vocabulary as a tokenizer.json for HF tokenizers.
 
 Stage: vocabulary -> *tokenizer.json*. The file gives the same ids as ours: byte-level BPE with our
 split pattern, special tokens as added tokens. Not here: reading such files.
@@ -13,7 +13,7 @@ from bpe.formats.statement import Statement
 from bpe.patterns import GPT2
 
 STATEMENT_KEY = "bpe"
-"""Where in `model` the file states what it holds; HF tokenizers skip it, and never write it."""
+"""The key of our statement in `model`; HF tokenizers ignore it and never write it."""
 
 
 def tokenizer_json(

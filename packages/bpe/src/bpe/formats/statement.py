@@ -1,8 +1,8 @@
 """State what a saved vocabulary holds, and check it.
 
-Stage: vocabulary <-> *files*. Counts name what is missing, the fingerprint covers all the rest.
-Written by every format of ours that has room for it. Not here: files of other projects, which
-state nothing (`evidence`).
+Stage: vocabulary <-> *files*. The counts show what is missing; the fingerprint covers everything
+else. Each of our formats that has room for a statement includes it. Not here: files of other
+projects, which state nothing (`evidence`).
 """
 
 from collections.abc import Mapping
@@ -18,19 +18,19 @@ _COUNTED = {"num_tokens": "tokens", "num_merges": "merges"}
 
 
 def check_statement(stated: object, found: Statement) -> None:
-    """Insist that a vocabulary is the one that was saved.
+    """Require that a vocabulary is the one that was saved.
 
     Args:
-        stated: what stands where the statement was written; any JSON value.
+        stated: what the file holds in place of the statement; any JSON value.
         found: the statement of the vocabulary that was read.
 
     Raises:
-        AlteredVocabularyError: it is another one.
+        AlteredVocabularyError: it is a different one.
         ValueError: nothing is stated.
     """
     if not isinstance(stated, Mapping):
         raise ValueError(f"it states {stated!r} where counts and a fingerprint are needed")
-    remedy = "part of it was cut off or comes from another vocabulary; copy all of it again"
+    remedy = "part of it is missing or comes from another vocabulary; copy all of it again"
     for key, name in _COUNTED.items():
         if stated.get(key) != found[key]:
             raise AlteredVocabularyError(

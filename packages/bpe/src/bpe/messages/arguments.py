@@ -1,7 +1,7 @@
-"""Is an argument of the kind that a function works with?
+"""Check that an argument has the type that a function works with.
 
-Stage: none; public functions begin with this, because Python would take much of it: a string is a
-sequence of strings, and bytes are numbers. Not here: which values make sense.
+Stage: none; public functions begin with this, because Python would accept too much: a string is a
+sequence of strings, and bytes are numbers. Not here: which values are valid.
 """
 
 import os
@@ -23,20 +23,20 @@ def wrong_kind(value: object, *, name: str, needed: str) -> TypeError:
 
 
 def require(value: Any, kind: type | tuple[type, ...], *, name: str, needed: str) -> None:
-    """Insist on an instance of a class.
+    """Require an instance of a class.
 
     Raises:
-        TypeError: it is none.
+        TypeError: it is not.
     """
     if not isinstance(value, kind):
         raise wrong_kind(value, name=name, needed=needed)
 
 
 def require_all(values: Iterable[Any], kind: type, *, name: str, needed: str) -> None:
-    """Insist on the very class for each of many, quickly.
+    """Require exactly this class for each of many values, quickly.
 
     Raises:
-        TypeError: one of them has another.
+        TypeError: one of them has another class.
     """
     if not {*map(type, values)} <= {kind}:
         wrong = next(value for value in values if type(value) is not kind)
@@ -44,20 +44,20 @@ def require_all(values: Iterable[Any], kind: type, *, name: str, needed: str) ->
 
 
 def require_iterable(value: Any, *, name: str, needed: str) -> None:
-    """Insist on several things, where a string or bytes would be taken for its characters.
+    """Require several values; a string or bytes would be read as its characters.
 
     Raises:
-        TypeError: it is one thing.
+        TypeError: it is a single value.
     """
     if isinstance(value, str | bytes | bytearray) or not isinstance(value, Iterable):
         raise wrong_kind(value, name=name, needed=needed)
 
 
 def require_whole_number(value: Any, *, name: str, needed: str = "a whole number") -> None:
-    """Insist on an int, or what numpy has for one.
+    """Require an int or a numpy integer.
 
     Raises:
-        TypeError: it is none; True and False count as none.
+        TypeError: it is neither; True and False do not count.
     """
     try:
         index(value)

@@ -1,18 +1,19 @@
 """Quote tokens and texts in messages without flooding the terminal.
 
-Stage: tokens, texts -> *a few words of each* -> every message. Results are never shortened.
+Stage: tokens, texts -> *short quotations* -> messages. Not here: results, which are never
+shortened.
 """
 
 from collections.abc import Collection
 from itertools import islice
 
 _MOST = 60
-"""Bytes or characters that are shown whole."""
+"""Longest text or token that is quoted whole, in characters or bytes."""
 _MOST_VALUES = 20
 
 
 def excerpt(value: object) -> str:
-    """Quote a value as Python does; of a long text or token its beginning and its end.
+    """Quote a value as Python does; only the two ends of a long text or token.
 
     >>> excerpt(b"the"), excerpt("a" * 1000)[:5], len(excerpt("a" * 1000))
     ("b'the'", "'aaaa", 65)
@@ -26,7 +27,7 @@ def excerpt(value: object) -> str:
 
 
 def excerpts(values: Collection[str | bytes]) -> str:
-    """Quote the first of several values, and say how many more there are.
+    """Quote the first few values, and count the rest.
 
     >>> excerpts(["<a>", "<b>"]), excerpts(["<a>"] * 2000)[-16:]
     ("['<a>', '<b>']", ' and 1,980 more]')

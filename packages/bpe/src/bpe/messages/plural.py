@@ -1,16 +1,16 @@
 """Write numbers of things as people say them: 1 document, 2 documents.
 
-Stage: numbers -> *words* -> every message. Not here: which numbers are worth a message.
+Stage: numbers -> *words* -> messages. Not here: which numbers are worth a message.
 """
 
 
 def plural(number: int | str, noun: str, several: str | None = None) -> str:
-    """Write how many there are.
+    """Write a number with its noun.
 
     Args:
-        number: how many; a text is taken as it is written.
-        noun: for one.
-        several: for any other number; None: `noun` with an s.
+        number: how many; a str is used as it is.
+        noun: its singular.
+        several: its plural; None: `noun` with an s.
 
     >>> plural(1, "document"), plural(2000, "document"), plural(0, "batch", "batches")
     ('1 document', '2,000 documents', '0 batches')

@@ -3,11 +3,8 @@
 Stage: none. Not here: what makes it worth while (`tokenizer.engine`).
 """
 
-import logging
-from functools import cache
-
 from bpe.kernel_parts import announced, are_ready, cut_kernel, first_malformed
-from tokenizer._bpe import PATTERNS, Vocabulary
+from tokenizer._bpe import Vocabulary, warn_of_slow_pattern
 from tokenizer._kernels import decoding, encoding, long_pretokens
 from tokenizer._kernels.encoder import KernelEncoder
 from tokenizer._kernels.short_texts import short_kernel
@@ -27,8 +24,6 @@ _KERNELS = (
     decoding.decode,
 )
 
-_log = logging.getLogger("tokenizer")
-
 
 def start_kernels(vocabulary: Vocabulary, *, must: bool) -> KernelEncoder | None:
     """Return an encoder whose kernels are compiled.
@@ -43,18 +38,8 @@ def start_kernels(vocabulary: Vocabulary, *, must: bool) -> KernelEncoder | None
     if not must and not are_ready(*kernels):
         return None
     if cut is None:
-        _say_that_regex_is_slower(vocabulary.pattern)
+        warn_of_slow_pattern(vocabulary.pattern)
     with announced("encoding", *kernels):
         encoder = KernelEncoder(vocabulary)
         encoder.compile()
     return encoder
-
-
-@cache
-def _say_that_regex_is_slower(pattern: str) -> None:
-    _log.warning(
-        "cutting with the regex module, some ten times slower than with the patterns %s, because "
-        "it has to find the pretokens of %r",
-        ", ".join(PATTERNS),
-        pattern,
-    )

@@ -14,7 +14,7 @@ from typing import BinaryIO, NoReturn
 
 from bpe.messages.excerpts import excerpt
 from bpe.messages.plural import agree, plural
-from tokenizer._bpe import repair_streams, written_output
+from tokenizer._bpe import describe_error, repair_streams, written_output
 from tokenizer.cli.progress import Progress
 from tokenizer.files.token_file import TokenFile
 from tokenizer.formats import load_vocabulary, save_vocabulary
@@ -89,13 +89,7 @@ def _run(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace]
     except KeyboardInterrupt:
         sys.exit(130)
     except (ValueError, OSError) as error:
-        parser.exit(2, f"{parser.prog}: error: {_describe(error)}\n")
-
-
-def _describe(error: ValueError | OSError) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())
+        parser.exit(2, f"{parser.prog}: error: {describe_error(error)}\n")
 
 
 def _encode(arguments: argparse.Namespace) -> None:

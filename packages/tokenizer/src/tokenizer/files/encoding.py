@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tokenizer._bpe import PATTERNS, PIECE_BYTES, as_path, as_paths
-from tokenizer.batch import check_num_threads
+from tokenizer._bpe import PATTERNS, PIECE_BYTES, as_path, as_paths, check_num_threads, not_utf8
 from tokenizer.codec import Codec
 from tokenizer.files.documents import DocumentStarts
 from tokenizer.files.sources import COMPRESSED, Piece, cut_sources
@@ -113,7 +112,7 @@ class _Encoding:
             for path, size in zip(self.paths, sizes, strict=True)
         )
         self._codec = codec
-        self._num_threads = check_num_threads(num_threads)
+        self._num_threads = check_num_threads(num_threads, name="num_threads")
         self._progress = progress
         self._kernels = codec.kernels_for(self.estimated_bytes)
 
@@ -183,7 +182,7 @@ class _Encoding:
         try:
             text = buffer.tobytes().decode()
         except UnicodeDecodeError as error:
-            raise piece.malformed(error) from None
+            raise not_utf8(error, piece.path, start_byte=piece.start_byte) from None
         return self._codec.encode_array(text)
 
 
@@ -212,5 +211,5 @@ def _encode_piece(lane: "Lane", piece: Piece, out: np.ndarray) -> np.ndarray:
     try:
         buffer.tobytes().decode()
     except UnicodeDecodeError as error:
-        raise piece.malformed(error) from None
+        raise not_utf8(error, piece.path, start_byte=piece.start_byte) from None
     raise AssertionError("the kernel and Python disagree on what is UTF-8")

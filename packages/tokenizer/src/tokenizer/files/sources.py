@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from tokenizer._bpe import cut_files, cut_stream
+from tokenizer._bpe import Readable, cut_files, cut_stream
 
 COMPRESSED = (".gz", ".zst")
 
@@ -46,20 +46,12 @@ class Piece:
             return
         with self.path.open("rb", buffering=0) as file:
             file.seek(self.start_byte)
-            view = memoryview(buffer)
+            view = buffer.data
             while len(view):
                 num_read = file.readinto(view)
                 if not num_read:
                     raise OSError(f"{self.path} became shorter while it was read")
                 view = view[num_read:]
-
-    def malformed(self, error: UnicodeDecodeError) -> ValueError:
-        """Say which byte of the source is no UTF-8, once decoding the piece has failed."""
-        return ValueError(
-            f"{self.path}: byte {self.start_byte + error.start} "
-            f"(0x{error.object[error.start]:02x}) is not UTF-8 ({error.reason}); "
-            "convert it to UTF-8 or repair it"
-        )
 
 
 def cut_sources(
@@ -112,7 +104,7 @@ def _cut_compressed(
 
 
 @contextmanager
-def _decompressed(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
+def _decompressed(file: BinaryIO, path: Path) -> Iterator[Readable]:
     stream, damage = _open_gzip(file, path) if path.suffix == ".gz" else _open_zstd(file, path)
     try:
         yield stream
@@ -122,8 +114,8 @@ def _decompressed(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
         ) from error
 
 
-_Opened = tuple[BinaryIO, tuple[type[Exception], ...]]
-"""A stream, and what reading it raises where it is damaged."""
+_Opened = tuple[Readable, tuple[type[Exception], ...]]
+"""A stream, and what reading it raises if it is damaged."""
 
 
 def _open_gzip(file: BinaryIO, path: Path) -> _Opened:
