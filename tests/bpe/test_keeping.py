@@ -138,7 +138,7 @@ def test_a_folder_that_others_could_write_to_is_closed_and_emptied(
     assert [_is_loaded(sources), _is_loaded(sources)] == [False, True]
     assert kept.stat().st_mode & 0o777 == 0o755
     (said,) = _warnings(caplog)
-    assert said.startswith(f"others could write to {kept}: it is closed to them")
+    assert said.startswith(f"others could write to {kept}: closed it to them")
 
 
 @NEEDS_OWNERS

@@ -1,1 +1,1 @@
-"""The compiled loops: the only place in the package that imports numba."""
+"""Compile the hot loops: the only place in the package that imports numba."""

@@ -1,10 +1,10 @@
-"""May machine code that lies on disk be run?
+"""Load machine code from disk only if it is intact and trustworthy.
 
-Stage: none; the files of every kernel go through here. Numba keeps machine code in pickles and
-loads whatever lies there: damaged code takes the process down, and that of others runs with all
-rights of its user. So each file ends in a hash of what is before it, and file and folder must
-belong to this user, to root or to the owner of the sources, and be written to by nobody who could
-not write to the sources. Not here: which code is stale (`compiling`).
+Stage: none; the cache files of every kernel are read and written here. Numba keeps machine code in
+pickles and loads whatever is there: damaged code crashes the process, and a stranger's code runs
+with all rights of its user. So each file ends in a hash of its content, and file and folder must
+belong to this user, to root or to the owner of the sources, and be writable by nobody who could not
+write to the sources. Not here: which code is stale (`compiling`).
 """
 
 import atexit
@@ -20,15 +20,15 @@ from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
 
-_HAS_OWNERS = hasattr(os, "geteuid")  # Windows has other means
+_HAS_OWNERS = hasattr(os, "geteuid")  # false on Windows
 _SEAL_BYTES = hashlib.sha256().digest_size
 
 NOT_KEPT = (
-    "compiled code is not kept for the next process: {reason}; NUMBA_CACHE_DIR can name a folder"
+    "compiled code is not kept for the next process: {reason}; set NUMBA_CACHE_DIR to a folder"
 )
 
 _log = logging.getLogger("bpe")
@@ -46,14 +46,14 @@ class _Places(CompileResultCacheImpl):
 
 
 class KernelCache(FunctionCache):
-    """Numba's cache of one function, restricted to files that are whole and ours.
+    """Numba's cache of one function, restricted to files that are intact and ours.
 
     Args:
         function: the kernel in Python.
         stamp: kept code with another stamp is stale.
 
     Raises:
-        RuntimeError: there is no folder for it that can be written.
+        RuntimeError: no folder for it is writable.
     """
 
     _impl_class = _Places
@@ -70,11 +70,11 @@ class KernelCache(FunctionCache):
         )
 
     def holds(self, target: Any) -> bool:
-        """Whether code for a CPU, in Numba's words, can be loaded."""
+        """Whether code for a CPU, as Numba describes it, can be loaded."""
         return self._cache_file.holds(target)
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep compiled code; this process has it even where the disk takes none."""
+        """Keep compiled code; this process has it even if it cannot be written to disk."""
         try:
             super().save_overload(sig, data)
         except OSError as error:
@@ -82,7 +82,7 @@ class KernelCache(FunctionCache):
 
 
 class _SealedFiles(IndexDataCacheFile):
-    """An index, which names a file of code for each signature and CPU; each file has a seal."""
+    """An index that names a file of code per signature and CPU; each file ends in a seal."""
 
     def __init__(self, *, sources: Path, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -99,7 +99,7 @@ class _SealedFiles(IndexDataCacheFile):
         return self._load_data(name)
 
     def save(self, key: Any, data: Any) -> None:
-        # Numba numbers the files: of two processes that save at once, one would load the other's.
+        # Numba numbers the files: if two processes save at once, one would load the other's code.
         digest = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
         name = self._data_name_pattern.replace("{number:d}", digest)
         self._save_data(name, data)
@@ -109,15 +109,15 @@ class _SealedFiles(IndexDataCacheFile):
         return super()._load_index() if self._is_usable(self._index_path) else {}
 
     @contextmanager
-    def _open_for_write(self, filepath: str) -> Iterator[BinaryIO]:
+    def _open_for_write(self, filepath: str) -> Iterator[Any]:
         content = BytesIO()
         yield content
         with super()._open_for_write(filepath) as file:
             file.write(content.getvalue() + self._seal(filepath, content.getvalue()))
-            Path(file.name).chmod(0o644)  # whatever the umask
+            Path(file.name).chmod(0o644)  # regardless of the umask
 
     def _is_usable(self, path: str) -> bool:
-        """Whether a file is there, whole and ours; Numba reads no further than its pickle ends."""
+        """Whether a file exists, intact and ours; Numba ignores whatever follows its pickle."""
         try:
             reason = _why_not_ours(Path(path), self._sources)
             content = Path(path).read_bytes()
@@ -133,14 +133,14 @@ class _SealedFiles(IndexDataCacheFile):
         return reason is None
 
     def _seal(self, path: str, content: bytes) -> bytes:
-        """Hash a content with its name; code also with its stamp, which an index tells itself."""
-        told = [Path(path).name, "" if path == self._index_path else self._source_stamp]
-        return hashlib.sha256("\n".join(told).encode() + content).digest()
+        """Hash a content with its name, and code with its stamp (an index holds its own)."""
+        context = [Path(path).name, "" if path == self._index_path else self._source_stamp]
+        return hashlib.sha256("\n".join(context).encode() + content).digest()
 
 
 @cache
 def _place(folder: Path, sources: Path) -> Path:
-    """Return the folder, or one of this process alone where others have a say in it."""
+    """Return `folder`, or a temporary one for this process if others can write to it."""
     try:
         reason = _why_not_ours(folder, sources)
         if reason is None or _close(folder, sources):
@@ -149,7 +149,7 @@ def _place(folder: Path, sources: Path) -> Path:
         reason = f"{error.strerror}"
     report(
         f"not keeping compiled kernels in {folder}: {reason}; they are compiled for this process "
-        "only, unless NUMBA_CACHE_DIR names a folder of your own"
+        "only; set NUMBA_CACHE_DIR to a folder of your own to keep them"
     )
     own = tempfile.mkdtemp(prefix="kernels-")
     atexit.register(shutil.rmtree, own, ignore_errors=True)
@@ -157,14 +157,14 @@ def _place(folder: Path, sources: Path) -> Path:
 
 
 def _why_not_ours(path: Path, sources: Path) -> str | None:
-    """Return why others could have put here what they like, or None where they could not."""
+    """Return why others could have put anything here; None if they could not."""
     if not _HAS_OWNERS:
         return None
-    owners = {path.lstat().st_uid, path.stat().st_uid}  # of a link, and where it leads
+    owners = {path.lstat().st_uid, path.stat().st_uid}  # of a link and of its target
     if strangers := owners - _trusted(sources):
         return f"owned by user {min(strangers)}"
     if _open_bits(path, sources):
-        return f"others may write there (mode {stat.S_IMODE(path.stat().st_mode):o})"
+        return f"others can write there (mode {stat.S_IMODE(path.stat().st_mode):o})"
     return None
 
 
@@ -173,25 +173,25 @@ def _trusted(sources: Path) -> set[int]:
 
 
 def _open_bits(path: Path, sources: Path) -> int:
-    """Return the rights to write of those who cannot write to the sources."""
+    """Return the write permissions of those who cannot write to the sources."""
     here, there = path.stat(), sources.stat()
     allowed = there.st_mode if here.st_gid == there.st_gid else there.st_mode & ~stat.S_IWGRP
     return here.st_mode & (stat.S_IWGRP | stat.S_IWOTH) & ~allowed
 
 
 def _close(folder: Path, sources: Path) -> bool:
-    """Let nobody else write to our folder any more, and trust nothing that is there already."""
+    """Make our folder writable by nobody else, and trust nothing that is already in it."""
     if {folder.lstat().st_uid, folder.stat().st_uid} - _trusted(sources):
         return False
     folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~_open_bits(folder, sources))
     if kept := list(folder.glob("*.nb[ic]")):
         for path in kept:
             path.unlink()
-        report(f"others could write to {folder}: it is closed to them, and kernels compiled anew")
+        report(f"others could write to {folder}: closed it to them; kernels are compiled again")
     return True
 
 
 @cache
 def report(what: str) -> None:
-    """Warn in the log, once in a process, however often it is met."""
+    """Log a warning, once per process."""
     _log.warning("%s", what)

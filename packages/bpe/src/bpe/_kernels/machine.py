@@ -1,9 +1,9 @@
-"""Which machine instructions does Numba not spell by itself?
+"""Define the machine instructions that Numba does not offer.
 
-Stage: none; the alphabet that the kernels are written in. All values are int64 bit patterns and
+Stage: none; the instructions that kernels are written in. All values are int64 bit patterns and
 all memory is raw addresses: no bounds checks, no wrap-around, and never a mix of int64 and uint64,
-which Numba turns into float64. Whoever passes an address keeps its owner alive (`memory`). Not
-here: vectors of bytes (`vectors`).
+which Numba converts to float64. A caller that passes an address keeps its owner alive (`memory`).
+Not here: vectors of bytes (`vectors`).
 """
 
 from collections.abc import Callable
@@ -16,9 +16,9 @@ from numba.extending import intrinsic
 I1, I8, I16, I32, I64, I128 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64, 128))
 int64 = types.int64
 WORD = (1 << 32) - 1
-"""All ones in 32 bits: "none" in arrays of 32-bit numbers."""
+"""All 32 bits set: "none" in arrays of 32-bit numbers."""
 GOLDEN = -7046029254386353131
-"""0x9E3779B97F4A7C15, 2^64 over the golden ratio: a multiplier that spreads keys."""
+"""0x9E3779B97F4A7C15, 2^64 divided by the golden ratio: a multiplier that spreads keys."""
 PRIME = -4417276706812531889
 """0xC2B2AE3D27D4EB4F, the second prime of xxHash64."""
 
@@ -37,7 +37,7 @@ def instruction(num_operands: int, emit: Callable[..., Any], *, returns: Any = i
         result = emit(builder, *operands)
         return context.get_dummy_value() if returns is types.void else result
 
-    # Numba reads the number of operands off the signature of the function, hence the list.
+    # Numba takes the number of operands from the signature of the function, hence the list.
     typed = (
         lambda typing: (signature, generate),
         lambda typing, a: (signature, generate),
@@ -63,7 +63,7 @@ def store(builder: Any, value: Any, address: Any) -> None:
 
 
 def call(builder: Any, name: str, returns: Any, operands: list[Any]) -> Any:
-    """Emit a call of one of LLVM's own functions."""
+    """Emit a call of an LLVM intrinsic."""
     module = builder.module
     function = module.globals.get(name)
     if function is None:
@@ -99,7 +99,7 @@ def _keep_scalar(builder: Any) -> None:
     builder.asm(ir.FunctionType(ir.VoidType(), []), "", "", [], True)
 
 
-# Memory: load8(address), store8(address, value); what is loaded is extended by zeros.
+# Memory: load8(address), store8(address, value); loaded values are zero-extended.
 load8 = instruction(1, lambda b, address: b.zext(load(b, address, I8), I64))
 load32 = instruction(1, lambda b, address: b.zext(load(b, address, I32), I64))
 load64 = instruction(1, lambda b, address: load(b, address, I64))
@@ -131,11 +131,11 @@ min_unsigned = instruction(2, lambda b, x, y: call(b, "llvm.umin.i64", I64, [x, 
 min_signed = instruction(2, lambda b, x, y: call(b, "llvm.smin.i64", I64, [x, y]))
 choose = instruction(3, lambda b, c, x, y: b.select(b.icmp_signed("!=", c, I64(0)), x, y))
 
-# Of a product written as `*`, LLVM takes for granted that it does not overflow.
+# LLVM assumes that a product written as `*` does not overflow.
 multiply = instruction(2, lambda b, x, y: b.mul(x, y))
 # Multiply to 128 bits and fold: the mixing step of wyhash.
 mix = instruction(2, _mix)
 
-# In the body of a short loop over raw addresses: LLVM must not make gathers of it, as it does not
-# see how far apart they are.
+# In the body of a short loop over raw addresses, this keeps LLVM from emitting gathers: it cannot
+# know how far apart the addresses are.
 keep_scalar = instruction(0, _keep_scalar, returns=types.void)

@@ -1,7 +1,7 @@
-"""Who owns the memory that kernels work on?
+"""Allocate the memory that kernels work on.
 
-Stage: none. An address does not keep an array alive, so whoever hands addresses to a kernel holds
-the arrays. Not here: the kernels.
+Stage: none. An address does not keep an array alive, so a caller that passes addresses to a kernel
+holds the arrays. Not here: the kernels.
 """
 
 import mmap
@@ -12,7 +12,7 @@ _HUGE_PAGE_BYTES = 1 << 21
 
 
 def zeroed(num_bytes: int) -> np.ndarray:
-    """Return zeros, in huge pages where the system has them: tables are touched at random.
+    """Return zeros, in huge pages if the system has them, as tables are accessed at random.
 
     Returns:
         (num_bytes or more,) uint8.
@@ -25,11 +25,11 @@ def zeroed(num_bytes: int) -> np.ndarray:
 
 
 def zeros(count: int, dtype: type) -> np.ndarray:
-    """Return (count,) zeros of a dtype, as `zeroed` does."""
+    """Return (count,) zeros of a dtype, allocated by `zeroed`."""
     return zeroed(count * np.dtype(dtype).itemsize)[: count * np.dtype(dtype).itemsize].view(dtype)
 
 
 def address_of(array: np.ndarray) -> int:
-    """Return where the array's first element lies; the caller keeps the array."""
+    """Return the address of the array's first element; the caller keeps the array."""
     assert array.flags.c_contiguous
     return array.ctypes.data

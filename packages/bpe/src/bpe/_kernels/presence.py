@@ -1,7 +1,7 @@
-"""Can anything be compiled here?
+"""Report whether anything can be compiled here.
 
-Stage: none; asked where kernels would pay, before they are imported. The plain way gives the same
-result, more slowly. Not here: what would be compiled.
+Stage: none; asked where kernels would pay, before they are imported. Without a compiler, plain
+Python gives the same result more slowly. Not here: what would be compiled.
 """
 
 import logging
@@ -12,7 +12,7 @@ _log = logging.getLogger("bpe")
 
 @cache
 def can_compile() -> bool:
-    """Whether Numba can be imported and compiles; where not, a warning says why, once."""
+    """Whether Numba can be imported and compiles; if not, a warning gives the reason, once."""
     reason = _why_not()
     if reason is not None:
         _log.warning("working in plain Python, which is far slower: %s", reason)
@@ -22,6 +22,7 @@ def can_compile() -> bool:
 def _why_not() -> str | None:
     try:
         from numba import config
-    except ImportError as error:  # it needs parts of Python that a build may lack
+    except ImportError as error:  # numba needs parts of Python that a build may lack
         return f"numba cannot be imported ({error})"
-    return "NUMBA_DISABLE_JIT is set" if config.DISABLE_JIT else None
+    is_disabled = config.DISABLE_JIT  # pyright: ignore[reportAttributeAccessIssue] set at run time
+    return "NUMBA_DISABLE_JIT is set" if is_disabled else None

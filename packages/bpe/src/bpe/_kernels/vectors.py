@@ -1,7 +1,7 @@
-"""How are 64 bytes looked at in one step?
+"""Examine 64 bytes in one step.
 
-Stage: none; what scanners are written in. A question about each of 64 bytes is answered by one
-int64, a bit a byte, the first byte lowest. LLVM turns the comparisons into what the CPU has:
+Stage: none; what scanners are written in. The answer to a question about each of 64 bytes is one
+int64, one bit per byte, the first byte lowest. LLVM compiles the comparisons to what the CPU has:
 AVX-512, AVX2, SSE or NEON. Not here: single values (`machine`).
 """
 
@@ -29,7 +29,7 @@ from bpe._kernels.machine import (
 )
 
 BLOCK = 64
-"""Bytes looked at together; all of them must be readable."""
+"""Bytes examined together; all of them must be readable."""
 
 _BYTES = ir.VectorType(I8, BLOCK)
 
@@ -45,8 +45,8 @@ def _splat(builder: Any, value: Any, kind: Any) -> Any:
 def _mask(builder: Any, answers: Any) -> Any:
     """Emit 64 answers as the bits of one number.
 
-    The empty assembly hides from LLVM where the number comes from. Without it, the arithmetic on
-    masks is pulled back into vectors of bytes on CPUs without AVX-512, four times slower.
+    The empty assembly hides from LLVM where the number comes from. Without it, LLVM moves the
+    arithmetic on masks back into vectors of bytes on CPUs without AVX-512, four times slower.
     """
     number = builder.bitcast(answers, I64)
     return builder.asm(ir.FunctionType(I64, [I64]), "", "=r,0", [number], False)
@@ -93,7 +93,7 @@ where_between = instruction(3, _where_between)
 where_one_of = instruction(5, _where_one_of)
 """where_one_of(address, a, b, c, d): which of the 64 bytes are one of the four?"""
 where_letter_of = instruction(5, _where_letter_of)
-"""where_letter_of(address, a, b, c, d): which are one of four small letters, or their capitals?"""
+"""where_letter_of(address, a, b, c, d): which are one of four letters, in either case?"""
 where_letter = instruction(1, _where_letter)
 """where_letter(address): which of the 64 bytes are ASCII letters?"""
 
@@ -128,7 +128,7 @@ _list_bits_by_compression = instruction(3, _compress_bits)
 
 @inlined
 def _list_bits_one_by_one(destination, mask, base):
-    """The same for CPUs that cannot compress bytes; eight stores a step, some of them void."""
+    """The same for CPUs that cannot compress bytes; eight stores per step, the last ones void."""
     count = count_ones(mask)
     listed = 0
     while listed < count:
@@ -141,14 +141,16 @@ def _list_bits_one_by_one(destination, mask, base):
 
 
 def _can_compress_bytes() -> bool:
-    # NUMBA_CPU_NAME compiles for another CPU than this one, whose features are not asked for.
-    return not config.CPU_NAME and bool(llvm.get_host_cpu_features().get("avx512vbmi2"))
+    # NUMBA_CPU_NAME compiles for another CPU than the host, whose features are not known.
+    is_host = not config.CPU_NAME  # pyright: ignore[reportAttributeAccessIssue] set at run time
+    return is_host and bool(llvm.get_host_cpu_features().get("avx512vbmi2"))
 
 
 list_bits = _list_bits_by_compression if _can_compress_bytes() else _list_bits_one_by_one
-"""list_bits(destination, mask, base): write base + place for each bit, as int32; return how many.
+"""list_bits(destination, mask, base): write base + its place for each bit, as int32; return the
+number of bits.
 
-Up to 64 int32 behind `destination` may be overwritten, whatever the number of bits.
+Up to 64 int32 from `destination` on may be overwritten, however few the bits.
 """
 
 
@@ -170,4 +172,4 @@ copy16 = instruction(2, _copy16, returns=types.void)
 narrow16 = instruction(2, _narrow16, returns=types.void)
 """narrow16(destination, source): copy 16 uint32 as 16 uint16."""
 fill16 = instruction(2, _fill16, returns=types.void)
-"""fill16(destination, value): write the same int32 16 times."""
+"""fill16(destination, value): write one int32 16 times."""

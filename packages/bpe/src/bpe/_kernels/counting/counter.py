@@ -1,8 +1,8 @@
-"""Compiled counting: the same result as `bpe.counting.pretoken_counter`, for large work.
+"""Count pretokens in compiled code, with the result of `bpe.counting.pretoken_counter`.
 
-Stage: pieces -> *pretoken counts*. Owns the tables that the kernels count in, makes room in them
-and feeds them. Not here: how counting works (`counting_table`), and which thread counts which
-piece (`bpe.counting.threads`).
+Stage: pieces -> *pretoken counts*. Owns the tables that the kernels count in, enlarges them and
+feeds them. Not here: how counting works (`table`), and which thread counts which piece
+(`bpe.counting.threads`).
 """
 
 from collections.abc import Iterable
@@ -31,19 +31,19 @@ from bpe.pieces import PIECE_BYTES, Piece
 
 KERNELS = (count_tokens, add_pretokens, move_entries, pack)
 FIRST_ENTRIES, FIRST_LONG_ENTRIES = 1 << 17, 1 << 15
-"""Entries of the tables before they grow, which costs a tenth of the time on 100 MB."""
+"""Initial entries of the tables; growing them costs a tenth of the time on 100 MB."""
 FIRST_CONTENT_BYTES = 1 << 20
-_BORDER_BYTES = 64  # behind a piece, so that scanners and keys may read over its end
+_BORDER_BYTES = 64  # after a piece, so scanners and keys may read past its end
 _GROWTH = 2
 
 
 def kernels_for(pattern: str) -> tuple:
-    """Return all kernels that counting by a known pattern runs."""
+    """Return all kernels that counting with a known pattern runs."""
     return (*KERNELS, cut_kernel(pattern), first_malformed)
 
 
 def add_up(parts: Iterable[Packed]) -> Packed:
-    """Add up counts; all together they must stay below 2^63."""
+    """Add up counts; together they must stay below 2^63."""
     tally = Tally()
     for part in parts:
         tally.add(part)
@@ -64,13 +64,13 @@ class PieceCounter:
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: a byte that is not UTF-8, named by file and offset.
+            ValueError: a byte that is not UTF-8; names file and offset.
         """
         num_bytes = self._read(piece)
         address, readable = address_of(self._buffer), len(self._buffer)
         if first_malformed(address, num_bytes, readable) >= 0:
-            piece.read_text()  # says where and why
-            raise ValueError(f"{piece.path}: changed while it was read")
+            piece.read_text()  # raises, with the place and the reason
+            raise ValueError(f"{piece.path} changed while it was read; count it again")
         self._cutter.open(address, num_bytes, readable)
         while num_tokens := self._cutter.cut():
             self.tally.count(self._cutter.origin, self._cutter.ends_address, num_tokens)
@@ -81,7 +81,7 @@ class PieceCounter:
         with piece.path.open("rb", buffering=0) as file:
             file.seek(piece.start_byte)
             num_bytes = 0
-            room = memoryview(self._buffer)[: piece.num_bytes]
+            room = self._buffer.data[: piece.num_bytes]
             while read := file.readinto(room[num_bytes:]):
                 num_bytes += read
         return num_bytes
@@ -92,7 +92,7 @@ class Tally:
 
     >>> tally = Tally()
     >>> text = np.frombuffer(b"low" + bytes(READ_AHEAD), np.uint8)
-    >>> ends = np.array([3], np.int32)  # kept, as an address does not keep an array
+    >>> ends = np.array([3], np.int32)  # held here, as its address does not keep it alive
     >>> tally.count(address_of(text), address_of(ends), 1)
     >>> tally.packed().counts.tolist()
     [1]
@@ -108,13 +108,13 @@ class Tally:
             num_long=FIRST_LONG_ENTRIES,
             num_content=FIRST_CONTENT_BYTES,
         )
-        # Nothing is done, but all kernels are compiled: as long as one is not, none is used for
-        # work that does not pay for compiling.
+        # These calls do nothing but compile the kernels: unless all are compiled, work too small
+        # to pay for compiling uses none of them.
         add_pretokens(self._table, self._use_address, 0, 0, 0, 0, 0)
         move_entries(self._table, 0, 0, 0, 0)
 
     def count(self, origin: int, ends_address: int, num_tokens: int) -> None:
-        """Count a batch of a cutter; READ_AHEAD bytes behind it are readable."""
+        """Count a batch of a cutter; READ_AHEAD bytes past its end must be readable."""
         done, use = 0, self._use_address
         while True:
             done = count_tokens(self._table, use, origin, ends_address, done, num_tokens)
@@ -154,7 +154,7 @@ class Tally:
         return Packed(content[:num_bytes], lengths, counts)
 
     def close(self) -> None:
-        """Give the memory back; the tally cannot be used any more."""
+        """Free the memory; the tally must not be used any more."""
         self._arrays = []
 
     def _allocate(self, *, num_short: int, num_long: int, num_content: int) -> None:
@@ -178,7 +178,7 @@ class Tally:
         )
 
     def _make_room(self) -> None:
-        """Make larger what has no room for another group."""
+        """Enlarge the tables that lack room for another group."""
         table, use, old = self._table, Use(*self._use.tolist()), self._arrays
         num_short, num_long = 2 * table.max_short, 2 * table.max_long
         num_content = table.max_content

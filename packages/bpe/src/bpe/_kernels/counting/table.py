@@ -1,9 +1,9 @@
-"""How are pretokens counted in a table?
+"""Count pretokens in hash tables.
 
 Stage: pretokens -> *pretoken counts*. Pretokens of up to 15 bytes are two words, their own keys;
-longer ones are found by a hash and compared with their bytes. A group of keys is made before any
-of them is looked up, so that the memory of all is on its way at once. Not here: who owns the
-tables (`counting`).
+longer ones are found by a hash and compared byte by byte. The keys of a group are made before any
+is looked up, so the memory of all of them is fetched at once. Not here: who owns the tables
+(`counter`).
 """
 
 from typing import NamedTuple
@@ -27,42 +27,42 @@ from bpe._kernels.machine import (
 )
 
 GROUP = 256
-"""Pretokens that are looked up together."""
+"""Pretokens looked up together."""
 SHORT_BYTES = 15
 """Longest pretoken that is its own key."""
 READ_AHEAD = 16
-"""Bytes behind a pretoken that may be read."""
+"""Bytes after a pretoken that may be read."""
 ENTRY_BYTES = 32
 KEY_BYTES = 24
 LONG_KEY = -1
-"""In place of the second word of a key: the pretoken is long."""
+"""Marks a long pretoken, in place of the second word of a key."""
 
 
 class Table(NamedTuple):
     """Addresses and sizes."""
 
-    # Two entries to a home of 64 bytes: {int64 bytes 0 to 7, int64 bytes 8 to 14 and the length in
+    # Two entries per home of 64 bytes: {int64 bytes 0 to 7, int64 bytes 8 to 14 and the length in
     # the highest byte, int64 count, 0}; a free entry has the length 0.
     short: int
     short_mask: int  # of homes, in bytes
     max_short: int  # entries
-    long: int  # {int64 hash, int64 offset, int64 length, int64 count}; length 0 is a free entry
+    long: int  # {int64 hash, int64 offset, int64 length, int64 count}; length 0: a free entry
     long_mask: int  # in bytes
     max_long: int
     content: int  # bytes of long pretokens, at their offset
     max_content: int
-    group: int  # {int64, int64 key, int64 address of its home} by pretoken of a group
-    masks: int  # {int64, int64 bytes of the key, int64 length, 0} by length up to 16
+    group: int  # {int64, int64 key, int64 address of its home} per pretoken of a group
+    masks: int  # {int64, int64 bytes of the key, int64 length, 0} per length up to 16
 
 
 class Use(NamedTuple):
-    """Places in the vector of int64 that kernels change, in bytes."""
+    """Offsets in the vector of int64 that kernels change, in bytes."""
 
     num_short: int
     num_short_bytes: int
     num_long: int
     num_long_bytes: int  # of the content
-    num_wanted_bytes: int  # of the content, for what comes next
+    num_wanted_bytes: int  # of the content, for the next group
 
 
 FIELDS = Use(*range(0, 8 * len(Use._fields), 8))
@@ -76,10 +76,10 @@ def count_tokens(table, use, origin, ends, begin, num_tokens):
     Args:
         table: mutated.
         use: address of `Use`, mutated.
-        origin: address of the first pretoken; READ_AHEAD bytes behind the last are readable.
-        ends: address of int32, from `origin`.
+        origin: address of the first pretoken; READ_AHEAD bytes after the last are readable.
+        ends: address of int32, relative to `origin`.
         begin: first pretoken to count.
-        num_tokens: of the batch.
+        num_tokens: in the batch.
 
     Returns:
         The first pretoken that is not counted yet; if that is not `num_tokens`, the caller makes
@@ -119,11 +119,11 @@ def add_pretokens(table, use, content, lengths, counts, begin, num_pretokens):
     Args:
         table: mutated.
         use: address of `Use`, mutated.
-        content: address of the pretokens from `begin` on, READ_AHEAD readable bytes behind them.
-        lengths: address of int64 by pretoken.
-        counts: likewise.
+        content: address of the pretokens from `begin` on, followed by READ_AHEAD readable bytes.
+        lengths: address of int64 per pretoken.
+        counts: address of int64 per pretoken.
         begin: first pretoken to add.
-        num_pretokens: in all.
+        num_pretokens: the total.
 
     Returns:
         The first pretoken that is not added yet, as `count_tokens` does.
@@ -144,14 +144,14 @@ def add_pretokens(table, use, content, lengths, counts, begin, num_pretokens):
 
 @kernel
 def move_entries(table, short, short_end, long, long_end):
-    """Put the entries of smaller tables into empty ones; content stays at its offsets.
+    """Move the entries of smaller tables into empty ones; content stays at its offsets.
 
     Args:
         table: mutated.
         short: address of the entries of short pretokens.
-        short_end: behind the last one.
-        long: likewise, of long ones.
-        long_end: likewise.
+        short_end: address after the last one.
+        long: address of the entries of long pretokens.
+        long_end: address after the last one.
     """
     while short < short_end:
         low, high = load64(short), load64(short + 8)
@@ -174,9 +174,9 @@ def move_entries(table, short, short_end, long, long_end):
 
 @kernel
 def pack(table, content, lengths, counts):
-    """Write all pretokens and counts one behind the other.
+    """Write all pretokens and counts one after another.
 
-    The caller provides for the room, and for READ_AHEAD bytes more behind the pretokens.
+    The caller provides the room, and READ_AHEAD bytes more after the pretokens.
     """
     number = 0
     entry, end = table.short, table.short + table.short_mask + 64
@@ -219,7 +219,7 @@ def _has_room(table, use, num_tokens, num_bytes):
 
 @inlined
 def _make_keys(table, origin, ends, begin, end, place):
-    """Write the keys of a group, and have their homes brought near."""
+    """Write the keys of a group, and prefetch their homes."""
     key = table.group
     for index in range(begin, end):
         behind = origin + load32(ends + 4 * index)
@@ -262,7 +262,7 @@ def _behind_long(table, entry):
 
 @helper
 def _add_short(table, use, low, high, home, count):
-    """Add to a short pretoken, which need not be in the table."""
+    """Add to the count of a short pretoken, which may be new."""
     entry = home
     while True:
         found = load64(entry + 8)
@@ -280,7 +280,7 @@ def _add_short(table, use, low, high, home, count):
 
 @helper
 def _add_long(table, use, place, length, count):
-    """Add to a pretoken of 16 bytes or more, which need not be in the table."""
+    """Add to the count of a pretoken of 16 bytes or more, which may be new."""
     spread = _hash(place, length)
     entry = _long_home(table, spread)
     while True:
@@ -304,7 +304,7 @@ def _add_long(table, use, place, length, count):
 
 @inlined
 def _hash(place, length):
-    """Mix 16 bytes at a time, the last 16 once more."""
+    """Mix 16 bytes at a time; the last 16 may overlap the ones before."""
     spread = multiply(length, GOLDEN)
     last = place + length - 16
     while place < last:

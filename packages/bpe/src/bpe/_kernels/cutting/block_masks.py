@@ -1,10 +1,10 @@
-"""Where in 64 bytes are white space, numbers and symbols, and where do their pretokens begin?
+"""Mask white space, numbers and symbols in 64 bytes, and where their pretokens begin.
 
-Stage: text -> *pretokens*; the parts that the scanners of cl100k, Qwen 2 and o200k share. A block
-begins where a pretoken does, so nothing is carried into it; bit 0 of a mask is its first byte.
-All masks are cut to the bytes that are known. To follow runs to the right without a loop, a bit
-is added at their first place: the carry runs through the ones and comes out behind the run.
-Not here: letters (`scanning_words`, `scanning_o200k`).
+Stage: text -> *pretokens*; shared by the scanners of cl100k, Qwen 2 and o200k. A block begins
+where a pretoken does, so nothing is carried into it; bit 0 of a mask is its first byte. All masks
+are limited to the known bytes. To follow runs to the right without a loop, a bit is added at their
+first place: the carry runs through the ones and comes out after the run. Not here: letters
+(`words`, `o200k`).
 """
 
 from bpe._kernels.compiling import inlined
@@ -17,14 +17,14 @@ from bpe._kernels.vectors import (
     where_letter_of,
 )
 
-SEEN_BYTES = BLOCK + 2  # a block, and two bytes for a contraction that begins in its last one
+SEEN_BYTES = BLOCK + 2  # a block, and two bytes for a contraction that begins in its last byte
 
 _D, _E, _L, _M, _R, _S, _T, _V = (ord(letter) for letter in "delmrstv")
 
 
 @inlined
 def lowest(num_bits):
-    """Return a mask of the lowest bits; any number of them."""
+    """Return a mask of the lowest bits, for any number of them."""
     if num_bits >= BLOCK:
         return -1
     if num_bits <= 0:
@@ -34,19 +34,19 @@ def lowest(num_bits):
 
 @inlined
 def highest_place(mask):
-    """Return the place of the highest bit; there is one."""
+    """Return the place of the highest bit; at least one is set."""
     return BLOCK - 1 - leading_zeros(mask)
 
 
 @inlined
 def first_place(mask):
-    """Return the place of the lowest bit, 64 if there is none."""
+    """Return the place of the lowest bit, 64 if none is set."""
     return trailing_zeros(mask) if mask else BLOCK
 
 
 @inlined
 def whole_characters(address, leads):
-    """Return how many of 64 bytes lie in front of a character that may cross their end."""
+    """Return how many of 64 bytes come before a character that may cross their end."""
     crossing = leads & (1 << 63)
     crossing |= where_between(address, 0xE0, 0xFF) & (1 << 62)
     crossing |= where_between(address, 0xF0, 0xFF) & (1 << 61)
@@ -55,7 +55,7 @@ def whole_characters(address, leads):
 
 @inlined
 def letter_leads(address, num_rest):
-    """Find characters that their first byte (and a little more) shows to be letters.
+    """Find characters that their first byte (and a little more) identifies as letters.
 
     Returns:
         Masks of the first bytes of such letters of two bytes (Latin, Cyrillic), and of three
@@ -78,7 +78,7 @@ def letter_leads(address, num_rest):
 
 @inlined
 def cased_leads(address):
-    """Find the case of two-byte letters that `letter_leads` has found, of U+00C0 to U+045F.
+    """Find the case of the two-byte letters U+00C0 to U+045F that `letter_leads` has found.
 
     Returns:
         Masks of the first bytes of capitals, and of small letters.
@@ -103,19 +103,19 @@ def white_masks(address, known):
 def white_starts(whites, newlines, taken, num_known):
     r"""Mask where pretokens of white space begin.
 
-    Those are `\s*[\r\n]+`, `\s+(?!\S)`, and the last white character by itself, which may become
+    Those are `\s*[\r\n]+`, `\s+(?!\S)`, and the last white character on its own, which may become
     the first of a word or of symbols.
 
     Args:
-        whites: white space, CR and LF included.
+        whites: white space, including CR and LF.
         newlines: CR and LF.
-        taken: those newlines that belong to symbols in front.
-        num_known: bytes that the masks are right for.
+        taken: the newlines that belong to symbols before them.
+        num_known: bytes for which the masks are valid.
     """
     blanks = whites & ~newlines
     runs = whites & ~taken
     starts = runs & ~(runs << 1)
-    # Blanks behind a newline are a pretoken unless there is another newline behind them.
+    # Blanks after a newline are a pretoken unless another newline follows them.
     behind_newline = blanks & (newlines << 1)
     dropped = (blanks + behind_newline) & ~blanks & newlines
     while dropped != 0:
@@ -126,7 +126,7 @@ def white_starts(whites, newlines, taken, num_known):
 
 @inlined
 def certain_starts(starts, whites, num_known):
-    """Leave out what the bytes behind the known ones may change: the last run of white space."""
+    """Remove starts that the bytes after the known ones may change: those in a final white run."""
     if shift_right(whites, num_known - 1) & 1:
         visible = ~whites & lowest(num_known)
         begin = highest_place(visible) + 1 if visible else 0
@@ -138,7 +138,7 @@ def certain_starts(starts, whites, num_known):
 
 @inlined
 def triples(numbers):
-    """Mask each third place of the runs, the first included."""
+    """Mask every third place of each run, starting with its first."""
     found = numbers & ~(numbers << 1)
     third = numbers & (numbers << 1) & (numbers << 2)
     more = (found << 3) & third
@@ -150,17 +150,17 @@ def triples(numbers):
 
 @inlined
 def contractions(address, apostrophes, num_rest):
-    """Mask apostrophes behind which there is one of s t m d, and those before ll ve re.
+    """Mask apostrophes followed by one of s t m d, and those followed by ll ve re.
 
     Args:
         address: of the block.
-        apostrophes: which of them to look at.
+        apostrophes: which of them to examine.
         num_rest: bytes from `address` on that belong to the text.
     """
     second, third = address + 1, address + 2
     short = where_letter_of(second, _S, _T, _M, _D)
     long = where_letter_of(second, _L, _L, _L, _L) & where_letter_of(third, _L, _L, _L, _L)
     long |= where_letter_of(second, _R, _V, _R, _V) & where_letter_of(third, _E, _E, _E, _E)
-    # U+017F, the long s, is an s where case is ignored.
+    # U+017F, the long s, is an s if case is ignored.
     long |= where_equal(second, 0xC5) & where_equal(third, 0xBF)
     return short & apostrophes & lowest(num_rest - 1), long & apostrophes & lowest(num_rest - 2)

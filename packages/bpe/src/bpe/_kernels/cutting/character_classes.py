@@ -1,8 +1,8 @@
-"""Which class has each code point, as a table that scanners look into?
+"""Hold the class of each code point in a table for scanners.
 
-Stage: text -> *pretokens*. One byte a code point and one bit a class, so that "is it in this set
-of classes" is a single AND. Not here: which Unicode version (`bpe.unicode_classes`), and the
-decisions made on the classes (`scanning_gpt2`, `scanning_words`).
+Stage: text -> *pretokens*. One byte per code point and one bit per class, so a test for a set of
+classes is a single AND. Not here: which Unicode version (`bpe.unicode_classes`), and decisions
+based on the classes (`gpt2`, `words`).
 """
 
 from functools import cache
@@ -14,7 +14,7 @@ from bpe._kernels.machine import load8
 from bpe.unicode_classes import class_ranges
 
 OTHER, MARK, NUMBER, SPACE, NEWLINE, UPPER, LOWER, BOTH = (1 << bit for bit in range(8))
-"""The classes; NEWLINE is CR and LF, SPACE all other white space, BOTH letters without case."""
+"""The classes; NEWLINE: CR and LF, SPACE: all other white space, BOTH: letters without case."""
 WHITE = SPACE | NEWLINE
 LETTER = UPPER | LOWER | BOTH
 
@@ -24,12 +24,12 @@ _GENERAL_CATEGORIES |= {"M": MARK, "N": NUMBER}
 _WHITE_SPACE = [(0x9, 0xD), (0x20, 0x20), (0x85, 0x85), (0xA0, 0xA0), (0x1680, 0x1680)]
 _WHITE_SPACE += [(0x2000, 0x200A), (0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x205F)]
 _WHITE_SPACE += [(0x3000, 0x3000)]
-_NUM_DECODABLE = 1 << 21  # whatever four bytes decode to is in range
+_NUM_DECODABLE = 1 << 21  # anything that four bytes can decode to is in range
 
 
 @cache
 def class_table() -> np.ndarray:
-    """Return the class of every code point; nobody writes into it.
+    """Return the class of every code point, read-only.
 
     Returns:
         (2^21,) uint8.
@@ -52,10 +52,10 @@ def _is_continuation(byte):
 
 @inlined
 def class_and_width(address, end, classes):
-    """Return the class of the character at `address`, and its bytes; nothing from `end` on is read.
+    """Return the class of the character at `address`, and its bytes; reads nothing from `end` on.
 
-    A byte that begins no complete sequence of lead and continuations is OTHER by itself, so that
-    the borders in text that is not UTF-8 depend on its bytes alone.
+    A byte that does not begin a complete sequence of lead and continuations is OTHER on its own, so
+    the borders in text that is not UTF-8 depend only on its bytes.
     """
     lead = load8(address)
     if lead < 0x80:
@@ -72,7 +72,7 @@ def class_and_width(address, end, classes):
 
 @inlined
 def _class_of_long(address, end, classes, lead, second):
-    """Go on with a sequence of three or four bytes, of which two are known."""
+    """Class a sequence of three or four bytes, of which two are known."""
     if address + 2 >= end:
         return OTHER, 1
     third = load8(address + 2)

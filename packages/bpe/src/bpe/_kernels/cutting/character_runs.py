@@ -1,9 +1,9 @@
-"""Where does a run of one kind of character end?
+"""Find where a run of one kind of character ends.
 
-Stage: text -> *pretokens*; the parts that the scanners of cl100k, Qwen 2 and o200k share. All of
-them take addresses: `place` where the run goes on, `end` where the text ends, `limit` behind the
-last byte that may be read. Runs of ASCII are measured 64 bytes at a time where so many may be
-read; any other character goes through the class table. Not here: which run is looked for.
+Stage: text -> *pretokens*; shared by the scanners of cl100k, Qwen 2 and o200k. All functions take
+addresses: `place` where the run continues, `end` where the text ends, `limit` after the last byte
+that may be read. Runs of ASCII are measured 64 bytes at a time if that many may be read; other
+characters are looked up in the class table. Not here: which run to look for.
 """
 
 from bpe._kernels.compiling import helper, inlined
@@ -28,10 +28,10 @@ from bpe._kernels.vectors import BLOCK, where_between, where_equal, where_letter
 SYMBOL = OTHER | MARK
 SPACE_BYTE, APOSTROPHE, SLASH = 0x20, 0x27, 0x2F
 
-_CASE = 0x20  # the bit in which a small ASCII letter differs from the capital
+_CASE = 0x20  # the bit that distinguishes a small ASCII letter from its capital
 _SHORT = sum(1 << (byte & 0x1F) for byte in b"stmd")
 _LL, _VE, _RE = (int.from_bytes(pair, "little") for pair in (b"ll", b"ve", b"re"))
-_LONG_S = tuple("\u017f".encode())  # an s where case is ignored
+_LONG_S = tuple("\u017f".encode())  # an s if case is ignored
 
 
 @inlined
@@ -97,7 +97,7 @@ def whites_end(address, end, limit, classes):
             num_white = trailing_zeros(visible)
             rest = end - address
             if num_white < rest and load8(address + num_white) < 0x80:
-                newlines &= shift_right(-1, BLOCK - num_white)  # there is one byte at least
+                newlines &= shift_right(-1, BLOCK - num_white)  # there is at least one byte
                 if newlines != 0:
                     return address + BLOCK - leading_zeros(newlines)
                 return address + num_white - (num_white > 1)
@@ -118,7 +118,7 @@ def _long_whites_end(address, end, classes):
             behind_newline = place
     if behind_newline:
         return behind_newline
-    # Something visible gets the last white character, unless that is the only one.
+    # A visible character takes the last white one, unless it is the only one.
     return place if place >= end or last == address else last
 
 

@@ -1,9 +1,9 @@
-"""How is a buffer cut into pretokens, some thousands at a time?
+"""Cut a buffer into pretokens, thousands at a time.
 
-Stage: text -> *pretokens* -> counts, or ids. Special tokens come out as one token each, and no
-pretoken crosses them; ordinary text never holds one, so their bytes tell them apart. Python enters
-compiled code once a batch, however short the documents are. Not here: where a pretoken ends
-(`scanning_gpt2`, `scanning_words`) and where a special token is (`special_search`).
+Stage: text -> *pretokens* -> counts, or ids. Each special token becomes one token, and no pretoken
+crosses it; ordinary text never contains one, so its bytes identify it. Python calls compiled code
+once per batch, however short the documents are. Not here: where a pretoken ends (`gpt2`, `words`)
+and where a special token is (`special_search`).
 """
 
 from collections.abc import Callable, Sequence
@@ -22,59 +22,61 @@ from bpe._kernels.memory import address_of, zeros
 from bpe.patterns import CL100K, GPT2, O200K, QWEN2, resolve_pattern
 
 BATCH_TOKENS = 1 << 13
-"""Tokens a batch, nearly: 32 KB of ends, which stay in the nearest caches."""
+"""Approximate tokens per batch: 32 KB of ends, which stay in the nearest caches."""
 
 SPARE_ENDS = 160
-"""How many ends behind its capacity a scan may overwrite."""
+"""How many ends past its capacity a scan may overwrite."""
 
-_WINDOW_BYTES = 1 << 16  # searched for special tokens at once, so that the text stays cached
-_BORDER_BYTES = 1 << 10  # in which a border is looked for
+_WINDOW_BYTES = 1 << 16  # searched for special tokens at once, so the text stays cached
+_BORDER_BYTES = 1 << 10  # searched for a border
 _NUM_WORDS = 13
 (
     _BASE,  # address of the buffer
     _POSITION,  # where the next token begins
     _NUM_BYTES,
-    _READABLE,  # bytes of the buffer and behind it that may be read
+    _READABLE,  # bytes of the buffer and after it that may be read
     _ENDS,  # address for the ends
     _CAPACITY,
     _CLASSES,  # address of the class table
     _SPECIALS,  # address of the special table, 0 without special tokens
-    _STRETCH_END,  # up to here the text is known to hold no special token
+    _STRETCH_END,  # the text up to here is known to contain no special token
     _SPECIAL_BYTES,  # length of the special token that begins there, 0 if none does
     _ORIGIN,  # address at which the first token of the batch begins
     _COUNT,  # tokens of the batch so far
-    _IS_STUCK,  # 1 where the next token is too long
+    _IS_STUCK,  # 1 if the next token is too long
 ) = range(0, 8 * _NUM_WORDS, 8)
 
 
 class Cutting(Protocol):
-    """What cuts a buffer; whoever uses it need not know the pattern."""
+    """Anything that cuts a buffer; its user need not know the pattern."""
 
     origin: int
     """Address at which the first token of the last batch begins."""
     ends: np.ndarray
-    """Where the tokens of the last batch end, int32 from `origin`; those behind are void."""
+    """Where the tokens of the last batch end, int32 relative to `origin`; the rest is void."""
     ends_address: int
 
     def open(self, address: int, num_bytes: int, readable_bytes: int) -> None:
         """Begin with a buffer, which the caller keeps alive; at least `num_bytes` are readable."""
+        ...
 
     def cut(self) -> int:
         """Fill `ends` and return how many there are, 0 at the end of the buffer."""
+        ...
 
 
 class Cutter:
     """Cut a buffer into pretokens, and special tokens as tokens of their own.
 
-    In bytes that are not UTF-8 the borders are arbitrary, but the same each time.
+    In bytes that are not UTF-8 the borders are arbitrary, but deterministic.
 
     Args:
-        pattern: a name in `PATTERNS` for which there is a scanner, or its regex source.
+        pattern: a name in `PATTERNS` that has a scanner, or its regex source.
         special_tokens: the UTF-8 bytes of each; the leftmost wins, then the longest.
-        capacity: tokens a batch; up to 64 more may come.
+        capacity: tokens per batch; up to 64 more may come.
 
     Raises:
-        ValueError: there is no scanner for the pattern.
+        ValueError: the pattern has no scanner.
 
     >>> text = np.frombuffer(b"We're  here<|end|>now", np.uint8)
     >>> cutter = Cutter("gpt2", [b"<|end|>"])
@@ -86,9 +88,10 @@ class Cutter:
     def __init__(
         self, pattern: str, special_tokens: Sequence[bytes] = (), *, capacity: int = BATCH_TOKENS
     ) -> None:
-        self._cut = cut_kernel(pattern)
-        if self._cut is None:
+        kernel = cut_kernel(pattern)
+        if kernel is None:
             raise ValueError(f"there is no scanner for the pattern {pattern!r}; use `cutter_for`")
+        self._cut = kernel
         self._specials = SpecialTable(special_tokens) if special_tokens else None
         self._classes = class_table()
         self.ends = zeros(capacity + SPARE_ENDS, np.int32)
@@ -107,8 +110,8 @@ class Cutter:
         Args:
             address: of its first byte.
             num_bytes: its length.
-            readable_bytes: how many bytes from `address` on may be read; more than `num_bytes`
-                makes the last 64 bytes quicker.
+            readable_bytes: how many bytes from `address` on may be read; if more than `num_bytes`,
+                the last 64 bytes are cut faster.
         """
         assert readable_bytes >= num_bytes >= 0
         self._state[: _READABLE // 8 + 1] = address, 0, num_bytes, readable_bytes
@@ -118,7 +121,7 @@ class Cutter:
         """Fill `ends` with the next batch.
 
         Returns:
-            How many tokens; 0 at the end of the buffer.
+            The number of tokens; 0 at the end of the buffer.
 
         Raises:
             ValueError: a pretoken is longer than a gigabyte.
@@ -127,14 +130,14 @@ class Cutter:
         if count < 0:
             raise ValueError(
                 f"the pretoken that begins at byte {self._state[_POSITION // 8]} is longer than "
-                f"{FARTHEST} bytes; break such runs of one kind of character"
+                f"{FARTHEST} bytes; break up such runs of one kind of character"
             )
         self.origin = int(self._state[_ORIGIN // 8])
         return count
 
 
 def cut_kernel(pattern: str) -> Callable[[int], int] | None:
-    """Return the kernel that cuts by a pattern, None if it takes the `regex` module."""
+    """Return the kernel that cuts by a pattern; None if only the `regex` module can."""
     return _KERNELS.get(resolve_pattern(pattern))
 
 
@@ -174,13 +177,13 @@ def cut_by_o200k(state):
     return _finish_batch(state)
 
 
-# By regex source, as that is what vocabularies keep; Llama 3 has the source of cl100k.
+# By regex source, as that is what vocabularies store; Llama 3 has the source of cl100k.
 _KERNELS = {GPT2: cut_by_gpt2, CL100K: cut_by_cl100k, QWEN2: cut_by_qwen2, O200K: cut_by_o200k}
 
 
 @inlined
 def begin_buffer(state, address, num_bytes, readable_bytes):
-    """Do in a kernel what `Cutter.open` does."""
+    """Do inside a kernel what `Cutter.open` does."""
     store64(state + _BASE, address)
     store64(state + _POSITION, 0)
     store64(state + _NUM_BYTES, num_bytes)
@@ -198,7 +201,7 @@ def _begin_batch(state):
 
 @helper
 def _find_text(state):
-    """Take special tokens until there is ordinary text; whether there is some, and room for it."""
+    """Take special tokens until ordinary text follows; return whether there is text and room."""
     while True:
         position, count = load64(state + _POSITION), load64(state + _COUNT)
         if position >= load64(state + _NUM_BYTES) or count >= load64(state + _CAPACITY):
@@ -217,7 +220,7 @@ def _find_text(state):
 
 @inlined
 def _text(state):
-    """Return the arguments of a scanner; its positions count from the origin of the batch."""
+    """Return the arguments of a scanner; its positions are relative to the origin of the batch."""
     count, origin = load64(state + _COUNT), load64(state + _ORIGIN)
     before = origin - load64(state + _BASE)
     return (
@@ -233,7 +236,7 @@ def _text(state):
 
 @inlined
 def _take_ends(state, found):
-    """Go on behind what a scanner found; nothing is found where a pretoken is too long."""
+    """Advance past what a scanner found; it finds nothing if a pretoken is too long."""
     if found == 0:
         store64(state + _IS_STUCK, 1)
         return
@@ -245,7 +248,7 @@ def _take_ends(state, found):
 
 @inlined
 def _finish_batch(state):
-    """Return how many tokens, -1 where the first of them is too long."""
+    """Return the number of tokens, -1 if the first of them is too long."""
     count = load64(state + _COUNT)
     return -1 if count == 0 and load64(state + _IS_STUCK) else count
 
@@ -254,7 +257,7 @@ def _finish_batch(state):
 def _find_stretch(state, position):
     """Find text from `position` on that can be cut without looking at what follows it.
 
-    That is up to the next special token; or, where that is far away, up to a border.
+    It ends at the next special token; or at a border, if that token is far away.
     """
     base, num_bytes = load64(state + _BASE), load64(state + _NUM_BYTES)
     table = load64(state + _SPECIALS)
@@ -278,10 +281,10 @@ def _find_stretch(state, position):
 
 @helper
 def _last_border(base, position, stop):
-    """Return the last place before `stop` at which text can be cut in two, -1 if there is none.
+    """Return the last place before `stop` where text can be cut in two, -1 if there is none.
 
-    With the patterns that have a scanner, a visible ASCII character and a space behind it belong
-    to two pretokens, and neither is cut differently where the other is not seen.
+    With the patterns that have a scanner, a visible ASCII character and a space after it belong to
+    two pretokens, and neither depends on whether the other is seen.
     """
     lowest = stop - _BORDER_BYTES
     while stop > position + 1 and stop > lowest:

@@ -1,13 +1,13 @@
-"""Where do the pretokens of the GPT-2 pattern end?
+"""Scan text for the ends of the pretokens of the GPT-2 pattern.
 
-Stage: text -> *pretokens*. Each block of 64 bytes becomes a few masks, one bit a byte: letters,
-numbers, white space, and the rest. A pretoken begins where a byte's class is not that of the byte
-in front, and shifts of the masks say so for all 64 at once. What masks cannot say, namely white
-space of several bytes and the last bytes of a buffer, is done by `_next_end`, one character after
-the other. Not here: special tokens (`special_search`) and batches (`cutting`).
+Stage: text -> *pretokens*. Each block of 64 bytes becomes a few masks, one bit per byte: letters,
+numbers, white space, and the rest. A pretoken begins where a byte's class differs from that of the
+byte before; shifts of the masks find this for all 64 at once. `_next_end` handles what masks
+cannot, one character at a time: white space of several bytes and the last bytes of a buffer. Not
+here: special tokens (`special_search`) and batches (`cutter`).
 
-Nothing is carried over a border of pretokens, so a scan may begin wherever a pretoken does: behind
-a full batch, behind a special token, behind what had to be done by single characters.
+Nothing is carried over a border of pretokens, so a scan may begin wherever a pretoken does: after
+a full batch, after a special token, after what had to be done character by character.
 """
 
 from bpe._kernels.compiling import helper, inlined
@@ -39,7 +39,7 @@ from bpe._kernels.vectors import (
 )
 
 FARTHEST = 1 << 30
-"""Bytes behind `base` at which a scan gives up, so that every end fits into 32 bits."""
+"""Bytes after `base` at which a scan gives up, so every end fits into 32 bits."""
 
 _D, _E, _L, _M, _R, _S, _T, _V = (ord(letter) for letter in "delmrstv")
 
@@ -49,16 +49,16 @@ def scan_gpt2(base, position, end, readable, out, capacity, classes):
     """List where the pretokens of base[position:end] end.
 
     Args:
-        base: address that all positions and ends count from.
+        base: address that all positions and ends are relative to.
         position: a place where a pretoken begins.
         end: where the text ends.
-        readable: bytes behind `base` that may be read, at least `end`.
+        readable: bytes after `base` that may be read, at least `end`.
         out: address of capacity + 160 int32; the ends go there.
-        capacity: the scan stops when so many ends are found, or up to 64 more.
+        capacity: the scan stops after this many ends, or up to 64 more.
         classes: address of the class table.
 
     Returns:
-        How many ends; the next scan begins at the last. 0 where a pretoken is too long.
+        The number of ends; the next scan begins at the last. 0 if a pretoken is too long.
     """
     block, count = position, 0
     letter_before = number_before = other_before = space_before = white_before = 0
@@ -82,7 +82,7 @@ def scan_gpt2(base, position, end, readable, out, capacity, classes):
         same = letters & ((letters << 1) | letter_before)
         same |= numbers & ((numbers << 1) | number_before)
         same |= others & ((others << 1) | other_before)
-        # A visible run begins where its class does, unless a space in front belongs to it; white
+        # A visible run begins where its class does, unless a space before it belongs to it; white
         # space begins where it does, and again at its last character.
         starts = ~(whites | same | (spaces << 1) | space_before)
         starts |= whites & ~((whites << 1) | white_before)
@@ -92,7 +92,7 @@ def scan_gpt2(base, position, end, readable, out, capacity, classes):
         dropped = added = 0
         if contracting != 0:
             starts, dropped, added = _contract(address, contracting, starts, end - block, width)
-        # White space that ended with the last block: only now is its last character known.
+        # Only now is the last character known of white space that ended with the last block.
         store32(out + 4 * count, block - 1)
         count += undecided & ~whites & 1
         starts &= lowest(width)
@@ -116,9 +116,8 @@ def _look(address, rest, classes):
     """Class the bytes of a block, of which `rest` belong to the text.
 
     Returns:
-        Masks of letters, numbers and white space, and how many bytes they are right for: less
-        than a block where a character crosses its end, 0 where there is white space of several
-        bytes.
+        Masks of letters, numbers and white space, and for how many bytes they are valid: less than
+        a block if a character crosses its end, 0 if there is white space of several bytes.
     """
     width = min_signed(rest, BLOCK)
     letters = where_letter(address)
@@ -151,7 +150,7 @@ def _look(address, rest, classes):
 
 @inlined
 def _contract(address, apostrophes, starts, rest, width):
-    """Cut behind 's 'd 'm 't 'll 've 're rather than behind their apostrophe.
+    """Cut after 's 'd 'm 't 'll 've 're instead of after their apostrophe.
 
     Returns:
         The starts; those to drop from the next block, and those to add to it.
@@ -174,7 +173,7 @@ def _scan_characters(base, position, block, end, out, count, capacity, classes):
     """List the ends of the pretokens that begin before or in this block, one by one.
 
     Returns:
-        Where the next pretoken begins (-1 where the scan must stop), and the new count.
+        Where the next pretoken begins (-1 if the scan must stop), and the new count.
     """
     if count > 0:
         position = load32(out + 4 * (count - 1))
@@ -190,7 +189,7 @@ def _scan_characters(base, position, block, end, out, count, capacity, classes):
 
 @inlined
 def _next_end(address, end, classes):
-    """Return where the pretoken ends that begins at `address`; the text ends at `end`."""
+    """Return where the pretoken that begins at `address` ends; the text ends at `end`."""
     first = load8(address)
     if first == APOSTROPHE and address + 1 < end:
         third = load8(address + 2) if address + 2 < end else 0
@@ -219,7 +218,7 @@ def _next_end(address, end, classes):
 
 @inlined
 def _white_end(address, end, classes):
-    r"""Return the end of `\s+(?!\S)|\s+`: a visible character gets the last white one in front."""
+    r"""Return the end of `\s+(?!\S)|\s+`: the last white character goes to a visible one."""
     place, last = address, address
     while place < end:
         kind, num_bytes = class_and_width(place, end, classes)

@@ -1,9 +1,9 @@
-r"""Where do the pretokens of o200k end?
+r"""Scan text for the ends of the pretokens of o200k.
 
-Stage: text -> *pretokens*. As `scanning_words`, and in the same way; but a word also ends where a
-capital follows a small letter, keeps a contraction behind it, and symbols take slashes among the
-newlines behind them. Where masks do not tell, the block is cut in front: at marks behind symbols,
-and at capitals behind letters without case.
+Stage: text -> *pretokens*. Works like `words`, but here a word also ends where a capital follows a
+small letter, keeps a contraction after it, and symbols take slashes among the newlines after them.
+Where masks do not suffice, the known part of the block ends: at marks after symbols, and at
+capitals after letters without case. Not here: single pretokens (`o200k_steps`).
 """
 
 from bpe._kernels.compiling import helper, inlined
@@ -64,7 +64,7 @@ def scan_o200k(base, position, end, readable, out, capacity, classes):
 
 @inlined
 def _starts(address, num_rest, classes):
-    """Find where pretokens begin in a block, its first byte left out; as in `scanning_words`."""
+    """Find where pretokens begin in a block, except its first byte; as in `words`."""
     uppers, lowers, boths, inner, num_known = _letters(address, num_rest, classes)
     num_known = min_signed(num_known, first_place(uppers & (boths << 1)))
     if num_known == 0:
@@ -81,7 +81,7 @@ def _starts(address, num_rest, classes):
     if slashes & (taken << 1):
         taken, first_symbols = _take_slashes(taken, newlines, slashes, symbols, first_symbols)
     starts = white_starts(whites, newlines, taken, num_known)
-    # A word takes one character in front of it that begins a pretoken and is no newline.
+    # A word takes one character before it that begins a pretoken and is not a newline.
     in_front = ((whites & ~newlines) << 1) | (((first_symbols << 1) + inner) & ~inner)
     starts |= first_symbols | (letters & ~((letters << 1) | in_front))
     starts |= (uppers & (lowers << 1) & known) | triples(numbers)
@@ -97,7 +97,7 @@ def _starts(address, num_rest, classes):
 
 @inlined
 def _take_slashes(taken, newlines, slashes, symbols, first_symbols):
-    r"""Go on with `[\r\n/]*` behind symbols, where newlines come first.
+    r"""Continue `[\r\n/]*` after symbols, whose newlines come first.
 
     Returns:
         Masks of the newlines that are taken, and of the first characters of symbols that are not.
@@ -115,11 +115,11 @@ def _take_slashes(taken, newlines, slashes, symbols, first_symbols):
 
 @inlined
 def _contract(address, apostrophes, starts, num_rest):
-    """Join contractions to the words in front of them, and begin anew behind them.
+    """Join contractions to the words before them, and begin anew after them.
 
     Returns:
-        The starts; and how many bytes they are right for, up to an apostrophe behind a contraction,
-        which begins a pretoken rather than another contraction.
+        The starts; and for how many bytes they are valid: up to an apostrophe after a contraction,
+        which begins a pretoken and not another contraction.
     """
     short, long = contractions(address, apostrophes, num_rest)
     both = short | long
@@ -137,9 +137,9 @@ def _letters(address, num_rest, classes):
     """Find the letters of a block.
 
     Returns:
-        Masks of capitals, small letters, letters without case, and of bytes in characters but for
+        Masks of capitals, small letters, letters without case, and all bytes of characters except
         their first; and how many bytes are known, up to white space or a number that is not ASCII,
-        or to a mark behind a symbol.
+        or to a mark after a symbol.
     """
     num_known = min_signed(num_rest, BLOCK)
     uppers, lowers = where_between(address, 0x41, 0x5A), where_between(address, 0x61, 0x7A)
@@ -166,7 +166,7 @@ def _letters(address, num_rest, classes):
         if kind & (WHITE | NUMBER):
             return uppers, lowers, boths, inner, place
         if kind == MARK:
-            # Like a letter without case, unless behind symbols, of which it may be one.
+            # Like a letter without case, unless it follows symbols and may be one of them.
             if _is_behind_symbol(address, place, uppers | lowers | boths, classes):
                 return uppers, lowers, boths, inner, place
             kind = BOTH
@@ -183,7 +183,7 @@ def _letters(address, num_rest, classes):
 
 @inlined
 def _is_behind_symbol(address, place, letters, classes):
-    """Whether the character in front of `place` is a symbol of the same block."""
+    """Whether the character before `place` is a symbol of the same block."""
     if place == 0 or shift_right(letters, place - 1) & 1:
         return False
     byte = load8(address + place - 1)

@@ -1,16 +1,16 @@
-r"""Where does one pretoken of o200k end?
+r"""Find where one pretoken of o200k ends.
 
-Stage: text -> *pretokens*, one after the other, as in `stepping_words`; but a word also ends where
-its case rises, keeps a contraction behind it, and marks belong to words. Call capitals and letters
-without case and marks U, small letters and letters without case and marks L: the pattern first
-tries `U*L+`, giving back what U took too much, then `U+L*`. So a word is
+Stage: text -> *pretokens*, one at a time, as in `words_steps`; but a word also ends before a
+capital that follows a small letter, keeps a contraction after it, and includes marks. Let U be
+capitals, letters without case and marks, and L small letters, letters without case and marks: the
+pattern first tries `U*L+`, giving back what U took too much, then `U+L*`. So a word is
 
-- a run of U and all of L behind it, if that begins with a small letter;
-- or else the run of U up to its last character that is in L as well;
-- or else, all of it being capitals, the run of U.
+- a run of U and all of L after it, if that begins with a small letter;
+- otherwise the run of U up to its last character that is also in L;
+- otherwise, if all of it is capitals, the run of U.
 
-What is read and not used is a run of capitals, which is the next word: no byte is read more than
-three times.
+Whatever is read and not used is a run of capitals, which is the next word: no byte is read more
+than three times. Not here: whole blocks (`o200k`).
 """
 
 from bpe._kernels.compiling import helper, inlined
@@ -43,13 +43,13 @@ _NO_WORD, _ENDS_IN_LOWER, _ALL_UPPER = 0, 1, 2
 
 @helper
 def next_end(address, end, limit, classes):
-    """Return where the pretoken ends that begins at `address`; arguments as in `character_runs`."""
+    """Return where the pretoken that begins at `address` ends; arguments as in `character_runs`."""
     kind, num_bytes = class_and_width(address, end, classes)
     place = address + num_bytes
     if kind == NUMBER:
         return numbers_end(place, end, classes, 2)
     if kind != NEWLINE:
-        # One character that is no letter may come first; a mark may be that, or the word itself.
+        # One character that is not a letter may come first; a mark may be it, or the word itself.
         word_end, shape = _word_end(address if kind & LETTER else place, end, limit, classes)
         if shape == _ALL_UPPER and kind == MARK:
             word_end = place

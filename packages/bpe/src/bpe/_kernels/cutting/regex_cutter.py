@@ -1,8 +1,8 @@
-"""How is a buffer cut by a pattern that has no scanner?
+"""Cut a buffer by a pattern that has no scanner.
 
 Stage: text -> *pretokens* -> counts, or ids. The `regex` module cuts, and lengths in characters
-become lengths in bytes; slower than a scanner by a factor of ten to a hundred, and the decoded
-text is held in memory. Not here: the patterns that have a scanner (`cutting`).
+become lengths in bytes; this is ten to a hundred times slower than a scanner, and the decoded text
+is held in memory. Not here: the patterns that have a scanner (`cutter`).
 """
 
 import ctypes
@@ -12,12 +12,12 @@ import numpy as np
 
 from bpe._kernels.cutting.cutter import (
     BATCH_TOKENS,
-    FARTHEST,
     SPARE_ENDS,
     Cutter,
     Cutting,
     cut_kernel,
 )
+from bpe._kernels.cutting.gpt2 import FARTHEST
 from bpe._kernels.memory import address_of, zeros
 from bpe.pretokens import Pretokenizer
 from bpe.special_tokens import compile_special_tokens
@@ -28,12 +28,12 @@ _ESCAPE = "surrogateescape"  # every byte that is not UTF-8 becomes a character 
 def cutter_for(
     pattern: str, special_tokens: Sequence[bytes] = (), *, capacity: int = BATCH_TOKENS
 ) -> Cutting:
-    """Return a scanner's cutter where the pattern has a scanner, else one of `regex`.
+    """Return a scanner's cutter if the pattern has a scanner, else a `RegexCutter`.
 
     Args:
         pattern: a name in `PATTERNS`, or regex source.
         special_tokens: the UTF-8 bytes of each; the leftmost wins, then the longest.
-        capacity: tokens a batch; a scanner may add up to 64.
+        capacity: tokens per batch; a scanner may add up to 64.
 
     Raises:
         ValueError: the pattern is not a valid regular expression.
@@ -43,12 +43,12 @@ def cutter_for(
 
 
 class RegexCutter:
-    """Cut a buffer by any pattern; the same interface as `Cutter`.
+    """Cut a buffer by any pattern; has the interface of `Cutter`.
 
     Args:
         pattern: a name in `PATTERNS`, or regex source.
         special_tokens: the UTF-8 bytes of each; the leftmost wins, then the longest.
-        capacity: most tokens a batch.
+        capacity: most tokens per batch.
 
     >>> text = np.frombuffer(b"ab12<|end|>c", np.uint8)
     >>> cutter = RegexCutter("[a-z]+|[0-9]", [b"<|end|>"])
@@ -72,7 +72,7 @@ class RegexCutter:
         self._batch_bytes = 0
 
     def open(self, address: int, num_bytes: int, readable_bytes: int) -> None:
-        """Begin with a buffer; it is copied, so the caller need not keep it alive for this."""
+        """Begin with a buffer; it is copied, so the caller need not keep it alive."""
         assert readable_bytes >= num_bytes >= 0
         text = ctypes.string_at(address, num_bytes).decode("utf-8", _ESCAPE)
         spans = self._spans(text)
@@ -86,7 +86,7 @@ class RegexCutter:
         """Fill `ends` with the next batch.
 
         Returns:
-            How many tokens; 0 at the end of the buffer.
+            The number of tokens; 0 at the end of the buffer.
 
         Raises:
             ValueError: a pretoken is longer than a gigabyte.
@@ -100,7 +100,9 @@ class RegexCutter:
                 break
             if end + length > FARTHEST:
                 if not count:
-                    raise ValueError(f"a pretoken is longer than {FARTHEST} bytes ({length})")
+                    raise ValueError(
+                        f"a pretoken is longer than {FARTHEST} bytes ({length}); break up the text"
+                    )
                 self._too_many = length
                 break
             end += length
@@ -110,7 +112,7 @@ class RegexCutter:
         return count
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield start and end of each token, special tokens included, in characters."""
+        """Yield start and end of each token, including special tokens, in characters."""
         done = 0
         specials = self._special_tokens.finditer(text) if self._special_tokens else ()
         for special in specials:

@@ -1,8 +1,8 @@
-"""Where is the next special token?
+"""Find the next special token.
 
-Stage: text -> *text between special tokens* -> pretokens. Two masks a pair of first bytes name the
-candidates in 64 bytes; each candidate is compared in full, longest special token first. Not here:
-what is done with the text in between (`cutting`).
+Stage: text -> *text between special tokens* -> pretokens. Two masks per pair of first bytes select
+the candidates in 64 bytes; each candidate is compared in full, the longest special token first. Not
+here: what is done with the text in between (`cutter`).
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ _WORD_BYTES = 8
 
 
 class SpecialTable:
-    """The special tokens as kernels want them; owns the memory at `address`.
+    """The special tokens in the form that kernels need; owns the memory at `address`.
 
     The table is int64 words: the number of groups; for each group of special tokens that share
-    their first two bytes those bytes, and where the first of them and the end of them is recorded
-    (in bytes from the table's start); for each special token the address of its bytes and its
-    length, the longest of a group first.
+    their first two bytes, those bytes, and where the records of the group start and end (in bytes
+    from the table's start); for each special token the address of its bytes and its length, the
+    longest of a group first.
 
     Args:
-        special_tokens: at least two bytes each, no two the same.
+        special_tokens: at least two bytes each, all different.
     """
 
     def __init__(self, special_tokens: Sequence[bytes]) -> None:
@@ -64,11 +64,11 @@ def find_special(base, position, stop, end, readable, table):
     """Find the first special token of base[position:end] that begins before `stop`.
 
     Args:
-        base: address that the positions count from.
+        base: address that the positions are relative to.
         position: where to begin.
         stop: where to give up, at most `end`.
         end: where the text ends.
-        readable: bytes behind `base` that may be read, at least `end`.
+        readable: bytes after `base` that may be read, at least `end`.
         table: address of a `SpecialTable`.
 
     Returns:
@@ -95,7 +95,7 @@ def find_special(base, position, stop, end, readable, table):
 
 @inlined
 def _candidates(address, table):
-    """Mask the places among 64 that show the first two bytes of some special token."""
+    """Mask the places among 64 where the first two bytes of some special token stand."""
     candidates = 0
     group = table + _WORD_BYTES
     end = group + load64(table) * (_GROUP_WORDS * _WORD_BYTES)
@@ -130,7 +130,7 @@ def _special_at(address, end, table):
 
 @inlined
 def _is_same(left, right, length):
-    """Whether two stretches of memory hold the same bytes, from the third on."""
+    """Whether two stretches of memory hold the same bytes, starting with the third."""
     place = 2
     while place < length:
         if load8(left + place) != load8(right + place):

@@ -1,8 +1,8 @@
-"""Is a buffer UTF-8, and where is it not?
+"""Find where a buffer is not UTF-8.
 
-Stage: bytes -> *text*. Sixty-four bytes are checked at once: where the lead bytes are says where
-continuations must be, and nowhere else. A block that holds an error is walked character by
-character to find the place that Python would name. Not here: what is done about the error.
+Stage: bytes -> *text*. Sixty-four bytes are checked at once: the lead bytes determine where
+continuations must be, and nowhere else. A block with an error is checked character by character to
+find the place that Python would report. Not here: how the error is handled.
 """
 
 from bpe._kernels.compiling import inlined, kernel
@@ -13,7 +13,7 @@ from bpe._kernels.vectors import BLOCK, where_between, where_equal
 
 @kernel
 def first_malformed(base, num_bytes, readable):
-    """Find the first byte at which UTF-8 decoding fails, as `UnicodeDecodeError.start` names it.
+    """Find the first byte at which UTF-8 decoding fails, as `UnicodeDecodeError.start` gives it.
 
     Args:
         base: address of the buffer.
@@ -21,7 +21,7 @@ def first_malformed(base, num_bytes, readable):
         readable: bytes from `base` on that may be read, at least `num_bytes`.
 
     Returns:
-        Its place, counted from `base`; -1 if there is none.
+        Its offset from `base`; -1 if there is none.
     """
     place, end = base, base + num_bytes
     while place + BLOCK <= end:
@@ -47,7 +47,7 @@ def first_malformed(base, num_bytes, readable):
 
 @inlined
 def _misplaced(place, high, width):
-    """Mask what is wrong with the first `width` bytes, and that they end within a character.
+    """Mask what is wrong with the first `width` bytes, including that they end within a character.
 
     Args:
         place: address of 64 bytes.
@@ -61,19 +61,19 @@ def _misplaced(place, high, width):
     expected = (leads << 1) | (long_leads << 2) | (longest_leads << 3)
     wrong = (expected ^ continuations) | (high & ~(leads | continuations))
     if long_leads:
-        # What could be said in fewer bytes, surrogates, and what is above U+10FFFF.
+        # Overlong forms, surrogates, and code points above U+10FFFF.
         wrong |= (where_equal(place, 0xE0) << 1) & where_between(place, 0x80, 0x9F)
         wrong |= (where_equal(place, 0xED) << 1) & where_between(place, 0xA0, 0xBF)
         if longest_leads:
             wrong |= (where_equal(place, 0xF0) << 1) & where_between(place, 0x80, 0x8F)
             wrong |= (where_equal(place, 0xF4) << 1) & where_between(place, 0x90, 0xBF)
-    # One bit more: a continuation is missing where the next character begins.
+    # One more bit: a continuation is missing if the next character begins there.
     return wrong << (63 - min_signed(width, 63))
 
 
 @inlined
 def _character_bytes(place, end):
-    """Return the length of the character at `place`, 0 if there is none that is whole and right."""
+    """Return the length of the character at `place`, 0 if it is incomplete or malformed."""
     lead = load8(place)
     if lead < 0x80:
         return 1
@@ -92,7 +92,7 @@ def _character_bytes(place, end):
 
 @inlined
 def _may_follow(lead, second):
-    """Whether a second byte is right behind a lead of three or four bytes."""
+    """Whether a second byte is valid after a lead of three or four bytes."""
     lowest, highest = 0x80, 0xBF
     if lead == 0xE0:
         lowest = 0xA0

@@ -1,10 +1,11 @@
-r"""Where do the pretokens of cl100k, Llama 3 and Qwen 2 end?
+r"""Scan text for the ends of the pretokens of cl100k, Llama 3 and Qwen 2.
 
-Stage: text -> *pretokens*. As in `scanning_gpt2`, 64 bytes become masks, and the masks say where
-pretokens begin; but each block begins where a pretoken does, namely the last that was found. So
-nothing is carried from block to block, and what the end of a block leaves open is looked at again
-at the beginning of the next. What masks cannot say is done one pretoken after the other: white
-space and numbers of several bytes, pretokens longer than a block, and the last bytes of a buffer.
+Stage: text -> *pretokens*. As in `gpt2`, 64 bytes become masks, and the masks give the starts of
+pretokens; but each block begins at a pretoken, the last that was found. So nothing is carried from
+block to block, and what the end of a block leaves open is examined again at the beginning of the
+next. What masks cannot decide is done one pretoken at a time: white space and numbers of several
+bytes, pretokens longer than a block, and the last bytes of a buffer. Not here: single pretokens
+(`words_steps`).
 """
 
 from bpe._kernels.compiling import helper, inlined
@@ -55,7 +56,7 @@ def scan_words(base, position, end, readable, out, capacity, classes, most_numbe
 
 @inlined
 def _starts(address, num_rest, classes, most_numbers):
-    """Find where pretokens begin in a block, its first byte left out.
+    """Find where pretokens begin in a block, except its first byte.
 
     Args:
         address: where a pretoken begins.
@@ -64,7 +65,7 @@ def _starts(address, num_rest, classes, most_numbers):
         most_numbers: how many numbers make a pretoken.
 
     Returns:
-        A mask; how many bytes are known, `num_rest` if all of them are.
+        A mask; and how many bytes are known, `num_rest` if all of them are.
     """
     letters, inner, num_known = _letters(address, num_rest, classes)
     if num_known == 0:
@@ -78,7 +79,7 @@ def _starts(address, num_rest, classes, most_numbers):
     taken = newlines & ~(newlines + taken)
     starts = white_starts(whites, newlines, taken, num_known)
     first_symbols = symbols & ~((symbols << 1) | (spaces << 1))
-    # A word takes one character in front of it that begins a pretoken and is no newline.
+    # A word takes one character before it that begins a pretoken and is not a newline.
     in_front = ((whites & ~newlines) << 1) | (((first_symbols << 1) + inner) & ~inner)
     starts |= first_symbols | (letters & ~((letters << 1) | in_front))
     starts |= numbers if most_numbers == 1 else triples(numbers)
@@ -96,7 +97,7 @@ def _letters(address, num_rest, classes):
     """Find the letters of a block.
 
     Returns:
-        Masks of letters, and of bytes in characters but for their first; and how many bytes are
+        Masks of letters, and of all bytes of characters except their first; and how many bytes are
         known, up to white space or a number that is not ASCII.
     """
     num_known = min_signed(num_rest, BLOCK)

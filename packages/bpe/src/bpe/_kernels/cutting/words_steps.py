@@ -1,11 +1,11 @@
-r"""Where does one pretoken of cl100k, Llama 3 or Qwen 2 end?
+r"""Find where one pretoken of cl100k, Llama 3 or Qwen 2 ends.
 
-Stage: text -> *pretokens*, one after the other; what `scanning_words` does where it cannot see 64
-bytes at once. The first character of a pretoken, or the first two, say which alternative of the
-pattern matches. Where the pattern would try an alternative and go back, the answer is known
-beforehand: `\s*[\r\n]+` ends at the last newline of its white space, `\s+(?!\S)` in front of the
-last white character. At most three pretokens share a run of white space, so no run is read more
-than three times. Not here: o200k (`stepping_o200k`).
+Stage: text -> *pretokens*, one at a time, where `words` cannot see 64 bytes at once. The first one
+or two characters of a pretoken decide which alternative of the pattern matches. Where the pattern
+would try an alternative and backtrack, the result is known in advance: `\s*[\r\n]+` ends at the
+last newline of its white space, `\s+(?!\S)` before the last white character. At most three
+pretokens share a run of white space, so no run is read more than three times. Not here: o200k
+(`o200k_steps`).
 """
 
 from bpe._kernels.compiling import helper
@@ -26,12 +26,12 @@ from bpe._kernels.machine import load8
 
 @helper
 def next_end(address, end, limit, classes, most_numbers):
-    """Return where the pretoken ends that begins at `address`.
+    """Return where the pretoken that begins at `address` ends.
 
     Args:
         address: where a pretoken begins.
-        end: where the text ends, behind `address`.
-        limit: behind the last byte that may be read.
+        end: where the text ends, after `address`.
+        limit: address after the last byte that may be read.
         classes: address of the class table.
         most_numbers: how many numbers make a pretoken.
     """

@@ -1,7 +1,7 @@
-"""Compiled merging: the same result as `bpe.merges.merge_plainly`, for large work.
+"""Learn merges in compiled code, with the result of `bpe.merges.merge_plainly`.
 
-Stage: pretoken counts -> *merges*. Owns the arrays that the kernels work on, makes room in them
-and turns the result into bytes. Not here: how merging works (`merging_steps`).
+Stage: pretoken counts -> *merges*. Owns the arrays that the kernels work on, enlarges them
+and turns the result into bytes. Not here: how merging works (`steps`).
 """
 
 import gc
@@ -36,10 +36,10 @@ from bpe.tie_breaking import CS336, HUGGINGFACE, SMALLEST_BYTES, alphabet
 KERNELS = (lay_out, find_pairs, merge, fill_slots)
 FIRST_CAPACITY = 1 << 16
 """Pairs that the table has room for before it grows."""
-_MERGES_A_CALL = 128  # between two reports of progress and looks for Ctrl-C
-_PAIRS_A_MERGE = 20  # the first threshold lets about so many pairs in for each merge
-_FALL = 8  # of the threshold, when it proves too high
-_SPARE_BYTES = 8  # behind the text, so that the last bytes can be loaded eight at a time
+_MERGES_PER_CALL = 128  # between two reports of progress and chances for Ctrl-C
+_PAIRS_PER_MERGE = 20  # the first threshold admits about this many pairs per merge
+_FALL = 8  # divides the threshold when it proves too high
+_SPARE_BYTES = 8  # after the text, so the last bytes can be loaded eight at a time
 
 
 def merge_compiled(
@@ -58,7 +58,7 @@ def merge_compiled(
         num_merges: merges wanted.
         progress: called with the merges done and wanted.
         tie_breaking: name of a rule.
-        threshold: count below which pairs are left out at first; the result is always the same.
+        threshold: pairs with smaller counts are left out at first; the result is the same.
     """
     merger = _Merger(packed, num_merges, tie_breaking=tie_breaking, threshold=threshold)
     for num_done in merger.run():
@@ -78,7 +78,7 @@ class _Merger:
         threshold: int | None,
     ) -> None:
         self._end_symbol = 256 + num_merges
-        self._owned: list[np.ndarray] = []  # for as long as their addresses are in use
+        self._owned: list[np.ndarray] = []  # kept alive while their addresses are in use
         self._progress = np.zeros(len(Progress._fields), np.int64)
         self._text, self._places = self._lay_out(*packed)
         self._merges = self._own(zeros(num_merges + 1, np.int64))
@@ -88,18 +88,18 @@ class _Merger:
         self._left, self._right = self._neighbours(), self._neighbours()
         if threshold is None:
             num_pretokens = int(packed[2][packed[1] > 1].sum(dtype=np.float64))
-            threshold = num_pretokens // (_PAIRS_A_MERGE * (num_merges + 1))
+            threshold = num_pretokens // (_PAIRS_PER_MERGE * (num_merges + 1))
         self._find_pairs(num_symbols=256, threshold=max(threshold, 1), capacity=FIRST_CAPACITY)
-        # Makes no room, but has the last kernel compiled: what comes is then as quick as can be.
+        # Needs no room yet, but compiles the last kernel, so that merging never stops to compile.
         self._make_room(int(self._progress[1]), self._pairs.capacity)
 
     def run(self) -> Iterator[int]:
-        """Merge, and say now and then how many merges are done, lastly all of them."""
+        """Merge, and yield now and then how many merges are done, at the end the total."""
         num_done = 0
         yield num_done
         while 256 + num_done < self._end_symbol:
             status = merge(
-                min(256 + num_done + _MERGES_A_CALL, self._end_symbol),
+                min(256 + num_done + _MERGES_PER_CALL, self._end_symbol),
                 self._places,
                 self._symbols,
                 self._pairs,
@@ -129,7 +129,7 @@ class _Merger:
         merges = self._merges[: num_symbols - 256]
         firsts = self._first[256:num_symbols].tolist()
         ends = (self._first[256:num_symbols] + self._length[256:num_symbols]).tolist()
-        text = memoryview(self._text)
+        text = self._text.data
         with _collecting_no_garbage():
             tokens = [bytes([byte]) for byte in range(256)]
             tokens += [bytes(text[first:end]) for first, end in zip(firsts, ends, strict=True)]
@@ -150,14 +150,14 @@ class _Merger:
         num_places = int(lengths[is_long].sum()) + int(is_long.sum()) + 1
         if num_places > 2**31 - 1:
             raise ValueError(
-                f"the distinct pretokens have {num_places} bytes and borders, but only 2**31 - 1 "
-                "fit; count with max_pretokens"
+                f"the distinct pretokens have {num_places} bytes and borders, but at most "
+                "2**31 - 1 fit; count with max_pretokens"
             )
         place = self._own(zeroed(PLACE_BYTES * num_places))
         text = self._own(zeroed(num_places + _SPARE_BYTES))
         addresses = map(address_of, (content, lengths, self._own(counts)))
         lay_out(*addresses, len(lengths), address_of(place), address_of(text))
-        # At most so many pairs of neighbours, and two more for each that is merged.
+        # Each place begins at most one pair of neighbours, and each merge makes two more.
         occurrences = self._own(zeros(3 * num_places, np.uint32))
         records = self._own(zeros(num_places, np.int64))
         return text, Places(
@@ -186,7 +186,7 @@ class _Merger:
         return Neighbours(tally=address_of(tally), touched=address_of(touched))
 
     def _find_pairs(self, *, num_symbols: int, threshold: int, capacity: int) -> None:
-        """Fill an empty table of pairs, as large as it takes."""
+        """Fill an empty table of pairs, doubling it until it is large enough."""
         is_large_enough = False
         while not is_large_enough:
             self._pair_arrays, self._pairs = _empty_pairs(capacity)
@@ -213,12 +213,12 @@ def _empty_pairs(capacity: int) -> tuple[list[np.ndarray], Pairs]:
     num_slots = 1 << (2 * capacity - 1).bit_length()
     sizes = PAIR_BYTES * capacity, HEAP_BYTES * capacity, SLOT_BYTES * num_slots
     arrays = [zeroed(size)[:size] for size in sizes]
-    slot_mask = SLOT_BYTES * (num_slots - 1)
-    return arrays, Pairs(*map(address_of, arrays), slot_mask, capacity)
+    pair, heap, slots = map(address_of, arrays)
+    return arrays, Pairs(pair, heap, slots, SLOT_BYTES * (num_slots - 1), capacity)
 
 
 def _tie_keys(tie_breaking: str, num_symbols: int) -> np.ndarray:
-    """Return the keys of bytes, and of all symbols where the rule needs no bytes to tell them."""
+    """Return the keys of the bytes; of all symbols if the rule needs no bytes to compare them."""
     keys = np.zeros(num_symbols, np.int64)
     if tie_breaking == HUGGINGFACE:
         keys[:] = -1 - np.arange(num_symbols)
@@ -233,7 +233,7 @@ def _tie_keys(tie_breaking: str, num_symbols: int) -> np.ndarray:
 
 @contextmanager
 def _collecting_no_garbage() -> Iterator[None]:
-    """Keep Python from looking for cycles, of which tuples of bytes have none: 60 ms each time."""
+    """Keep Python from looking for cycles, which tuples of bytes never form: 60 ms each time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

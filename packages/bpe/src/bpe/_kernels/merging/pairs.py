@@ -1,8 +1,8 @@
-"""Which pair is the next to be merged?
+"""Find the next pair to merge.
 
-Stage: pretoken counts -> *merges*. The heap is lazy: counts only fall once a pair is registered,
-so what is on top with an outdated count sinks to where it belongs. Not here: how counts change
-(`merging_steps`).
+Stage: pretoken counts -> *merges*. The heap is lazy: counts only fall after a pair is registered,
+so a pair on top with an outdated count sinks to where it belongs. Not here: how counts change
+(`steps`).
 """
 
 from bpe._kernels.compiling import helper, inlined
@@ -35,7 +35,7 @@ _KEY_BYTES = 8  # of a symbol, in its key
 def register(pairs, symbols, progress, left, right, count, occurrences):
     """Make room for a pair and put it on the heap; return its first occurrence.
 
-    The caller has made sure of room in the table.
+    The caller has made sure that the table has room.
     """
     number = load64(progress + NUM_PAIRS)
     first = load64(progress + NUM_OCCURRENCES)
@@ -64,13 +64,13 @@ def _home(pairs, left, right):
 
 @inlined
 def prefetch_slot(pairs, left, right):
-    """Have the slot of a pair brought near."""
+    """Prefetch the slot of a pair."""
     prefetch(_home(pairs, left, right))
 
 
 @inlined
 def find_slot(pairs, left, right):
-    """Return the address of the slot that holds a pair, or of the empty one it belongs into."""
+    """Return the address of the slot that holds a pair, or of the empty one where it belongs."""
     wanted = (left << 32 | right) + 1
     slot = _home(pairs, left, right)
     while True:
@@ -82,7 +82,7 @@ def find_slot(pairs, left, right):
 
 @inlined
 def lower_count(pairs, left, right, weight):
-    """Take occurrences from a pair, if it is registered."""
+    """Subtract a weight from the count of a pair, if the pair is registered."""
     slot = find_slot(pairs, left, right)
     if load64(slot) != 0:
         pair = pairs.pair + PAIR_BYTES * load64(slot + 8)
@@ -91,7 +91,7 @@ def lower_count(pairs, left, right, weight):
 
 @inlined
 def rise(pairs, symbols, place, count, number):
-    """Let an entry rise from a free place of the heap to where it belongs."""
+    """Move an entry up from a free place of the heap to where it belongs."""
     while place > 0:
         parent = pairs.heap + HEAP_BYTES * (place - 1 >> 1)
         if not is_ahead(pairs, symbols, count, number, load64(parent), load64(parent + 8)):
@@ -103,7 +103,7 @@ def rise(pairs, symbols, place, count, number):
 
 @helper
 def sink(pairs, symbols, size, count, number):
-    """Let an entry sink from the top of the heap, which is free, to where it belongs."""
+    """Move an entry down from the free top of the heap to where it belongs."""
     place = 0
     while 2 * place + 1 < size:
         child = 2 * place + 1
@@ -123,7 +123,7 @@ def sink(pairs, symbols, size, count, number):
 
 @inlined
 def drop_top(pairs, symbols, progress):
-    """Take the top from the heap."""
+    """Remove the top of the heap."""
     size = load64(progress + HEAP_SIZE) - 1
     store64(progress + HEAP_SIZE, size)
     last = pairs.heap + HEAP_BYTES * size
@@ -140,7 +140,7 @@ def _write_entry(pairs, place, count, number):
 
 @inlined
 def is_ahead(pairs, symbols, count, number, other_count, other_number):
-    """Whether one pair is to be merged before another: by count, then by the rule for ties."""
+    """Whether one pair merges before another: by count, then by the rule for ties."""
     if count != other_count:
         return count > other_count
     return _wins_tie(pairs, symbols, number, other_number)
@@ -169,7 +169,7 @@ def _compare(symbols, symbol, other):
 
 @helper
 def _compare_bytes(symbols, symbol, other):
-    """Compare symbols that agree in their first 8 bytes; positive where the first is greater."""
+    """Compare symbols whose first 8 bytes are equal; positive if the first is greater."""
     length, other_length = length_of(symbols, symbol), length_of(symbols, other)
     first = symbols.text + load32(symbols.first + 4 * symbol)
     other_first = symbols.text + load32(symbols.first + 4 * other)

@@ -1,12 +1,12 @@
-"""What do the merging kernels work on?
+"""Lay out the memory that the merging kernels work on.
 
-Stage: pretoken counts -> *merges*. Groups of addresses and sizes, each passed to kernels as one
-tuple, and the layouts behind them; what kernels change apart from the arrays is in `Progress`.
-`merging` owns the arrays. Not here: what happens to them (`merging_pairs`, `merging_steps`).
+Stage: pretoken counts -> *merges*. Each group of addresses and sizes is passed to kernels as one
+tuple; `Progress` holds what kernels change apart from the arrays. `learning` owns the arrays. Not
+here: what happens to them (`pairs`, `steps`).
 
-Bytes of the distinct pretokens lie one behind the other, a border between any two: these are the
-*places*. A symbol (a byte, or 256 + the rank of a merge) is written at its first and at its last
-place, so the symbols beside it are found without links; what lies between is out of date.
+The bytes of the distinct pretokens lie one after another, with a border between any two: these are
+the *places*. A symbol (a byte, or 256 + the rank of a merge) is written at its first and at its
+last place, so its neighbours are found without links; the places between are out of date.
 """
 
 from typing import NamedTuple
@@ -17,9 +17,9 @@ from bpe._kernels.machine import WORD, load32, load64, store32, store64
 BORDER = WORD
 """Symbol between two pretokens."""
 NO_SYMBOL = 1 << 31
-"""From here on a symbol is a border, or a place that begins no symbol any more."""
+"""From here on, a symbol is a border, or marks a place that no longer begins a symbol."""
 HEAVY = 1 << 31
-"""Weights below this are at the place; from here on it is HEAVY + the number of the pretoken."""
+"""Smaller weights are stored at the place; otherwise it holds HEAVY + the pretoken's number."""
 PLACE_BYTES = 8
 SLOT_BYTES = 16
 HEAP_BYTES = 16
@@ -33,42 +33,42 @@ class Places(NamedTuple):
     place: int  # {uint32 symbol, uint32 weight} each
     num_places: int  # including the borders at both ends
     counts: int  # int64 by pretoken: weights that are too heavy for a place
-    occurrences: int  # uint32 places, a stretch for each pair, ascending
-    records: int  # 8 bytes for each place: working memory
+    occurrences: int  # uint32 places, one stretch per pair, ascending
+    records: int  # 8 bytes per place: working memory
 
 
 class Symbols(NamedTuple):
-    """What symbols are made of; addresses, by symbol."""
+    """What symbols consist of; addresses, indexed by symbol."""
 
-    text: int  # uint8: the bytes of all places, as they were in the beginning
-    first: int  # uint32, a place at which the symbol was seen; not for bytes
+    text: int  # uint8: the original bytes of all places
+    first: int  # uint32, a place where the symbol was seen; unused for bytes
     length: int  # uint32, in bytes
     key: int  # int64: among pairs of equal count, the greater key first
-    direction: int  # 1 or -1: symbols of equal key by their bytes, greater or smaller first
+    direction: int  # 1 or -1: among equal keys, the greater or the smaller bytes first
     merges: int  # {uint32 left, uint32 right} by rank
 
 
 class Pairs(NamedTuple):
-    """The pairs that can still be merged; addresses."""
+    """The pairs that can still merge; addresses."""
 
-    # {int64 count, int64 first occurrence, int64 occurrences, uint32 left, uint32 right}; there
-    # are never more occurrences than that, and some of them may be out of date.
+    # {int64 count, int64 first occurrence, int64 occurrences, uint32 left, uint32 right}; a pair
+    # never gains occurrences, and some of them may be out of date.
     pair: int
-    heap: int  # {int64 count, int64 pair}: counts as they were when last looked at
-    slots: int  # {int64 key + 1, int64 pair}: where a pair is, by its key
+    heap: int  # {int64 count, int64 pair}: the counts when last examined
+    slots: int  # {int64 key + 1, int64 pair}: finds a pair by its key
     slot_mask: int  # in bytes
     capacity: int
 
 
 class Neighbours(NamedTuple):
-    """The symbols on one side of the pair that is being merged; addresses."""
+    """The symbols on one side of the pair being merged; addresses."""
 
     tally: int  # {int64 weight, int64 occurrences} by symbol; zero between steps
     touched: int  # uint32 symbols whose tally is not zero
 
 
 class Progress(NamedTuple):
-    """Places in the vector of int64 that kernels change, in bytes."""
+    """Offsets in the vector of int64 that kernels change, in bytes."""
 
     num_symbols: int
     num_pairs: int
@@ -83,19 +83,19 @@ NUM_SYMBOLS, NUM_PAIRS, HEAP_SIZE, NUM_OCCURRENCES, THRESHOLD = FIELDS
 
 @inlined
 def symbol_at(places, place):
-    """Return what is written at a place; a symbol where one begins or ends."""
+    """Return the symbol written at a place; valid where one begins or ends."""
     return load32(places.place + PLACE_BYTES * place)
 
 
 @inlined
 def write_symbol(places, place, symbol):
-    """Change what is written at a place."""
+    """Write a symbol at a place."""
     store32(places.place + PLACE_BYTES * place, symbol)
 
 
 @inlined
 def weight_at(places, place):
-    """Return how often the pretoken of a place occurs."""
+    """Return how often the pretoken at a place occurs."""
     weight = load32(places.place + PLACE_BYTES * place + 4)
     if weight >= HEAVY:
         return load64(places.counts + 8 * (weight - HEAVY))

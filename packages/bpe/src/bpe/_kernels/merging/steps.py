@@ -1,18 +1,19 @@
-"""How does one symbol take the place of two, everywhere?
+"""Replace two symbols by one, everywhere they are neighbours.
 
-Stage: pretoken counts -> *merges*. Four facts carry the design.
+Stage: pretoken counts -> *merges*. The design rests on four facts.
 
-- All occurrences of a pair are born in one step, the one in which the younger of its symbols is
-  made. Its count only falls from then on, and its occurrences are one stretch of an array that
-  is written once; those that later steps destroy are noticed when their turn comes.
+- All occurrences of a pair are created in one step, the one that makes the younger of its symbols.
+  After that its count only falls, and its occurrences are one stretch of an array that is written
+  once; occurrences that later steps destroy are skipped when they are reached.
 - Occurrences ascend, so the leftmost goes first: `aaa` becomes `aa a`.
-- A step changes counts once for each distinct neighbour, not once for each occurrence.
-- A pair that is born with a count below the threshold cannot rise to it later. It is not
-  registered, and only if nothing else is left, the threshold is lowered and all pairs are
-  found anew. So any threshold gives the same merges.
+- A step changes counts once per distinct neighbour, not once per occurrence.
+- A pair whose first count is below the threshold can never reach it. It is not registered; only if
+  no other pair is left is the threshold lowered and are all pairs found anew. So any threshold
+  gives the same merges.
 
-No two merges give the same bytes, so a symbol stands for its bytes: where borders of symbols
-enclose the same bytes, the steps so far have cut these in the same way.
+No two merges make the same bytes, so a symbol stands for its bytes: where borders of symbols
+enclose the same bytes, the steps so far have divided these in the same way. Not here: which pair
+is next (`pairs`).
 """
 
 from bpe._kernels.compiling import helper, inlined, kernel
@@ -55,7 +56,7 @@ from bpe._kernels.merging.state import (
 
 DONE, NO_PAIRS_LEFT, TABLE_IS_FULL = range(3)
 _NEVER = (1 << 63) - 1  # a threshold that no count reaches
-_AHEAD = 16  # occurrences that are fetched while one is merged
+_AHEAD = 16  # how many occurrences ahead are prefetched
 
 
 @kernel
@@ -63,12 +64,12 @@ def lay_out(content, lengths, counts, num_pretokens, place, text):
     """Write the pretokens of two bytes or more to the places.
 
     Args:
-        content: address of the bytes of all pretokens, one behind the other.
-        lengths: address of int64 by pretoken.
-        counts: address of int64 by pretoken.
+        content: address of the bytes of all pretokens, one after another.
+        lengths: address of int64 per pretoken.
+        counts: address of int64 per pretoken.
         num_pretokens: how many.
         place: address of the places, written.
-        text: address of uint8 by place, written at the places that hold bytes.
+        text: address of uint8 per place, written at the places that hold bytes.
 
     Returns:
         The number of places.
@@ -101,7 +102,7 @@ def find_pairs(places, symbols, pairs, left, right, progress):
     Places are sorted by the symbol that begins there, then taken symbol by symbol.
 
     Returns:
-        Whether the table of pairs was large enough; if not, all are to be emptied.
+        Whether the table of pairs was large enough; if not, the caller empties all tables.
     """
     num_symbols, threshold = load64(progress + NUM_SYMBOLS), load64(progress + THRESHOLD)
     _sort_places(places, symbols, left, num_symbols)
@@ -134,9 +135,9 @@ def find_pairs(places, symbols, pairs, left, right, progress):
 
 @inlined
 def _sort_places(places, symbols, left, num_symbols):
-    """Write {uint32 place, uint32 symbol behind} to the records, sorted by symbol, then place.
+    """Write {uint32 place, uint32 next symbol} to the records, sorted by symbol, then place.
 
-    The tallies of `left` are zero before, and say where the records of a symbol end after it.
+    The tallies of `left` are zero before; afterwards they hold where the records of a symbol end.
     """
     place = 1
     while place < places.num_places:
@@ -172,11 +173,11 @@ def _sort_places(places, symbols, left, num_symbols):
 
 @kernel
 def merge(end_symbol, places, symbols, pairs, left, right, progress):
-    """Merge pairs until `end_symbol` symbols are there.
+    """Merge pairs until there are `end_symbol` symbols.
 
     Returns:
-        DONE; or NO_PAIRS_LEFT whose count reaches the threshold; or TABLE_IS_FULL, then the
-        caller makes it larger and calls again.
+        DONE; NO_PAIRS_LEFT, if none has a count that reaches the threshold; or TABLE_IS_FULL: the
+        caller enlarges the table and calls again.
     """
     threshold = load64(progress + THRESHOLD)
     while load64(progress + NUM_SYMBOLS) < end_symbol:
@@ -203,11 +204,11 @@ def merge(end_symbol, places, symbols, pairs, left, right, progress):
 
 @inlined
 def _merge_pair(places, symbols, pairs, left, right, progress, pair):
-    """Make one symbol of all occurrences of a pair, which has at least one."""
+    """Replace all occurrences of a pair, of which there is at least one, by one symbol."""
     new_symbol = load64(progress + NUM_SYMBOLS)
     store64(progress + NUM_SYMBOLS, new_symbol + 1)
-    # Left neighbours are recorded from the beginning of the records, right ones from the middle:
-    # there are at most half as many occurrences as places.
+    # Left neighbours are recorded from the start of the records, right ones from the middle: there
+    # are at most half as many occurrences as places.
     left_records, right_records = places.records, places.records + 4 * (places.num_places & -2)
     num_left, num_right, touched_left, touched_right = _replace_occurrences(
         places, symbols, left, right, pair, new_symbol, left_records, right_records
@@ -227,10 +228,10 @@ def _replace_occurrences(
 ):
     """Write the new symbol to its places, and {uint32 place, uint32 neighbour} to the records.
 
-    The place is that of the left symbol of the pair that is born. Tallies are added to.
+    The place is that of the left symbol of the new pair. The tallies are increased.
 
     Returns:
-        The records on the left and on the right, and the distinct neighbours on either side.
+        The numbers of records on the left and right, and of distinct neighbours on each side.
     """
     first_symbol, second_symbol = load32(pair + 24), load32(pair + 28)
     first_length = length_of(symbols, first_symbol)
@@ -276,14 +277,14 @@ def _replace_occurrences(
 def _change_counts(
     symbols, pairs, left, right, progress, pair, new_symbol, touched_left, touched_right
 ):
-    """Lower the counts of pairs that have lost occurrences, and register those that are born."""
+    """Lower the counts of pairs that lost occurrences, and register the new pairs."""
     first_symbol, second_symbol = load32(pair + 24), load32(pair + 28)
     threshold = load64(progress + THRESHOLD)
     for index in range(touched_left):
         prefetch_slot(pairs, load32(left.touched + 4 * index), first_symbol)
     for index in range(touched_right):
         prefetch_slot(pairs, second_symbol, load32(right.touched + 4 * index))
-    # Where two occurrences touched, what the left one saw behind it has become the new symbol.
+    # Where two occurrences touched, the right neighbour of the left one is now the new symbol.
     joined = load64(left.tally + TALLY_BYTES * new_symbol)
     for index in range(touched_left):
         before = load32(left.touched + 4 * index)
@@ -302,15 +303,15 @@ def _change_counts(
 
 @inlined
 def _describe(symbols, symbol, place, length):
-    """Write down where the bytes of a new symbol are found, and its key."""
+    """Record where the bytes of a new symbol are found, and its key."""
     store32(symbols.first + 4 * symbol, place)
-    if load64(symbols.key + 8 * symbol) == 0:  # else the rule for ties needs no bytes
+    if load64(symbols.key + 8 * symbol) == 0:  # otherwise the rule for ties needs no bytes
         key = 0
         for offset in range(8):
             key <<= 8
             if offset < length:
                 key |= load8(symbols.text + place + offset)
-        # The sign is flipped as comparisons are signed; all bits are where smaller comes first.
+        # The sign is flipped, as comparisons are signed; all bits are, if smaller comes first.
         store64(symbols.key + 8 * symbol, key ^ (-1 << 63) ^ (symbols.direction >> 1))
 
 
@@ -318,7 +319,7 @@ def _describe(symbols, symbol, place, length):
 def _begin_pair(pairs, symbols, progress, left, right, tally, threshold):
     """Register a pair if its tally reaches the threshold.
 
-    Afterwards the tally has no weight, and instead of the number of occurrences it says where the
+    Afterwards the tally has no weight, and in place of the number of occurrences it holds where the
     next one is to be written, + 1; 0 for a pair that is not registered.
     """
     place = 0
@@ -331,7 +332,7 @@ def _begin_pair(pairs, symbols, progress, left, right, tally, threshold):
 
 @helper
 def _list_occurrences(places, neighbours, records, num_records):
-    """Write the places of records to the stretches of the pairs that they belong to."""
+    """Write the places in the records to the stretches of their pairs."""
     for index in range(num_records):
         keep_scalar()
         tally = neighbours.tally + TALLY_BYTES * load32(records + 8 * index + 4)
@@ -350,7 +351,7 @@ def _clear(neighbours, num_touched):
 
 @kernel
 def fill_slots(pairs, num_pairs):
-    """Enter the pairs into the slots of a table that has become larger; they are empty."""
+    """Enter the pairs into the empty slots of a table that has grown."""
     for number in range(num_pairs):
         pair = pairs.pair + PAIR_BYTES * number
         left, right = load32(pair + 24), load32(pair + 28)
