@@ -17,6 +17,14 @@ from bpe._kernels.cutting.cutter import (
 )
 from bpe._kernels.cutting.regex_cutter import cutter_for
 from bpe._kernels.cutting.validation import first_malformed
+from bpe._kernels.keys import (
+    SHORT_BYTES,
+    are_equal,
+    hash_bytes,
+    key_masks,
+    short_home,
+    short_key,
+)
 from bpe._kernels.machine import (
     GOLDEN,
     PRIME,
@@ -47,10 +55,12 @@ from bpe._kernels.vectors import copy16, fill16, narrow16
 __all__ = [
     "GOLDEN",
     "PRIME",
+    "SHORT_BYTES",
     "WORD",
     "Cutter",
     "address_of",
     "announced",
+    "are_equal",
     "are_ready",
     "begin_buffer",
     "choose",
@@ -63,10 +73,12 @@ __all__ = [
     "cutter_for",
     "fill16",
     "first_malformed",
+    "hash_bytes",
     "helper",
     "inlined",
     "keep_scalar",
     "kernel",
+    "key_masks",
     "leading_zeros",
     "load8",
     "load32",
@@ -79,6 +91,8 @@ __all__ = [
     "narrow16",
     "prefetch",
     "shift_right",
+    "short_home",
+    "short_key",
     "store8",
     "store32",
     "store64",

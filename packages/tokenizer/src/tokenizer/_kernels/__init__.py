@@ -1,1 +1,1 @@
-"""Compiled encoding and decoding: the only place in this package that imports Numba."""
+"""Compile encoding and decoding: the only place in this package that imports Numba."""

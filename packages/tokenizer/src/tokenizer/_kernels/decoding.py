@@ -1,8 +1,8 @@
-"""How do ids become bytes again?
+"""Turn ids back into bytes in compiled code.
 
-Stage: ids -> *bytes*. The bytes of all tokens lie one behind the other; each id has a place and a
-length there. Most tokens are short, so 16 bytes are copied whatever the length, and the next token
-is written over what was too much.
+Stage: ids -> *bytes*. The bytes of all tokens are stored one after another; each id has an offset
+and a length there. Most tokens are short, so 16 bytes are copied whatever the length, and the next
+token overwrites the excess. Not here: text (`tokenizer.codec`).
 """
 
 import numpy as np
@@ -20,12 +20,12 @@ from bpe.kernel_parts import (
 
 _LENGTH_BITS = 24
 _CHUNK = 16
-_BLOCK_IDS = 1 << 16  # decoded together, so that they stay in the cache
+_BLOCK_IDS = 1 << 16  # decoded together, so they stay in the cache
 
 
 @kernel
 def measure(ids, places):
-    """Return how many bytes the ids stand for, or -1 - the position of the first unknown id.
+    """Return the number of bytes of the ids, or -1 - the position of the first unknown id.
 
     Args:
         ids: (n,) int64.
@@ -48,7 +48,7 @@ def decode(ids, places, content, out):
         ids: (n,) int64, all of them known.
         places: (v,) int64.
         content: address of the bytes of the tokens.
-        out: address of the output; room for 16 bytes more than `measure` says.
+        out: address of the output; room for 16 bytes more than `measure` returns.
     """
     for position in range(len(ids)):
         place = places[ids[position]]
@@ -76,13 +76,13 @@ class Decoder:
         lengths = np.array([len(token) for token in tokens.values()], np.int64)
         content = b"".join(tokens.values())
         starts = np.concatenate([[0], np.cumsum(lengths[:-1])])
-        # start << 24 | length; -1 where there is no token.
+        # start << 24 | length; -1 if there is no token.
         self._places = np.full(max(tokens) + 1, -1, np.int64)
         self._places[list(tokens)] = starts << _LENGTH_BITS | lengths
         self._content = np.frombuffer(content + bytes(_CHUNK), np.uint8)
 
     def decode(self, ids: np.ndarray) -> bytes | int:
-        """Return the bytes of (n,) ids, or the position of the first id that is no token."""
+        """Return the bytes of (n,) ids, or the position of the first id that is not a token."""
         parts = []
         for start in range(0, len(ids), _BLOCK_IDS):
             block = ids[start : start + _BLOCK_IDS].astype(np.int64)

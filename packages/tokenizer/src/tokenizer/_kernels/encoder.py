@@ -1,8 +1,7 @@
-"""How does a whole text become ids, on any number of threads?
+"""Encode whole texts in compiled code, on any number of threads.
 
-Stage: text -> *ids*. What one thread needs is a lane, lent to one call at a time, so that one
-encoder serves many threads. Not here: when kernels are worth their start (`tokenizer.engine`), and
-files.
+Stage: text -> *ids*. Each thread needs a lane; lanes are lent to one call at a time, so one encoder
+serves many threads. Not here: when kernels are worth starting (`tokenizer.engine`), and files.
 """
 
 from collections.abc import Iterator
@@ -27,24 +26,24 @@ class KernelEncoder:
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self.dtype = np.dtype(np.uint16 if max(vocabulary.tokens) < 1 << 16 else np.uint32)
         self._pattern = vocabulary.pattern
         self._tables = Tables(vocabulary)
+        self.dtype = self._tables.dtype
         self._decoder = Decoder(vocabulary.tokens)
         self._encodes_short = can_encode_short(vocabulary.pattern)
         self._idle: dict[bool, list[Lane]] = {True: [], False: []}
 
     @contextmanager
     def lanes(self, count: int, *, cuts_at_specials: bool = True) -> Iterator[list[Lane]]:
-        """Lend lanes; the same ones in the same order to the next caller, if nobody is between.
+        """Lend lanes; the next caller gets the same ones in the same order, unless they are in use.
 
         Args:
-            count: how many, each for one thread.
-            cuts_at_specials: whether the text of special tokens is them, or ordinary text.
+            count: how many, one per thread.
+            cuts_at_specials: whether the text of a special token is that token, or ordinary text.
         """
         idle = self._idle[cuts_at_specials]
         lent = [self._take(idle, cuts_at_specials=cuts_at_specials) for _ in range(count)]
-        yield lent  # not back where an error leaves them in an unknown state
+        yield lent  # not returned after an error, which leaves them in an unknown state
         idle.extend(reversed(lent))
 
     def encode(self, text: bytes, *, cuts_at_specials: bool = True) -> np.ndarray:
@@ -53,10 +52,10 @@ class KernelEncoder:
         out = np.empty(len(source) + OVERRUN, self.dtype)
         with self.lanes(1, cuts_at_specials=cuts_at_specials) as (lane,):
             ids = lane.encode(source, out)
-        return ids.copy()  # of the size that is needed
+        return ids.copy()  # frees the excess of `out`
 
     def encode_to_list(self, text: bytes) -> list[int]:
-        """Return the ids of a text; the quickest way for a short one."""
+        """Return the ids of a text; the fastest way for a short one."""
         if self._encodes_short and len(text) <= MAX_BYTES:
             idle = self._idle[True]
             lane = self._take(idle, cuts_at_specials=True)
@@ -68,7 +67,7 @@ class KernelEncoder:
 
     def _take(self, idle: list[Lane], *, cuts_at_specials: bool) -> Lane:
         try:
-            return idle.pop()  # one operation under the interpreter's lock
+            return idle.pop()  # atomic under the interpreter's lock
         except IndexError:
             specials = self._tables.special_ids if cuts_at_specials else {}
             return Lane(self._pattern, self._tables, specials)
@@ -91,5 +90,5 @@ class KernelEncoder:
         self.decode(ids[:1])
 
     def decode(self, ids: np.ndarray) -> bytes | int:
-        """Return the bytes of (n,) ids, or the position of the first that is no token."""
+        """Return the bytes of (n,) ids, or the position of the first that is not a token."""
         return self._decoder.decode(ids)

@@ -1,13 +1,15 @@
-"""How does a batch of pretokens become ids?
+"""Encode a batch of pretokens.
 
-Stage: pretokens -> *ids*. In groups of 256: first the keys of all, each with a word to the memory
-to fetch its home in the table; then the long ones; then all ids. When a key is compared, its entry
-has arrived. Where a table is full, or a new pretoken is long, the kernel returns a status and the
-caller (`worker`) sees to that and calls again. Not here: where pretokens end.
+Stage: pretokens -> *ids*. In groups of 256: first all keys, prefetching the home of each in the
+table; then the long pretokens; then all ids. By the time a key is compared, its entry has arrived.
+If a table is full, or a new pretoken is long, the kernel returns a status; the caller (`worker`)
+handles it and calls again. Not here: where pretokens end.
 """
 
 from bpe.kernel_parts import (
+    SHORT_BYTES,
     choose,
+    hash_bytes,
     helper,
     inlined,
     keep_scalar,
@@ -19,6 +21,8 @@ from bpe.kernel_parts import (
     min_unsigned,
     prefetch,
     shift_right,
+    short_home,
+    short_key,
     store32,
     store64,
     store128,
@@ -45,16 +49,13 @@ from tokenizer._kernels.tables.layout import (
 from tokenizer._kernels.tables.memo import (
     LONG_MARK,
     MAX_REMEMBERED,
-    MAX_SHORT_KEY,
     encode_long,
     encode_short,
     find_long,
     find_short,
-    hash_bytes,
     insert_long,
     insert_short,
     long_home,
-    short_home,
     write_entry_ids,
 )
 
@@ -62,7 +63,7 @@ GROUP = 256
 """Pretokens whose keys are made together."""
 KEY_BYTES = 24  # of a key in GROUP_KEYS: two words, and the address of its home
 DONE, SHORT_FULL, LONG_FULL, MEMORY_FULL, IS_NEW = range(5)
-"""Status; IS_NEW: the pretoken to go on with is one for `long_pretokens`."""
+"""Status; IS_NEW: the next pretoken is one for `long_pretokens`."""
 
 
 @kernel
@@ -72,21 +73,21 @@ def encode_batch(state, origin, ends, count, first, readable_end, out):
     Args:
         state: address of the fields of `layout`.
         origin: address of the text of the batch.
-        ends: address of int32; where each pretoken ends, from `origin`.
+        ends: address of int32; where each pretoken ends, relative to `origin`.
         count: pretokens in the batch.
         first: the one to begin with.
-        readable_end: address behind the last byte that may be read.
-        out: address of the output; room for an id a byte and 16 more.
+        readable_end: address after the last byte that may be read.
+        out: address of the output; room for one id per byte and 16 more.
 
     Returns:
-        The pretoken to go on with, where the output goes on, and a status.
+        The next pretoken, where its output goes, and a status.
     """
     return encode_pretokens(state, origin, ends, count, first, readable_end, out)
 
 
 @helper
 def encode_pretokens(state, origin, ends, count, first, readable_end, out):
-    """Do the work of `encode_batch`."""
+    """Implement `encode_batch`."""
     status = DONE
     while first < count and status == DONE:
         if get(state, SHORT_USED) + GROUP > get(state, SHORT_LIMIT):
@@ -115,7 +116,7 @@ def start_of(ends, number):
 
 @inlined
 def spelled_key(address, length):
-    """Return the words of a short key, byte by byte, where no more bytes may be read."""
+    """Return the words of a short key, byte by byte, if no more bytes may be read."""
     low = high = 0
     for place in range(length):
         keep_scalar()
@@ -128,7 +129,7 @@ def spelled_key(address, length):
 
 @helper
 def make_keys(state, origin, ends, first, end, readable_end):
-    """Write keys and homes of a group; list the long ones, and return how many there are.
+    """Write the keys and homes of a group; list the long ones, and return how many there are.
 
     The key of a long pretoken equals no entry: its second word is -1.
     """
@@ -141,10 +142,8 @@ def make_keys(state, origin, ends, first, end, readable_end):
         following = origin + load32(ends + 4 * (first + number))
         length = following - address
         if is_roomy:
-            kept = masks + 32 * min_signed(length, MAX_SHORT_KEY + 1)
-            low = load64(address) & load64(kept)
-            high = load64(address + 8) & load64(kept + 8) | load64(kept + 16)
-        elif length <= MAX_SHORT_KEY:
+            low, high = short_key(masks, address, length)
+        elif length <= SHORT_BYTES:
             low, high = spelled_key(address, length)
         else:
             low, high = 0, -1
@@ -153,7 +152,7 @@ def make_keys(state, origin, ends, first, end, readable_end):
         store128(keys, low, high)
         store64(keys + 16, home)
         store32(longs + 4 * num_long, number)
-        num_long += shift_right(MAX_SHORT_KEY - length, 63)
+        num_long += shift_right(SHORT_BYTES - length, 63)
         keys += KEY_BYTES
         address = following
     return num_long
@@ -161,10 +160,10 @@ def make_keys(state, origin, ends, first, end, readable_end):
 
 @helper
 def resolve_long(state, origin, ends, first, num_long):
-    """Make the keys of long pretokens that are remembered equal to their entries.
+    """Make the keys of known long pretokens equal to their entries.
 
-    Entries of both tables begin alike, so `write_group` takes a long one for a short one. Those
-    not found get an entry that equals nothing.
+    Entries of both tables begin alike, so `write_group` treats a long one as a short one. Unknown
+    pretokens get an entry that equals nothing.
     """
     keys, longs = get(state, GROUP_KEYS), get(state, GROUP_LONGS)
     for listed in range(num_long):
@@ -188,7 +187,7 @@ def resolve_long(state, origin, ends, first, num_long):
 
 @helper
 def write_group(state, origin, ends, first, end, out):
-    """Write the ids of a group; returns as `encode_batch` does."""
+    """Write the ids of a group; returns what `encode_batch` does."""
     keys = get(state, GROUP_KEYS)
     id_shift = 1 + get(state, IS_WIDE)
     for number in range(first, end):
@@ -207,7 +206,7 @@ def write_group(state, origin, ends, first, end, out):
         else:
             start = start_of(ends, number)
             length = load32(ends + 4 * number) - start
-            if length <= MAX_SHORT_KEY:
+            if length <= SHORT_BYTES:
                 out = encode_short(state, origin + start, length, low, high, home, out)
             else:
                 behind = encode_long(state, origin + start, length, out)
@@ -220,9 +219,9 @@ def write_group(state, origin, ends, first, end, out):
 
 @kernel
 def remember_special(state, address, length, token_id):
-    """Put a special token and its id into the tables, where cutting leaves it in one piece."""
+    """Enter a special token and its id into the tables; cutting keeps it in one piece."""
     store32(get(state, SCRATCH), token_id)
-    if length <= MAX_SHORT_KEY:
+    if length <= SHORT_BYTES:
         low, high = spelled_key(address, length)
         home = short_home(low, high, get(state, SHORT), get(state, SHORT_MASK))
         entry = find_short(state, low, high, home)

@@ -1,23 +1,23 @@
-"""What does one thread need to encode text?
+"""Hold what one thread needs to encode text.
 
-Stage: text -> *ids*. A cutter, a worker, and room for text and ids; kernels write to all of them,
-so two threads never share a lane. Not here: who gets which (`encoder`).
+Stage: text -> *ids*. A lane is a cutter, a worker, and room for text and ids; kernels write to all
+of them, so two threads never share a lane. Not here: which call gets which lane (`encoder`).
 """
 
 import ctypes
 
 import numpy as np
 
-from bpe.kernel_parts import address_of, cutter_for, first_malformed
+from bpe.kernel_parts import Cutter, address_of, cutter_for, first_malformed
 from tokenizer._kernels.short_texts import MAX_BYTES, short_kernel
 from tokenizer._kernels.tables.building import Tables
 from tokenizer._kernels.tables.memo import OVERRUN
 from tokenizer._kernels.worker import Worker
 
 PADDING_BYTES = 128
-"""Readable bytes behind a text that make its end as quick as its middle."""
+"""Readable bytes after a text, with which its end is encoded as fast as its middle."""
 
-# Where a bytes object keeps its content, in CPython: asking for it by any other way takes longer
+# Where a bytes object keeps its content in CPython: any other way to get the address takes longer
 # than encoding a sentence.
 _CONTENT_OFFSET = bytes.__basicsize__ - 1
 _PROBE = b"a probe"
@@ -25,53 +25,54 @@ _FINDS_CONTENT = ctypes.string_at(id(_PROBE) + _CONTENT_OFFSET, len(_PROBE)) == 
 
 
 def can_encode_short(pattern: str) -> bool:
-    """Whether there is a quicker way for short texts."""
+    """Whether there is a faster way for short texts."""
     return _FINDS_CONTENT and short_kernel(pattern) is not None
 
 
 class Lane:
-    """What one thread needs to encode text.
+    """The working memory of one thread.
 
     Args:
-        pattern: how text is cut into pretokens.
+        pattern: how text is split into pretokens.
         tables: of the vocabulary.
         special_ids: special tokens to cut at, and their ids.
     """
 
     def __init__(self, pattern: str, tables: Tables, special_ids: dict[bytes, int]) -> None:
-        self._cutter = cutter_for(pattern, list(special_ids))
+        self._cutter = cutter = cutter_for(pattern, list(special_ids))
         self.worker = Worker(tables, special_ids)
         self._text = np.empty(0, np.uint8)
-        self._short = short_kernel(pattern) if can_encode_short(pattern) else None
-        if self._short is not None:
+        kernel = short_kernel(pattern)
+        if kernel is not None and isinstance(cutter, Cutter):
+            self._short = kernel
             self._ids = np.empty(MAX_BYTES + OVERRUN, tables.dtype)
-            self._ids_view = memoryview(self._ids)
+            self._ids_view = self._ids.data
             self._addresses = (
-                self._cutter.state_address,
-                self._cutter.ends_address,
+                cutter.state_address,
+                cutter.ends_address,
                 self.worker.address,
                 address_of(self._ids),
             )
 
     def encode_short(self, text: bytes) -> list[int] | None:
-        """Return the ids of at most MAX_BYTES, or None where `encode` has to make room first."""
+        """Return the ids of at most MAX_BYTES, or None if `encode` has to make room first."""
         cutter, ends, state, out = self._addresses
         content = id(text) + _CONTENT_OFFSET
         count = self._short(cutter, ends, state, content, len(text), out)
         return self._ids_view[:count].tolist() if count >= 0 else None
 
     def text_buffer(self, num_bytes: int) -> np.ndarray:
-        """Return (num_bytes,) uint8 for a text, to be encoded by `encode_buffer`."""
+        """Return (num_bytes,) uint8 for a text that `encode_buffer` will encode."""
         if len(self._text) < num_bytes + PADDING_BYTES:
             self._text = np.empty(num_bytes * 9 // 8 + PADDING_BYTES, np.uint8)
         return self._text[:num_bytes]
 
     def first_malformed(self, num_bytes: int) -> int:
-        """Return where what `text_buffer` holds is not UTF-8, or -1."""
+        """Return where the content of `text_buffer` is not UTF-8, or -1."""
         return first_malformed(address_of(self._text), num_bytes, len(self._text))
 
     def encode_buffer(self, num_bytes: int, out: np.ndarray) -> np.ndarray:
-        """Return the (n,) ids of what `text_buffer` holds; see `encode`."""
+        """Return the (n,) ids of the content of `text_buffer`; see `encode`."""
         return self._encode(self._text[:num_bytes], out, readable_bytes=len(self._text))
 
     def encode(self, text: np.ndarray, out: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""How is one new pretoken of more than 62 bytes encoded?
+"""Encode new pretokens of more than 62 bytes.
 
-Stage: pretokens -> *ids*. Such are rare, so they have kernels of their own, which keeps those for
-all others small: most of the time to compile is that of what is called from several.
+Stage: pretokens -> *ids*. They are rare, so they have their own kernels, which keeps the other
+kernels small: most compile time goes into code that several kernels call. Not here: shorter
+pretokens (`encoding`).
 """
 
 from bpe.kernel_parts import kernel, load32
@@ -14,17 +15,17 @@ from tokenizer._kernels.tables.memo import remember_long
 
 @kernel
 def encode_by_matching(state, origin, ends, number, out):
-    """Encode one pretoken, with merges that come after those that make their parts.
+    """Encode one pretoken, if each merge comes after those that make its parts.
 
     Args:
         state: address of the fields of `layout`.
         origin: address of the text of the batch.
-        ends: address of int32; where each pretoken ends, from `origin`.
+        ends: address of int32; where each pretoken ends, relative to `origin`.
         number: of the pretoken.
         out: address of the output.
 
     Returns:
-        Where the output goes on; or, where SCRATCH is too small, the negative number of bytes.
+        Where the output continues; or, if SCRATCH is too small, the negative number of bytes.
     """
     start = start_of(ends, number)
     length = load32(ends + 4 * number) - start
@@ -36,7 +37,7 @@ def encode_by_matching(state, origin, ends, number, out):
 
 @kernel
 def encode_by_merging(state, origin, ends, number, out):
-    """As `encode_by_matching`, with any merges; compiled when they are met."""
+    """As `encode_by_matching`, for merges in any order; compiled when first needed."""
     start = start_of(ends, number)
     length = load32(ends + 4 * number) - start
     if length > get(state, SCRATCH_BYTES):

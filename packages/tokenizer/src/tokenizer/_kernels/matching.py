@@ -1,11 +1,11 @@
-"""How do the bytes of one pretoken become ids, with no merging at all?
+"""Encode one pretoken by matching tokens, without merging.
 
-Stage: pretokens -> *ids*. Tokens are what merging gives exactly if each two neighbours are what
-merging gives for their bytes: the first merge across a border would join the same two symbols,
-whatever stands farther off. So the longest token is tried first, then the longest that it begins
-with; where none suits the token before, that one is taken back. Merging gives one result for the
-bytes up to a place, so a place that led nowhere once never has to be tried again, and the time is
-linear. Not here: merges in an order that does not allow this (`merging`).
+Stage: pretokens -> *ids*. Tokens are the result of merging exactly if each two neighbours are the
+result of merging their bytes: the first merge across a border would join the same two symbols,
+whatever is farther away. So the longest token is tried first, then the longest prefix of it that is
+a token; if none fits the token before, that one is taken back. Merging gives one result for the
+bytes up to a place, so a place that once led nowhere is never tried again, and the time is linear.
+Not here: merges in an order that does not allow this (`merging_long`).
 Source: van Antwerpen and Neubeck 2024, So many tokens, so little time (GitHub blog).
 """
 
@@ -22,15 +22,15 @@ from tokenizer._kernels.tables.layout import SCRATCH, SCRATCH_BYTES, SYMBOL_IDS,
 from tokenizer._kernels.tables.prefixes import longest_symbol
 from tokenizer._kernels.tables.symbols import ANY_TIME, SHORTER, SYMBOL_BYTES, are_apart, length_of
 
-SCRATCH_A_BYTE = 5
-"""Bytes of SCRATCH for each of a pretoken, and some to spare."""
+SCRATCH_PER_BYTE = 5
+"""Bytes of SCRATCH per byte of a pretoken, with some to spare."""
 
 
 @helper
 def match_tokens(state, address, length):
-    """Leave the ids of a pretoken at SCRATCH, as uint32; return how many.
+    """Leave the ids of a pretoken in SCRATCH, as uint32; return how many.
 
-    SCRATCH holds the symbols so far, then a bit for each place that leads nowhere.
+    SCRATCH holds the symbols so far, then one bit per place that leads nowhere.
     """
     symbols = get(state, SCRATCH)
     hopeless = symbols + 4 * get(state, SCRATCH_BYTES)
@@ -61,7 +61,7 @@ def match_tokens(state, address, length):
 
 @helper
 def _suits(state, symbols, hopeless, count, symbol, end):
-    """Whether a symbol can follow those that there are, and something can follow its end."""
+    """Whether a symbol can follow the symbols so far, and something can follow its end."""
     if shift_right(load64(hopeless + 8 * (end >> 6)), end & 63) & 1:
         return False
     return count == 0 or are_apart(state, load32(symbols + 4 * count - 4), symbol, ANY_TIME)
@@ -69,5 +69,5 @@ def _suits(state, symbols, hopeless, count, symbol, end):
 
 @helper
 def _shorter(state, symbol):
-    """Return the longest other symbol that this one begins with, or WORD."""
+    """Return the longest other symbol that is a prefix of this one, or WORD."""
     return load32(get(state, SYMBOLS) + SYMBOL_BYTES * symbol + SHORTER)

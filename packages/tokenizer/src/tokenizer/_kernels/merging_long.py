@@ -1,8 +1,7 @@
-"""How are many bytes merged?
+"""Merge the bytes of a long pretoken, with merges in any order.
 
-Stage: pretokens -> *ids*. As in `merging`, with a linked list and a heap, which take O(n log n).
-Of merges that come after those that make their parts, `matching` gives the same sooner; this is
-for all others.
+Stage: pretokens -> *ids*. As in `tables.merging`, but with a linked list and a heap, in O(n log n).
+Not here: merges that come after those that make their parts, for which `matching` is faster.
 """
 
 from bpe.kernel_parts import (
@@ -29,17 +28,17 @@ from tokenizer._kernels.tables.layout import (
 )
 from tokenizer._kernels.tables.pairs import merge_number
 
-SCRATCH_A_BYTE = 32
-"""Bytes of SCRATCH for each of a pretoken."""
+SCRATCH_PER_BYTE = 32
+"""Bytes of SCRATCH per byte of a pretoken."""
 
 
 @helper
 def merge_long(state, address, length):
-    """Leave the ids of a pretoken at SCRATCH, as uint32; return how many.
+    """Leave the ids of a pretoken in SCRATCH, as uint32; return how many.
 
-    SCRATCH holds, by place: symbol, next place, 1 + place before, number of the merge with the
-    right neighbour (uint32 each), then a heap of number << 32 | place. An entry of the heap is
-    void once the place has another number.
+    SCRATCH holds, per place: symbol, next place, 1 + previous place, number of the merge with the
+    right neighbour (uint32 each), then a heap of number << 32 | place. An entry of the heap is void
+    once the place has another number.
     """
     symbols, capacity = get(state, SCRATCH), get(state, SCRATCH_BYTES)
     following = symbols + 4 * capacity
@@ -112,7 +111,7 @@ def _start(state, address, length):
 
 @inlined
 def _collect(state, length):
-    """Write the ids of the symbols that are still linked from the start of SCRATCH on."""
+    """Write the ids of the symbols that are still linked to the start of SCRATCH."""
     symbols, ids = get(state, SCRATCH), get(state, SYMBOL_IDS)
     following = symbols + 4 * get(state, SCRATCH_BYTES)
     place = count = 0
@@ -138,7 +137,7 @@ def _rise(heap, hole, entry):
 
 @helper
 def _sink(heap, size, entry):
-    """Put an entry into the hole at the top of a heap."""
+    """Put an entry into the free top of a heap."""
     hole = 0
     while True:
         child = 2 * hole + 1

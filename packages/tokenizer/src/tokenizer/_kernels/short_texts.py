@@ -1,7 +1,7 @@
-"""How does one short text become ids in one step?
+"""Encode one short text in a single call.
 
-Stage: text -> *ids*. A sentence takes less time than Python takes to call two kernels and to
-prepare a buffer, so here everything is one call. Not here: longer texts (`encoder`).
+Stage: text -> *ids*. Encoding a sentence takes less time than Python needs to call two kernels and
+to prepare a buffer, so everything happens in one call here. Not here: longer texts (`encoder`).
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from tokenizer._kernels.encoding import DONE, encode_pretokens
 from tokenizer._kernels.tables.layout import IS_WIDE, get
 
 MAX_BYTES = 4096
-"""Of a short text; less than the tokens of a batch, so that one batch holds it."""
+"""Limit for a short text; fewer than the tokens of a batch, so one batch holds it."""
 
 
 @kernel
@@ -33,10 +33,10 @@ def encode_by_gpt2(cutter, ends, state, address, num_bytes, out):
         state: address of the state of a `Worker`.
         address: of the text; nothing beyond it is read.
         num_bytes: its length.
-        out: address of the output; room for an id a byte and 16 more.
+        out: address of the output; room for one id per byte and 16 more.
 
     Returns:
-        The number of ids; negative where the worker has to make room first.
+        The number of ids; negative if the worker has to make room first.
     """
     begin_buffer(cutter, address, num_bytes, num_bytes)
     return _encode(cut_by_gpt2(cutter), ends, state, address, num_bytes, out)
@@ -81,5 +81,5 @@ _BY_CUT = {
 
 
 def short_kernel(pattern: str) -> Callable[..., int] | None:
-    """Return the kernel for a pattern, None where it is cut by the `regex` module."""
+    """Return the kernel for a pattern; None if only the `regex` module cuts by it."""
     return _BY_CUT.get(cut_kernel(pattern))

@@ -1,6 +1,6 @@
-"""Are the kernels compiled, and if not, is it time?
+"""Start the kernels, unless they would have to be compiled too early.
 
-Stage: none. Not here: what makes it worth while (`tokenizer.engine`).
+Stage: none. Not here: when compiling is worthwhile (`tokenizer.engine`).
 """
 
 from bpe.kernel_parts import announced, are_ready, cut_kernel, first_malformed
@@ -30,7 +30,7 @@ def start_kernels(vocabulary: Vocabulary, *, must: bool) -> KernelEncoder | None
 
     Args:
         vocabulary: has a token for each byte.
-        must: compile where that was not done before; else None is returned.
+        must: compile if necessary; otherwise return None in that case.
     """
     cut = cut_kernel(vocabulary.pattern)
     short = short_kernel(vocabulary.pattern)

@@ -1,13 +1,13 @@
-"""What does one thread remember while it encodes?
+"""Remember the ids of pretokens for one thread while it encodes.
 
-Stage: pretokens -> *ids*. A worker owns the tables of pretokens seen before and makes room in them
-when a kernel asks for it; two threads never share one. Memory is bounded: a table that may not
-grow any more is emptied. Not here: which worker serves which call.
+Stage: pretokens -> *ids*. A worker owns the tables of pretokens seen before and enlarges them when
+a kernel asks for room; two threads never share one. Memory is bounded: a table that may not grow
+further is emptied. Not here: which worker serves which call (`encoder`).
 """
 
 import numpy as np
 
-from bpe.kernel_parts import address_of, zeros
+from bpe.kernel_parts import SHORT_BYTES, address_of, zeros
 from tokenizer._kernels import matching, merging_long
 from tokenizer._kernels.encoding import (
     DONE,
@@ -24,7 +24,6 @@ from tokenizer._kernels.tables import layout, merging
 from tokenizer._kernels.tables.building import Tables
 from tokenizer._kernels.tables.memo import (
     LONG_ENTRY,
-    MAX_SHORT_KEY,
     SHORT_ENTRY,
     move_long,
     move_short,
@@ -42,7 +41,7 @@ class Worker:
 
     Args:
         tables: of the vocabulary.
-        special_ids: tokens that come as pretokens of their own, and their ids.
+        special_ids: tokens that arrive as pretokens of their own, and their ids.
     """
 
     def __init__(self, tables: Tables, special_ids: dict[bytes, int]) -> None:
@@ -65,7 +64,7 @@ class Worker:
         self._forget()
 
     def encode(self, origin: int, ends: int, *, count: int, readable_end: int, out: int) -> int:
-        """Encode one batch; return where the output goes on. See `encode_batch`."""
+        """Encode one batch; return where the output continues. See `encode_batch`."""
         first, status = 0, DONE
         while first < count:
             first, out, status = encode_batch(
@@ -79,14 +78,14 @@ class Worker:
         return out
 
     def _encode_long(self, origin: int, ends: int, number: int, out: int) -> int:
-        """Encode a new long pretoken; return where the output goes on."""
+        """Encode a new long pretoken; return where the output continues."""
         encode = encode_by_matching if self._tables.are_ordered else encode_by_merging
         while (behind := encode(self.address, origin, ends, number, out)) < 0:
             self._make_scratch(-behind * 3 // 2)
         return behind
 
     def make_room(self, status: int) -> None:
-        """Do what a kernel asks for by its status."""
+        """Provide the room that a kernel asks for by its status."""
         if status == SHORT_FULL and len(self._short) // SHORT_ENTRY < MAX_SHORT_ENTRIES:
             old, num_entries = self._short, len(self._short) // SHORT_ENTRY
             self._make_short(num_entries * _GROWTH)
@@ -104,13 +103,13 @@ class Worker:
         self.make_room(LONG_FULL)
 
     def _forget(self) -> None:
-        """Begin with empty tables that hold the special tokens."""
+        """Begin with empty tables that contain only the special tokens."""
         self._make_short(FIRST_SHORT)
         self._make_long(FIRST_LONG)
         for field in (layout.SHORT_USED, layout.LONG_USED, layout.BYTES_USED, layout.IDS_USED):
             self.state[field] = 0
         for token, token_id in self._special_ids.items():
-            padded = np.frombuffer(token + bytes(MAX_SHORT_KEY + 1), np.uint8)
+            padded = np.frombuffer(token + bytes(SHORT_BYTES + 1), np.uint8)
             remember_special(self.address, address_of(padded), len(token), token_id)
 
     def _make_short(self, num_entries: int) -> None:
@@ -127,6 +126,7 @@ class Worker:
 
     def _make_scratch(self, max_bytes: int) -> None:
         way = matching if self._tables.are_ordered else merging_long
-        self._scratch = np.empty(merging.SCRATCH_BYTES + way.SCRATCH_A_BYTE * max_bytes, np.uint8)
+        num_bytes = merging.SCRATCH_BYTES + way.SCRATCH_PER_BYTE * max_bytes
+        self._scratch = np.empty(num_bytes, np.uint8)
         self.state[layout.SCRATCH] = address_of(self._scratch)
         self.state[layout.SCRATCH_BYTES] = max_bytes

@@ -14,7 +14,6 @@ from bpe._kernels.counting.table import (
     GROUP,
     KEY_BYTES,
     READ_AHEAD,
-    SHORT_BYTES,
     Table,
     Use,
     add_pretokens,
@@ -25,6 +24,7 @@ from bpe._kernels.counting.table import (
 from bpe._kernels.cutting.cutter import cut_kernel
 from bpe._kernels.cutting.regex_cutter import cutter_for
 from bpe._kernels.cutting.validation import first_malformed
+from bpe._kernels.keys import key_masks
 from bpe._kernels.memory import address_of, zeroed, zeros
 from bpe.packed_counts import CountSettings, Packed
 from bpe.pieces import PIECE_BYTES, Piece
@@ -99,7 +99,7 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self._masks = _key_masks()
+        self._masks = key_masks()
         self._group = zeros(GROUP * KEY_BYTES // 8, np.int64)
         self._use = np.zeros(len(Use._fields), np.int64)
         self._use_address = address_of(self._use)
@@ -192,13 +192,3 @@ class Tally:
         self._arrays[2][: use.num_long_bytes] = old[2][: use.num_long_bytes]
         short_end, long_end = table.short + table.short_mask + 64, table.long + table.long_mask
         move_entries(self._table, table.short, short_end, table.long, long_end + ENTRY_BYTES)
-
-
-def _key_masks() -> np.ndarray:
-    """Return, by length up to 16: which bytes of two words are in the key, and the length."""
-    masks = np.zeros((SHORT_BYTES + 2, ENTRY_BYTES), np.uint8)
-    for length in range(SHORT_BYTES + 1):
-        masks[length, :length] = 0xFF
-        masks[length, 23] = length
-    masks[SHORT_BYTES + 1, 16:24] = 0xFF
-    return masks

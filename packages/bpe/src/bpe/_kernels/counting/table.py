@@ -9,15 +9,13 @@ is looked up, so the memory of all of them is fetched at once. Not here: who own
 from typing import NamedTuple
 
 from bpe._kernels.compiling import helper, inlined, kernel
+from bpe._kernels.keys import SHORT_BYTES, are_equal, hash_bytes, short_home, short_key
 from bpe._kernels.machine import (
-    GOLDEN,
-    PRIME,
     keep_scalar,
     load8,
     load32,
     load64,
     min_signed,
-    mix,
     multiply,
     prefetch,
     shift_right,
@@ -28,8 +26,6 @@ from bpe._kernels.machine import (
 
 GROUP = 256
 """Pretokens looked up together."""
-SHORT_BYTES = 15
-"""Longest pretoken that is its own key."""
 READ_AHEAD = 16
 """Bytes after a pretoken that may be read."""
 ENTRY_BYTES = 32
@@ -52,7 +48,7 @@ class Table(NamedTuple):
     content: int  # bytes of long pretokens, at their offset
     max_content: int
     group: int  # {int64, int64 key, int64 address of its home} per pretoken of a group
-    masks: int  # {int64, int64 bytes of the key, int64 length, 0} per length up to 16
+    masks: int  # of `key_masks`
 
 
 class Use(NamedTuple):
@@ -136,8 +132,10 @@ def add_pretokens(table, use, content, lengths, counts, begin, num_pretokens):
         if length > SHORT_BYTES:
             _add_long(table, use, content, length, count)
         else:
-            low, high = _key(table, content, length)
-            _add_short(table, use, low, high, _home(table, low, high), count)
+            low, high = short_key(table.masks, content, length)
+            _add_short(
+                table, use, low, high, short_home(low, high, table.short, table.short_mask), count
+            )
         content += length
     return num_pretokens
 
@@ -156,7 +154,7 @@ def move_entries(table, short, short_end, long, long_end):
     while short < short_end:
         low, high = load64(short), load64(short + 8)
         if high != 0:
-            entry = _home(table, low, high)
+            entry = short_home(low, high, table.short, table.short_mask)
             while load64(entry + 8) != 0:
                 entry = _behind_short(table, entry)
             store128(entry, low, high)
@@ -223,26 +221,13 @@ def _make_keys(table, origin, ends, begin, end, place):
     key = table.group
     for index in range(begin, end):
         behind = origin + load32(ends + 4 * index)
-        low, high = _key(table, place, behind - place)
-        home = _home(table, low, high)
+        low, high = short_key(table.masks, place, behind - place)
+        home = short_home(low, high, table.short, table.short_mask)
         prefetch(home)
         store128(key, low, high)
         store64(key + 16, home)
         key += KEY_BYTES
         place = behind
-
-
-@inlined
-def _key(table, place, length):
-    mask = table.masks + ENTRY_BYTES * min_signed(length, SHORT_BYTES + 1)
-    low = load64(place) & load64(mask)
-    high = load64(place + 8) & load64(mask + 8) | load64(mask + 16)
-    return low, high
-
-
-@inlined
-def _home(table, low, high):
-    return table.short + (mix(low ^ GOLDEN, high ^ PRIME) & table.short_mask)
 
 
 @inlined
@@ -281,7 +266,7 @@ def _add_short(table, use, low, high, home, count):
 @helper
 def _add_long(table, use, place, length, count):
     """Add to the count of a pretoken of 16 bytes or more, which may be new."""
-    spread = _hash(place, length)
+    spread = hash_bytes(place, length)
     entry = _long_home(table, spread)
     while True:
         found = load64(entry + 16)
@@ -296,28 +281,7 @@ def _add_long(table, use, place, length, count):
             store64(entry + 16, length)
             break
         known = table.content + load64(entry + 8)
-        if found == length and load64(entry) == spread and _are_same(known, place, length):
+        if found == length and load64(entry) == spread and are_equal(known, place, length):
             break
         entry = _behind_long(table, entry)
     store64(entry + 24, load64(entry + 24) + count)
-
-
-@inlined
-def _hash(place, length):
-    """Mix 16 bytes at a time; the last 16 may overlap the ones before."""
-    spread = multiply(length, GOLDEN)
-    last = place + length - 16
-    while place < last:
-        spread = mix(load64(place) ^ spread, load64(place + 8) ^ PRIME)
-        place += 16
-    return mix(load64(last) ^ spread, load64(last + 8) ^ GOLDEN)
-
-
-@inlined
-def _are_same(one, other, length):
-    offset = 0
-    while offset < length - 8:
-        if load64(one + offset) != load64(other + offset):
-            return False
-        offset += 8
-    return load64(one + length - 8) == load64(other + length - 8)

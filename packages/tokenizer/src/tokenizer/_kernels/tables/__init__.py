@@ -1,1 +1,1 @@
-"""Build the tables that the kernels look bytes, pairs and pretokens up in."""
+"""Build the tables in which kernels find bytes, pairs and pretokens."""

@@ -1,24 +1,24 @@
-"""What of a vocabulary do the encoding kernels need?
+"""Turn a vocabulary into the tables that the encoding kernels need.
 
-Stage: vocabulary -> *tables*. Built once for a tokenizer, read by all threads. Not here: what
-belongs to one thread (`worker`).
+Stage: vocabulary -> *tables*. Built once per tokenizer, read by all threads. Not here: what belongs
+to one thread (`worker`).
 """
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from bpe.kernel_parts import GOLDEN, address_of, zeros
+from bpe.kernel_parts import GOLDEN, address_of, key_masks, zeros
 from tokenizer._bpe import Vocabulary
 from tokenizer._kernels.tables import layout
-from tokenizer._kernels.tables.memo import MAX_SHORT_KEY
 from tokenizer._kernels.tables.pairs import MAX_SYMBOLS, SYMBOL_BITS, place_pairs
 from tokenizer._kernels.tables.prefixes import grow_tree
 from tokenizer._kernels.tables.symbols import LENGTH, SYMBOL_BYTES, derive
+from tokenizer.ids import smallest_dtype
 
-_PAIRS_A_BUCKET = 3
-_LOAD = 0.8  # pairs a slot, at most
-_SLOTS_A_SYMBOL = 4  # of the first tree that is tried
+_PAIRS_PER_BUCKET = 3
+_LOAD = 0.8  # most pairs per slot
+_SLOTS_PER_SYMBOL = 4  # in the first tree that is tried
 
 
 class Tables:
@@ -32,18 +32,18 @@ class Tables:
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self.dtype = np.dtype(np.uint16 if max(vocabulary.tokens) < 1 << 16 else np.uint32)
+        self.dtype = smallest_dtype(max(vocabulary.tokens) + 1)
         self.special_ids = {
             special.encode(): vocabulary.ids[special.encode()]
             for special in vocabulary.special_tokens
         }
         symbols = _symbols(vocabulary)
         self._symbol_ids = _ids_by_symbol(symbols, vocabulary.ids)
-        self._key_masks = _key_masks()
+        self._key_masks = key_masks()
         self._nowhere = np.zeros(8, np.int64)
         made = [symbols[left + right] for left, right in vocabulary.merges]
         self._products = np.concatenate([np.zeros(256, np.uint32), np.array(made, np.uint32)])
-        # A part that no merge makes can never be a neighbour: such a merge is never done.
+        # A part that no merge makes is never a neighbour, so such a merge never happens.
         lefts = np.array([symbols.get(pair[0], -1) for pair in vocabulary.merges], np.int64)
         rights = np.array([symbols.get(pair[1], -1) for pair in vocabulary.merges], np.int64)
         is_possible = (lefts >= 0) & (rights >= 0)
@@ -85,7 +85,7 @@ class Tables:
     def _make_tree(
         self, symbols: Mapping[bytes, int], lefts: np.ndarray, rights: np.ndarray
     ) -> None:
-        """Make the tree of all symbols that texts become; none where merges are not in order."""
+        """Make the tree of all symbols that texts can become; none if merges are not in order."""
         state = np.zeros(layout.NUM_FIELDS, np.int64)
         self.fill(state)
         is_awaited = np.zeros(len(self._products), np.uint8)
@@ -99,7 +99,7 @@ class Tables:
         used = used[np.argsort(lengths[used], kind="stable")]
         content = np.frombuffer(b"".join(symbols), np.uint8)
         ordered = starts[used], lengths[used], numbers[used]
-        bits = (_SLOTS_A_SYMBOL * len(symbols)).bit_length()
+        bits = (_SLOTS_PER_SYMBOL * len(symbols)).bit_length()
         is_grown = False
         while not is_grown:
             self._tree, self._tree_shift = zeros(1 << bits, np.int64), 64 - bits
@@ -109,7 +109,7 @@ class Tables:
             bits += 1
 
     def _hash_pairs(self, keys: np.ndarray, numbers: np.ndarray) -> None:
-        bucket_bits = max(4, (len(keys) // _PAIRS_A_BUCKET).bit_length())
+        bucket_bits = max(4, (len(keys) // _PAIRS_PER_BUCKET).bit_length())
         slot_bits = max(4, int(len(keys) / _LOAD).bit_length())
         self._bucket_shift = 64 - bucket_bits
         with np.errstate(over="ignore"):
@@ -132,11 +132,11 @@ class Tables:
 
 
 def _symbols(vocabulary: Vocabulary) -> dict[bytes, int]:
-    """Number the bytes, and what merges make by the first merge that makes it."""
+    """Number the bytes, and other tokens by the first merge that makes them."""
     if 256 + len(vocabulary.merges) >= MAX_SYMBOLS:
         raise ValueError(
-            f"{len(vocabulary.merges)} merges are more than the {MAX_SYMBOLS - 257} that the "
-            "kernels can number"
+            f"the vocabulary has {len(vocabulary.merges)} merges, but the kernels can number "
+            f"{MAX_SYMBOLS - 257}; use a smaller vocabulary"
         )
     symbols = {bytes([byte]): byte for byte in range(256)}
     for number, (left, right) in enumerate(vocabulary.merges, start=256):
@@ -148,15 +148,3 @@ def _ids_by_symbol(symbols: Mapping[bytes, int], ids: Mapping[bytes, int]) -> np
     table = np.zeros(max(symbols.values()) + 1, np.uint32)
     table[list(symbols.values())] = [ids[token] for token in symbols]
     return table
-
-
-def _key_masks() -> np.ndarray:
-    """For each length up to 16: masks of the two words of a key, and what to put on top."""
-    masks = np.zeros((MAX_SHORT_KEY + 2, 4), np.int64)
-    for length in range(1, MAX_SHORT_KEY + 1):
-        kept = (1 << 8 * length) - 1
-        words = [kept & (2**64 - 1), kept >> 64]
-        masks[length, :2] = np.array(words, np.uint64).view(np.int64)
-        masks[length, 2] = length << 56
-    masks[MAX_SHORT_KEY + 1, 2] = -1
-    return masks

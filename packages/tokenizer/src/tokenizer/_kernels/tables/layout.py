@@ -1,8 +1,8 @@
-"""What does an encoding kernel find where?
+"""Lay out the state that encoding kernels work on.
 
 Stage: none. A kernel gets one address, that of a vector of int64: addresses and sizes of tables,
-at the places named here. `tables` owns what belongs to a vocabulary, `worker` what belongs to one
-thread. Not here: what the tables hold (`pairs`, `memo`).
+at the positions named here. `building` owns what belongs to a vocabulary, `worker` what belongs to
+one thread. Not here: what the tables hold (`pairs`, `memo`).
 """
 
 from bpe.kernel_parts import load_field, store_field
@@ -11,14 +11,14 @@ from bpe.kernel_parts import load_field, store_field
     # Pairs of symbols and what they make.
     PAIRS,  # slots of left << 42 | right << 21 | number of the merge
     PAIR_SHIFT,
-    DISPLACEMENTS,  # uint32 by bucket
+    DISPLACEMENTS,  # uint32 per bucket
     BUCKET_SHIFT,
     BYTE_PAIRS,  # uint32 by left byte << 8 | right byte: number of the merge, or 0
     PRODUCTS,  # uint32 by number of a merge: the symbol that it makes
-    SYMBOL_IDS,  # uint32 by symbol
-    SYMBOLS,  # what each is made of; see `symbols`
+    SYMBOL_IDS,  # uint32 per symbol
+    SYMBOLS,  # what each one is made of; see `symbols`
     NUM_SYMBOLS,
-    TREE,  # of the bytes of symbols, see `prefixes`; 0 where only merging tells the ids
+    TREE,  # of the bytes of symbols, see `prefixes`; 0 if only merging can find the ids
     TREE_MASK,
     TREE_SHIFT,
     IS_WIDE,  # 0: ids are uint16, 1: uint32
@@ -31,7 +31,7 @@ from bpe.kernel_parts import load_field, store_field
     LONG_MASK,
     LONG_USED,
     LONG_LIMIT,
-    BYTES,  # long pretokens, one behind the other
+    BYTES,  # long pretokens, one after another
     BYTES_USED,
     BYTES_SIZE,
     IDS,  # ids that do not fit into an entry, uint32

@@ -1,21 +1,22 @@
-"""What were the ids of this pretoken the last time?
+"""Remember the ids of pretokens.
 
-Stage: pretokens -> *ids*. Two open-addressing tables, as most pretokens are short and come again.
+Stage: pretokens -> *ids*. Two open-addressing tables, as most pretokens are short and recur. Not
+here: merging new pretokens (`merging`).
 
 A short entry has 32 bytes: the pretoken's bytes and length (16: up to 15 bytes, then the length in
 the top byte), then its ids and their number (16). Entries come in aligned pairs, one cache line,
 and a pretoken's home is a pair. A long entry has 64: hash, length under a mark, ids and number as
 above, the first 16 bytes, and the last 16 or, beyond 32 bytes, where all of them are in BYTES.
 
-Ids and number: 7 uint16 or 3 uint32, and the number in the top 16 bits; number 0 says that there
+Ids and number: 7 uint16 or 3 uint32, and the number in the top 16 bits; number 0 means that there
 are more, with their place in IDS and their number in the two words. A length is never 0, so
 neither is the second word of an entry in use.
 """
 
 from bpe.kernel_parts import (
-    GOLDEN,
-    PRIME,
+    are_equal,
     copy16,
+    hash_bytes,
     helper,
     inlined,
     keep_scalar,
@@ -23,10 +24,10 @@ from bpe.kernel_parts import (
     load8,
     load32,
     load64,
-    mix,
     multiply,
     narrow16,
     shift_right,
+    short_home,
     store8,
     store32,
     store128,
@@ -52,23 +53,16 @@ from tokenizer._kernels.tables.layout import (
 from tokenizer._kernels.tables.merging import MAX_SHORT, merge_short
 
 SHORT_ENTRY, LONG_ENTRY = 32, 64  # bytes
-MAX_SHORT_KEY = 15  # bytes of a pretoken in the short table
-MAX_REMEMBERED = 4096  # bytes; longer pretokens hardly ever come again
+MAX_REMEMBERED = 4096  # bytes; longer pretokens rarely recur
 LONG_MARK = -128 << 56
 OVERRUN = 15
-"""Ids that may be written behind the last one."""
-_ALL_INLINE = 32  # bytes of a pretoken that a long entry holds itself
-
-
-@inlined
-def short_home(low, high, table, mask):
-    """Return the address of the pair of entries where a short key belongs."""
-    return table + (mix(low ^ GOLDEN, high ^ PRIME) & mask)
+"""Ids that may be written after the last one."""
+_ALL_INLINE = 32  # bytes of a pretoken that fits into a long entry
 
 
 @inlined
 def write_ids(state, source, count, out):
-    """Copy uint32 ids to the output; return where the output goes on."""
+    """Copy uint32 ids to the output; return where the output continues."""
     is_wide = get(state, IS_WIDE)
     done = 0
     while done < count:
@@ -82,7 +76,7 @@ def write_ids(state, source, count, out):
 
 @inlined
 def write_entry_ids(state, first, second, out):
-    """Write the ids of an entry; return where the output goes on."""
+    """Write the ids of an entry; return where the output continues."""
     count = shift_right(second, 48)
     if count != 0:
         store128(out, first, second)
@@ -92,7 +86,7 @@ def write_entry_ids(state, first, second, out):
 
 @helper
 def pack_ids(state, count):
-    """Return the ids at SCRATCH as the two words of an entry; the second is 0 where IDS is full."""
+    """Return the ids in SCRATCH as the two words of an entry; the second is 0 if IDS is full."""
     source = get(state, SCRATCH)
     if get(state, IS_WIDE) == 0 and count <= 7:
         first, second = 0, count << 48
@@ -136,7 +130,7 @@ def find_short(state, low, high, entry):
 
 @helper
 def insert_short(state, entry, low, high, count):
-    """Remember the ids at SCRATCH in an empty entry."""
+    """Store the ids in SCRATCH in an empty entry."""
     first, second = pack_ids(state, count)
     if second == 0:
         return
@@ -156,30 +150,6 @@ def encode_short(state, address, length, low, high, entry, out):
     return write_ids(state, get(state, SCRATCH), count, out)
 
 
-@helper
-def hash_bytes(address, length):
-    """Hash 16 or more bytes."""
-    spread = multiply(length, GOLDEN)
-    place = 0
-    while place + 16 < length:
-        low, high = load64(address + place), load64(address + place + 8)
-        spread = mix(low ^ spread ^ GOLDEN, high ^ PRIME)
-        place += 16
-    low, high = load64(address + length - 16), load64(address + length - 8)
-    return mix(low ^ spread ^ PRIME, high ^ GOLDEN)
-
-
-@helper
-def _are_equal(one, other, length):
-    """Whether 16 or more bytes are the same."""
-    place = 0
-    while place + 8 < length:
-        if load64(one + place) != load64(other + place):
-            return False
-        place += 8
-    return load64(one + length - 8) == load64(other + length - 8)
-
-
 @inlined
 def long_home(state, spread):
     """Return the address of the entry where a hash belongs."""
@@ -196,7 +166,7 @@ def holds_long(state, entry, spread, address, length):
     if length <= _ALL_INLINE:
         end = address + length
         return load64(entry + 48) == load64(end - 16) and load64(entry + 56) == load64(end - 8)
-    return _are_equal(get(state, BYTES) + load64(entry + 48), address, length)
+    return are_equal(get(state, BYTES) + load64(entry + 48), address, length)
 
 
 @helper
@@ -211,7 +181,7 @@ def find_long(state, spread, address, length):
 
 @helper
 def insert_long(state, entry, spread, address, length, count):
-    """Remember the ids at SCRATCH in an empty entry, unless the memory for them is full."""
+    """Store the ids in SCRATCH in an empty entry, unless the memory for them is full."""
     used = get(state, BYTES_USED)
     is_apart = length > _ALL_INLINE
     if is_apart and used + length > get(state, BYTES_SIZE):
@@ -237,7 +207,7 @@ def insert_long(state, entry, spread, address, length, count):
 
 @helper
 def encode_long(state, address, length, out):
-    """Encode a pretoken of 16 or more bytes; return 0 where it is new and too long to merge."""
+    """Encode a pretoken of 16 or more bytes; return 0 if it is new and too long to merge."""
     spread = hash_bytes(address, length)
     entry = find_long(state, spread, address, length)
     if load64(entry + 8) != 0:
@@ -251,7 +221,7 @@ def encode_long(state, address, length, out):
 
 @helper
 def remember_long(state, address, length, count, out):
-    """Remember the ids at SCRATCH of a new pretoken, and write them."""
+    """Store the ids in SCRATCH of a new pretoken, and write them."""
     if length <= MAX_REMEMBERED:
         spread = hash_bytes(address, length)
         entry = find_long(state, spread, address, length)
@@ -261,7 +231,7 @@ def remember_long(state, address, length, count, out):
 
 @kernel
 def move_short(state, source, num_entries):
-    """Put the entries of an older short table into the present, larger one."""
+    """Move the entries of an older short table into the current, larger one."""
     table, mask = get(state, SHORT), get(state, SHORT_MASK)
     for number in range(num_entries):
         entry = source + SHORT_ENTRY * number
@@ -275,7 +245,7 @@ def move_short(state, source, num_entries):
 
 @kernel
 def move_long(state, source, num_entries):
-    """Put the entries of an older long table into the present, larger one."""
+    """Move the entries of an older long table into the current, larger one."""
     table, mask = get(state, LONG), get(state, LONG_MASK)
     for number in range(num_entries):
         entry = source + LONG_ENTRY * number

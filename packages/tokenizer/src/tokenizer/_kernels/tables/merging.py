@@ -1,9 +1,9 @@
-"""How do the bytes of one pretoken become ids?
+"""Merge the bytes of one pretoken of up to 62 bytes.
 
-Stage: pretokens -> *ids*. The merge learned first is done first, wherever it stands; of several
-equal ones, the leftmost. `tokenizer.merge` says the same in plain Python. Here for up to 62 bytes:
-one 64-bit word holds which places are alive, and each step is a minimum over candidates. Not here:
-more bytes (`matching`, `merging_long`).
+Stage: pretokens -> *ids*. The merge learned first is done first, wherever it is; among equal ones,
+the leftmost. `tokenizer.merge` does the same in plain Python. One 64-bit word marks which places
+are alive, and each step takes a minimum over candidates. Not here: longer pretokens (`matching`,
+`merging_long`).
 """
 
 from bpe.kernel_parts import (
@@ -35,18 +35,18 @@ from tokenizer._kernels.tables.layout import (
 from tokenizer._kernels.tables.pairs import MAX_SYMBOLS, merge_number
 
 MAX_SHORT = 62
-"""Longest pretoken, in bytes, whose places fit into one word with a sentinel on either side."""
+"""Longest pretoken, in bytes, whose places fit into one word with a sentinel on each side."""
 SCRATCH_BYTES = 1 << 12
-"""Room at SCRATCH, more than `merge_short` needs."""
+"""Size of SCRATCH, more than `merge_short` needs."""
 _CANDIDATES = 4 * (MAX_SHORT + 2)
 
 
 @helper
 def merge_short(state, address, length):
-    """Merge 1 to 62 bytes; leave the ids at SCRATCH, as uint32, and return how many.
+    """Merge 1 to 62 bytes; leave the ids in SCRATCH, as uint32, and return how many.
 
-    Bytes stand at places 1 to `length`, with sentinels before and behind. The candidate of a
-    place is the number of the merge with its right neighbour << 6 | place, or all ones.
+    Bytes are at places 1 to `length`, with sentinels before and after. The candidate of a place is
+    the number of the merge with its right neighbour << 6 | place, or all ones.
     """
     symbols = get(state, SCRATCH)
     candidates = symbols + _CANDIDATES
@@ -105,7 +105,7 @@ def _start_short(state, address, length):
 
 @inlined
 def _collect_short(state, alive):
-    """Write the ids of the places that are alive from the start of SCRATCH on."""
+    """Write the ids of the places that are alive to the start of SCRATCH."""
     symbols, ids = get(state, SCRATCH), get(state, SYMBOL_IDS)
     count = 0
     while alive != 0:
@@ -124,6 +124,6 @@ def _smallest4(address):
 
 @inlined
 def _smallest16(address):
-    """Return the smallest of 16 uint32; four at a time, so that the CPU can do them at once."""
+    """Return the smallest of 16 uint32; four at a time, so the CPU can process them in parallel."""
     eight = min_unsigned(_smallest4(address), _smallest4(address + 16))
     return min_unsigned(eight, min_unsigned(_smallest4(address + 32), _smallest4(address + 48)))

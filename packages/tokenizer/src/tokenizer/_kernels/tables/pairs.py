@@ -1,9 +1,9 @@
-"""Which symbol do two neighbours make?
+"""Look up the symbol that two neighbours make.
 
 Stage: pretokens -> *symbols* -> ids. A symbol is a byte (0 to 255) or 256 + the rank of the first
 merge that makes its bytes; the *number* of a merge is 256 + its rank. The table of pairs is a
-perfect hash: a bucket's displacement sends each of its pairs to a slot of its own, so one look
-answers, without a loop or a branch.
+perfect hash: a bucket's displacement sends each of its pairs to a slot of its own, so one access
+is enough, without a loop or a branch. Not here: whether two symbols can be neighbours (`symbols`).
 Source: Belazzougui, Botelho, Dietzfelbinger 2009, Hash, Displace, and Compress. Departure: no
 compression.
 """
@@ -24,13 +24,13 @@ from bpe.kernel_parts import (
 
 SYMBOL_BITS = 21
 MAX_SYMBOLS = (1 << SYMBOL_BITS) - 1
-"""Also the symbol that no pair contains."""
+"""Also a symbol that no pair contains."""
 _MAX_DISPLACEMENT = 1 << 20
 
 
 @inlined
 def merge_number(pairs, pair_shift, displacements, bucket_shift, left, right):
-    """Return the number of the merge of two symbols; 0 where there is none."""
+    """Return the number of the merge of two symbols; 0 if there is none."""
     key = left << SYMBOL_BITS | right
     spread = multiply(key, GOLDEN)
     displacement = load32(displacements + 4 * shift_right(spread, bucket_shift))
@@ -49,10 +49,10 @@ def place_pairs(keys, numbers, buckets, starts, pairs, pair_shift, displacements
         starts: (all buckets + 1,) int64; where each begins in `keys`.
         pairs: address of the slots, int64, all 0.
         pair_shift: 64 - log2 of the number of slots.
-        displacements: address of uint32 by bucket; written.
+        displacements: address of uint32 per bucket; written.
 
     Returns:
-        Whether it worked out; if not, try again with more slots.
+        Whether it succeeded; if not, try again with more slots.
     """
     for bucket in buckets:
         first, end = starts[bucket], starts[bucket + 1]
@@ -74,7 +74,7 @@ def _slot(key, displacement, pairs, pair_shift):
 
 @inlined
 def _place(keys, numbers, first, end, pairs, pair_shift, displacement):
-    """Put the pairs of one bucket into their slots, or none of them where one is taken."""
+    """Put the pairs of one bucket into their slots, or none of them if one is taken."""
     for place in range(first, end):
         slot = _slot(keys[place], displacement, pairs, pair_shift)
         if load64(slot) != 0:

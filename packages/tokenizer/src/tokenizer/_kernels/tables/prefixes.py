@@ -1,8 +1,8 @@
-"""Which is the longest token that a text begins with?
+"""Find the longest token that is a prefix of a text.
 
-Stage: bytes -> *symbols*. A tree of the bytes of all symbols, kept as one hash table from a node
-and a byte to the next node. Where a symbol ends, the number of the node is that of the symbol, so
-no other memory is asked. Not here: whether that token belongs there (`matching`).
+Stage: bytes -> *symbols*. A tree of the bytes of all symbols is stored as one hash table from a
+node and a byte to the next node. Where a symbol ends, the number of the node is that of the symbol,
+so no other memory is accessed. Not here: whether that token belongs there (`matching`).
 """
 
 from bpe.kernel_parts import (
@@ -50,7 +50,7 @@ def _slot_of(state, node, byte):
 
 @helper
 def longest_symbol(state, address, end):
-    """Return the longest symbol that the bytes from `address` to `end` begin with."""
+    """Return the longest symbol that is a prefix of the bytes from `address` to `end`."""
     num_symbols = get(state, NUM_SYMBOLS)
     node = symbol = load8(address)
     address += 1
@@ -65,15 +65,15 @@ def longest_symbol(state, address, end):
 
 @kernel
 def grow_tree(state, content, num_symbols, starts, lengths, symbols):
-    """Put symbols into an empty tree, and write down the longest other one that each begins with.
+    """Put symbols into an empty tree, and record the longest other symbol that begins each one.
 
     Args:
         state: address of the fields of `layout`.
         content: address of the bytes of all symbols.
         num_symbols: how many.
-        starts: address of int64 by symbol: where it begins in `content`.
-        lengths: likewise; ascending, so that a node is there before what continues it.
-        symbols: likewise.
+        starts: address of int64 per symbol: where it begins in `content`.
+        lengths: address of int64 per symbol; ascending, so a node exists before what continues it.
+        symbols: address of int64 per symbol.
 
     Returns:
         Whether half of the slots were enough; if not, try again with more.

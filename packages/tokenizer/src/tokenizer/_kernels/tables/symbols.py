@@ -1,9 +1,9 @@
-"""Can two symbols stand side by side, or would merging have joined something across the border?
+"""Decide whether two symbols can be neighbours without any merge across their border.
 
-Stage: merges -> *symbols*. A symbol is made by its last merge, the parts by earlier ones. So what
-stood on either side of a border at any time is known, from the latest time back to single bytes.
-That takes merges which come after those that make their parts; of any that are learnt from text
-this is true, and `derive` finds out.
+Stage: merges -> *symbols*. A symbol is made by its last merge, its parts by earlier ones. So what
+was on each side of a border at any time is known, from the latest time back to single bytes. That
+requires that merges come after those that make their parts; for merges learned from text this is
+true, and `derive` checks it. Not here: the merge of two symbols (`pairs`).
 Source: the split table of the encoder in rust-gems (GitHub 2024). Departure: several merges may
 make the same token.
 """
@@ -32,16 +32,16 @@ from tokenizer._kernels.tables.pairs import MAX_SYMBOLS, SYMBOL_BITS, merge_numb
 
 SYMBOL_BYTES = 16
 """{int64 number of the merge << 42 | left part << 21 | right part, uint32 length, uint32 shorter}:
-of a single byte the first is 0, of a symbol that no text ever becomes the length."""
+the first is 0 for a single byte, the length is 0 for a symbol that no text ever becomes."""
 LENGTH, SHORTER = 8, 12
-"""Where the length stands, and the longest other symbol that this one begins with, or WORD."""
+"""Offsets of the length, and of the longest other symbol that begins this one, or WORD."""
 ANY_TIME = MAX_SYMBOLS + 1
 """After all merges."""
 
 
 @inlined
 def length_of(state, symbol):
-    """Return the number of bytes of a symbol, 0 of one that no text becomes."""
+    """Return the number of bytes of a symbol, 0 for one that no text becomes."""
     return load32(get(state, SYMBOLS) + SYMBOL_BYTES * symbol + LENGTH)
 
 
@@ -49,8 +49,8 @@ def length_of(state, symbol):
 def are_apart(state, left, right, time):
     """Whether no merge with a number below `time` has joined anything across a border.
 
-    Of two equal merges the one on the left comes first: one across the border comes before one
-    on its right, and after one on its left.
+    Of two equal merges the left one comes first: one across the border comes before one on its
+    right, and after one on its left.
     """
     symbols = get(state, SYMBOLS)
     pairs, pair_shift = get(state, PAIRS), get(state, PAIR_SHIFT)
@@ -75,14 +75,14 @@ def are_apart(state, left, right, time):
 
 @kernel
 def derive(state, num_merges, lefts, rights, is_awaited):
-    """Find out which symbols texts become, and by which merge each is made.
+    """Find out which symbols texts become, and which merge makes each one.
 
     Args:
         state: address of the fields of `layout`; the symbols of single bytes are described.
         num_merges: how many.
-        lefts: address of int64 by merge: its left part, -1 where no merge makes it.
-        rights: likewise.
-        is_awaited: address of uint8 by symbol, all 0; changed.
+        lefts: address of int64 per merge: its left part, -1 if no merge makes it.
+        rights: address of int64 per merge: its right part, likewise.
+        is_awaited: address of uint8 per symbol, all 0; changed.
 
     Returns:
         Whether each merge comes after those that make its parts.
