@@ -202,7 +202,7 @@ def test_senseless_special_tokens_are_refused(special: list[str]) -> None:
 
 
 def test_lone_surrogate_is_named_by_document_and_index() -> None:
-    with pytest.raises(ValueError, match="document 1 holds a lone surrogate at index 2"):
+    with pytest.raises(ValueError, match="document 1 contains a lone surrogate at index 2"):
         bpe.count_documents(["fine", "ab\udc80"])
 
 

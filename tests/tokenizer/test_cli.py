@@ -119,7 +119,7 @@ def test_inspect_tells_threads_runs_and_hours(
     assert code == 0
     assert "1.00 MB/s to a token file; threads: 2, runs: 3" in out
     assert "0.25 s until kernels are ready" in out
-    assert "after 229.2 hours" in out
+    assert "in 229.2 hours" in out
 
 
 def test_options_may_stand_between_arguments(run: Run, directory: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 
 @pytest.mark.parametrize(
     ("stdin", "message"),
-    [(b"1 x", "line 1: 'x' is no id"), (b"1\n2 999", "id 999 at position 2")],
+    [(b"1 x", "line 1: 'x' is not an id"), (b"1\n2 999", "id 999 at position 2")],
 )
 def test_decode_refuses_senseless_ids(
     run: Run, directory: Path, stdin: bytes, message: str

@@ -164,7 +164,7 @@ def test_a_damaged_compressed_file_is_named(
     data = (gzip if suffix == ".gz" else zstd).compress(b"text " * 1000)
     path = tmp_path / f"a{suffix}"
     path.write_bytes(damage(data))
-    with pytest.raises(ValueError, match=rf"a\{suffix} is damaged or no \{suffix} file"):
+    with pytest.raises(ValueError, match=rf"a\{suffix} is damaged or not a \{suffix} file"):
         tokenizer.encode_file(path, tmp_path / "a.npy")
     assert [path.name for path in tmp_path.iterdir()] == [f"a{suffix}"]
 

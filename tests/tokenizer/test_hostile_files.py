@@ -80,7 +80,7 @@ def test_a_header_that_lies_is_refused_in_little_memory(
     valid = (folder / name).read_bytes()
     (folder / name).write_bytes(valid[:8] + len(text).to_bytes(2, "little") + text + valid[128:])
     tracemalloc.start()
-    with pytest.raises(ValueError, match=r"is no complete \.npy file"):
+    with pytest.raises(ValueError, match=r"is not a complete \.npy file"):
         READERS[name](folder)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -94,7 +94,7 @@ def test_a_sidecar_with_a_value_of_another_kind_is_refused(
 ) -> None:
     path = folder / "ids.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
-    with pytest.raises(ValueError, match=rf"{path} is no sidecar .* {name}"):
+    with pytest.raises(ValueError, match=rf"{path} is not the sidecar .* {name}"):
         TokenFile.open(folder / "ids.npy")
 
 

@@ -230,7 +230,9 @@ def test_any_iterable_of_ids_is_decoded(ids: Iterable[int]) -> None:
 def test_what_is_no_id_is_refused_alike(ids: list[object], num_before: int) -> None:
     ids = [*[1] * num_before, *ids]
     for tokenizer in (WARM, twin(WARM)):
-        with pytest.raises(ValueError, match=f"at position {num_before} is no token of this voc"):
+        with pytest.raises(
+            ValueError, match=f"at position {num_before} is not a token of this voc"
+        ):
             tokenizer.decode(ids)
 
 

@@ -66,7 +66,7 @@ def test_a_sidecar_replaces_no_other_file(tokenizer: Tokenizer, tmp_path: Path, 
     other = tmp_path / name
     other.write_text('{"version": "1.0"}' if name == "tokenizer.json" else "plain text")
     content = other.read_bytes()
-    with pytest.raises(ValueError, match=rf"{name} is there already and no sidecar"):
+    with pytest.raises(ValueError, match=rf"{name} exists and is not the sidecar"):
         tokenizer.encode_file(other, other.with_suffix(".npy"))
     assert other.read_bytes() == content
     assert list(tmp_path.iterdir()) == [other]
@@ -127,12 +127,12 @@ def test_documents_are_found_whatever_the_blocks(files: list[list[int]], block_s
 
 def test_starts_of_other_documents_are_refused(path: Path) -> None:
     np.save(documents_path(path), np.zeros(3, np.int64))
-    with pytest.raises(ValueError, match=r"shape \(3,\), but tokens.json says 2 documents"):
+    with pytest.raises(ValueError, match=r"shape \(3,\), but tokens.json states 2 documents"):
         TokenFile.open(path).document_starts()
     with pytest.raises(ValueError, match=r"documents\.npy has SHA-256"):
         TokenFile.open(path).check_hash()
     documents_path(path).write_bytes(b"no array")
-    with pytest.raises(ValueError, match=r"no complete \.npy file"):
+    with pytest.raises(ValueError, match=r"not a complete \.npy file"):
         TokenFile.open(path).document_starts()
 
 
@@ -146,13 +146,13 @@ def test_a_missing_part_is_named(path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_tokens": 9}, "says 9 ids of uint16"),
-        ({"dtype": "uint32"}, "says 8 ids of uint32"),
+        ({"num_tokens": 9}, "states 9 ids of uint16"),
+        ({"dtype": "uint32"}, "states 8 ids of uint32"),
         ({"dtype": "float32"}, "float32"),
         ({"format": "other"}, "'other', version 2, but"),
         ({"version": 1}, "version 1, but .* version 2"),
-        ({"unknown": 2}, "no sidecar"),
-        ({"sources": None}, "no sidecar"),
+        ({"unknown": 2}, "not the sidecar"),
+        ({"sources": None}, "not the sidecar"),
     ],
 )
 def test_a_sidecar_that_does_not_fit_is_refused(
@@ -166,7 +166,7 @@ def test_a_sidecar_that_does_not_fit_is_refused(
 @pytest.mark.parametrize("content", ["", "[]", "null", "{}", "{"])
 def test_a_malformed_sidecar_is_refused(path: Path, content: str) -> None:
     path.with_suffix(".json").write_text(content)
-    with pytest.raises(ValueError, match=r"tokens\.json is no sidecar"):
+    with pytest.raises(ValueError, match=r"tokens\.json is not the sidecar"):
         TokenFile.open(path)
 
 

@@ -42,7 +42,9 @@ def check_special_tokens(special_tokens: Iterable[str]) -> tuple[str, ...]:
                 f"special token {excerpt(special)} is a single byte; choose a longer one"
             )
         if any(0xD800 <= ord(character) < 0xE000 for character in special):
-            raise ValueError(f"special token {excerpt(special)} holds a lone surrogate; remove it")
+            raise ValueError(
+                f"special token {excerpt(special)} contains a lone surrogate; remove it"
+            )
     return checked
 
 

@@ -1,7 +1,7 @@
-"""Is the `bpe` on this machine ours?
+"""Import what this package needs of `bpe`, and make sure that it is ours.
 
-Stage: none; the other modules take what they need of `bpe` from here. The name is taken on
-package indexes by another project, which pip may have installed in place of ours.
+Stage: none; the other modules import from here. Another project uses the name on package indexes,
+and pip may have installed that one instead. Not here: what is imported.
 """
 
 from importlib.util import find_spec
@@ -13,15 +13,15 @@ _INSTALL = (
 
 
 def _explain(error: ImportError) -> str:
-    """Say which `bpe` was found, why it does not do, and how to get ours."""
+    """Describe which `bpe` was found, why it is not usable, and how to get ours."""
     spec = find_spec("bpe")
     if spec is None:
         found = "none is installed"
     else:
-        found = f"`import bpe` found {spec.origin}, another project's or version ({error})"
+        found = f"`import bpe` found {spec.origin}, of another project or version ({error})"
     return (
-        f"tokenizer needs this project's bpe, but {found}; remove that one, if any "
-        f"(pip uninstall bpe), and install both with {_INSTALL} (URL: this project's repository)"
+        f"tokenizer needs this project's bpe, but {found}; remove it, if any (pip uninstall bpe), "
+        f"and install both with {_INSTALL} (URL: this project's repository)"
     )
 
 
@@ -48,7 +48,7 @@ try:
     from bpe.special_tokens import append_missing, check_special_tokens
 except ImportError as error:
     if error.name is not None and error.name.partition(".")[0] != "bpe":
-        raise  # something that bpe needs is missing, which its own message says best
+        raise  # a dependency of bpe is missing, and its own message explains that best
     raise ImportError(_explain(error)) from error
 
 __all__ = [

@@ -1,7 +1,7 @@
-"""How are many texts encoded at once?
+"""Encode many texts at once.
 
 Stage: texts -> *ids*. The kernels let other threads run, so texts go to threads in groups that are
-large enough to be worth handing over. Not here: one text that is large (`encode_file`).
+large enough to be worth handing over. Not here: one large text (`files`).
 """
 
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ def encode_batch(
     num_threads: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> list[list[int]]:
-    """Do the work of `Tokenizer.encode_batch`."""
+    """Implement `Tokenizer.encode_batch`."""
     require_iterable(texts, name="texts", needed="a list of texts, such as [text]")
     texts = list(texts)
     for place, text in enumerate(texts):

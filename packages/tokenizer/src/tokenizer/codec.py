@@ -1,7 +1,7 @@
 """Turn text into ids and ids into text, in memory.
 
-Stage: text -> special tokens -> pretokens -> *ids* -> text. Small work is done in plain Python,
-large work by compiled kernels, with the same ids. Not here: files and streams (`tokenizer`).
+Stage: text -> special tokens -> pretokens -> *ids* -> text. Plain Python handles small inputs and
+compiled kernels large ones, with the same ids. Not here: files and streams (`tokenizer`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from tokenizer._kernels.encoder import KernelEncoder
 
 END_OF_TEXT = "<|endoftext|>"
-_WORTH_PACKING = 200  # ids; fewer are decoded sooner without a kernel
+_WORTH_PACKING = 200  # ids; fewer are decoded faster without a kernel
 SpecialText = Literal["split", "forbid", "text"]
-"""What the text of a special token means: that token, an error, or ordinary text."""
+"""How to read the text of a special token: as that token, as an error, or as ordinary text."""
 
 
 class Codec:
-    """Encodes and decodes by one vocabulary; what `Tokenizer` builds on."""
+    """Encodes and decodes with one vocabulary; the basis of `Tokenizer`."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
@@ -44,38 +44,38 @@ class Codec:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Tokens, merges, special tokens and pattern."""
+        """The tokens, merges, special tokens and pattern."""
         return self._vocabulary
 
     @property
     def vocab_size(self) -> int:
-        """The highest id + 1: the rows that an embedding needs."""
+        """The highest id + 1: the number of rows that an embedding needs."""
         return max(self._tokens) + 1
 
     @property
     def special_tokens(self) -> Mapping[str, int]:
-        """Each special token and its id."""
+        """The id of each special token."""
         return MappingProxyType(self._specials.ids)
 
     @property
     def end_of_text_id(self) -> int | None:
-        """The id of <|endoftext|>; None where it is no special token."""
+        """The id of <|endoftext|>; None if it is not a special token."""
         return self._specials.ids.get(END_OF_TEXT)
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256, in hex, over all that decides the ids of a text."""
+        """SHA-256, in hex, of everything that decides the ids of a text."""
         return self._vocabulary.fingerprint
 
     @property
     def dtype(self) -> np.dtype:
-        """The dtype of arrays and files of ids: uint16 if the vocabulary fits, else uint32."""
+        """The dtype for arrays and files of ids: uint16 if the vocabulary fits, else uint32."""
         return smallest_dtype(self.vocab_size)
 
     def warm_up(self) -> None:
-        """Load the kernels now, and compile them where that was not done on this machine before.
+        """Load the kernels now, and compile them if this machine has not done so before.
 
-        Otherwise that happens in the first call whose text is large enough to pay for it.
+        Otherwise the first call whose text is large enough to pay for it does this.
         """
         self._engine.start()
 
@@ -84,12 +84,12 @@ class Codec:
 
         Args:
             text: any `str` without lone surrogates.
-            special: "split": the text of a special token is that token; "forbid": it is an
+            special: "split": the text of a special token becomes that token; "forbid": it is an
                 error; "text": it is ordinary text.
 
         Raises:
             ValueError: a lone surrogate, a byte for which the vocabulary has no token, or the
-                text of a special token where that is forbidden.
+                text of a special token if that is forbidden.
         """
         if not isinstance(text, str):
             raise wrong_kind(text, name="text", needed="a str; encode_array takes bytes too")
@@ -108,12 +108,12 @@ class Codec:
     def encode_array(self, text: str | bytes, *, special: SpecialText = "split") -> np.ndarray:
         """Return the ids of `text` as an array.
 
-        Bytes are read as UTF-8. Stretches that are not are encoded byte by byte and nothing
-        merges with them, so `decode_bytes` returns exactly what was passed.
+        Bytes are read as UTF-8. Malformed stretches are encoded byte by byte and nothing merges
+        with them, so `decode_bytes` returns exactly what was passed.
 
         Args:
-            text: a `str`, or `bytes` of any content.
-            special: see `encode`; an index that an error names counts a malformed byte as one.
+            text: a `str`, or `bytes` with any content.
+            special: as for `encode`; an index in an error counts each malformed byte as one.
 
         Returns:
             (n,) of `dtype`.
@@ -134,10 +134,10 @@ class Codec:
         return np.concatenate(parts)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of `ids`; bytes that are no UTF-8 become U+FFFD.
+        """Return the text of `ids`; bytes that are not UTF-8 become U+FFFD.
 
         Raises:
-            ValueError: an id outside the vocabulary; it and its position are named.
+            ValueError: an id outside the vocabulary; names it and its position.
         """
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
@@ -145,7 +145,7 @@ class Codec:
         """Return the bytes of `ids`, joined.
 
         Raises:
-            ValueError: an id outside the vocabulary; it and its position are named.
+            ValueError: an id outside the vocabulary; names it and its position.
         """
         ids = as_ids(ids)
         kernels = self._engine.kernels_for(len(ids))
@@ -156,21 +156,21 @@ class Codec:
         return self._bytes_of(ids)
 
     def kernels_for(self, num_bytes: int) -> "KernelEncoder | None":
-        """Return the compiled way to encode, or None where plain Python is done sooner.
+        """Return the compiled encoder, or None if plain Python finishes sooner.
 
         For the other modules of this package; see `engine`.
         """
         return self._engine.kernels_for(num_bytes)
 
     def _bytes_of(self, ids: list[int] | np.ndarray, first_position: int = 0) -> bytes:
-        ids = ids.tolist() if isinstance(ids, np.ndarray) else ids
-        keys = as_keys(ids)
+        listed = ids.tolist() if isinstance(ids, np.ndarray) else ids
+        keys = as_keys(listed)
         try:
             return b"".join([self._tokens[key] for key in keys])
         except KeyError:
             place = next(i for i, key in enumerate(keys) if key not in self._tokens)
             raise ValueError(
-                f"id {ids[place]!r} at position {first_position + place} is no token of this "
+                f"id {listed[place]!r} at position {first_position + place} is not a token of this "
                 f"vocabulary, whose ids go from {min(self._tokens)} to {max(self._tokens)}; "
                 "decode with the tokenizer that made the ids"
             ) from None

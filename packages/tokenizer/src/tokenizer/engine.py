@@ -1,8 +1,9 @@
-"""When are the kernels worth their start?
+"""Decide when the kernels are worth starting.
 
-Stage: text -> ids, on one of two ways with one result. Plain Python begins at once; the kernels
-take a third of a second to load, and some seconds to compile where no earlier process has. So the
-plain way goes on until what it has encoded would have paid for that. Not here: either way.
+Stage: text -> ids, by one of two implementations with one result. Plain Python starts at once; the
+kernels take a third of a second to load, and some seconds to compile if no earlier process has. So
+plain Python is used until the text it has encoded would have paid for the kernels. Not here: either
+implementation.
 """
 
 import sys
@@ -15,17 +16,17 @@ if TYPE_CHECKING:
     from tokenizer._kernels.encoder import KernelEncoder
 
 PAYS_LOADING_BYTES = 1 << 20
-"""Text that takes plain Python as long as loading kernels that were compiled before."""
+"""Plain Python encodes this much text in the time that loading compiled kernels takes."""
 PAYS_COMPILING_BYTES = 24 << 20
-"""Text that takes plain Python as long as compiling them."""
+"""Plain Python encodes this much text in the time that compiling them takes."""
 
-# What the tables of the kernels have room for; real vocabularies are far from it.
+# Capacity of the kernels' tables; real vocabularies are far smaller.
 _MAX_IDS = 1 << 24
 _MAX_MERGES = (1 << 21) - 257
 
 
 class Engine:
-    """Gives a tokenizer its kernels when they pay; usable from several threads.
+    """Gives a tokenizer its kernels once they pay; safe to use from several threads.
 
     Args:
         vocabulary: that of the tokenizer.
@@ -45,7 +46,7 @@ class Engine:
         self._lock = Lock()
 
     def kernels_for(self, num_bytes: int) -> "KernelEncoder | None":
-        """Return the kernels, or None where `num_bytes` more are sooner encoded without."""
+        """Return the kernels, or None if `num_bytes` more are encoded sooner without them."""
         if self._kernels is not None or not self._is_possible:
             return self._kernels
         self._plain_bytes += num_bytes
@@ -54,7 +55,7 @@ class Engine:
         return self._start(must=self._plain_bytes >= PAYS_COMPILING_BYTES)
 
     def start(self) -> "KernelEncoder | None":
-        """Load or compile the kernels now; None where this vocabulary cannot use them."""
+        """Load or compile the kernels now; None if this vocabulary cannot use them."""
         return self._start(must=True) if self._is_possible else None
 
     def _start(self, *, must: bool) -> "KernelEncoder | None":
@@ -65,5 +66,5 @@ class Engine:
                 from tokenizer._kernels.start import start_kernels
 
                 self._kernels = start_kernels(self._vocabulary, must=must)
-                self._tried_bytes = PAYS_COMPILING_BYTES  # look on disk once, then compile
+                self._tried_bytes = PAYS_COMPILING_BYTES  # search the disk once, then compile
             return self._kernels

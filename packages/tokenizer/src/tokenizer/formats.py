@@ -1,8 +1,8 @@
-"""How do other projects spell a vocabulary?
+"""Read and write vocabularies in other projects' formats.
 
-Stage: *files* <-> vocabulary. GPT-2's pair of files is `bpe.Vocabulary`'s own; here are HF's
-tokenizer.json and tiktoken's list of ranks. A file that means something which `Tokenizer` does not
-do is refused, never approximated. Not here: SentencePiece and WordPiece.
+Stage: *files* <-> vocabulary. `bpe.Vocabulary` reads GPT-2's pair of files; here are HF's
+tokenizer.json and tiktoken's list of ranks. A file that requires something that `Tokenizer` does
+not do is refused, never approximated. Not here: SentencePiece and WordPiece.
 """
 
 import hashlib
@@ -31,23 +31,23 @@ _RANKS_FORMAT, _RANKS_VERSION = "tiktoken-ranks", 1
 
 
 def load_vocabulary(path: str | Path, *, pattern: str | None = None) -> Vocabulary:
-    """Read a tokenizer directory, a tokenizer.json or a .tiktoken file, told apart by name.
+    """Read a tokenizer directory, a tokenizer.json or a .tiktoken file, distinguished by name.
 
     Args:
         path: what to read.
-        pattern: how text is cut; .tiktoken files do not say, all others do.
+        pattern: how text is split; required for .tiktoken files, which do not specify it.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
-        ValueError: malformed, not supported, or `pattern` is missing or superfluous.
+        ValueError: malformed, unsupported, or `pattern` is missing or superfluous.
     """
     path = as_path(path, name="path")
     if path.suffix == ".tiktoken":
         if pattern is None:
-            raise ValueError(f"{path} does not say how to cut text; name a split pattern")
+            raise ValueError(f"{path} does not specify how to split text; name a split pattern")
         return load_tiktoken(path, pattern=pattern)
     if pattern is not None:
-        raise ValueError(f"{path} says itself how to cut text; leave out the split pattern")
+        raise ValueError(f"{path} specifies how to split text; leave out the split pattern")
     return load_tokenizer_json(path) if path.suffix == ".json" else Vocabulary.load(path)
 
 
@@ -55,7 +55,7 @@ def save_vocabulary(vocabulary: Vocabulary, path: str | Path) -> None:
     """Write a tokenizer.json, a .tiktoken file or, under any other name, a tokenizer directory.
 
     Raises:
-        ValueError: the format has no way to say what the vocabulary means.
+        ValueError: the format cannot represent the vocabulary.
     """
     path = as_path(path, name="path")
     if path.suffix == ".tiktoken":
@@ -69,15 +69,15 @@ def save_vocabulary(vocabulary: Vocabulary, path: str | Path) -> None:
 def load_tiktoken(
     path: str | Path, *, pattern: str, special_tokens: Mapping[str, int] | None = None
 ) -> Vocabulary:
-    """Read tiktoken's ranks: a line is a token in base64, a space and its id.
+    """Read tiktoken's ranks: each line is a token in base64, a space and its id.
 
-    The file holds no merges. That of each token is found by encoding its bytes with the tokens
-    before it, which leaves two.
+    The file contains no merges. The merge of each token is found by encoding its bytes with the
+    tokens before it, which leaves two.
 
     Args:
         path: the file.
-        pattern: how text is cut: a name in `bpe.PATTERNS`, or regex source.
-        special_tokens: ids by special token; the file holds none.
+        pattern: how text is split: a name in `bpe.PATTERNS`, or regex source.
+        special_tokens: ids by special token; the file contains none.
 
     Raises:
         ValueError: malformed, or a token that no merge makes.
@@ -106,14 +106,14 @@ def load_tiktoken(
 
 
 def save_tiktoken(vocabulary: Vocabulary, path: str | Path) -> None:
-    """Write tiktoken's ranks; special tokens and pattern have no place in the file.
+    """Write tiktoken's ranks; the file has no room for special tokens and pattern.
 
-    How many there are, and their hash, stand in a JSON file beside it: tiktoken reads nothing else
-    in its own, and a file cut off at the end of a line is as good as any.
+    The number of tokens and their hash go into a JSON file beside it: tiktoken accepts nothing else
+    in its own, and a file truncated at the end of a line looks valid.
 
     Raises:
         ValueError: ids that do not ascend with the merges, or a byte without a token: tiktoken
-            would give other ids. Or the file beside would replace another one.
+            would give other ids. Or the file beside it would replace another one.
     """
     path = Path(path)
     specials = {token.encode() for token in vocabulary.special_tokens}
@@ -121,12 +121,12 @@ def save_tiktoken(vocabulary: Vocabulary, path: str | Path) -> None:
     if merged_ids != sorted(set(merged_ids)):
         raise ValueError(
             "the ids of this vocabulary do not ascend in the order of its merges, but tiktoken "
-            "takes one for the other; train it anew, or save a tokenizer.json"
+            "uses ids as ranks; train a new vocabulary, or save a tokenizer.json"
         )
     if lacking := _lacking_bytes(vocabulary.ids):
         raise ValueError(
             f"this vocabulary has no token for {len(lacking)} of the 256 bytes (the first is "
-            f"0x{lacking[0]:02x}), but tiktoken needs all; save a tokenizer.json"
+            f"0x{lacking[0]:02x}), but tiktoken needs all of them; save a tokenizer.json"
         )
     lines = [
         b64encode(token) + f" {token_id}\n".encode()
@@ -147,8 +147,7 @@ def load_tokenizer_json(path: str | Path) -> Vocabulary:
     """Read HF's tokenizer.json, if it is byte-level BPE without further steps.
 
     Raises:
-        ValueError: malformed, it asks for something that changes ids and is not supported, or part
-            of it is missing.
+        ValueError: malformed or incomplete, or it asks for something unsupported that changes ids.
     """
     path = Path(path)
     content = read_json_object(path)
@@ -167,7 +166,7 @@ def load_tokenizer_json(path: str | Path) -> Vocabulary:
             check_merges(tokens, merges, tuple(added))
         return vocabulary
     except KeyError as error:
-        raise ValueError(f"{path} lacks {error}, which a tokenizer.json has") from None
+        raise ValueError(f"{path} lacks {error}, which a tokenizer.json needs") from None
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} cannot be used: {error}") from error
 
@@ -184,13 +183,13 @@ def _parse_ranks(content: bytes, path: Path) -> dict[bytes, int]:
             ) from None
         if ranks.setdefault(token, token_id) != token_id:
             raise ValueError(
-                f"{path}, line {number}: {token!r} has id {token_id}, but {ranks[token]} before"
+                f"{path}, line {number}: {token!r} has id {token_id}, but {ranks[token]} earlier"
             )
     return ranks
 
 
 def _check_ranks(content: bytes, num_tokens: int, path: Path) -> None:
-    """Compare ranks with what was stated when they were saved, if that is beside them."""
+    """Compare ranks with what was stated beside them when they were saved, if that exists."""
     beside = _beside(path)
     if not beside.exists():
         return
@@ -201,7 +200,7 @@ def _check_ranks(content: bytes, num_tokens: int, path: Path) -> None:
         if stated.get(key) != found:
             raise ValueError(
                 f"{path}: {key} is {found!r}, but {beside.name} beside it states "
-                f"{stated.get(key)!r}: it was cut off or replaced; convert it again, or remove "
+                f"{stated.get(key)!r}: it was truncated or replaced; convert it again, or remove "
                 f"{beside.name} if it belongs to another file"
             )
 
@@ -218,8 +217,8 @@ def _beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def _tokens_of(vocab: Mapping[str, int], added: Mapping[str, int]) -> dict[int, bytes]:
-    """Return the tokens by id, once no id is known to stand for two."""
+def _tokens_of(vocab: dict[str, int], added: dict[str, int]) -> dict[int, bytes]:
+    """Return the tokens by id, after checking that no id stands for two."""
     tokens: dict[int, bytes] = {}
     for spelled, token_id in (vocab | added).items():
         token = spelled.encode() if spelled in added else unspell(spelled)
@@ -238,14 +237,14 @@ def _split_in_two(token: bytes, ranks: Mapping[bytes, int], path: Path) -> tuple
         if rank >= ranks[token]:
             raise ValueError(
                 f"{path}: token {excerpt(token)} (id {ranks[token]}) is made by no merge of tokens "
-                "with smaller ids; this is not a list of BPE ranks"
+                "with smaller ids, so this is not a list of BPE ranks"
             )
         parts[place : place + 2] = [joined[place]]
     return parts[0], parts[1]
 
 
 def _require_plain_bpe(content: dict) -> None:
-    """Refuse whatever makes HF tokenizers give other ids than byte-level BPE alone."""
+    """Refuse anything that makes HF tokenizers give other ids than byte-level BPE alone."""
     model = content["model"]
     switches = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
     used = [f"model.{key}" for key in switches if model.get(key)]
@@ -263,7 +262,7 @@ def _require_plain_bpe(content: dict) -> None:
 
 
 def _pattern_of(pre_tokenizer: dict) -> str:
-    """Return the split pattern that a pre-tokenizer stands for."""
+    """Return the split pattern that a pre-tokenizer specifies."""
     steps = pre_tokenizer.get("pretokenizers", [pre_tokenizer])
     *splits, last = steps
     if last["type"] == "ByteLevel" and not last.get("add_prefix_space", True):
@@ -274,6 +273,6 @@ def _pattern_of(pre_tokenizer: dict) -> str:
             if split["behavior"] == "Isolated" and not split["invert"]:
                 return split["pattern"]["Regex"]
     raise ValueError(
-        f"its pre_tokenizer is {' + '.join(step['type'] for step in steps)} in a form that is not "
-        "supported; needed is ByteLevel without prefix space, alone or behind one isolating Split"
+        f"its pre_tokenizer is {' + '.join(step['type'] for step in steps)} in an unsupported "
+        "form; it must be ByteLevel without prefix space, alone or after one isolating Split"
     )

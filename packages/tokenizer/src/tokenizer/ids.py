@@ -1,7 +1,7 @@
-"""What is an id, among the things that people pass as ids?
+"""Accept ids in any form in which people pass them.
 
-Stage: *ids* -> text. Lists, arrays, tensors and iterables of whole numbers; `True` is none, though
-Python takes it for 1. Not here: which ids a vocabulary has.
+Stage: *ids* -> text. Lists, arrays, tensors and iterables of whole numbers; `True` is not one,
+though Python treats it as 1. Not here: which ids a vocabulary has.
 """
 
 from array import array
@@ -27,12 +27,12 @@ def as_ids(ids: Any) -> list[Any] | np.ndarray:
     """Return ids as something with a length.
 
     Raises:
-        TypeError: no ids at all, such as a text or one number.
-        ValueError: an array with other than one axis.
+        TypeError: not ids at all, such as a text or a single number.
+        ValueError: an array that does not have exactly one axis.
     """
     if isinstance(ids, np.ndarray):
         if ids.ndim != 1:
-            raise ValueError(f"ids has the shape {ids.shape}; pass one sequence, of one axis")
+            raise ValueError(f"ids has the shape {ids.shape}; pass one sequence with one axis")
         return ids
     if hasattr(ids, "tolist"):
         ids = ids.tolist()
@@ -44,27 +44,27 @@ def as_ids(ids: Any) -> list[Any] | np.ndarray:
 
 
 def pack(ids: list[Any] | np.ndarray) -> np.ndarray | None:
-    """Return ids as an (n,) array of integers, or None where not all are integers of 64 bits."""
+    """Return ids as an (n,) array of integers; None unless all are integers of 64 bits."""
     if isinstance(ids, np.ndarray):
         return ids if np.issubdtype(ids.dtype, np.integer) else None
     try:
         packed = np.frombuffer(array("q", ids), np.int64)
     except (TypeError, OverflowError):
         return None
-    # Looking at the type of each would take as long as all the rest.
+    # Checking the type of each would take as long as everything else.
     suspects = np.flatnonzero((packed == 0) | (packed == 1))
     return None if any(isinstance(ids[place], bool) for place in suspects) else packed
 
 
-def as_keys(ids: list[Any]) -> list[int | None]:
-    """Return ids as what finds their tokens: an int each, None for what is no id."""
+def as_keys(ids: list[Any]) -> list[int]:
+    """Return ids as ints that find their tokens; -1, which no token has, for what is not an id."""
     return ids if {*map(type, ids)} <= {int} else [*map(_key, ids)]
 
 
-def _key(token_id: Any) -> int | None:
+def _key(token_id: Any) -> int:
     if isinstance(token_id, bool):
-        return None
+        return -1
     try:
         return index(token_id)
     except TypeError:
-        return None
+        return -1

@@ -1,8 +1,8 @@
-"""How do the bytes of one pretoken become ids?
+"""Turn the bytes of one pretoken into ids, in plain Python.
 
-Stage: pretokens -> *ids*. The pair whose merge was learned first is merged first, wherever it
-stands; of several such pairs, the leftmost. `reference.merge` says the same in three lines.
-Not here: where pretokens end, and remembering what was merged before.
+Stage: pretokens -> *ids*. The pair whose merge was learned first is merged first, wherever it is;
+among equal pairs, the leftmost. `reference.merge` does the same in a few lines. Not here: where
+pretokens end, and caching results.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,19 +11,19 @@ from itertools import pairwise
 
 from bpe.messages.excerpts import excerpt
 
-_NO_RANK = 1 << 62
-_LONG = 192  # symbols; above, the heap's n log n beats scanning a list (both in plain Python)
+_NO_ID, _NO_RANK = -1, 1 << 62
+_LONG = 192  # symbols; from here on, the heap's n log n beats scanning a list in plain Python
 
 
 class MergeTable:
-    """The merges as ids, looked up by the pair that they join.
+    """The merges as ids, indexed by the pair that they join.
 
     Args:
-        vocab: the bytes of each id; of several ids with the same bytes the last one is used.
+        vocab: the bytes of each id; if several ids have the same bytes, the last one is used.
         merges: pairs of tokens in the order in which they were learned.
 
     Raises:
-        ValueError: a merge is listed twice, or names or makes a token that `vocab` lacks.
+        ValueError: a merge is listed twice, or uses or makes a token that `vocab` lacks.
 
     >>> vocab = {0: b"a", 1: b"b", 2: b"ab"}
     >>> MergeTable(vocab, [(b"a", b"b")]).encode(b"aabb")
@@ -32,7 +32,7 @@ class MergeTable:
 
     def __init__(self, vocab: Mapping[int, bytes], merges: Sequence[tuple[bytes, bytes]]) -> None:
         token_ids = {token: token_id for token_id, token in vocab.items()}
-        self._byte_ids = [token_ids.get(bytes([byte])) for byte in range(256)]
+        self._byte_ids = [token_ids.get(bytes([byte]), _NO_ID) for byte in range(256)]
         try:
             pairs = [(token_ids[left], token_ids[right]) for left, right in merges]
             self._merged_ids = [token_ids[left + right] for left, right in merges]
@@ -47,8 +47,7 @@ class MergeTable:
             rank = next(rank for rank, pair in enumerate(pairs) if pair in pairs[:rank])
             raise ValueError(
                 f"merge {rank} ({', '.join(map(excerpt, merges[rank]))}) repeats merge "
-                f"{pairs.index(pairs[rank])}; "
-                "each pair can be learned once only"
+                f"{pairs.index(pairs[rank])}; list each pair only once"
             )
 
     def encode(self, data: bytes) -> list[int]:
@@ -61,18 +60,18 @@ class MergeTable:
         return self._merge_short(ids) if len(ids) < _LONG else self._merge_long(ids)
 
     def byte_ids(self, data: bytes) -> list[int]:
-        """Return the ids of single bytes, nothing merged.
+        """Return the ids of single bytes, without merging.
 
         Raises:
             ValueError: a byte for which the vocabulary has no token.
         """
         ids = [self._byte_ids[byte] for byte in data]
-        if None in ids:
-            byte = data[ids.index(None)]
+        if _NO_ID in ids:
+            byte = data[ids.index(_NO_ID)]
             shown = data if len(data) <= 40 else data[:40] + b"..."
             raise ValueError(
-                f"the vocabulary has no token for byte 0x{byte:02x} ({bytes([byte])!r}), met in "
-                f"{shown!r}; use a vocabulary that holds all 256 bytes"
+                f"the vocabulary has no token for byte 0x{byte:02x} ({bytes([byte])!r}), which "
+                f"occurs in {shown!r}; use a vocabulary with all 256 bytes"
             )
         return ids
 
@@ -91,10 +90,10 @@ class MergeTable:
         return ids
 
     def _merge_long(self, ids: list[int]) -> list[int]:
-        """Merge in O(n log n): a linked list of symbols and a heap of (rank, place).
+        """Merge in O(n log n) with a linked list of symbols and a heap of (rank, place).
 
-        A heap entry is valid while `ranks[place]` still is its rank; those of pairs that have
-        changed since are skipped when they come up.
+        A heap entry is valid as long as `ranks[place]` is still its rank; entries of pairs that
+        have changed since are skipped when they are popped.
         """
         size = len(ids)
         get = self._ranks.get
@@ -128,11 +127,11 @@ class MergeTable:
 
 
 def _rank_of(token: bytes, merges: Sequence[tuple[bytes, bytes]]) -> str:
-    """Name the first merge that has to do with a token."""
+    """Name the first merge that involves a token."""
     for rank, (left, right) in enumerate(merges):
         if token in (left, right, left + right):
             return f"{rank} ({excerpt(left)}, {excerpt(right)})"
-    raise AssertionError(f"no merge has to do with {excerpt(token)}")
+    raise AssertionError(f"no merge involves {excerpt(token)}")
 
 
 def _walk(ids: list[int], following: list[int]) -> list[int]:

@@ -1,7 +1,7 @@
-"""How does text become ids without a compiler?
+"""Turn text into ids without a compiler.
 
-Stage: text -> special tokens -> pretokens -> *ids*, in plain Python: at once, but slower than the
-kernels, which give the same ids. Not here: which of the two does the work (`engine`).
+Stage: text -> special tokens -> pretokens -> *ids*, in plain Python: it starts at once, but is
+slower than the kernels, which give the same ids. Not here: which of the two runs (`engine`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,14 +12,14 @@ from tokenizer.merge import MergeTable
 from tokenizer.special_tokens import SpecialTokens
 
 _MAX_REMEMBERED = 1 << 16  # pretokens
-_MAX_REMEMBERED_LENGTH = 64  # characters; longer ones hardly ever come back
+_MAX_REMEMBERED_LENGTH = 64  # characters; longer ones rarely recur
 
 
 class PlainEncoder:
-    """Encodes text that holds no lone surrogate.
+    """Encodes text without lone surrogates.
 
     Args:
-        vocabulary: may lack bytes, which are then errors where they are met.
+        vocabulary: may lack bytes, which are then errors if they occur.
         specials: the special tokens to cut at.
     """
 
@@ -30,7 +30,7 @@ class PlainEncoder:
         self.remembered = _Remembered(self._merges)
 
     def encode(self, text: str, *, cuts_at_specials: bool = True) -> Iterator[int]:
-        """Yield the ids of `text`; the chain of C iterators is what makes this fast enough.
+        """Yield the ids of `text`; chained C iterators are what makes this fast enough.
 
         Raises:
             ValueError: a byte for which the vocabulary has no token.
@@ -38,7 +38,7 @@ class PlainEncoder:
         return chain.from_iterable(self._runs_of_ids(text, cuts_at_specials=cuts_at_specials))
 
     def encode_bytes_singly(self, data: bytes) -> list[int]:
-        """Return the ids of single bytes, nothing merged."""
+        """Return the ids of single bytes, without merging."""
         return self._merges.byte_ids(data)
 
     def _runs_of_ids(self, text: str, *, cuts_at_specials: bool) -> Iterator[Iterable[int]]:
@@ -51,7 +51,7 @@ class PlainEncoder:
 
 
 class _Remembered(dict[str, tuple[int, ...]]):
-    """The ids of pretokens seen before; emptied when full, so that memory stays bounded."""
+    """The ids of pretokens seen before; emptied when full, so memory stays bounded."""
 
     def __init__(self, merges: MergeTable) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Encoding, slow and obvious: read this first.
+"""Encode text in the slow and obvious way; read this first.
 
 Stage: text -> pretokens -> ids, all of it. The rest of the package must agree with this module
 on every input. Not here: speed, streams, errors.
@@ -19,7 +19,7 @@ def encode(
     special_tokens: Sequence[str] = (),
     pattern: str = "gpt2",
 ) -> list[int]:
-    """Return the ids of `text`: cut at special tokens, cut into pretokens, merge each.
+    """Return the ids of `text`: cut at special tokens, split into pretokens, merge each.
 
     >>> encode("aab", {0: b"a", 1: b"b", 2: b"ab"}, merges=[(b"a", b"b")])
     [0, 2]
@@ -37,7 +37,7 @@ def encode(
 
 
 def merge(symbols: list[bytes], merges: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
-    """Join the leftmost pair of lowest rank, again and again, until no pair has a rank."""
+    """Join the leftmost pair of the lowest rank, over and over, until no pair has a rank."""
     ranks = {pair: rank for rank, pair in enumerate(merges)}
     while True:
         pairs = list(pairwise(symbols))
@@ -49,7 +49,7 @@ def merge(symbols: list[bytes], merges: Sequence[tuple[bytes, bytes]]) -> list[b
 
 
 def _cut(text: str, special_tokens: Sequence[str]) -> list[str]:
-    """Cut at special tokens and keep them; the longest first, so that it wins."""
+    """Cut at special tokens and keep them; longest first, so that the longest wins."""
     if not special_tokens:
         return [text]
     longest_first = sorted(special_tokens, key=len, reverse=True)

@@ -1,8 +1,8 @@
-"""What in a text is not ordinary: special tokens, lone surrogates, bytes that are no UTF-8?
+"""Find what is not ordinary text: special tokens, lone surrogates, bytes that are not UTF-8.
 
-Stage: text -> *ordinary stretches* -> pretokens -> ids. A special token is matched as it is
-spelled, before any pattern looks at the text; nothing merges across it. Not here: what becomes of
-the stretches.
+Stage: text -> *ordinary stretches* -> pretokens -> ids. A special token is matched exactly as it is
+spelled, before any pattern is applied; nothing merges across it. Not here: how the stretches are
+encoded.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 
 class SpecialTokens:
-    """Find special tokens: the leftmost first, and of several at one place the longest.
+    """Find special tokens: the leftmost first, and the longest of several at one place.
 
     Args:
         ids: each special token and its id.
@@ -30,7 +30,7 @@ class SpecialTokens:
     def cut(self, text: str) -> Iterator[tuple[str, str | None]]:
         """Yield each stretch without special tokens and the special token that ends it.
 
-        The last stretch, which may be empty, is ended by the text and comes with None.
+        The last stretch, which may be empty, has None.
         """
         position = 0
         while (match := self.search(text, start=position)) is not None:
@@ -39,36 +39,36 @@ class SpecialTokens:
         yield text[position:], None
 
     def search(self, text: str, *, start: int) -> re.Match[str] | None:
-        """Return the first special token at or behind `start`, if there is one."""
+        """Return the first special token at or after `start`, if there is one."""
         return None if self._pattern is None else self._pattern.search(text, start)
 
     def require_none(self, text: str, *, offset: int = 0) -> None:
-        """Refuse text that holds a special token.
+        """Refuse text that contains a special token.
 
         Args:
             text: what to check.
             offset: index of its first character in the whole text.
 
         Raises:
-            ValueError: it does; the first one and its index are named.
+            ValueError: it does; names the first one and its index.
         """
         if match := self.search(text, start=0):
             raise ValueError(
-                f"the text holds the special token {match.group()!r} at index "
+                f"the text contains the special token {match.group()!r} at index "
                 f"{offset + match.start()}; "
-                'remove it, or pass special="split" or special="text" to say what it means'
+                'remove it, or pass special="split" or special="text" to define its meaning'
             )
 
     def undecided_from(self, text: str, *, start: int) -> int:
-        """Return where text to come may change which special tokens `text` holds.
+        """Return from where text to come may change which special tokens `text` contains.
 
         Args:
             text: the beginning of a longer text.
-            start: where to look from.
+            start: where to begin the search.
 
         Returns:
-            The first place at which all that is left could begin a special token, maybe one
-            longer than `text` already holds there; without such a place, the end.
+            The first place where the rest of `text` could begin a special token, possibly a longer
+            one than `text` already contains there; the end if there is no such place.
 
         >>> SpecialTokens({"<a>": 0, "<a><b>": 1}).undecided_from("<a>x<a>", start=0)
         4
@@ -80,14 +80,14 @@ class SpecialTokens:
 
 
 def require_no_surrogates(text: str, *, offset: int = 0) -> None:
-    """Refuse a `str` that is no text: UTF-8 has no bytes for half of a surrogate pair.
+    """Refuse a `str` that is not text: UTF-8 has no bytes for half of a surrogate pair.
 
     Args:
         text: what to check.
         offset: index of the first character of `text` in the whole text.
 
     Raises:
-        ValueError: a lone surrogate; its index is named.
+        ValueError: a lone surrogate; names its index.
     """
     if text.isascii():
         return
@@ -96,13 +96,13 @@ def require_no_surrogates(text: str, *, offset: int = 0) -> None:
     except UnicodeEncodeError as error:
         index = error.start
         raise ValueError(
-            f"the text holds a lone surrogate (U+{ord(text[index]):04X}) at index "
-            f"{offset + index}, which no UTF-8 can spell; replace it, or pass the original bytes"
+            f"the text contains a lone surrogate (U+{ord(text[index]):04X}) at index "
+            f"{offset + index}, which UTF-8 cannot encode; replace it, or pass the original bytes"
         ) from None
 
 
 def cut_at_escaped_bytes(text: str) -> Iterator[tuple[str, bytes]]:
-    r"""Yield each stretch of text and the bytes after it that were no UTF-8.
+    r"""Yield each stretch of text and the bytes after it that were not UTF-8.
 
     Args:
         text: decoded with `errors="surrogateescape"`.

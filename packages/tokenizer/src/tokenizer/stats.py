@@ -1,4 +1,4 @@
-"""How well does a tokenizer compress, how fast is it, and what would a large corpus take?
+"""Measure how well and how fast a tokenizer encodes, and estimate the cost of a large corpus.
 
 Stage: beside encoding. Not here: benchmarks against other projects.
 """
@@ -6,7 +6,7 @@ Stage: beside encoding. Not here: benchmarks against other projects.
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,25 +15,25 @@ from tokenizer.files.encoding import BUSY_BYTES_PER_THREAD
 from tokenizer.tokenizer import Tokenizer
 
 PILE_BYTES = 825 * 10**9
-"""The Pile (Gao et al. 2020, arXiv:2101.00027), as its 825 GB are usually quoted."""
+"""The Pile (Gao et al. 2020, arXiv:2101.00027), usually quoted as 825 GB."""
 
 _MIN_RUNS, _MAX_RUNS = 3, 25
-_ENOUGH_SECONDS, _PLENTY_SECONDS = 1.0, 5.0  # for `_MIN_RUNS`, and for fewer
+_ENOUGH_SECONDS, _PLENTY_SECONDS = 1.0, 5.0  # with `_MIN_RUNS` or more, and with fewer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
-    """What encoding one text file to a token file took."""
+    """The cost of encoding one text file to a token file."""
 
     num_bytes: int
     """UTF-8 bytes of text."""
     num_tokens: int
     seconds: float
-    """Wall clock, once the kernels were ready; the median of the runs."""
+    """Wall clock after the kernels were ready; the median of the runs."""
     num_threads: int = 1
     num_runs: int = 1
     start_seconds: float = 0.0
-    """What it took to have the kernels ready, which a process does once."""
+    """Time to load or compile the kernels, once per process."""
 
     @property
     def bytes_per_token(self) -> float:
@@ -47,17 +47,17 @@ class Measurement:
 
     @property
     def busy_bytes(self) -> int:
-        """Text that it takes to keep all threads busy; with less, the speed is below that."""
+        """Text needed to keep all threads busy; with less, the speed is lower."""
         return self.num_threads * BUSY_BYTES_PER_THREAD
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """What a corpus like the measured text would take."""
+    """What a corpus like the measured text would cost."""
 
     num_tokens: float
     seconds: float
-    """With as many threads, as fast as measured."""
+    """With the measured number of threads, at the measured speed."""
     num_file_bytes: float
     """Of the token file."""
 
@@ -70,10 +70,10 @@ def measure(
     progress: Callable[[int, int], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Measurement:
-    """Time `Tokenizer.encode_file` on a file, again and again where once is too short to trust.
+    """Time `Tokenizer.encode_file` on a file, repeatedly if one run is too short to trust.
 
-    Every run has a tokenizer of its own, since one that has met a text encodes it sooner. The token
-    file is written to a temporary directory, and removed.
+    Every run uses a fresh tokenizer, since one that has seen a text encodes it faster. The token
+    file is written to a temporary directory and removed.
 
     Args:
         tokenizer: what to encode with.
@@ -83,34 +83,40 @@ def measure(
         clock: seconds, monotonic; tests pass their own.
 
     Raises:
-        ValueError: the file is empty, or holds bytes that are no UTF-8.
+        ValueError: the file is empty, or contains bytes that are not UTF-8.
     """
     num_threads = check_num_threads(num_threads, name="num_threads")
     if not path.stat().st_size:
-        raise ValueError(f"{path} is empty or no regular file; measure on a file with text")
-    starts, runs = [], []
+        raise ValueError(f"{path} is empty or not a regular file; measure on a file with text")
+    first = _run(tokenizer, path, num_threads=num_threads, progress=progress, clock=clock)
+    runs = [first.seconds]
     while not _is_enough(runs):
-        fresh = Tokenizer.from_vocabulary(tokenizer.vocabulary)
-        with TemporaryDirectory() as folder:
-            times = [clock()]
-            fresh.warm_up()
-            times.append(clock())
-            info = fresh.encode_file(
-                path,
-                Path(folder, "ids.npy"),
-                num_threads=num_threads,
-                progress=None if runs else progress,
-            ).info
-            times.append(clock())
-        starts.append(times[1] - times[0])
-        runs.append(times[2] - times[1])
+        run = _run(tokenizer, path, num_threads=num_threads, progress=None, clock=clock)
+        runs.append(run.seconds)
+    return replace(first, seconds=statistics.median(runs), num_runs=len(runs))
+
+
+def _run(
+    tokenizer: Tokenizer,
+    path: Path,
+    *,
+    num_threads: int,
+    progress: Callable[[int, int], None] | None,
+    clock: Callable[[], float],
+) -> Measurement:
+    fresh = Tokenizer.from_vocabulary(tokenizer.vocabulary)
+    with TemporaryDirectory() as folder:
+        target, begun = Path(folder, "ids.npy"), clock()
+        fresh.warm_up()
+        ready = clock()
+        info = fresh.encode_file(path, target, num_threads=num_threads, progress=progress).info
+        ended = clock()
     return Measurement(
         num_bytes=info.num_bytes,
         num_tokens=info.num_tokens,
-        seconds=statistics.median(runs),
+        seconds=ended - ready,
         num_threads=num_threads if fresh.kernels_for(info.num_bytes) is not None else 1,
-        num_runs=len(runs),
-        start_seconds=starts[0],
+        start_seconds=ready - begun,
     )
 
 
@@ -136,12 +142,12 @@ def estimate(measurement: Measurement, *, corpus_bytes: int, bytes_per_id: int) 
 
 
 def longest_tokens(tokenizer: Tokenizer, *, count: int) -> list[tuple[int, bytes]]:
-    """Return the longest tokens that were learnt, as id and bytes; of equal length the first.
+    """Return the longest learned tokens, as id and bytes; among equals, the smallest ids.
 
     >>> vocab = {0: b"a", 1: b"b", 2: b"ab", 3: b"<|x|>"}
     >>> longest_tokens(Tokenizer(vocab, [(b"a", b"b")], ["<|x|>"]), count=2)
     [(2, b'ab'), (0, b'a')]
     """
     specials = set(tokenizer.special_tokens.values())
-    learnt = [item for item in tokenizer.vocabulary.tokens.items() if item[0] not in specials]
-    return sorted(learnt, key=lambda item: (-len(item[1]), item[0]))[:count]
+    learned = [item for item in tokenizer.vocabulary.tokens.items() if item[0] not in specials]
+    return sorted(learned, key=lambda item: (-len(item[1]), item[0]))[:count]

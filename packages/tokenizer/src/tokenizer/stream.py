@@ -1,7 +1,7 @@
-"""How does text that arrives in pieces become the same ids, and ids that arrive singly text?
+"""Encode text that arrives in pieces, and decode ids that arrive one by one.
 
-Stage: pieces of text -> *stretches* -> ids, and back: ids -> *characters*. What is held in memory
-is bounded by the longest pretoken, not by the text. Not here: encoding a stretch, and files of ids.
+Stage: pieces of text -> *stretches* -> ids, and back: ids -> *characters*. Memory is bounded by the
+longest pretoken, not by the text. Not here: encoding a stretch, and files of ids.
 """
 
 import codecs
@@ -16,7 +16,7 @@ from tokenizer._bpe import PATTERNS, Pretokenizer, not_utf8, require
 from tokenizer.ids import as_ids
 from tokenizer.special_tokens import SpecialTokens, require_no_surrogates
 
-_BLOCK = 1 << 15  # characters gathered before they are cut; a longer text is cut in such blocks
+_BLOCK = 1 << 15  # characters gathered before a cut; longer text is processed in such blocks
 _BLOCK_BYTES = 1 << 20  # read from a file at a time
 _HELD_PRETOKENS = 8
 _MAX_BORDERS_TRIED = 64
@@ -25,22 +25,22 @@ _MAX_BORDERS_TRIED = 64
 class TextStream:
     r"""Cut text that arrives in pieces into stretches that can be encoded one by one.
 
-    Special tokens: a place is undecided while all that follows it could begin a special token.
+    Special tokens: a place is undecided while everything after it could begin a special token.
 
-    Pretokens of the known patterns: none holds a visible character and a space behind it, and none
-    is cut differently where the text ends between the two. Without such a place: each match looks
-    at one prefix character, then one run of letters, digits, symbols or white space, then at most
-    a contraction or the run of line ends behind symbols. So a match can depend on text to come
-    only if all that follows its start is of that form, and such text makes fewer pretokens than
-    are held back here; all before are final. The last of them must not end in white space, of
-    which a match takes less where more text follows.
+    Pretokens of the known patterns: none contains a visible character followed by a space, and none
+    changes if the text ends between the two. Without such a place: each match examines one prefix
+    character, then one run of letters, digits, symbols or white space, then at most a contraction
+    or the run of line ends after symbols. So a match can depend on text to come only if everything
+    from its start on has that form, and such text makes fewer pretokens than are held back here;
+    all earlier ones are final. The last of them must not end in white space, of which a match
+    takes less if more text follows.
 
-    Any other pattern may look ahead as far as it likes, so text is held until the special token,
-    or the end, that closes it: memory is then bounded by the longest document.
+    Any other pattern may look ahead arbitrarily far, so text is held until a special token or the
+    end closes it: memory is then bounded by the longest document.
 
     Args:
         specials: the special tokens to cut at.
-        pretokenizer: cuts the stretches between them.
+        pretokenizer: splits the stretches between them.
     """
 
     def __init__(self, specials: SpecialTokens, pretokenizer: Pretokenizer) -> None:
@@ -53,10 +53,10 @@ class TextStream:
         self._num_pushed = 0
 
     def push(self, text: str) -> Iterator[str]:
-        """Yield what is certain by now; the ids of the stretches, joined, are those of the text.
+        """Yield the stretches that are final by now; their ids, joined, are those of the text.
 
         Raises:
-            ValueError: a lone surrogate; its index in the whole stream is named.
+            ValueError: a lone surrogate; names its index in the whole stream.
         """
         require_no_surrogates(text, offset=self._num_pushed)
         self._num_pushed += len(text)
@@ -64,12 +64,12 @@ class TextStream:
             piece = text[start : start + _BLOCK]
             self._pieces.append(piece)
             self._num_gathered += len(piece)
-            # What is held is cut anew each time: waiting until it doubles keeps that linear.
+            # The held text is cut again each time: waiting until it doubles keeps that linear.
             if self._num_gathered >= max(_BLOCK, len(self._held)):
                 yield from self._cut(is_end=False)
 
     def finish(self) -> Iterator[str]:
-        """Yield what is left; the next push starts another text."""
+        """Yield the rest; the next push starts another text."""
         self._num_pushed = 0
         yield from self._cut(is_end=True)
 
@@ -83,7 +83,7 @@ class TextStream:
             yield text[:border]
 
     def _last_border(self, text: str) -> int:
-        """Return up to where `text` encodes alike whatever follows."""
+        """Return up to where the ids of `text` do not depend on what follows."""
         position = 0
         undecided = self._specials.undecided_from(text, start=0)
         while match := self._specials.search(text, start=position):
@@ -112,9 +112,9 @@ class TextStream:
 
 
 class StreamEncoder:
-    """Turn text that arrives in pieces into ids; joined, those of the whole text.
+    """Turn text that arrives in pieces into ids; joined, they are those of the whole text.
 
-    Ids come once enough text is there to be cut, so not for every piece.
+    Ids come once there is enough text to cut, so not for every piece.
 
     Args:
         stream: cuts the text.
@@ -126,7 +126,7 @@ class StreamEncoder:
         self._encode = encode
 
     def push(self, text: str) -> Iterator[int]:
-        """Yield the ids that are certain by now; take them all before the next call.
+        """Yield the ids that are final by now; consume them all before the next call.
 
         Raises:
             ValueError: a lone surrogate, or a byte for which the vocabulary has no token.
@@ -140,12 +140,12 @@ class StreamEncoder:
 
 
 class StreamDecoder:
-    r"""Turn ids into text one by one; a character is handed out once all its bytes are there.
+    r"""Turn ids into text one by one; a character is returned once all its bytes are there.
 
-    Joined, the pieces are what `Tokenizer.decode` gives for the same ids in one list.
+    Joined, the pieces are what `Tokenizer.decode` returns for the same ids in one list.
 
     Args:
-        bytes_of: gives the bytes of ids; its second argument is the position of the first.
+        bytes_of: returns the bytes of ids; its second argument is the position of the first.
     """
 
     def __init__(self, bytes_of: Callable[[list[int] | np.ndarray, int], bytes]) -> None:
@@ -157,19 +157,19 @@ class StreamDecoder:
         """Return the characters that this id completes; often none, or more than one.
 
         Raises:
-            ValueError: an id outside the vocabulary; it and its position are named.
+            ValueError: an id outside the vocabulary; names it and its position.
         """
         return self.push_many([token_id])
 
     def push_many(self, ids: Iterable[int]) -> str:
-        """Return what `push` gives for each of `ids`, joined."""
+        """Return what `push` returns for each of `ids`, joined."""
         ids = as_ids(ids)
         text = self._utf8.decode(self._bytes_of(ids, self._num_pushed))
         self._num_pushed += len(ids)
         return text
 
     def finish(self) -> str:
-        """Return U+FFFD if the last character is incomplete, else nothing; ready to start anew."""
+        """Return U+FFFD if the last character is incomplete, else nothing; then start anew."""
         rest = self._utf8.decode(b"", final=True)
         self._utf8.reset()
         self._num_pushed = 0
@@ -177,16 +177,16 @@ class StreamDecoder:
 
 
 def read_text_blocks(file: BinaryIO, *, name: str | Path) -> Iterator[tuple[str, int]]:
-    """Yield UTF-8 text in blocks, each with the number of bytes read for it; the last has none.
+    """Yield UTF-8 text in blocks, each with its number of bytes; the last block has none.
 
-    Nothing is translated: line ends and byte order marks stay as they are.
+    Nothing is translated: line ends and byte order marks are kept.
 
     Args:
         file: open for reading bytes.
         name: what to call it in errors.
 
     Raises:
-        ValueError: bytes that are no UTF-8; file and byte are named.
+        ValueError: bytes that are not UTF-8; names file and byte.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
     num_read = 0

@@ -25,17 +25,17 @@ from tokenizer.stream import StreamDecoder, StreamEncoder, TextStream
 
 
 class Tokenizer(Codec):
-    r"""Byte-level BPE: text to ids and back.
+    r"""Encode text to ids, and decode ids to text, with byte-level BPE.
 
-    Small work is done in plain Python, large work by compiled kernels, with the same ids; see
-    `warm_up`. One tokenizer serves any number of threads, and survives forks and pickles.
+    Plain Python handles small inputs and compiled kernels large ones, with the same ids; see
+    `warm_up`. One tokenizer serves any number of threads, and survives forks and pickling.
 
     Args:
         vocab: the bytes of each id.
-        merges: pairs of tokens, the earliest learnt first.
+        merges: pairs of tokens, in the order in which they were learned.
         special_tokens: strings that are one id each; those that `vocab` lacks are appended after
             its highest id, in this order.
-        pattern: how text is cut into pretokens: a name in `bpe.PATTERNS`, or regex source.
+        pattern: how text is split into pretokens: a name in `bpe.PATTERNS`, or regex source.
 
     Raises:
         ValueError: vocabulary, merges and special tokens do not belong together.
@@ -65,7 +65,7 @@ class Tokenizer(Codec):
 
     @classmethod
     def from_vocabulary(cls, vocabulary: Vocabulary) -> "Tokenizer":
-        """Build the tokenizer that encodes with `vocabulary`, as `bpe` trained or read it."""
+        """Build the tokenizer that encodes with `vocabulary`, as trained or read by `bpe`."""
         require(vocabulary, Vocabulary, name="vocabulary", needed="a bpe.Vocabulary")
         tokenizer = cls.__new__(cls)
         Codec.__init__(tokenizer, vocabulary)
@@ -80,11 +80,11 @@ class Tokenizer(Codec):
         *,
         pattern: str = "gpt2",
     ) -> "Tokenizer":
-        """Read GPT-2-style vocab.json and merges.txt; special tokens they lack are appended.
+        """Read GPT-2-style vocab.json and merges.txt; missing special tokens are appended.
 
         Raises:
             FileNotFoundError: a file is missing.
-            ValueError: malformed content, named by file and line.
+            ValueError: malformed content; names file and line.
         """
         names = check_special_tokens(() if special_tokens is None else special_tokens)
         return cls.from_vocabulary(
@@ -93,11 +93,11 @@ class Tokenizer(Codec):
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
-        """Read a tokenizer directory, as `save` and `train-bpe` write it, or a tokenizer.json.
+        """Read a tokenizer directory, as written by `save` and `train-bpe`, or a tokenizer.json.
 
         Raises:
             FileNotFoundError: a file is missing.
-            ValueError: malformed content, another format or version, or one without our meaning.
+            ValueError: malformed content, another format or version, or an unsupported feature.
         """
         vocabulary = load_vocabulary(path)
         try:
@@ -129,16 +129,16 @@ class Tokenizer(Codec):
 
         Args:
             texts: any number.
-            num_threads: None for one per usable CPU; kernels run in parallel, plain Python not.
-            progress: called with the texts done and in all.
+            num_threads: None: one per usable CPU; only kernels run in parallel, not plain Python.
+            progress: called with the texts done and the total.
         """
         return encode_batch(texts, self.encode, num_threads=num_threads, progress=progress)
 
     def encode_iterable(self, iterable: Iterable[str]) -> Iterator[int]:
-        """Yield the ids of the pieces joined, wherever the text is cut into pieces.
+        """Yield the ids of the joined pieces, wherever the text is divided into pieces.
 
-        Ids come once enough text is there to be cut, so not one by one. Memory is bounded by the
-        longest pretoken (with a custom pattern: by the longest document), not by the text.
+        Ids come once there is enough text to cut, so not one by one. The longest pretoken (with a
+        custom pattern: the longest document), not the text, bounds the memory.
 
         Args:
             iterable: pieces of one text, such as an open text file.
@@ -163,18 +163,18 @@ class Tokenizer(Codec):
     ) -> TokenFile:
         """Encode text files to one file of ids, in constant memory.
 
-        Nothing merges across the border of two files, and nothing is put between them. Files
-        named *.gz and *.zst are decompressed on the way.
+        Nothing merges across the border of two files, and nothing is inserted between them. Files
+        named *.gz and *.zst are decompressed on the fly.
 
         Args:
             source: one UTF-8 file or several, encoded in this order.
             destination: the `.npy` to write; its sidecar is the `.json` beside it.
-            num_threads: None for one per usable CPU; the result is the same.
-            progress: called with the bytes done and the bytes in all, as they are on disk.
+            num_threads: None: one per usable CPU; the result is the same.
+            progress: called with the bytes done and the total, as they are on disk.
 
         Raises:
             OSError: a file cannot be read or written.
-            ValueError: no text at all, or bytes that are no UTF-8; file and byte are named.
+            ValueError: no text at all, or bytes that are not UTF-8; names file and byte.
         """
         return encode_file(
             self, source, destination=destination, num_threads=num_threads, progress=progress

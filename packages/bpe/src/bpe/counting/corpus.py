@@ -112,7 +112,7 @@ def count_documents(
             document.encode()
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"document {index} holds a lone surrogate at index {error.start}, which has no "
+                f"document {index} contains a lone surrogate at index {error.start}, which has no "
                 "UTF-8 bytes; remove or replace it"
             ) from error
         counter.add(document)

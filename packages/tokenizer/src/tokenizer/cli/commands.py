@@ -1,7 +1,7 @@
-"""The commands: encode, decode, inspect, convert.
+"""Run the commands encode, decode, inspect and convert.
 
 Stage: all of encoding, from a shell. Results go to stdout or files, progress to stderr. Not here:
-anything that a library function does not do.
+anything that no library function does.
 """
 
 import argparse
@@ -27,11 +27,11 @@ _BATCH = 1 << 16  # ids on one line, or decoded together
 
 
 def encode() -> None:
-    """Encode text to ids: files to a token file, or anything to numbers on stdout."""
+    """Encode text to ids: files to a token file, or any text to numbers on stdout."""
     parser = _parser("encode", "Turn text into token ids.")
-    parser.add_argument("files", nargs="*", type=Path, help="UTF-8 text; none: standard input")
+    parser.add_argument("files", nargs="*", type=Path, help="UTF-8 text [standard input]")
     parser.add_argument(
-        "--output", type=Path, help="token file to write (*.npy); then files may be *.gz or *.zst"
+        "--output", type=Path, help="token file to write (*.npy); files may then be *.gz or *.zst"
     )
     parser.add_argument(
         "--threads", type=int, help="with --output: threads to use [one per usable CPU]"
@@ -43,24 +43,24 @@ def encode() -> None:
 def decode() -> None:
     """Decode ids to text on stdout."""
     parser = _parser("decode", "Turn token ids into text.")
-    parser.add_argument("ids", nargs="?", type=Path, help="token file; none: numbers on stdin")
+    parser.add_argument("ids", nargs="?", type=Path, help="token file [numbers on stdin]")
     _run(parser, _decode)
 
 
 def inspect() -> None:
-    """Show what a tokenizer has learnt and how well it compresses a text."""
+    """Show what a tokenizer has learned and how well it compresses a text."""
     parser = _parser("inspect", "Show the longest tokens and, on a text, compression and speed.")
     parser.add_argument("file", nargs="?", type=Path, help="UTF-8 text to measure on")
-    parser.add_argument("--threads", type=int, help="threads to measure with [one a CPU]")
-    parser.add_argument("--longest", type=int, default=10, help="tokens to list (10)")
+    parser.add_argument("--threads", type=int, help="threads to measure with [one per usable CPU]")
+    parser.add_argument("--longest", type=int, default=10, help="number of tokens to list [10]")
     _run(parser, _inspect)
 
 
 def convert() -> None:
     """Write a tokenizer in another format."""
     parser = _parser("convert", "Convert between a directory, tokenizer.json and *.tiktoken.")
-    parser.add_argument("destination", type=Path, help="what to write, told by its name")
-    parser.add_argument("--pattern", help="split pattern of a .tiktoken file: a name, or a regex")
+    parser.add_argument("destination", type=Path, help="what to write; its name sets the format")
+    parser.add_argument("--pattern", help="split pattern of a .tiktoken file: a name or a regex")
     parser.add_argument(
         "--overwrite", "--force", action="store_true", help="replace the destination"
     )
@@ -68,7 +68,7 @@ def convert() -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Say what is wrong in one line; the usage is behind --help."""
+    """Report a mistake in one line; --help shows the usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\n")
@@ -81,7 +81,7 @@ def _parser(name: str, description: str) -> argparse.ArgumentParser:
 
 
 def _run(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], None]) -> None:
-    """Run a command; a user's mistake is one line on stderr and exit code 2."""
+    """Run a command; a user's mistake becomes one line on stderr and exit code 2."""
     repair_streams()
     try:
         with written_output():
@@ -94,10 +94,10 @@ def _run(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace]
 
 def _encode(arguments: argparse.Namespace) -> None:
     if arguments.text is not None and arguments.files:
-        raise ValueError(f"got --text and {arguments.files[0]}; encode one or the other")
+        raise ValueError(f"got both --text and {arguments.files[0]}; encode one or the other")
     if arguments.output is None:
         if arguments.threads is not None:
-            raise ValueError("--threads is for token files; name one by --output, or leave it out")
+            raise ValueError("--threads is for token files; add --output, or leave it out")
         tokenizer = Tokenizer.load(arguments.tokenizer)
         _write_ids(_encode_sources(tokenizer, arguments))
         return
@@ -159,8 +159,8 @@ def _read_ids(lines: Iterable[str]) -> Iterator[int]:
                 yield int(word)
             except ValueError:
                 raise ValueError(
-                    f"standard input, line {number}: {word!r} is no id; pass whole numbers with "
-                    "white space between"
+                    f"standard input, line {number}: {word!r} is not an id; pass whole numbers "
+                    "separated by white space"
                 ) from None
 
 
@@ -170,7 +170,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
     if arguments.threads is not None and arguments.threads < 1:
         raise ValueError(f"--threads is {arguments.threads}, but must be at least 1")
     if arguments.threads is not None and arguments.file is None:
-        raise ValueError("--threads is for measuring; name a text to measure on, or leave it out")
+        raise ValueError("--threads is for measuring; add a text to measure on, or leave it out")
     tokenizer = Tokenizer.load(arguments.tokenizer)
     merges = plural(len(tokenizer.vocabulary.merges), "merge")
     print(f"vocabulary      {plural(tokenizer.vocab_size, 'id')}, {merges}")
@@ -190,7 +190,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
 
 def _with_ids(tokenizer: Tokenizer) -> str:
-    """Write the first special tokens with their ids, and how many more there are."""
+    """List the first special tokens with their ids, and count the rest."""
     listed = list(tokenizer.special_tokens.items())
     parts = [f"{excerpt(token)}: {token_id}" for token, token_id in listed[:_SHOWN]]
     parts += [f"and {len(listed) - _SHOWN:,} more"] if len(listed) > _SHOWN else []
@@ -207,11 +207,13 @@ def _print_measurement(measured: Measurement, path: Path, *, bytes_per_id: int) 
         f"  throughput    {measured.bytes_per_second / 1e6:.2f} MB/s to a token file; threads: "
         f"{measured.num_threads}, runs: {measured.num_runs}"
     )
-    print(f"  start         {measured.start_seconds:.2f} s until kernels are ready, once a process")
+    print(
+        f"  start         {measured.start_seconds:.2f} s until kernels are ready, once per process"
+    )
     if measured.num_bytes < measured.busy_bytes:
-        duration = f"measure on {measured.busy_bytes / 1e6:.0f} MB or more to tell how soon"
+        duration = f"measure on {measured.busy_bytes / 1e6:.0f} MB or more to estimate the time"
     else:
-        duration = f"after {pile.seconds / 3600:.1f} hours"
+        duration = f"in {pile.seconds / 3600:.1f} hours"
     print(
         f"  the Pile      {PILE_BYTES / 1e9:.0f} GB would be {pile.num_tokens / 1e9:.0f} billion "
         f"tokens, {pile.num_file_bytes / 1e9:.0f} GB of ids; {duration}"

@@ -1,7 +1,7 @@
-"""How does a command show how far it is?
+"""Show the progress of a command.
 
-Stage: beside encoding. A bar on a terminal, a line now and then anywhere else; always on stderr.
-Not here: what is done meanwhile, and results, which go to stdout.
+Stage: beside encoding. A bar on a terminal, an occasional line anywhere else; always on stderr.
+Not here: the work itself, and results, which go to stdout.
 """
 
 import sys
@@ -15,7 +15,7 @@ _WIDTH = 24  # of the bar, in characters
 
 
 class Progress:
-    r"""Show bytes done of bytes in all; call it as often as you like.
+    r"""Show bytes done and in total; call it as often as you like.
 
     Args:
         description: what is being done.
@@ -67,7 +67,7 @@ class Progress:
         self._stream.flush()
 
     def close(self) -> None:
-        """End the line of a bar, so that what is written next has one of its own."""
+        """End the line of a bar, so later output starts on its own line."""
         if self._is_line_open:
             self._stream.write("\n")
         self._is_line_open = False

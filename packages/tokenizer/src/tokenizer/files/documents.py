@@ -1,14 +1,14 @@
-"""Where do documents start in ids that come block by block?
+"""Find where documents start in ids that arrive block by block.
 
 Stage: ids -> *starts of documents* -> token file. A document is a stretch of at least one id
-between end-of-text ids and borders of files. Not here: how they are kept (`token_file`).
+between end-of-text ids and ends of files. Not here: how they are stored (`token_file`).
 """
 
 import numpy as np
 
 
 class DocumentStarts:
-    """Finds where documents start in ids that come block by block.
+    """Finds where documents start in ids that arrive block by block.
 
     Args:
         end_of_text_id: what separates documents; None: only files do.
@@ -21,7 +21,7 @@ class DocumentStarts:
         self._is_between = True
 
     def add(self, ids: np.ndarray, *, starts_file: bool) -> None:
-        """Look at the next (n,) ids."""
+        """Examine the next (n,) ids."""
         self._is_between |= starts_file
         if not len(ids):
             return

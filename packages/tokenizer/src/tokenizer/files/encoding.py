@@ -1,9 +1,9 @@
-"""How do text files become ids, whatever their size?
+"""Encode text files of any size.
 
 Stage: files -> pieces -> *ids* -> token file, or memory. Threads encode pieces while this one puts
-the ids of earlier pieces into place, in order; as many pieces are under way as there are threads,
-and no more, so memory stays constant. Not here: where a file can be cut (`sources`), and the
-format of the token file (`token_file`).
+the ids of earlier pieces into place, in order; only as many pieces are in progress as there are
+threads, so memory stays constant. Not here: where a file can be cut (`sources`), and the format of
+the token file (`token_file`).
 """
 
 from collections import deque
@@ -23,15 +23,16 @@ from tokenizer.files.sources import COMPRESSED, Piece, cut_sources
 from tokenizer.files.token_file import TokenFile, TokenFileWriter
 
 if TYPE_CHECKING:
+    from tokenizer._kernels.encoder import KernelEncoder
     from tokenizer._kernels.lane import Lane
 
 BUSY_BYTES_PER_THREAD = 8 * PIECE_BYTES
-"""Text that gives a thread so many pieces that its start and the file's own costs hardly count."""
+"""Text per thread that makes the costs of starting the thread and opening the file negligible."""
 
 Progress = Callable[[int, int], None]
 
-_INFLATION = 4  # bytes of text a byte of a compressed file, at the least
-_SPARE_IDS = 64  # that a kernel may overwrite behind the last one
+_INFLATION = 4  # minimum bytes of text per byte of a compressed file
+_SPARE_IDS = 64  # that a kernel may overwrite after the last one
 
 
 def encode_file(
@@ -42,7 +43,7 @@ def encode_file(
     num_threads: int | None,
     progress: Progress | None,
 ) -> TokenFile:
-    """Do the work of `Tokenizer.encode_file`."""
+    """Implement `Tokenizer.encode_file`."""
     destination = as_path(destination, name="destination")
     encoding = _Encoding(codec, source, num_threads=num_threads, progress=progress)
     documents = DocumentStarts(codec.end_of_text_id)
@@ -69,13 +70,13 @@ def encode_files_to_array(
     num_threads: int | None,
     progress: Progress | None,
 ) -> np.ndarray:
-    """Do the work of `Tokenizer.encode_files_to_array`."""
+    """Implement `Tokenizer.encode_files_to_array`."""
     encoding = _Encoding(codec, source, num_threads=num_threads, progress=progress)
-    # An id a byte at the most; memory that is never touched is never given.
+    # At most one id per byte; the system provides no memory that is never touched.
     joined = np.empty(encoding.estimated_bytes + _SPARE_IDS, codec.dtype)
     num_tokens = 0
     for _, ids in encoding.run(target=joined):
-        if num_tokens + len(ids) > len(joined):  # compressed better than expected
+        if num_tokens + len(ids) > len(joined):  # the file was compressed better than expected
             joined = np.concatenate([joined, np.empty(len(joined) + len(ids), joined.dtype)])
         place = joined[num_tokens : num_tokens + len(ids)]
         if not np.may_share_memory(place, ids):
@@ -120,7 +121,7 @@ class _Encoding:
         """Yield pieces and their (n,) ids, in order; each array is void after the next one.
 
         Args:
-            target: where the ids of all pieces are to go; they may be there already.
+            target: where the ids of all pieces go; they may be there already.
         """
         vocabulary = self._codec.vocabulary
         pieces = cut_sources(
@@ -131,19 +132,19 @@ class _Encoding:
         if self._kernels is None:
             encoded = ((piece, self._encode_plainly(piece)) for piece in pieces)
         elif self._num_threads == 1:
-            encoded = self._encode_alone(pieces, target)
+            encoded = self._encode_alone(self._kernels, pieces, target)
         else:
-            encoded = self._encode_in_threads(pieces)
+            encoded = self._encode_in_threads(self._kernels, pieces)
         for piece, ids in encoded:
             yield piece, ids
             if self._progress is not None:
                 self._progress(piece.num_done, self._num_bytes)
 
     def _encode_alone(
-        self, pieces: Iterator[Piece], target: np.ndarray | None
+        self, kernels: "KernelEncoder", pieces: Iterator[Piece], target: np.ndarray | None
     ) -> Iterator[tuple[Piece, np.ndarray]]:
         out = np.empty(0, self._codec.dtype)
-        with self._kernels.lanes(1) as (lane,):
+        with kernels.lanes(1) as (lane,):
             for piece in pieces:
                 if target is not None and len(target) >= piece.num_bytes + _SPARE_IDS:
                     ids = _encode_piece(lane, piece, target)
@@ -153,15 +154,17 @@ class _Encoding:
                     ids = _encode_piece(lane, piece, out)
                 yield piece, ids
 
-    def _encode_in_threads(self, pieces: Iterator[Piece]) -> Iterator[tuple[Piece, np.ndarray]]:
-        """Have each piece encoded by the thread whose turn it is.
+    def _encode_in_threads(
+        self, kernels: "KernelEncoder", pieces: Iterator[Piece]
+    ) -> Iterator[tuple[Piece, np.ndarray]]:
+        """Encode each piece in the thread whose turn it is.
 
-        In turns, not by whichever is free: a lane that encodes the same pieces in the next call
-        has met all their pretokens.
+        In turns, not in whichever thread is free: a lane that encodes the same pieces in the next
+        call has seen all their pretokens.
         """
         under_way: deque[tuple[Piece, np.ndarray, Future[np.ndarray]]] = deque()
         spare = [np.empty(0, self._codec.dtype) for _ in range(self._num_threads + 1)]
-        with self._kernels.lanes(self._num_threads) as lanes, ExitStack() as stack:
+        with kernels.lanes(self._num_threads) as lanes, ExitStack() as stack:
             threads = [stack.enter_context(ThreadPoolExecutor(1)) for _ in lanes]
             try:
                 for piece, thread, lane in zip(pieces, cycle(threads), cycle(lanes)):
@@ -189,14 +192,14 @@ class _Encoding:
 def _take_first(
     under_way: deque[tuple[Piece, np.ndarray, "Future[np.ndarray]"]], spare: list[np.ndarray]
 ) -> Iterator[tuple[Piece, np.ndarray]]:
-    """Yield the first piece under way when it is encoded, and have its memory back."""
+    """Yield the first piece in progress when it is encoded, and reclaim its memory."""
     piece, out, future = under_way.popleft()
     yield piece, future.result()
     spare.append(out)
 
 
 def _with_room(out: np.ndarray, piece: Piece) -> np.ndarray:
-    """Return memory for the ids of a piece: `out`, or new memory where that is too small."""
+    """Return memory for the ids of a piece: `out`, or new memory if that is too small."""
     if len(out) >= piece.num_bytes + _SPARE_IDS:
         return out
     return np.empty(piece.num_bytes * 9 // 8 + _SPARE_IDS, out.dtype)

@@ -1,8 +1,8 @@
-"""How does text of any size get from files to an encoder?
+"""Read text of any size in pieces, from plain or compressed files.
 
 Stage: files -> *pieces* -> ids. A piece ends where text can be cut without changing its ids, so
-pieces are encoded apart, in any order. Compressed files are read as streams, with the same
-borders. Not here: encoding them, and joining the results (`encode_file`).
+pieces are encoded separately, in any order. Compressed files are read as streams, with the same
+borders. Not here: encoding pieces, and joining the results (`encoding`).
 """
 
 import sys
@@ -26,17 +26,17 @@ class Piece:
 
     path: Path
     start_byte: int
-    """In the text, which is decompressed."""
+    """In the decompressed text."""
     num_bytes: int
     content: bytes | None
-    """None: the text is to be read from the file, at `start_byte`."""
+    """None: read the text from the file, at `start_byte`."""
     num_done: int
-    """Bytes on disk that were read to get here."""
+    """Bytes on disk read so far."""
     starts_file: bool
-    """Whether nothing of the file comes before."""
+    """Whether this is the first piece of its file."""
 
     def read_into(self, buffer: np.ndarray) -> None:
-        """Put the text into (num_bytes,) uint8.
+        """Read the text into (num_bytes,) uint8.
 
         Raises:
             OSError: the file cannot be read, or has become shorter.
@@ -50,7 +50,7 @@ class Piece:
             while len(view):
                 num_read = file.readinto(view)
                 if not num_read:
-                    raise OSError(f"{self.path} became shorter while it was read")
+                    raise OSError(f"{self.path} was truncated while it was read; encode it again")
                 view = view[num_read:]
 
 
@@ -61,13 +61,13 @@ def cut_sources(
 
     Args:
         paths: text files; *.gz and *.zst are decompressed.
-        special_tokens: text can be cut in front of any of them.
+        special_tokens: text can be cut before any of them.
         cuts_at_spaces: whether the split pattern allows a cut between a visible ASCII character
             and a space.
 
     Raises:
         OSError: a file is missing or cannot be read.
-        ValueError: a compressed file is damaged, or nothing here reads its kind.
+        ValueError: a compressed file is damaged, or this Python cannot decompress it.
     """
     num_finished = 0
     for path in paths:
@@ -110,7 +110,7 @@ def _decompressed(file: BinaryIO, path: Path) -> Iterator[Readable]:
         yield stream
     except damage as error:
         raise ValueError(
-            f"{path} is damaged or no {path.suffix} file ({error}); get it again"
+            f"{path} is damaged or not a {path.suffix} file ({error}); get it again"
         ) from error
 
 
@@ -124,7 +124,7 @@ def _open_gzip(file: BinaryIO, path: Path) -> _Opened:
         import zlib
     except ImportError:
         raise ValueError(
-            f"{path} needs zlib, which this Python was built without; decompress the file"
+            f"{path} needs zlib, which this Python was built without; decompress the file first"
         ) from None
     return gzip.GzipFile(fileobj=file), (EOFError, gzip.BadGzipFile, zlib.error)
 
@@ -142,8 +142,8 @@ def _import_zstd(path: Path) -> ModuleType:
             from backports import zstd
     except ImportError:
         raise ValueError(
-            f"{path} needs a decompressor that Python has from 3.14 on, unless it was built "
-            "without; before, install tokenizer with the extra zstd (backports.zstd), or "
-            "decompress the file"
+            f"{path} needs a zstd decompressor, which Python includes from 3.14 on (unless built "
+            "without it); install tokenizer with the extra zstd (backports.zstd), or decompress "
+            "the file first"
         ) from None
     return zstd

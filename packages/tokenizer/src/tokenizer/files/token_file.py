@@ -1,8 +1,8 @@
-"""How are token ids kept on disk?
+"""Keep token ids on disk.
 
 Stage: ids -> *token file* -> batches. A token file is a `.npy` of ids, opened as a memory map, a
-`.documents.npy` of where documents start, and a JSON sidecar that says which tokenizer made them.
-Not here: encoding.
+`.documents.npy` of where documents start, and a JSON sidecar that names the tokenizer that made
+them. Not here: encoding.
 """
 
 import errno
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType, UnionType
-from typing import get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -23,14 +23,14 @@ from tokenizer.files.npy import map_array
 
 FORMAT, FORMAT_VERSION = "token-file", 2
 
-_BLOCK_TOKENS = 1 << 22  # ids looked at together
+_BLOCK_TOKENS = 1 << 22  # ids checked together
 _DTYPES = ("uint16", "uint32")
 _MAX_SIDECAR_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenFileInfo:
-    """What the sidecar says."""
+    """The content of the sidecar."""
 
     dtype: str
     """"uint16" or "uint32", little-endian."""
@@ -41,7 +41,7 @@ class TokenFileInfo:
     """Fingerprint of the tokenizer."""
     end_of_text_id: int | None
     num_documents: int
-    """Stretches of at least one id between end-of-text ids and borders of files."""
+    """Stretches of at least one id between end-of-text ids and ends of files."""
     num_bytes: int
     """UTF-8 bytes of the source text, special tokens included."""
     sha256: str
@@ -68,11 +68,11 @@ class TokenFile:
 
     @classmethod
     def open(cls, path: str | Path) -> "TokenFile":
-        """Map a token file, after a check that its two parts belong together.
+        """Map a token file after checking that its parts belong together.
 
         Raises:
             FileNotFoundError: the `.npy` or its sidecar is missing.
-            ValueError: malformed, of another name, format or version, or the two parts disagree.
+            ValueError: malformed, of another name, format or version, or the parts disagree.
         """
         path = _require_npy(path)
         sidecar = sidecar_path(path)
@@ -80,16 +80,16 @@ class TokenFile:
             if not part.is_file():
                 raise FileNotFoundError(
                     f"{part} is missing; a token file is {path.name}, {documents_path(path).name} "
-                    f"and {sidecar.name} side by side, write them again with encode"
+                    f"and {sidecar.name} side by side; write them again with encode"
                 )
-            # All parts may be links to another disk, but to one place on it.
+            # All parts may be links to another disk, but to the same folder on it.
             require_inside(part, path.parent, path.resolve().parent)
         info = _parse_sidecar(sidecar)
         tokens = map_array(path)
         if tokens.dtype != _stored(info.dtype) or tokens.shape != (info.num_tokens,):
             raise ValueError(
-                f"{path} holds {tokens.dtype} of shape {tokens.shape}, but {sidecar.name} says "
-                f"{info.num_tokens} ids of {info.dtype}; encode it again"
+                f"{path} contains {tokens.dtype} of shape {tokens.shape}, but {sidecar.name} "
+                f"states {info.num_tokens} ids of {info.dtype}; encode it again"
             )
         return cls(path, tokens, info)
 
@@ -97,14 +97,14 @@ class TokenFile:
         return self.info.num_tokens
 
     def check_tokenizer(self, fingerprint: str) -> None:
-        """Insist that the ids were made by the tokenizer with this fingerprint.
+        """Require that the tokenizer with this fingerprint made the ids.
 
         Raises:
-            ValueError: they were not; both fingerprints are named.
+            ValueError: another one did; names both fingerprints.
         """
         if fingerprint != self.info.tokenizer:
             raise ValueError(
-                f"{self.path} was made by the tokenizer {self.info.tokenizer}, but is to be used "
+                f"{self.path} was made by the tokenizer {self.info.tokenizer}, but would be used "
                 f"with the tokenizer {fingerprint}; encode the text again with the latter"
             )
 
@@ -112,7 +112,7 @@ class TokenFile:
         """Scan all ids, block by block.
 
         Raises:
-            ValueError: an id that the vocabulary does not have; it and its position are named.
+            ValueError: an id that the vocabulary does not have; names it and its position.
         """
         for start, block in self._blocks():
             outside = np.flatnonzero(block >= self.info.vocab_size)
@@ -123,10 +123,10 @@ class TokenFile:
                 )
 
     def check_hash(self) -> None:
-        """Read the ids and where documents start whole, and compare SHA-256 with the recorded ones.
+        """Read all ids and document starts, and compare their SHA-256 with the recorded hashes.
 
         Raises:
-            ValueError: they differ; both are named.
+            ValueError: they differ; names both.
         """
         for path, recorded in (
             (self.path, self.info.sha256),
@@ -135,12 +135,12 @@ class TokenFile:
             found = _sha256(path)
             if found != recorded:
                 raise ValueError(
-                    f"{path} has SHA-256 {found}, but {sidecar_path(self.path).name} says "
+                    f"{path} has SHA-256 {found}, but {sidecar_path(self.path).name} states "
                     f"{recorded}: the file has changed; encode it again"
                 )
 
     def document_starts(self) -> np.ndarray:
-        """Return where documents start: at each id behind an end-of-text id or the start of a file.
+        """Return where documents start: the first id of a file or after an end-of-text id.
 
         Empty documents, as between two end-of-text ids, do not count.
 
@@ -148,15 +148,15 @@ class TokenFile:
             (num_documents,) int64, ascending; a memory map.
 
         Raises:
-            ValueError: malformed, or another number of them than the sidecar says.
+            ValueError: malformed, or not as many as the sidecar states.
         """
         path = documents_path(self.path)
         starts = map_array(path)
         if starts.dtype != np.int64 or starts.shape != (self.info.num_documents,):
             raise ValueError(
-                f"{path} holds {starts.dtype} of shape {starts.shape}, but "
-                f"{sidecar_path(self.path).name} says "
-                f"{plural(self.info.num_documents, 'document')}; encode again"
+                f"{path} contains {starts.dtype} of shape {starts.shape}, but "
+                f"{sidecar_path(self.path).name} states "
+                f"{plural(self.info.num_documents, 'document')}; encode the text again"
             )
         return starts
 
@@ -171,7 +171,7 @@ class TokenFileWriter:
     Use as a context manager: leaving the block without `commit` leaves nothing behind.
 
     Args:
-        path: the `.npy` to be.
+        path: the `.npy` to write.
         dtype: of the ids.
 
     Raises:
@@ -201,7 +201,7 @@ class TokenFileWriter:
         self._staging.__exit__(kind, error, trace)
 
     def append(self, ids: np.ndarray) -> None:
-        """Write some more ids."""
+        """Write more ids."""
         self._array.write(ids.astype(self._dtype, copy=False).data)
         self.num_tokens += len(ids)
 
@@ -244,7 +244,7 @@ class TokenFileWriter:
         )
         content = {"format": FORMAT, "version": FORMAT_VERSION, **asdict(info)}
         self._staging.open(documents_path(self.path)).write(documents.getvalue())
-        # Last: a sidecar never stands beside parts of another array.
+        # Last, so that a sidecar is never beside parts of another array.
         sidecar = self._staging.open(sidecar_path(self.path))
         sidecar.write((json.dumps(content, indent=2) + "\n").encode())
         self._staging.commit()
@@ -267,7 +267,7 @@ class TokenFileWriter:
 
 
 def documents_path(path: Path) -> Path:
-    """Return where the starts of documents of a token file are.
+    """Return the path of the document starts of a token file.
 
     >>> documents_path(Path("train.npy")).name
     'train.documents.npy'
@@ -276,7 +276,7 @@ def documents_path(path: Path) -> Path:
 
 
 def sidecar_path(path: Path) -> Path:
-    """Return where the sidecar of a token file is.
+    """Return the path of the sidecar of a token file.
 
     >>> sidecar_path(Path("train.npy")).name
     'train.json'
@@ -287,12 +287,12 @@ def sidecar_path(path: Path) -> Path:
 def _require_npy(path: str | Path) -> Path:
     path = as_path(path, name="path")
     if path.suffix != ".npy":
-        raise ValueError(f"a token file is named *.npy, got {path}; choose such a name")
+        raise ValueError(f"got the name {path}, but a token file is named *.npy; rename it")
     return path
 
 
 def _require_replaceable(sidecar: Path) -> None:
-    """Refuse to put a sidecar in the place of another file: a tokenizer.json, or the source."""
+    """Refuse to replace another file by a sidecar, such as a tokenizer.json or the source."""
     if not sidecar.exists():
         return
     try:
@@ -301,13 +301,13 @@ def _require_replaceable(sidecar: Path) -> None:
         is_sidecar = False
     if not is_sidecar:
         raise ValueError(
-            f"{sidecar} is there already and no sidecar of a token file, but would be replaced by "
+            f"{sidecar} exists and is not the sidecar of a token file, but would be replaced by "
             "one; choose another name for the token file, or remove it"
         )
 
 
 def _stored(dtype_name: str) -> np.dtype:
-    """The same bytes on every machine."""
+    """Return the dtype with the byte order of the file, the same on every machine."""
     return np.dtype(dtype_name).newbyteorder("<")
 
 
@@ -319,15 +319,19 @@ def _sha256(path: Path) -> str:
 def _parse_sidecar(path: Path) -> TokenFileInfo:
     size = path.stat().st_size
     if size > _MAX_SIDECAR_BYTES:
-        raise ValueError(f"{path} has {plural(size, 'byte')}, too many for a sidecar; encode again")
+        raise ValueError(
+            f"{path} has {plural(size, 'byte')}, too many for a sidecar; encode the text again"
+        )
     try:
         content = read_json_object(path)
         found = content.pop("format"), content.pop("version")
     except (ValueError, KeyError) as error:
-        raise ValueError(f"{path} is no sidecar of a token file ({error}); encode again") from None
+        raise ValueError(
+            f"{path} is not the sidecar of a token file ({error}); encode the text again"
+        ) from None
     if found != (FORMAT, FORMAT_VERSION):
         raise ValueError(
-            f"{path} says format {found[0]!r}, version {found[1]!r}, but this version of tokenizer "
+            f"{path} has format {found[0]!r}, version {found[1]!r}, but this version of tokenizer "
             f"reads {FORMAT!r}, version {FORMAT_VERSION}; encode the text again"
         )
     if isinstance(content.get("sources"), list):
@@ -337,17 +341,20 @@ def _parse_sidecar(path: Path) -> TokenFileInfo:
     wrong += content.keys() - kinds
     if wrong:
         raise ValueError(
-            f"{path} is no sidecar of a token file: {', '.join(sorted(wrong))} missing, unknown or "
-            "of the wrong kind; encode again"
+            f"{path} is not the sidecar of a token file: {', '.join(sorted(wrong))} missing, "
+            "unknown or of the wrong type; encode the text again"
         )
     info = TokenFileInfo(**content)
     if info.dtype not in _DTYPES:
-        raise ValueError(f"{path} says dtype {info.dtype!r}, but ids are {' or '.join(_DTYPES)}")
+        raise ValueError(
+            f"{path} states dtype {info.dtype!r}, but ids are {' or '.join(_DTYPES)}; encode the "
+            "text again"
+        )
     return info
 
 
-def _is_of(value: object, kind: type | UnionType) -> bool:
-    """Whether a value from JSON is what a field wants; no whole number here is negative."""
+def _is_of(value: Any, kind: type | UnionType) -> bool:
+    """Whether a JSON value has the type of a field; no whole number here is negative."""
     if isinstance(kind, UnionType):
         return any(_is_of(value, one) for one in get_args(kind))
     if get_origin(kind) is tuple:
