@@ -203,7 +203,7 @@ def test_a_whole_run_says_all_that_was_asked(
     monkeypatch.setattr(
         tokenizer_experiments, "built_corpus", lambda name, *_, **__: _small(name, tmp_path)
     )
-    monkeypatch.setattr(tokenizer_experiments, "run_order", _run_here)
+    monkeypatch.setattr("bench.measurement.harness.run_order", _run_here)
     monkeypatch.setenv("COLUMNS", "200")
     options = ("--keep", tmp_path / "kept", "--json", tmp_path / "x.json", "--svg", tmp_path)
     sizes = ("--vocab-sizes", "300,340", "--rounds", "1", "--threads", "1", "--patience", "0")
@@ -251,7 +251,7 @@ def test_different_vocabularies_on_different_threads_are_a_problem(
     monkeypatch.setattr(
         tokenizer_experiments, "built_corpus", lambda name, *_, **__: _small(name, tmp_path)
     )
-    monkeypatch.setattr(tokenizer_experiments, "run_order", run)
+    monkeypatch.setattr("bench.measurement.harness.run_order", run)
     arguments = argparse.Namespace(
         keep=tmp_path / "kept", texts=False, megabytes=None, vocab_sizes=(300, 340), seed=1,
         rounds=1, threads=(1,), json=None, svg=None, cache_dir=tmp_path, patience=0,

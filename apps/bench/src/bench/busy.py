@@ -6,7 +6,6 @@ default. Not here: any peer.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -21,7 +20,7 @@ from rich.table import Table
 from bench.arguments import cache_folder, positive
 from bench.contestants.models import DISTRIBUTIONS
 from bench.contestants.peers import fetch_extras
-from bench.durable import write_atomically
+from bench.durable import write_json
 from bench.learning.trials import train
 from bench.measurement.machine import describe_machine, num_cpus
 
@@ -69,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         machine = describe_machine(("torch", "trainer"))
         document = {"format": FORMAT, "version": VERSION, "machine": machine, "samples": samples}
         document |= {"steps": arguments.steps, "others": num_others}
-        write_atomically(arguments.json, json.dumps(document, indent=2).encode() + b"\n")
+        write_json(arguments.json, document)
     return 0
 
 

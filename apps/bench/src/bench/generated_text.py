@@ -6,23 +6,21 @@ loss.
 """
 
 import argparse
-import json
 import random
 import re
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from bench.arguments import numbers, positive
+from bench.console import say, table_console
 from bench.contestants.models import DISTRIBUTIONS
 from bench.contestants.peers import fetch_extras
-from bench.durable import write_atomically
+from bench.durable import write_json
 from bench.texts.vocabulary import END_OF_TEXT
 
 if TYPE_CHECKING:
@@ -128,14 +126,13 @@ def run(arguments: argparse.Namespace) -> int:
     findings = [_finding(pieces, known)]
     for name, model in loaded.items():
         for setting in settings:
-            print(f"bench: {name} at {setting.temperature:g}, {setting.top_p:g}", file=sys.stderr)
+            say(f"{name} at {setting.temperature:g}, {setting.top_p:g}")
             texts = _generate(model, prompts, arguments, setting)
             findings.append(_finding(texts, known, run=name, setting=setting))
     if arguments.json:
         content = {"format": FORMAT, "version": VERSION, "prompts": prompts, "seed": arguments.seed}
         content |= {"max_tokens": arguments.max_tokens, "findings": [asdict(f) for f in findings]}
-        text = json.dumps(content, indent=2, allow_nan=False)
-        write_atomically(arguments.json, (text + "\n").encode())
+        write_json(arguments.json, content)
     _print(findings)
     return 0
 
@@ -263,7 +260,7 @@ def _print(findings: Iterable[Finding]) -> None:
             *("" if setting is None else f"{setting:g}" for setting in settings),
             *("" if share is None else f"{share:.1%}" for share in shares),
         )
-    console = Console(width=None if Console().is_terminal else 120)
+    console = table_console(120)
     console.print(table)
     for note in _NOTES:
         console.print(note, highlight=False)

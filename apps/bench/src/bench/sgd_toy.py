@@ -6,20 +6,19 @@ assignment 1, section 4.2). Nothing is timed, so the machine does not matter.
 """
 
 import argparse
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from bench.arguments import numbers, positive
+from bench.console import table_console
 from bench.contestants.models import DISTRIBUTIONS
 from bench.contestants.peers import fetch_extras
 from bench.display.plot import write_curves
-from bench.durable import write_atomically
+from bench.durable import write_json
 
 HELP = "Minimise the mean square of 10 x 10 weights by SGD at several learning rates."
 FORMAT, VERSION = "bench-sgd-toy", 1
@@ -79,8 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings = {"steps": arguments.steps, "seed": arguments.seed, "weights": NUM_WEIGHTS}
         content = {"format": FORMAT, "version": VERSION, **settings}
         content["descents"] = [descent.to_json() for descent in descents]
-        text = json.dumps(content, indent=2, allow_nan=False)
-        write_atomically(arguments.json, (text + "\n").encode())
+        write_json(arguments.json, content)
     if arguments.svg:
         write_curves(
             {f"rate {d.rate:g}": list(enumerate(d.losses)) for d in descents},
@@ -141,7 +139,7 @@ def _print(descents: Sequence[Descent]) -> None:
     table.add_row("loss", *(descent.outcome for descent in descents))
     growing = (str(descent.num_growing_steps) for descent in descents)
     table.add_row("growing", *growing)
-    console = Console(width=None if Console().is_terminal else 120)
+    console = table_console(120)
     console.print(table)
     console.print("growing: updates, from the first, that do not move the weights closer to zero")
 

@@ -4,7 +4,9 @@ Stage: *cases* -> tests, `bench accounting`. All are small, so that they are mea
 They cover every dominant part (logits, blocks or weights), every switch and every way to compute.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from accounting import ModelShape, StepSettings
 
@@ -12,7 +14,9 @@ SHAPE = ModelShape(
     vocab_size=300, context_length=48, d_model=48, num_layers=2, num_heads=4, d_ff=128
 )
 
-CASES: list[tuple[dict[str, object], dict[str, object]]] = [
+Changes = Mapping[str, Any]
+
+CASES: list[tuple[Changes, Changes]] = [
     ({}, {}),
     ({}, {"dtype": "bfloat16"}),
     ({}, {"attention": "plain"}),
@@ -60,7 +64,7 @@ CASES: list[tuple[dict[str, object], dict[str, object]]] = [
 
 _NATIVE = {"attention": "native", "loss": "native"}
 _WIDE = {"d_model": 64, "num_layers": 3}  # heads as wide as the kernel knows
-NATIVE_CASES: list[tuple[dict[str, object], dict[str, object]]] = [
+NATIVE_CASES: list[tuple[Changes, Changes]] = [
     (_WIDE, _NATIVE),
     (_WIDE, {"attention": "native"}),
     (_WIDE | {"vocab_size": 3000}, _NATIVE),
@@ -76,14 +80,12 @@ NATIVE_CASES: list[tuple[dict[str, object], dict[str, object]]] = [
 """The same for this project's kernels, which need AVX-512 and a C++ compiler."""
 
 
-def case(
-    switches: dict[str, object], choices: dict[str, object]
-) -> tuple[ModelShape, StepSettings]:
+def case(switches: Changes, choices: Changes) -> tuple[ModelShape, StepSettings]:
     """Return the shape and the settings of a case."""
-    return replace(SHAPE, **switches), StepSettings(**{"batch_size": 4} | choices)
+    return replace(SHAPE, **switches), StepSettings(**{"batch_size": 4, **choices})
 
 
-def describe_case(switches: dict[str, object], choices: dict[str, object]) -> str:
+def describe_case(switches: Changes, choices: Changes) -> str:
     """Describe in words what a case changes."""
     words = [f"{key} {value}" for key, value in {**switches, **choices}.items()]
     return ", ".join(words) or "the base"

@@ -4,6 +4,9 @@ Stage: *contestants* -> `bench.calculators.subject`. Each is asked about the sam
 documentation shows. A figure that it does not give is None. Not here: measurements.
 """
 
+# pyright: reportMissingImports=false
+# Peers come with an extra, and may not be there.
+
 from collections.abc import Callable
 from dataclasses import dataclass
 

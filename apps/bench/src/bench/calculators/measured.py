@@ -47,12 +47,15 @@ def measure_step(shape: ModelShape, settings: StepSettings) -> Measured:
     persistent = step.persistent_bytes()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as log:
         step.run()
+    assert log.profiler is not None
+    assert log.profiler.kineto_results is not None
     live = peak = kept = 0
     for event in sorted(log.profiler.kineto_results.events(), key=lambda event: event.start_ns()):
         if event.name() == _MARK and not kept:
             kept = live
         if event.name() == "[memory]":
-            live += event.nbytes()
+            # torch's stub lacks it.
+            live += event.nbytes()  # pyright: ignore[reportAttributeAccessIssue]
             peak = max(peak, live)
     return Measured(persistent, kept, persistent + peak)
 

@@ -7,17 +7,20 @@ allocator. Nothing is timed, so the machine does not matter. Not here: asking a 
 """
 
 import argparse
-import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
+from bench.console import say, table_console
 from bench.contestants.peers import ACCOUNTANTS, fetch_extras, why_missing
+from bench.durable import write_json
 from bench.measurement.machine import describe_machine
+
+if TYPE_CHECKING:
+    from bench.calculators.cases import Changes
 
 HELP = "Compare parameters, FLOPs and memory with accelerate, calflops and measurements."
 FORMAT, VERSION = "bench-accounting", 1
@@ -63,9 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     reason = why_no_native_kernels(torch.bfloat16)
     if reason is not None:
-        print(f"bench: skipping our own kernels: {reason}", file=sys.stderr)
+        say(f"skipping our own kernels: {reason}")
     everything = [*CASES, *(NATIVE_CASES if reason is None else [])]
-    console = Console(width=None if Console().is_terminal else 160)
+    console = table_console(160)
     lines = [line for name in _MODELS[: 1 if arguments.quick else None] for line in _model(name)]
     cases = list(_memory_cases(CASES[:2] if arguments.quick else everything))
     if arguments.json:
@@ -75,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
             "machine": describe_machine(sorted({"torch", *ACCOUNTANTS.values()})),
             "lines": [asdict(line) | {"error": line.error} for line in lines + cases],
         }
-        arguments.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        write_json(arguments.json, document)
     console.print(_comparison(lines))
     if arguments.markdown:
         print(_markdown(cases))
@@ -83,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(_memory_table(cases))
     wrong = [line for line in lines + cases if line.calculator == "ours" and _is_wrong(line)]
     for line in wrong:
-        print(f"bench: PROBLEM: {line.model}, {line.figure}: {line.error:+.2%}", file=sys.stderr)
+        say(f"PROBLEM: {line.model}, {line.figure}: {line.error:+.2%}")
     return 1 if wrong else 0
 
 
@@ -102,7 +105,7 @@ def _model(name: str) -> Iterator[Line]:
     from bench.calculators.measured import RealStep, measure_step
     from trainer.costs import TRAINER
 
-    print(f"bench: {name}", file=sys.stderr, flush=True)
+    say(name)
     shape = read_model(name, application=TRAINER).shape
     settings = StepSettings(batch_size=_BATCH_SIZE)
     step = RealStep(shape, settings)
@@ -126,12 +129,12 @@ def _model(name: str) -> Iterator[Line]:
             yield Line(name, figure, calculator, said, fact, missing or "")
 
 
-def _memory_cases(cases: list[tuple[dict[str, object], dict[str, object]]]) -> Iterator[Line]:
+def _memory_cases(cases: "Sequence[tuple[Changes, Changes]]") -> Iterator[Line]:
     from accounting import memory
     from bench.calculators.cases import case, describe_case
     from bench.calculators.measured import measure_step
 
-    print(f"bench: memory of {len(cases)} configurations", file=sys.stderr, flush=True)
+    say(f"memory of {len(cases)} configurations")
     for changes in cases:
         shape, settings = case(*changes)
         measured = measure_step(shape, settings).peak

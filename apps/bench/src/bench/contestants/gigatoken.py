@@ -5,6 +5,9 @@ pool follows RAYON_NUM_THREADS and the allowed CPUs. The functions that need it 
 anything is timed, because doctests read this module even if it is not installed.
 """
 
+# pyright: reportMissingImports=false
+# Peers come with an extra, and may not be there.
+
 import os
 from collections.abc import Callable
 from pathlib import Path

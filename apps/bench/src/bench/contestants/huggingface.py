@@ -67,10 +67,12 @@ def trainer(*, num_threads: int, ties: str) -> Callable[[Path, int], Tokenizer]:
 def merges(trained: Tokenizer) -> list[tuple[bytes, bytes]]:
     """Return the merges as bytes."""
     spelled = {character: byte for byte, character in byte_to_unicode().items()}
-    return [
-        tuple(bytes(spelled[character] for character in token) for token in pair)
-        for pair in json.loads(trained.to_str())["model"]["merges"]
-    ]
+
+    def to_bytes(token: str) -> bytes:
+        return bytes(spelled[character] for character in token)
+
+    found = json.loads(trained.to_str())["model"]["merges"]
+    return [(to_bytes(first), to_bytes(second)) for first, second in found]
 
 
 def start_code(vocabulary: Path, *, how: str) -> str:

@@ -1,6 +1,6 @@
 """Encode, decode and train with this repository's `bpe` and `tokenizer`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ def text_encoder(vocabulary: Path) -> Callable[[str], list[int]]:
     return _load(vocabulary).encode
 
 
-def decoder(vocabulary: Path) -> Callable[[object], bytes]:
+def decoder(vocabulary: Path) -> Callable[[Iterable[int]], bytes]:
     """Return a function from ids to bytes."""
     return _load(vocabulary).decode_bytes
 

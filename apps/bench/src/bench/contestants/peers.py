@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 
+from bench.console import say
 from bench.contestants import DISTRIBUTIONS
 from bench.contestants.models import DISTRIBUTIONS as MODELS
 from bench.measurement.machine import installed_version
@@ -38,10 +39,7 @@ def fetch_extras(contestants: Mapping[str, str] = DISTRIBUTIONS) -> None:
     uv = os.environ.get("UV")
     if not missing or uv is None or _STARTED_AGAIN in os.environ:
         return
-    print(
-        f"bench: {', '.join(missing)}: not installed; restarting with all extras", file=sys.stderr
-    )
-    sys.stderr.flush()
+    say(f"{', '.join(missing)}: not installed; restarting with all extras")
     os.environ[_STARTED_AGAIN] = "1"
     command = [uv, "run", "--package", "bench", "--all-extras", "bench", *sys.argv[1:]]
     os.execv(uv, command)

@@ -5,6 +5,9 @@ other trainer assigns, so its merges are not compared. The function that needs i
 anything is timed, because doctests read this module even if it is not installed.
 """
 
+# pyright: reportMissingImports=false
+# Peers come with an extra, and may not be there.
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,6 +1,6 @@
 """Encode and decode with OpenAI's tiktoken, which cannot train."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ def text_encoder(vocabulary: Path) -> Callable[[str], list[int]]:
     return _load(vocabulary).encode_ordinary
 
 
-def decoder(vocabulary: Path) -> Callable[[object], bytes]:
+def decoder(vocabulary: Path) -> Callable[[Sequence[int]], bytes]:
     """Return a function from ids to bytes; a list is its fastest input."""
     return _load(vocabulary).decode_bytes
 

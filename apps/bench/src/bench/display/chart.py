@@ -27,7 +27,8 @@ _DARK = """.grid { stroke: #242a32 } .one { stroke: #656c76 }
 
 def write_chart(rows: Sequence[Row], path: Path) -> None:
     """Draw the ratios against peers; the file is complete or absent."""
-    drawn = [row for row in rows if row.figure.unit == "x" and row.figure.is_at_least and row.value]
+    ratios = (row for row in rows if row.figure.unit == "x" and row.figure.is_at_least)
+    drawn = [(row, value) for row in ratios if (value := row.value)]
     height = _TOP + _PITCH * len(drawn) + 40
     root = canvas(
         (_WIDTH, height),
@@ -36,8 +37,8 @@ def write_chart(rows: Sequence[Row], path: Path) -> None:
         dark=_DARK,
         heading="Times faster than each peer; marks: must and aim",
     )
-    most = max([2.0, *(row.value for row in drawn), *(row.figure.aim or 1 for row in drawn)])
-    least = min([1.0, *(row.value for row in drawn)])
+    most = max([2.0, *(value for _, value in drawn), *(row.figure.aim or 1 for row, _ in drawn)])
+    least = min([1.0, *(value for _, value in drawn)])
     scale = (_RIGHT - _LEFT) / math.log(most / least)
 
     def x(value: float) -> float:
@@ -48,8 +49,8 @@ def write_chart(rows: Sequence[Row], path: Path) -> None:
             style = "one" if tick == 1 else "grid"
             line(root, (x(tick), _TOP - 6), (x(tick), height - 36), style)
             text(root, x(tick), height - 18, f"{tick:g}x", "soft middle")
-    for index, row in enumerate(drawn):
-        _draw_bar(root, row, _TOP + _PITCH * index, x(1), x(row.value))
+    for index, (row, value) in enumerate(drawn):
+        _draw_bar(root, row, _TOP + _PITCH * index, x(1), x(value))
         for target in (row.figure.must, row.figure.aim):
             if target is not None and row.is_judged:
                 y = _TOP + _PITCH * index

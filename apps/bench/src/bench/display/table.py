@@ -6,6 +6,7 @@ Stage: report -> *table* on stdout. Not here: what the figures mean (`targets`).
 from rich.console import Console
 from rich.table import Table
 
+from bench.console import table_console
 from bench.measurement.harness import Summary
 from bench.measurement.machine import num_cpus
 from bench.measurement.report import Report
@@ -20,7 +21,7 @@ _NARROW = {"thr", "ratio", "must", "aim", "memory"}
 
 def print_table(report: Report, console: Console | None = None) -> None:
     """Print the rows, with the data that a reader needs to judge them."""
-    console = Console(width=None if Console().is_terminal else 180) if console is None else console
+    console = table_console(180) if console is None else console
     table = Table(title=f"{report.subject}: median (least-most)")
     lines = [_cells(row) for row in report.rows]
     used = [n for n, name in enumerate(_COLUMNS) if not lines or any(line[n] for line in lines)]
@@ -103,18 +104,18 @@ def _footnotes(report: Report) -> list[str]:
 
 
 def _disturbances(report: Report) -> list[str]:
-    samples = [
-        sample
+    foreign = [
+        sample.foreign_cpus
         for _, _, results in report.contests
         for result in results.values()
         for sample in result.samples
         if sample.foreign_cpus is not None
     ]
-    disturbed = sum(sample.foreign_cpus > _DISTURBED_CPUS for sample in samples)
+    disturbed = sum(cpus > _DISTURBED_CPUS for cpus in foreign)
     if not disturbed:
         return []
     return [
-        f"other processes kept CPUs busy during {disturbed} of {plural(len(samples), 'sample')}"
+        f"other processes kept CPUs busy during {disturbed} of {plural(len(foreign), 'sample')}"
     ]
 
 

@@ -4,7 +4,6 @@ Stage: options -> targets -> a campaign -> *table, log, findings*. Not here: any
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bench.console import say
 from bench.fuzzing.campaign import Tally, append_log, read_log, run_campaign
 from bench.fuzzing.targets import TARGETS, choose_targets, why_missing
 
@@ -53,14 +53,14 @@ def run(arguments: argparse.Namespace) -> int:
         for name in names:
             (Path(folder) / name).mkdir()
             targets[name] = TARGETS[name].load()(Path(folder) / name)
-        run_campaign(targets, tallies, is_over=is_over, keep_in=arguments.keep, say=_say)
+        run_campaign(targets, tallies, is_over=is_over, keep_in=arguments.keep, say=say)
     done = list(tallies.values())
     if arguments.log:
         append_log(arguments.log, done)
     _print_table(done, earlier)
     for name in TARGETS:
         if reason := why_missing(name):
-            _say(f"skipping {name}: {reason}")
+            say(f"skipping {name}: {reason}")
     return 1 if any(tally.findings for tally in done) else 0
 
 
@@ -84,7 +84,7 @@ def _budget(arguments: argparse.Namespace, tallies: dict[str, Tally]) -> Callabl
             said[0] = time.monotonic()
             total = sum(tally.num_inputs for tally in tallies.values())
             findings = sum(len(tally.findings) for tally in tallies.values())
-            _say(f"{total:,} inputs, {findings} findings")
+            say(f"{total:,} inputs, {findings} findings")
         return tally.seconds >= share
 
     return is_over
@@ -106,7 +106,3 @@ def _print_table(done: list[Tally], earlier: list[Tally]) -> None:
             f"{before + tally.num_inputs:,}",
         )
     Console().print(table)
-
-
-def _say(line: str) -> None:
-    print(f"bench: {line}", file=sys.stderr, flush=True)

@@ -91,14 +91,15 @@ class MergeCounts:
             counts = _draw_counts(rng)
             rule, num_merges = rng.choice(list(TIE_BREAKING)), rng.randrange(_MAX_MERGES)
             truth = merge_reference(counts, num_merges, tie_breaking=rule)
-            options = {"tie_breaking": rule, "progress": lambda done, total: None}
-            for merge, given in (
-                (merge_plainly, counts),
-                (merge_compiled, PretokenCounts(counts)),
+            how = {"tie_breaking": rule, "progress": lambda done, total: None}
+            packed = PretokenCounts(counts)
+            for name, found in (
+                ("merge_plainly", merge_plainly(counts, num_merges, **how)),
+                ("merge_compiled", merge_compiled(packed, num_merges, **how)),
             ):
-                if (found := merge(given, num_merges, **options)) != truth:
+                if found != truth:
                     raise FindingError(
-                        f"{merge.__name__} by {rule}: {found} instead of {truth}, from {counts}",
+                        f"{name} by {rule}: {found} instead of {truth}, from {counts}",
                         {"input.txt": repr((rule, num_merges, counts)).encode()},
                     )
         return _CORPORA

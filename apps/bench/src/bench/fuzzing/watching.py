@@ -76,16 +76,17 @@ class Watch:
                 self._misdeeds.append(f"code from {getattr(code, 'co_filename', code)!r} ran")
         elif event in _PATHS and isinstance(arguments[0], str | bytes | os.PathLike):
             path = os.path.realpath(os.fsdecode(arguments[0]))
-            if not self._is_allowed(path, event, arguments):
+            is_inside = path == self._allowed or path.startswith(self._allowed + os.sep)
+            if not is_inside and not _is_import(path, event, arguments):
                 self._misdeeds.append(f"{event} of {path}")
 
-    def _is_allowed(self, path: str, event: str, arguments: tuple) -> bool:
-        if path == self._allowed or path.startswith(self._allowed + os.sep):
-            return True
-        reads = event in ("open", "os.listdir", "os.scandir") and (
-            event != "open" or not isinstance(arguments[1], str) or arguments[1] in ("r", "rb")
-        )
-        return reads and path.startswith(_LIBRARY)  # modules imported on demand
+
+def _is_import(path: str, event: str, arguments: tuple) -> bool:
+    """Whether an event reads a module that is imported on demand."""
+    reads = event in ("open", "os.listdir", "os.scandir") and (
+        event != "open" or not isinstance(arguments[1], str) or arguments[1] in ("r", "rb")
+    )
+    return reads and path.startswith(_LIBRARY)
 
 
 @contextmanager

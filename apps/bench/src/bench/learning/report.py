@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from bench.console import table_console
 from bench.learning.results import Results
 from bench.learning.times import StepTimes
 from bench.learning.trials import Contender, Experiment
@@ -24,8 +25,8 @@ def print_learning(
     console: Console | None = None,
 ) -> None:
     """Print each contender's loss by number of tokens, and the rates that were tried."""
-    console = Console(width=None if Console().is_terminal else 140) if console is None else console
-    table = Table(title="final validation loss, nats per token: mean over seeds (minimum-maximum)")
+    console = table_console(140) if console is None else console
+    table = Table(title="final validation loss, nats a token: mean over seeds (least-most)")
     for column in _COLUMNS:
         table.add_column(column)
     for contender in contenders:

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.durable import write_atomically
+from bench.durable import write_json
 from bench.learning.trials import (
     BATCH_SIZE,
     CONTEXT_LENGTH,
@@ -59,7 +59,7 @@ class StepTimes:
                 )
         self._seconds |= found
         document = {"format": FORMAT, "version": VERSION, "seconds": self._seconds}
-        write_atomically(self._path, json.dumps(document, indent=2).encode() + b"\n")
+        write_json(self._path, document)
 
     def of_step(self, contender: Contender, windows: int) -> float | None:
         """Return the median seconds of a step; None if not measured."""

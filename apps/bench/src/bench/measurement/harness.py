@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bench.measurement.machine import busy_seconds
+from bench.measurement.machine import busy_seconds, wait_until_idle
 
 SAMPLE_TIMEOUT_SECONDS = 900
 
@@ -92,6 +92,12 @@ class Result:
         """Summarise a metric; None if it was not measured or the entry is a check."""
         values = [sample.metrics[metric] for sample in self.samples if metric in sample.metrics]
         return Summary.of(values) if values and not self.failure else None
+
+    def median(self, metric: str) -> float:
+        """Return the middle of a metric that was measured."""
+        summary = self.summary(metric)
+        assert summary is not None, metric
+        return summary.median
 
     def peak(self) -> Summary | None:
         """Summarise the peak resident sets, in bytes."""
@@ -175,6 +181,16 @@ def run_order(order: Order) -> Sample:
         raise SampleError(f"no JSON at the end of {done.stdout[-200:]!r}") from None
     own, now = os.times(), time.perf_counter()
     return Sample(**said, foreign_cpus=_foreign(before, own_before, own, now - started))
+
+
+def run_when_idle(patience_seconds: float, order: Order) -> Sample:
+    """Wait for idle CPUs, but not for ever, and measure in a fresh process.
+
+    Raises:
+        SampleError: as `run_order`.
+    """
+    wait_until_idle(patience_seconds)
+    return run_order(order)
 
 
 def find_disagreements(results: Iterable[Result]) -> list[str]:

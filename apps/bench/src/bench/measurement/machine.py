@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ _IDLE_ENOUGH = 0.88
 _LOOK_SECONDS = 0.25
 
 
-def describe_machine(distributions: Iterable[str]) -> dict[str, object]:
+def describe_machine(distributions: Iterable[str]) -> dict[str, Any]:
     """Return what a reader of the figures has to know about the machine."""
     return {
         "cpu": _cpu_model(),

@@ -4,11 +4,11 @@ Stage: report -> *JSON*. It holds every sample, so that any other summary can be
 the table for people.
 """
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from bench.durable import write_atomically
+from bench.durable import write_json
 from bench.measurement.harness import Result, agreeing
 from bench.measurement.rows import Row
 from bench.texts.corpora import Corpus
@@ -21,8 +21,8 @@ class Report:
     """All results of a run."""
 
     subject: str
-    machine: dict[str, object]
-    settings: dict[str, object]
+    machine: dict[str, Any]
+    settings: dict[str, Any]
     bandwidth: dict[int, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     """Other settings that a reader has to know."""
@@ -38,7 +38,7 @@ class Report:
 
 def write_report(report: Report, path: Path) -> None:
     """Write a run as JSON."""
-    write_atomically(path, (json.dumps(report_json(report), indent=2) + "\n").encode())
+    write_json(path, report_json(report))
 
 
 def report_json(report: Report) -> dict[str, object]:

@@ -5,6 +5,7 @@ Stage: results -> *rows*. Not here: printing them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from bench.measurement.harness import Result, Summary
 from bench.measurement.targets import FIGURES, Figure, Verdict
@@ -87,16 +88,13 @@ class Comparison:
         peers: Sequence[str],
         *,
         ours: str | None = None,
-        **more: object,
+        **more: Any,
     ) -> Row:
         """Compare ours with the fastest of `peers`, which are ways to use one contestant."""
         result = self.results[self.ours if ours is None else ours]
-        found = {name: self.results[name].summary(metric) for name in peers}
-        best = min(
-            (name for name in found if found[name]), key=lambda n: found[n].median, default=None
-        )
-        failures = [f"{name}: {self.results[name].failure[0]}" for name in peers if not found[name]]
-        failures = [] if best else failures
+        found = {name: one for name in peers if (one := self.results[name].summary(metric))}
+        best = min(found, key=lambda name: found[name].median, default=None)
+        failures = [] if best else [f"{name}: {self.results[name].failure[0]}" for name in peers]
         failures += [f"ours: {reason}" for reason in result.failure]
         return Row(
             key=key,

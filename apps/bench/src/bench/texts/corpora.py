@@ -19,7 +19,7 @@ from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
-from bench.durable import write_atomically
+from bench.durable import write_atomically, write_json
 from bench.texts.vocabulary import END_OF_TEXT
 from bpe.messages.plural import plural
 from bpe.unicode_classes import class_members
@@ -108,7 +108,7 @@ def built_corpus(name: str, cache_dir: Path, *, limit_bytes: int | None = None) 
         write_atomically(path, data)
         told = _describe(name, path, data, kind.wanted_bytes, kind.source).to_json()
         content = {"format": FORMAT, "version": VERSION, **told}
-        write_atomically(record, json.dumps(content, indent=2).encode())
+        write_json(record, content)
     told = json.loads(record.read_text(encoding="utf-8"))
     if (told.pop("format"), told.pop("version")) != (FORMAT, VERSION):
         raise ValueError(f"{record} is not a {FORMAT} of version {VERSION}; delete it")
@@ -178,11 +178,14 @@ def _english() -> Iterator[tuple[str, bytes]]:
             yield path.relative_to(root).as_posix(), path.read_bytes()
 
 
+_Owner = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
 def _docstrings(source: bytes) -> str:
     """Return the docstrings of a module, joined; empty if it cannot be parsed."""
     with warnings.catch_warnings(action="ignore"):
         try:
-            nodes: list[ast.Module | ast.ClassDef] = [ast.parse(source)]
+            nodes: list[_Owner] = [ast.parse(source)]
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return ""
     owners = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -211,7 +214,8 @@ def _translations(path: Path) -> str:
     except (OSError, ValueError, LookupError):
         return ""
     # The standard library offers no other way to list a catalogue.
-    return "\n".join(text for text in catalogue._catalog.values() if text)
+    texts = catalogue._catalog  # pyright: ignore[reportAttributeAccessIssue]
+    return "\n".join(text for text in texts.values() if text)
 
 
 def _package_files(suffix: str) -> Iterator[tuple[Path, Path]]:

@@ -7,7 +7,6 @@ is measured (`measurement`, `tasks`), and which figures there are (`contests`, `
 import argparse
 import os
 import random
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,19 +14,19 @@ from pathlib import Path
 from types import ModuleType
 
 from bench.arguments import cache_folder, names_of, positive, thread_counts
+from bench.console import say
 from bench.contestants import DISTRIBUTIONS
 from bench.contestants.peers import fetch_extras, why_missing
 from bench.display.chart import write_chart
 from bench.display.table import print_table
 from bench.measurement.harness import (
-    Order,
     Result,
-    Sample,
     find_disagreements,
     run_contest,
     run_order,
+    run_when_idle,
 )
-from bench.measurement.machine import copy_bandwidth, describe_machine, num_cpus, wait_until_idle
+from bench.measurement.machine import copy_bandwidth, describe_machine, num_cpus
 from bench.measurement.report import Report, write_report
 from bench.texts.corpora import KINDS, built_corpus, named_corpus
 from bench.texts.vocabulary import share_vocabulary
@@ -105,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_chart(report.rows, arguments.svg)
     print_table(report)
     for problem in report.problems:
-        print(f"bench: PROBLEM: {problem}", file=sys.stderr)
+        say(f"PROBLEM: {problem}")
     return 1 if report.problems else 0
 
 
@@ -116,7 +115,7 @@ def _settings(
     names = arguments.corpora or (["python"] if arguments.quick else list(KINDS))
     vocabulary = None
     for name in names:
-        _say(f"corpus {name}")
+        say(f"corpus {name}")
         if name in KINDS:
             corpus = built_corpus(name, arguments.cache_dir, limit_bytes=quick)
         else:
@@ -139,7 +138,7 @@ def _settings(
 def _run_corpus(arguments: argparse.Namespace, setting: Setting, report: Report) -> None:
     is_first = len(report.corpora) == 1
     if is_first:
-        _say("kernels: compiling those that are not cached")
+        say("kernels: compiling those that are not cached")
         run_order(jit.compiling(setting, "kept"))
     chosen = [n for n in _CONTESTS if arguments.only is None or n in arguments.only]
     everything: list[Result] = []
@@ -150,7 +149,7 @@ def _run_corpus(arguments: argparse.Namespace, setting: Setting, report: Report)
             _CONTESTS[name].entries(setting),
             num_rounds=_num_rounds(arguments),
             rng=random.Random(_SEED),
-            run=partial(_run_patiently, arguments.patience),
+            run=partial(run_when_idle, arguments.patience),
             missing=why_missing,
             progress=_progress(f"{setting.corpus.name} {name}"),
         )
@@ -166,11 +165,6 @@ def _is_ours_failing(result: Result) -> bool:
     return result.entry.order.contestant == "ours" and bool(result.failure)
 
 
-def _run_patiently(patience_seconds: float, order: Order) -> Sample:
-    wait_until_idle(patience_seconds)
-    return run_order(order)
-
-
 def _num_rounds(arguments: argparse.Namespace) -> int:
     return arguments.rounds or (1 if arguments.quick else 5)
 
@@ -181,8 +175,4 @@ def _made(folder: Path) -> Path:
 
 
 def _progress(what: str) -> Callable[[str], None]:
-    return lambda line: _say(f"{what}: {line}")
-
-
-def _say(line: str) -> None:
-    print(f"bench: {line}", file=sys.stderr, flush=True)
+    return lambda line: say(f"{what}: {line}")

@@ -18,12 +18,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 import numpy as np
 
 from bench.texts.vocabulary import END_OF_TEXT, read_end_of_text_id
 
-Outcome = dict[str, dict[str, float] | dict[str, str] | int]
+Outcome = dict[str, dict[str, float] | dict[str, str] | int | None]
+
+_T = TypeVar("_T")
 
 SENTENCE = "Every file answers one question about one stage of the pipeline."
 SHORT_LENGTHS = (10, 20, 50, 100)
@@ -114,7 +117,7 @@ def decode(
     array = np.load(ids, allow_pickle=False)
     given = array.tolist() if form == "list" else array.astype(form)
     run(given[:1000])
-    times = []
+    times, text = [], b""
     for _ in range(3):
         seconds, text = _timed(lambda: run(given))
         times.append(seconds)
@@ -154,6 +157,7 @@ def start(contestant: ModuleType, *, num_threads: int, vocabulary: str, how: str
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, encoding="utf-8", errors="replace"
     ) as child:
+        assert child.stdout is not None
         ids = child.stdout.readline().strip()
         seconds = time.perf_counter() - started
     return _outcome({"start": seconds}, {"ids of a sentence": ids}, None)
@@ -205,7 +209,7 @@ def _with_empty_cache(arguments: dict[str, str], num_threads: int) -> Outcome:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _timed(call: Callable[[], object]) -> tuple[float, object]:
+def _timed(call: Callable[[], _T]) -> tuple[float, _T]:
     gc.collect()
     started = time.perf_counter()
     result = call()

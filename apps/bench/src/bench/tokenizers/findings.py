@@ -5,6 +5,7 @@ Stage: texts, vocabularies, samples -> *findings* -> JSON. Not here: printing th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from bench.measurement.harness import Result, Summary
 from bench.texts.corpora import Corpus
@@ -21,8 +22,8 @@ FORMAT, VERSION = "bench-tokenizer-experiments", 1
 class Findings:
     """All findings of a run."""
 
-    machine: dict[str, object]
-    settings: dict[str, object]
+    machine: dict[str, Any]
+    settings: dict[str, Any]
     corpora: list[Corpus]
     texts: list[Texts]
     threads: Sequence[int]
@@ -107,11 +108,11 @@ class Speed:
             "bytes_per_second": self.bytes_per_second,
             "pile_seconds": self.pile_seconds,
         }
-        return asdict(self) | derived
+        return {**asdict(self), **derived}
 
 
 def _tokens_json(tokens: Sequence[LongToken]) -> list[dict[str, object]]:
-    return [asdict(one) | {"token": one.token.decode(errors="backslashreplace")} for one in tokens]
+    return [{**asdict(one), "token": one.token.decode(errors="backslashreplace")} for one in tokens]
 
 
 def _texts_json(tokens: Mapping[str, Sequence[bytes]]) -> dict[str, list[str]]:

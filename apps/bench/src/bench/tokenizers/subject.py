@@ -5,8 +5,6 @@ Not here: comparison of ours with the peers (`tokenization`).
 """
 
 import argparse
-import json
-import sys
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -14,10 +12,11 @@ from itertools import permutations
 from pathlib import Path
 
 from bench.arguments import cache_folder, positive, thread_counts, whole
+from bench.console import say
 from bench.contestants.peers import CORPORA, fetch_extras
-from bench.durable import write_atomically
-from bench.measurement.harness import Order, Sample, find_disagreements, run_order
-from bench.measurement.machine import describe_machine, num_cpus, wait_until_idle
+from bench.durable import write_json
+from bench.measurement.harness import find_disagreements, run_when_idle
+from bench.measurement.machine import describe_machine, num_cpus
 from bench.texts.corpora import built_corpus
 from bench.tokenizers import vocabularies
 from bench.tokenizers.compression import compress
@@ -81,12 +80,12 @@ def run(arguments: argparse.Namespace) -> int:
         findings = _start(arguments, Path(place))
         if arguments.texts:
             return 0
-        _measure(findings, arguments, partial(_run_patiently, arguments.patience))
+        _measure(findings, arguments, partial(run_when_idle, arguments.patience))
         if not findings.problems:
             _compare(findings, seed=arguments.seed)
             _report(findings, arguments)
     for problem in findings.problems:
-        print(f"bench: PROBLEM: {problem}", file=sys.stderr)
+        say(f"PROBLEM: {problem}")
     return 1 if findings.problems else 0
 
 
@@ -100,10 +99,10 @@ def _start(arguments: argparse.Namespace, folder: Path) -> Findings:
     limit = None if arguments.megabytes is None else int(arguments.megabytes * 1e6)
     corpora, texts = [], []
     for name in _NAMES:
-        _say(f"corpus {name}")
+        say(f"corpus {name}")
         corpora.append(built_corpus(name, arguments.cache_dir, limit_bytes=limit))
         texts.append(divide(corpora[-1], folder / name, seed=arguments.seed))
-        _say(
+        say(
             f"{name}: {plural(texts[-1].num_train_documents, 'document')} to train on, "
             f"{len(texts[-1].held_out):,} held out"
         )
@@ -121,7 +120,7 @@ def _start(arguments: argparse.Namespace, folder: Path) -> Findings:
 def _measure(findings: Findings, arguments: argparse.Namespace, run: Run) -> None:
     """Train and encode, each in processes of their own."""
     sizes = findings.settings["vocabulary sizes"]
-    shared = {"threads": findings.threads, "num_rounds": arguments.rounds, "run": run, "say": _say}
+    shared = {"threads": findings.threads, "num_rounds": arguments.rounds, "run": run, "say": say}
     findings.trainings.update(train_all(findings.texts, sizes, **shared))
     if not _failures(findings):
         findings.encodings.update(encode_all(findings.texts, **shared))
@@ -168,16 +167,10 @@ def _label(text: Texts, vocabulary: Vocabulary) -> str:
 
 def _report(findings: Findings, arguments: argparse.Namespace) -> None:
     if arguments.json:
-        text = json.dumps(findings.to_json(), indent=2, allow_nan=False)
-        write_atomically(arguments.json, (text + "\n").encode())
+        write_json(arguments.json, findings.to_json())
     if arguments.svg:
         write_pictures(findings, arguments.svg)
     print_findings(findings)
-
-
-def _run_patiently(patience_seconds: float, order: Order) -> Sample:
-    wait_until_idle(patience_seconds)
-    return run_order(order)
 
 
 def _sizes(text: str) -> tuple[int, int]:
@@ -187,7 +180,3 @@ def _sizes(text: str) -> tuple[int, int]:
             f"{text!r}; name two sizes of 258 or more, of Python's and of English's vocabulary"
         )
     return sizes
-
-
-def _say(line: str) -> None:
-    print(f"bench: {line}", file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bench.console import table_console
 from bench.display.plot import write_marks
 from bench.tokenizers.findings import Findings
 from bench.tokenizers.tasks import STAGES
@@ -21,7 +22,7 @@ _PICTURES = ("compression", "kinds", "stages")
 
 def print_findings(findings: Findings, console: Console | None = None) -> None:
     """Print all findings in order."""
-    console = Console(width=None if Console().is_terminal else 150) if console is None else console
+    console = table_console(150) if console is None else console
     tables = (_texts, _compression, _contents, _longest, _trainings, _encodings)
     for table in tables:
         console.print(table(findings))
@@ -172,7 +173,7 @@ def _trainings(findings: Findings) -> Table:
             if total is None or peak is None:
                 table.add_row(text.name, str(num_threads), escape(result.failure[0]))
                 continue
-            stages = (f"{result.summary(stage).median:.3f}" for stage in STAGES)
+            stages = (f"{result.median(stage):.3f}" for stage in STAGES)
             table.add_row(
                 text.name,
                 str(num_threads),
@@ -181,7 +182,7 @@ def _trainings(findings: Findings) -> Table:
                 f"{total.minimum:.2f}-{total.maximum:.2f}",
                 f"{text.train_bytes / total.median / 1e6:.0f}",
                 f"{peak.median / 1e6:.0f}",
-                f"{result.summary('bytes before').median / 1e6:.0f}",
+                f"{result.median('bytes before') / 1e6:.0f}",
             )
     return table
 

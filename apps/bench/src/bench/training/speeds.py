@@ -42,7 +42,8 @@ def read_speeds(
     for contestant, way in ways.items():
         result = results[NAMES[contestant]]
         seconds, memory = result.summary("seconds_per_token"), result.peak()
-        if seconds is None or memory is None or peak is None:
+        compiling = result.summary("compile")
+        if seconds is None or memory is None or peak is None or compiling is None:
             continue
         flops = result.samples[0].metrics["flops_per_token"] / seconds.median
         speeds.append(
@@ -55,7 +56,7 @@ def read_speeds(
                 flops_per_second=flops,
                 peak_share=flops / peak.median,
                 peak_bytes=memory.median,
-                compile_seconds=result.summary("compile").maximum,
+                compile_seconds=compiling.maximum,
             )
         )
     return speeds

@@ -7,22 +7,20 @@ measured (`measurement`, `tasks`), and which figures there are (`contests`, `tar
 import argparse
 import json
 import random
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
 from bench.arguments import cache_folder, names_of, positive
+from bench.console import say, table_console
 from bench.contestants.models import DISTRIBUTIONS
 from bench.contestants.peers import fetch_extras, why_missing
 from bench.display.chart import write_chart
 from bench.display.table import print_table
-from bench.measurement.harness import Entry, Result, run_contest, run_order
-from bench.measurement.machine import describe_machine, num_cpus, wait_until_idle
+from bench.measurement.harness import Entry, Result, run_contest, run_when_idle
+from bench.measurement.machine import describe_machine, num_cpus
 from bench.measurement.report import Report, write_report
 from bench.measurement.rows import Row
 from bench.measurement.targets import FIGURES
@@ -124,9 +122,9 @@ class _Session:
             entries,
             num_rounds=num_rounds or _num_rounds(self.arguments),
             rng=random.Random(_SEED),
-            run=partial(_run_patiently, self.arguments.patience),
+            run=partial(run_when_idle, self.arguments.patience),
             missing=why_missing,
-            progress=lambda line: _say(f"{name}: {line}"),
+            progress=lambda line: say(f"{name}: {line}"),
         )
         self.report.contests.append((name, self.setting.device, results))
         failures = [r for r in results.values() if r.failure and "ours" in r.entry.order.contestant]
@@ -136,7 +134,7 @@ class _Session:
     def ways(self, setting: ModelSetting, name: str, dtype: str) -> dict[str, Way]:
         """Return the ways of an earlier run, or find them."""
         if self.arguments.ways is not None:
-            ways = _read_ways(self.arguments.ways, name)
+            ways: dict[str, Way] = _read_ways(self.arguments.ways, name)
         elif self.arguments.quick:
             plain = Way(micro_batch_size=setting.batch_size, compile="off")
             ways = dict.fromkeys(TRAINED, plain)
@@ -210,11 +208,11 @@ def _write(session: _Session) -> None:
         write_report(report, arguments.json)
     if arguments.svg:
         write_chart(report.rows, arguments.svg)
-    console = Console(width=None if Console().is_terminal else 180)
+    console = table_console(180)
     print_speeds(session.speeds, console)
     print_table(report, console)
     for problem in report.problems:
-        print(f"bench: PROBLEM: {problem}", file=sys.stderr)
+        say(f"PROBLEM: {problem}")
 
 
 def _token_file(cache_dir: Path) -> tuple[Path, str]:
@@ -248,14 +246,5 @@ def _has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def _run_patiently(patience_seconds: float, order: object) -> object:
-    wait_until_idle(patience_seconds)
-    return run_order(order)
-
-
 def _num_rounds(arguments: argparse.Namespace) -> int:
     return arguments.rounds or (1 if arguments.quick else 5)
-
-
-def _say(line: str) -> None:
-    print(f"bench: {line}", file=sys.stderr, flush=True)

@@ -9,8 +9,10 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -27,7 +29,7 @@ def train(
     num_threads: int,
     warm_steps: int,
     num_steps: int,
-    **recipe: str | int,
+    **recipe: Any,
 ) -> Outcome:
     """Take optimizer steps; seconds per token, the median of the steps after warm-up.
 
@@ -66,7 +68,7 @@ def peak(contestant: ModuleType, *, num_threads: int, device: str, dtype: str) -
     return {"metrics": {"flops_per_second": best}, "digests": {}, "peak_bytes": None}
 
 
-def agree(contestant: ModuleType, *, num_threads: int, **recipe: str | int) -> Outcome:
+def agree(contestant: ModuleType, *, num_threads: int, **recipe: Any) -> Outcome:
     """Take the first step from our weights, with ours and HF: both losses, norms and sizes."""
     from bench.contestants.models import huggingface
 
@@ -118,7 +120,7 @@ def end_to_end(
     return {"metrics": metrics, "digests": {}, "peak_bytes": None}
 
 
-def _prepare(num_threads: int, *, tokens: str, **recipe: str | int) -> Recipe:
+def _prepare(num_threads: int, *, tokens: str, **recipe: Any) -> Recipe:
     _set_up(num_threads)
     return read_recipe(tokens, **recipe)
 
@@ -129,8 +131,9 @@ def _set_up(num_threads: int) -> None:
 
 
 def _choose_route() -> None:
-    """Use oneDNN for float32 products where it keeps float32; on AMX it would use bfloat16."""
-    settings = torch.backends.mkldnn.matmul
+    """Multiply float32 by oneDNN where that is float32 still: on AMX it would be bfloat16."""
+    # torch replaces the module by an object that has it.
+    settings = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]
     before = settings.fp32_precision
     settings.fp32_precision = "bf16"
     generator = torch.Generator().manual_seed(0)
@@ -140,7 +143,7 @@ def _choose_route() -> None:
         settings.fp32_precision = before
 
 
-def _timed_steps(step: object, numbers: range, device: torch.device) -> float:
+def _timed_steps(step: Callable[[int], object], numbers: range, device: torch.device) -> float:
     _wait(device)
     started = time.perf_counter()
     for number in numbers:

@@ -4,7 +4,7 @@ Stage: *contestants* -> `bench.training.tasks`. One module per contestant; only 
 sample imports torch. Not here: clocks, and which way is best.
 """
 
-DISTRIBUTIONS = {
+DISTRIBUTIONS: dict[str, str] = {
     "models.ours": "trainer",
     "models.nanogpt": "torch",
     "models.huggingface": "transformers",

@@ -4,6 +4,7 @@ It uses fused AdamW, one update per batch, summed gradients of micro-batches, an
 schedule. Windows are the same integers as ours, so losses can be compared.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -30,6 +31,8 @@ def build_step(model: nn.Module, forward: Callable[[Tensor], Tensor], recipe: Re
     batch_size = config.training.batch_size
     size = config.training.micro_batch_size or batch_size
     optimizer = _build_optimizer(model, recipe)
+    max_norm = config.optimizer.max_grad_norm
+    max_norm = math.inf if max_norm is None else max_norm
 
     def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
         return functional.cross_entropy(forward(inputs).flatten(0, 1), targets.flatten())
@@ -53,7 +56,7 @@ def build_step(model: nn.Module, forward: Callable[[Tensor], Tensor], recipe: Re
                 loss = loss_of(inputs, targets) * (size / batch_size)
             loss.backward()
             total += loss.detach()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.max_grad_norm)
+        norm = nn.utils.clip_grad_norm_(model.parameters(), max_norm)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, number)
         optimizer.step()

@@ -5,6 +5,9 @@ rows of queries and keys in another order. The function that needs it imports it
 read this module even if it is not installed.
 """
 
+# pyright: reportMissingImports=false
+# Peers come with an extra, and may not be there.
+
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 

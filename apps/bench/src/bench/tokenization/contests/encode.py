@@ -1,6 +1,7 @@
 """Measure how fast a file becomes ids in memory."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from bench.measurement.harness import Entry, Order, Result
 from bench.measurement.rows import Comparison, Row
@@ -52,7 +53,7 @@ def _entry(setting: Setting, contestant: str, n: int, **arguments: str | int) ->
     return Entry(name=f"{contestant}, {n} thr{mode}", order=order)
 
 
-def _shared(setting: Setting, results: Mapping[str, Result], n: int) -> dict[str, float]:
+def _shared(setting: Setting, results: Mapping[str, Result], n: int) -> dict[str, Any]:
     num_ids = results[f"ours, {n} thr"].summary("num_ids")
     moved = setting.corpus.size_bytes + _BYTES_A_TOKEN * (num_ids.median if num_ids else 0)
     return {

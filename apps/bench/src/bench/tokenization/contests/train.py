@@ -1,6 +1,7 @@
 """Measure the time and memory of training."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from bench.measurement.harness import Entry, Order, Result
 from bench.measurement.rows import Comparison, Row, is_full_size
@@ -11,8 +12,8 @@ _PEERS = ("gigatoken", "rustbpe", "huggingface")
 
 def entries(setting: Setting) -> list[Entry]:
     """Return all trainers, and ours and gigatoken again under each other's tie rules."""
-    by_ids = {"ties": "huggingface", "digest": "merges, ties as HF"}
-    by_bytes = {"ties": "smallest-bytes", "digest": "merges, ties by bytes"}
+    by_ids: dict[str, Any] = {"ties": "huggingface", "digest": "merges, ties as HF"}
+    by_bytes: dict[str, Any] = {"ties": "smallest-bytes", "digest": "merges, ties by bytes"}
     return [
         _entry(setting, "ours", "ours", ties="cs336"),
         _entry(setting, "ours, first call", "ours", ties="cs336", is_warm=0),
