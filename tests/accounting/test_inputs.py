@@ -8,7 +8,6 @@ import pytest
 import accounting
 from accounting import ModelShape, count_parameters
 from accounting.sources.inputs import read_model
-from accounting.sources.safetensors import count_header_parameters
 from nn_layers import ModelConfig, TransformerLM
 from trainer.checkpoint.packing import pack_model
 from trainer.checkpoint.single_file import to_safetensors
@@ -143,7 +142,7 @@ def test_a_safetensors_header_says_the_shape(switches: dict[str, object], tmp_pa
     path.write_bytes(b"".join(to_safetensors(pack_model(model)[0], {})))
     read = read_model(str(path))
     assert count_parameters(read.shape).total == model.num_parameters
-    assert count_header_parameters(path) == model.num_parameters
+    assert read.weights.num_parameters == model.num_parameters
     with pytest.raises(ValueError, match="give --context-length"):
         read.require("context_length")
     whole = read_model(str(path), context_length=8, num_heads=3, head_width=None, **switches)

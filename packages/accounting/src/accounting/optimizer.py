@@ -36,11 +36,6 @@ class OptimizerCost:
     state_bytes: int
     """Moments in float32; step counters left out."""
 
-    @property
-    def total_flops(self) -> int:
-        """Both kinds."""
-        return self.elementwise_flops + self.matrix_flops
-
 
 def optimizer_cost(shape: ModelShape, optimizer: Optimizer | str) -> OptimizerCost:
     """Count one update by an optimizer, or by one of `step.OPTIMIZERS`.

@@ -3,8 +3,10 @@
 Stage: *shape* -> every account. Not here: where a shape comes from (`sources`).
 """
 
-from dataclasses import dataclass, fields
-from typing import Literal, get_args, get_origin
+from dataclasses import dataclass
+from typing import Literal
+
+from accounting.step import check_fields
 
 FeedForward = Literal["swiglu", "silu", "gelu"]
 Norm = Literal["pre", "post", "none"]
@@ -61,8 +63,7 @@ class ModelShape:
 
     def __post_init__(self) -> None:
         """Refuse impossible shapes."""
-        for spec in fields(self):
-            self._check_field(spec.name, spec.type)
+        check_fields(self)
         if self.head_width is None and self.d_model % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads} must divide d_model={self.d_model}")
         if self.num_heads % self.kv_heads:
@@ -74,18 +75,6 @@ class ModelShape:
                 f"rotations turn pairs, but a head is {self.d_head} wide; make d_model / num_heads "
                 "even, or position 'none'"
             )
-
-    def _check_field(self, name: str, kind: object) -> None:
-        value = getattr(self, name)
-        if get_origin(kind) is Literal:
-            if value not in get_args(kind):
-                choices = ", ".join(map(repr, get_args(kind)))
-                raise ValueError(f"{name} is {value!r}, but must be one of {choices}")
-        elif kind is bool:
-            if type(value) is not bool:
-                raise ValueError(f"{name} is {value!r}, but must be True or False")
-        elif not (value is None and kind == int | None) and (type(value) is not int or value < 1):
-            raise ValueError(f"{name} is {value!r}, but must be a positive integer")
 
     @property
     def d_head(self) -> int:

@@ -4,7 +4,7 @@ Stage: *settings* -> memory, FLOPs. Not here: the model (`shape`).
 """
 
 from dataclasses import dataclass, fields
-from typing import Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,12 +97,26 @@ class StepSettings:
 
     def __post_init__(self) -> None:
         """Refuse impossible settings."""
-        for spec in fields(self):
-            value = getattr(self, spec.name)
-            if get_origin(spec.type) is Literal and value not in get_args(spec.type):
-                choices = ", ".join(map(repr, get_args(spec.type)))
-                raise ValueError(f"{spec.name} is {value!r}, but must be one of {choices}")
-            is_count = spec.type in (int, int | None) and value is not None
-            if is_count and (type(value) is not int or value < 1):
-                raise ValueError(f"{spec.name} is {value!r}, but must be a positive integer")
+        check_fields(self)
         find_optimizer(self.optimizer)
+
+
+def check_fields(described: Any) -> None:
+    """Refuse unknown choices, switches that are not bool, and sizes that are not positive integers.
+
+    Args:
+        described: a dataclass; only fields of these kinds are checked.
+
+    Raises:
+        ValueError: names the first field with such a value.
+    """
+    for spec in fields(described):
+        name, kind, value = spec.name, spec.type, getattr(described, spec.name)
+        is_size = kind is int or (kind == int | None and value is not None)
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            choices = ", ".join(map(repr, get_args(kind)))
+            raise ValueError(f"{name} is {value!r}, but must be one of {choices}")
+        if kind is bool and type(value) is not bool:
+            raise ValueError(f"{name} is {value!r}, but must be True or False")
+        if is_size and (type(value) is not int or value < 1):
+            raise ValueError(f"{name} is {value!r}, but must be a positive integer")

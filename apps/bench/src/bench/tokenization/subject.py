@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-from bench.arguments import cache_folder, names_of, positive, thread_counts
+from bench.arguments import add_contest_options, num_rounds, thread_counts
 from bench.console import say
 from bench.contestants import DISTRIBUTIONS
 from bench.contestants.peers import fetch_extras, why_missing
@@ -57,29 +57,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "corpora", nargs="*", metavar="CORPUS", help=f"file, or one of {', '.join(KINDS)} (all)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples to FILE")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios to FILE")
-    parser.add_argument(
-        "--rounds", type=positive, metavar="N", help="samples per contestant (5; quick: 1)"
+    add_contest_options(
+        parser,
+        _CONTESTS,
+        quick="2 MB: check that it works, no valid figures",
+        cache="folder for built corpora",
     )
     parser.add_argument("--threads", type=thread_counts, default=(1, 2), help="numbers (1,2)")
-    parser.add_argument(
-        "--only", type=names_of(_CONTESTS, "contest"), help=f"of {','.join(_CONTESTS)}"
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="2 MB: check that it works, no valid figures"
-    )
     parser.add_argument(
         "--gpt2-dir",
         type=Path,
         default=os.environ.get("GPT2_DIR"),
         help="folder of GPT-2's vocab.json and merges.txt (GPT2_DIR; else trains one)",
-    )
-    parser.add_argument(
-        "--cache-dir", type=cache_folder, default="", help="folder for built corpora"
-    )
-    parser.add_argument(
-        "--patience", type=float, default=10.0, metavar="SECONDS", help="wait for idle CPUs (10)"
     )
 
 
@@ -92,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     report = Report(
         subject="tokenization",
         machine=describe_machine(["bpe", "numba", "numpy", *DISTRIBUTIONS.values()]),
-        settings={"rounds": _num_rounds(arguments), "threads": threads, "quick": arguments.quick},
+        settings={"rounds": num_rounds(arguments), "threads": threads, "quick": arguments.quick},
         bandwidth={n: copy_bandwidth(n) for n in threads},
     )
     with tempfile.TemporaryDirectory(dir=_made(arguments.cache_dir)) as folder:
@@ -147,7 +136,7 @@ def _run_corpus(arguments: argparse.Namespace, setting: Setting, report: Report)
             continue
         results = run_contest(
             _CONTESTS[name].entries(setting),
-            num_rounds=_num_rounds(arguments),
+            num_rounds=num_rounds(arguments),
             rng=random.Random(_SEED),
             run=partial(run_when_idle, arguments.patience),
             missing=why_missing,
@@ -163,10 +152,6 @@ def _run_corpus(arguments: argparse.Namespace, setting: Setting, report: Report)
 
 def _is_ours_failing(result: Result) -> bool:
     return result.entry.order.contestant == "ours" and bool(result.failure)
-
-
-def _num_rounds(arguments: argparse.Namespace) -> int:
-    return arguments.rounds or (1 if arguments.quick else 5)
 
 
 def _made(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from bench.arguments import cache_folder, names_of, positive
+from bench.arguments import add_contest_options, num_rounds
 from bench.console import say, table_console
 from bench.contestants.models import DISTRIBUTIONS
 from bench.contestants.peers import fetch_extras, why_missing
@@ -40,16 +40,11 @@ _WHOLE_RUN_STEPS = 10_000  # of 32,768 tokens: 327.68M
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the subject."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples to FILE")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios to FILE")
-    parser.add_argument(
-        "--rounds", type=positive, metavar="N", help="samples per contestant (5; quick: 1)"
-    )
-    parser.add_argument(
-        "--only", type=names_of(_CONTESTS, "contest"), help=f"of {','.join(_CONTESTS)}"
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="check that it works, no valid figures"
+    add_contest_options(
+        parser,
+        _CONTESTS,
+        quick="check that it works, no valid figures",
+        cache="folder for the text",
     )
     parser.add_argument(
         "--device",
@@ -63,10 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="use the ways of an earlier --json instead of a search",
     )
-    parser.add_argument("--cache-dir", type=cache_folder, default="", help="folder for the text")
-    parser.add_argument(
-        "--patience", type=float, default=10.0, metavar="SECONDS", help="wait for idle CPUs (10)"
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -78,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         machine=describe_machine(sorted({*DISTRIBUTIONS.values()})),
         settings={
             "vocabulary": words,
-            "rounds": _num_rounds(arguments),
+            "rounds": num_rounds(arguments),
             "quick": arguments.quick,
             "ways": {},
         },
@@ -115,12 +106,12 @@ class _Session:
         return only is None or contest in only
 
     def contest(
-        self, name: str, entries: Sequence[Entry], *, num_rounds: int | None = None
+        self, name: str, entries: Sequence[Entry], *, rounds: int | None = None
     ) -> dict[str, Result]:
         """Run a contest and keep its samples; a failure of ours is a problem."""
         results = run_contest(
             entries,
-            num_rounds=num_rounds or _num_rounds(self.arguments),
+            num_rounds=rounds or num_rounds(self.arguments),
             rng=random.Random(_SEED),
             run=partial(run_when_idle, self.arguments.patience),
             missing=why_missing,
@@ -139,7 +130,7 @@ class _Session:
             plain = Way(micro_batch_size=setting.batch_size, compile="off")
             ways = dict.fromkeys(TRAINED, plain)
         else:
-            search = partial(self.contest, f"ways, {name}", num_rounds=1)
+            search = partial(self.contest, f"ways, {name}", rounds=1)
             ways = find_ways(replace(setting, num_steps=2, warm_steps=1), dtype, search)
         self.report.settings["ways"][name] = {who: asdict(way) for who, way in ways.items()}
         return ways
@@ -148,7 +139,7 @@ class _Session:
 def _run_cpu(session: _Session) -> None:
     setting, report = session.setting, session.report
     if session.wants("agreement"):
-        (result,) = session.contest("agreement", agreement.entries(setting), num_rounds=1).values()
+        (result,) = session.contest("agreement", agreement.entries(setting), rounds=1).values()
         words, problems = agreement.judge(result)
         report.notes.append(words)
         report.problems.extend(problems)
@@ -196,7 +187,7 @@ def _run_cuda(session: _Session) -> None:
     if session.wants("end-to-end"):
         num_steps = 100 if session.arguments.quick else _WHOLE_RUN_STEPS
         entries = end_to_end.entries(setting, num_steps)
-        report.rows.extend(end_to_end.rows(session.contest("end-to-end", entries, num_rounds=1)))
+        report.rows.extend(end_to_end.rows(session.contest("end-to-end", entries, rounds=1)))
 
 
 def _write(session: _Session) -> None:
@@ -244,7 +235,3 @@ def _has_cuda() -> bool:
     import torch
 
     return torch.cuda.is_available()
-
-
-def _num_rounds(arguments: argparse.Namespace) -> int:
-    return arguments.rounds or (1 if arguments.quick else 5)

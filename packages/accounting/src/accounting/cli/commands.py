@@ -7,6 +7,7 @@ that trains models answers the same commands for its own (`run_command`).
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from accounting.cli import answers
@@ -15,36 +16,6 @@ from accounting.cli.streams import fail, repair_streams, written_output
 from accounting.scaling import APPROACHES
 from accounting.sources.inputs import ACCOUNTING
 from accounting.sources.model import Application
-
-
-def flops(argv: Sequence[str] | None = None) -> None:
-    """Print parameters and FLOPs of models, component by component."""
-    run_command("flops", argv)
-
-
-def params(argv: Sequence[str] | None = None) -> None:
-    """Print parameters of models."""
-    run_command("params", argv)
-
-
-def memory(argv: Sequence[str] | None = None) -> None:
-    """Print the memory of a training step, tensor by tensor, and the largest batch."""
-    run_command("memory", argv)
-
-
-def inference(argv: Sequence[str] | None = None) -> None:
-    """Print what generating text costs."""
-    run_command("inference", argv)
-
-
-def plan(argv: Sequence[str] | None = None) -> None:
-    """Propose a model for a budget, or predict how long a given one takes."""
-    run_command("plan", argv)
-
-
-def measure_peak(argv: Sequence[str] | None = None) -> None:
-    """Measure the FLOP/s of matrix products; needs torch."""
-    run_command("measure-peak", argv)
 
 
 def run_named_command(argv: Sequence[str], *, application: Application) -> None:
@@ -211,3 +182,8 @@ COMMANDS = {
         answer=answers.answer_measure_peak,
     ),
 }
+
+flops, params, memory, inference, plan, measure_peak = (
+    partial(run_command, name) for name in COMMANDS
+)
+"""The scripts; each takes its words, None for those of the process."""

@@ -52,7 +52,8 @@ def render(shapes: Mapping[str, ModelShape], *, explain: bool = False) -> str:
     """Return the report of several models as text."""
     lines = ["Forward FLOPs of one sequence (counter convention: attention not halved)", ""]
     header = ("model", "tokens", "FLOPs", "attention", "feed-forward", "output")
-    lines += _table([header, *(_share_row(name, shape) for name, shape in shapes.items())])
+    rows = [header, *(_share_row(name, shape) for name, shape in shapes.items())]
+    lines += align(rows, left=(0,))
     for name, shape in shapes.items():
         lines += ["", *_details(name, shape, explain=explain)]
     lines += [
@@ -180,15 +181,3 @@ def _share_row(name: str, shape: ModelShape) -> tuple[str, ...]:
 
 def _percent(part: int, whole: int) -> float:
     return round(100 * part / whole, 2)
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Align columns: the first to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if index == 0 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

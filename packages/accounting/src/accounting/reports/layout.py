@@ -4,7 +4,7 @@ Stage: accounts -> *sections of rows* -> text or JSON. A row has a value, its te
 and term behind it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from accounting.plural import plural
@@ -80,14 +80,14 @@ def sections_json(sections: Sequence[Section], *, explain: bool) -> dict[str, ob
     return {section.title: {row.name: row.value for row in section.rows} for section in sections}
 
 
-def align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Align columns: the first and the third to the left, the others to the right."""
+def align(rows: Sequence[Sequence[str]], *, left: Collection[int] = (0, 2)) -> list[str]:
+    """Align columns: those of the numbers `left` to the left, the others to the right."""
     width = max((len(row) for row in rows), default=0)
     full = [[*row, *[""] * (width - len(row))] for row in rows]
     widths = [max(map(len, column)) for column in zip(*full, strict=True)]
     return [
         "  ".join(
-            cell.ljust(wide) if index in (0, 2) else cell.rjust(wide)
+            cell.ljust(wide) if index in left else cell.rjust(wide)
             for index, (cell, wide) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in full

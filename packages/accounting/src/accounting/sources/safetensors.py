@@ -62,15 +62,6 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
     return {name: tensor for name, (tensor, _) in placed.items()}
 
 
-def count_header_parameters(path: Path) -> int:
-    """Count every number that a file holds, whatever the names.
-
-    Raises:
-        ValueError: as `read_header`.
-    """
-    return sum(tensor.count for tensor in read_header(path).values())
-
-
 def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build a JSON object whose keys are all different.
 
