@@ -4,6 +4,7 @@ import importlib.util
 import json
 import socket
 import struct
+import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +15,7 @@ from faults.tiny_run import run_tiny, tiny_config
 from trainer.config.run_config import LoggingConfig
 from trainer.monitoring.metrics import MetricsLog, MetricsRow
 from trainer.tracking import Tracking, fan_out, require_trackers
-from trainer.tracking.trackers import TrackedRun
+from trainer.tracking.trackers import TRACKERS, TrackedRun
 
 Seen = list[tuple[int, str, float]]
 
@@ -310,3 +311,8 @@ def _leveldb_records(data: bytes) -> Iterator[bytes]:
         if kind in (full, last):
             yield begun
         place += header + length
+
+
+def test_every_tracker_that_registers_is_one_that_a_run_may_name() -> None:
+    names = typing.get_args(typing.get_args(typing.get_type_hints(LoggingConfig)["track"])[0])
+    assert set(names) == set(TRACKERS)

@@ -13,13 +13,9 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from trainer.command_hints import install_extra
-
-TrackerName = Literal["tensorboard", "wandb", "trackio"]
-
-_PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb", "trackio": "trackio"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +45,21 @@ class Tracker(Protocol):
         """Hand over what waits, and end the sitting."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Kind:
+    """One kind of tracker."""
+
+    package: str
+    """Its library."""
+    open: Callable[..., Tracker]
+    can_forget: bool
+    """Whether it takes steps again that it has seen."""
+
+
+TRACKERS: dict[str, _Kind] = {}
+"""By the name that `logging.track` has; each registers itself."""
+
+
 def require_trackers(names: Sequence[str]) -> None:
     """Insist that the libraries are there, before any work is put into a run.
 
@@ -56,7 +67,7 @@ def require_trackers(names: Sequence[str]) -> None:
         ValueError: one is not; names the extra that brings it.
     """
     for name in names:
-        if find_spec(_PACKAGES[name]) is None:
+        if find_spec(TRACKERS[name].package) is None:
             raise ValueError(
                 f'logging.track names {name}, which needs the extra "{name}": '
                 f"{install_extra(name)}, or leave it out"
@@ -67,16 +78,11 @@ def open_tracker(name: str, run: TrackedRun, *, after_step: int) -> Tracker:
     """Begin to show a run, or go on with it.
 
     Args:
-        name: a `TrackerName`.
+        name: one of `TRACKERS`.
         run: what to show.
         after_step: only later steps will come; TensorBoard forgets those it has of them.
     """
-    openers: dict[str, Callable[..., Tracker]] = {
-        "tensorboard": _TensorBoard,
-        "wandb": _Wandb,
-        "trackio": _Trackio,
-    }
-    return openers[name](run, after_step=after_step)
+    return TRACKERS[name].open(run, after_step=after_step)
 
 
 def can_forget(name: str) -> bool:
@@ -84,9 +90,22 @@ def can_forget(name: str) -> bool:
 
     One that can is given all again that a killed process may not have handed over.
     """
-    return name == "tensorboard"
+    return TRACKERS[name].can_forget
 
 
+def _tracker(
+    name: str, *, package: str, can_forget: bool = False
+) -> Callable[[type[Tracker]], type[Tracker]]:
+    """Register a class that is built from (run, *, after_step)."""
+
+    def register(kind: type[Tracker]) -> type[Tracker]:
+        TRACKERS[name] = _Kind(package=package, open=kind, can_forget=can_forget)
+        return kind
+
+    return register
+
+
+@_tracker("tensorboard", package="tensorboardX", can_forget=True)
 class _TensorBoard:
     """Event files in RUN/tensorboard."""
 
@@ -116,6 +135,7 @@ class _TensorBoard:
         self._writer.close()
 
 
+@_tracker("wandb", package="wandb")
 class _Wandb:
     """A run of Weights & Biases, offline in RUN/wandb unless WANDB_MODE says otherwise."""
 
@@ -146,6 +166,7 @@ class _Wandb:
         self._run.finish()
 
 
+@_tracker("trackio", package="trackio")
 class _Trackio:
     """A run in trackio's own folder of this machine, where all its dashboards look."""
 
