@@ -328,7 +328,7 @@ def test_only_one_function_hands_the_memory_of_arrays_to_cpp() -> None:
         for node in _attributes(path)
         if node.attr in ("data_ptr", "storage", "untyped_storage", "numpy", "ctypes")
     }
-    assert users == {"native_arrays.py"}
+    assert users == {"arrays.py"}
 
 
 @pytest.mark.parametrize("member", MEMBERS)

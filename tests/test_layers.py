@@ -213,7 +213,7 @@ def test_a_query_that_may_look_nowhere_gets_zeros_and_no_nan() -> None:
 
 
 @DTYPES
-@pytest.mark.parametrize("attention", ["plain", "fused"])
+@pytest.mark.parametrize("attention", ["plain", "sdpa"])
 def test_multihead_self_attention(attention: str, dtype: torch.dtype) -> None:
     layer = MultiHeadSelfAttention(16, 4, attention=attention, dtype=dtype)
     x = _random(2, 6, 16, dtype=dtype)
@@ -366,19 +366,19 @@ def test_every_ablation_trains_every_parameter(switches: dict[str, object]) -> N
 
 
 @pytest.mark.parametrize("switches", VARIANTS, ids=str)
-def test_plain_and_fused_attention_agree(switches: dict[str, object]) -> None:
+def test_plain_and_torchs_attention_agree(switches: dict[str, object]) -> None:
     ids = torch.randint(31, (2, 12))
     models = [
         TransformerLM(
             ModelConfig(31, 12, 16, 2, 4, 24, **switches, attention=kind), dtype=torch.float64
         )
-        for kind in ("plain", "fused")
+        for kind in ("plain", "sdpa")
     ]
     models[1].load_state_dict(models[0].state_dict())
     _assert_equal(models[0](ids), models[1](ids))
 
 
-@pytest.mark.parametrize("attention", ["plain", "fused"])
+@pytest.mark.parametrize("attention", ["plain", "sdpa"])
 @pytest.mark.parametrize("switches", VARIANTS, ids=str)
 def test_decoding_with_a_cache_equals_the_whole_pass(
     switches: dict[str, object], attention: str

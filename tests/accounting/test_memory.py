@@ -6,7 +6,7 @@ import torch
 from accounting import memory
 from bench.calculators.cases import CASES, NATIVE_CASES, case, describe_case
 from bench.calculators.measured import measure_step
-from nn_layers.native_kernels import why_no_native_kernels
+from nn_layers.backends.cpu.kernels import why_no_native_kernels
 
 LEFT_OUT = 0.05
 """What a prediction may be off by."""

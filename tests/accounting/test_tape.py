@@ -17,8 +17,8 @@ SHAPE = ModelShape(
 )
 
 
-@pytest.mark.parametrize("attention", ["fused", "plain", "matmul"])
-@pytest.mark.parametrize("loss", ["plain", "fused", "chunked"])
+@pytest.mark.parametrize("attention", ["sdpa", "plain", "matmul", "native"])
+@pytest.mark.parametrize("loss", ["plain", "in-place", "chunked", "native", "triton"])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_step_frees_all_but_weights_and_gradients(
     attention: str, loss: str, checkpointing: bool

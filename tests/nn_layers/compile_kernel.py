@@ -11,13 +11,14 @@ from triton.backends import nvidia
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from nn_layers._kernels import attention_launch, cross_entropy_launch
-from nn_layers._kernels.attention_backward import (
+from nn_layers.backends.triton import attention as attention_launch
+from nn_layers.backends.triton import loss as cross_entropy_launch
+from nn_layers.backends.triton.attention_backward import (
     attention_backward_keys,
     attention_backward_queries,
 )
-from nn_layers._kernels.attention_forward import attention_forward
-from nn_layers._kernels.cross_entropy import cross_entropy_rows
+from nn_layers.backends.triton.attention_forward import attention_forward
+from nn_layers.backends.triton.cross_entropy import cross_entropy_rows
 
 HOPPER = GPUTarget("cuda", 90, 32)
 NARROW = ("q", "k", "v", "out", "d_out", "dq", "dk", "dv", "logits")

@@ -14,8 +14,8 @@ from nn_layers import (
     rotary_attention,
     scaled_dot_product_attention,
 )
-from nn_layers.causal_products import causal_attention_by_products
-from nn_layers.native_kernels import why_no_native_kernels
+from nn_layers.backends.attention.matmul import causal_attention_by_products
+from nn_layers.backends.cpu.kernels import why_no_native_kernels
 
 # Torch's forward mode loads its decompositions by its own deprecated compiler.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")

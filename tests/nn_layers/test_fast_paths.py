@@ -12,14 +12,12 @@ from nn_layers import (
     linear_cross_entropy,
     scaled_dot_product_attention,
 )
+from nn_layers.backends.attention.matmul import ROWS_A_BLOCK, causal_attention_by_products
+from nn_layers.backends.cpu.kernels import why_no_native_kernels
+from nn_layers.backends.cpu.loss import replace_by_gradient_natively_
+from nn_layers.backends.loss.chunked import _replace_by_gradient_in_one_kernel_
+from nn_layers.backends.loss.in_place import replace_by_gradient_
 from nn_layers.block import TransformerBlock
-from nn_layers.causal_products import ROWS_A_BLOCK, causal_attention_by_products
-from nn_layers.fused_loss import (
-    _replace_by_gradient_,
-    _replace_by_gradient_in_one_kernel_,
-)
-from nn_layers.native_kernels import why_no_native_kernels
-from nn_layers.native_loss import replace_by_gradient_natively_
 
 
 def _leaves(*shapes: tuple[int, ...], seed: int = 0) -> list[Tensor]:
@@ -50,7 +48,7 @@ def test_attention_by_products_is_the_same_in_portions(monkeypatch: pytest.Monke
     leaves = _leaves(*[(2, 3, ROWS_A_BLOCK + 2, 4)] * 3)
     whole = causal_attention_by_products(*leaves).square().sum()
     expected = _value_and_gradients(whole, leaves)
-    monkeypatch.setattr("nn_layers.causal_products._SQUARE_BYTES", 1)
+    monkeypatch.setattr("nn_layers.backends.attention.matmul._SQUARE_BYTES", 1)
     found = causal_attention_by_products(*leaves).square().sum()
     torch.testing.assert_close(_value_and_gradients(found, leaves), expected)
 
@@ -107,7 +105,7 @@ def test_the_native_loss_is_the_formula(count, vocabulary, scale, dtype) -> None
     logits = (scale * torch.randn(count, vocabulary, generator=generator)).to(dtype)
     targets = torch.randint(vocabulary, (count,), generator=generator)
     exact, native = logits.double(), logits.clone()
-    expected = _replace_by_gradient_(exact, targets, count=64)
+    expected = replace_by_gradient_(exact, targets, count=64)
     found = replace_by_gradient_natively_(native, targets, count=64)
     rounding = {torch.float32: 1e-6, torch.bfloat16: 8e-3}[dtype]
     torch.testing.assert_close(found, expected.float(), rtol=1e-6, atol=1e-6)
@@ -181,7 +179,7 @@ def test_stacked_projections_give_the_same_block(switches: dict[str, object]) ->
 def test_the_kernel_for_a_compiler_is_the_one_for_none() -> None:
     targets = torch.tensor([0, 10, 4])
     results = []
-    for replace in (_replace_by_gradient_, _replace_by_gradient_in_one_kernel_):
+    for replace in (replace_by_gradient_, _replace_by_gradient_in_one_kernel_):
         logits = _leaves((3, 11))[0].detach().clone()
         results.append((replace(logits, targets, count=7), logits))
     torch.testing.assert_close(*results)

@@ -94,7 +94,7 @@ def test_gradients_of_a_function(
     assert torch.autograd.gradcheck(function, [_random(*shape) for shape in shapes])
 
 
-@pytest.mark.parametrize("attention", ["plain", "fused"])
+@pytest.mark.parametrize("attention", ["plain", "sdpa"])
 @pytest.mark.parametrize("num_kv_heads", [2, 1])
 def test_gradients_of_multi_head_attention(attention: str, num_kv_heads: int) -> None:
     rope = RotaryPositionalEmbedding(100.0, 2, 8)

@@ -13,10 +13,11 @@ from nn_layers import (
     NativeDecoder,
     NativeError,
     TransformerLM,
-    native,
     round_weights,
 )
-from nn_layers.narrow_weights import quantize_rows
+from nn_layers.backends.cpu import build
+from nn_layers.backends.cpu.decoder import _SOURCE, is_decoder_built
+from nn_layers.precision import quantize_rows
 
 SIZES = {"vocab_size": 37, "context_length": 9, "d_model": 24, "num_layers": 2, "num_heads": 4}
 SWITCHES = [
@@ -113,7 +114,7 @@ def test_another_type_is_refused() -> None:
 
 def test_without_a_compiler_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert not native.is_built()
+    assert not is_decoder_built()
     with pytest.raises(NativeError, match=r"needs a C\+\+ compiler, and there is none"):
         NativeDecoder(_model())
 
@@ -125,7 +126,7 @@ def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(os, "environ", {**os.environ, "CXX": str(broken)})
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(NativeError, match="no disk left; set CXX to another compiler"):
-        native.build()
+        build.build(_SOURCE)
     assert not any((tmp_path / "nn-layers").iterdir())
 
 
@@ -134,9 +135,9 @@ def test_a_cache_that_cannot_be_written_is_named(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert not native.is_built()
+    assert not is_decoder_built()
     with pytest.raises(NativeError, match=r"cannot be built below .*file.*; set XDG_CACHE_HOME"):
-        native.build()
+        build.build(_SOURCE)
 
 
 def test_integers_are_within_half_a_step_of_the_weights() -> None:

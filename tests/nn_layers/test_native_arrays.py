@@ -15,10 +15,10 @@ from nn_layers import (
     head_loss,
     rotary_attention,
 )
-from nn_layers.causal_products import causal_attention_by_products
-from nn_layers.native_arrays import pointer_to
-from nn_layers.native_build import find_compiler
-from nn_layers.native_kernels import why_no_native_kernels
+from nn_layers.backends.attention.matmul import causal_attention_by_products
+from nn_layers.backends.cpu.arrays import pointer_to
+from nn_layers.backends.cpu.build import find_compiler
+from nn_layers.backends.cpu.kernels import why_no_native_kernels
 
 CONFIG = ModelConfig(31, 6, 32, 2, 2, 24, num_kv_heads=1)
 
@@ -90,7 +90,7 @@ def test_the_decoder_refuses_one_cache_for_two_tokens() -> None:
 
 def test_the_decoder_refuses_tables_that_are_too_short() -> None:
     model = _model()
-    rope = model.layers[0].attn.rope
+    rope = model.positions
     rope.cos, rope.sin = rope.cos[:3], rope.sin[:3]
     with pytest.raises(ValueError, match=r"rope .* but rope of shape \(6, 8\) are needed"):
         NativeDecoder(model)

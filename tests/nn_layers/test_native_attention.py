@@ -16,12 +16,11 @@ from nn_layers import (
     NativeError,
     TransformerLM,
     cross_entropy,
-    native_build,
-    native_kernels,
     rotary_attention,
 )
-from nn_layers.native_build import cpu_flags
-from nn_layers.native_kernels import why_no_native_kernels
+from nn_layers.backends.cpu import build, kernels
+from nn_layers.backends.cpu.build import cpu_flags
+from nn_layers.backends.cpu.kernels import why_no_native_kernels
 
 REASONS = {dtype: why_no_native_kernels(dtype) for dtype in (torch.float32, torch.bfloat16)}
 EACH_TYPE = pytest.mark.parametrize("dtype", REASONS, ids=str)
@@ -37,9 +36,9 @@ def _needs_the_cpu(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def _fresh_library() -> Iterator[None]:
-    native_kernels.load_kernel.cache_clear()
+    kernels.load_kernel.cache_clear()
     yield
-    native_kernels.load_kernel.cache_clear()
+    kernels.load_kernel.cache_clear()
 
 
 @EACH_TYPE
@@ -76,8 +75,8 @@ def test_it_is_the_plain_formula_for_any_shape(dtype, data) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16], ids=str)
 @pytest.mark.parametrize("length", [39, 130])
 def test_a_cpu_without_tiles_computes_the_same(length, dtype, monkeypatch, tmp_path) -> None:
-    flags = (*native_build._FLAGS, "-mno-amx-tile", "-mno-amx-bf16")
-    monkeypatch.setattr(native_build, "_FLAGS", flags)
+    flags = (*build._FLAGS, "-mno-amx-tile", "-mno-amx-bf16")
+    monkeypatch.setattr(build, "_FLAGS", flags)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     compare_attention(length=length, num_heads=2, width=32, layout="half", dtype=dtype)
     assert len(list((tmp_path / "nn-layers").glob("attention-step-*.so"))) == 1
@@ -116,7 +115,7 @@ def test_whoever_had_set_up_tiles_finds_them_so_again(dtype, monkeypatch, tmp_pa
     source = tmp_path / "tiles.cpp"
     source.write_text(TILES)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    library, found = native_build.build(source), (ctypes.c_uint8 * 64)()
+    library, found = build.build(source), (ctypes.c_uint8 * 64)()
     mine = (ctypes.c_uint8 * 64)(1)  # the palette
     mine[16], mine[48] = 8, 3  # bytes per row, and rows, of the first tile
     torch.set_num_threads(1)  # tiles belong to a thread
@@ -204,7 +203,7 @@ def test_a_cache_takes_another_path_to_the_same_logits() -> None:
 
 
 def test_on_a_cpu_without_avx512_it_says_what_is_missing(monkeypatch) -> None:
-    monkeypatch.setattr(native_kernels, "cpu_flags", lambda: frozenset({"avx2", "avx512f"}))
+    monkeypatch.setattr(kernels, "cpu_flags", lambda: frozenset({"avx2", "avx512f"}))
     assert "need a CPU with avx512bw, avx512dq, avx512vl" in why_no_native_kernels(torch.float32)
     assert "avx512_bf16" in why_no_native_kernels(torch.bfloat16)
 
@@ -212,7 +211,7 @@ def test_on_a_cpu_without_avx512_it_says_what_is_missing(monkeypatch) -> None:
 @pytest.mark.usefixtures("_fresh_library")
 def test_without_a_compiler_it_says_so(monkeypatch) -> None:
     flags = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
-    monkeypatch.setattr(native_kernels, "cpu_flags", lambda: flags)
+    monkeypatch.setattr(kernels, "cpu_flags", lambda: flags)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(NativeError, match=r"need a C\+\+ compiler .* and there is none"):
         rotary_attention(torch.randn(1, 5, 48), num_heads=1, num_kv_heads=1, tables=None)
@@ -224,6 +223,6 @@ def test_a_system_that_lends_no_tiles_is_told_of(monkeypatch) -> None:
         def knows(self, size: ctypes.c_int64) -> int:
             return 0
 
-    monkeypatch.setattr(native_kernels, "build", lambda source: Library())
+    monkeypatch.setattr(kernels, "build", lambda source: Library())
     with pytest.raises(NativeError, match="does not lend this process"):
-        native_kernels.load_kernel("attention_step", torch.float32)
+        kernels.load_kernel("attention_step", torch.float32)

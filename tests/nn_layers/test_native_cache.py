@@ -10,7 +10,8 @@ from threading import Thread
 
 import pytest
 
-from nn_layers import NativeError, native_build, native_cache
+from nn_layers import NativeError
+from nn_layers.backends.cpu import build, library_cache
 
 ANSWER = 'extern "C" int answer() { return 42; }\n'
 NEEDS_OWNERS = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="files have no owner here")
@@ -23,10 +24,10 @@ SOMEBODY = 4242
 @pytest.fixture(autouse=True)
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A cache of its own for each test; the folder that libraries are kept in."""
-    if native_build.find_compiler() is None:
+    if build.find_compiler() is None:
         pytest.skip("there is no C++ compiler")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    native_cache.report_once.cache_clear()
+    library_cache.report_once.cache_clear()
     return tmp_path / "cache" / "nn-layers"
 
 
@@ -39,9 +40,9 @@ def source(tmp_path: Path) -> Path:
 
 def _built(source: Path, folder: Path) -> Path:
     """Build, and return the one library that is kept."""
-    assert native_build.build(source).answer() == 42
+    assert build.build(source).answer() == 42
     (path,) = folder.glob("answer-step-*.so")
-    assert native_build.is_built(source)
+    assert build.is_built(source)
     return path
 
 
@@ -72,7 +73,7 @@ def _rename_another(path: Path) -> None:
     """Have a whole library of another source under the name of this one."""
     other = path.with_name("other_step.cpp")
     other.write_text(ANSWER.replace("42", "43"))
-    native_build.build(other)
+    build.build(other)
     (built,) = path.parent.glob("other-step-*.so")
     built.replace(path)
     other.unlink()
@@ -102,7 +103,7 @@ def test_a_library_that_is_not_whole_or_not_ours_is_built_anew(
     shutil.move(path, tmp_path / "loaded.so")
     shutil.copy(tmp_path / "loaded.so", path)
     harm(path)
-    assert not native_build.is_built(source)
+    assert not build.is_built(source)
     assert _built(source, folder) == path
     assert len(_warnings(caplog)) == 1
     assert str(path) in _warnings(caplog)[0]
@@ -112,8 +113,8 @@ def test_a_library_that_is_not_whole_or_not_ours_is_built_anew(
 LOAD = """
 import sys
 from pathlib import Path
-from nn_layers import native_build
-print(native_build.build(Path(sys.argv[1])).answer())
+from nn_layers.backends.cpu import build
+print(build.build(Path(sys.argv[1])).answer())
 """
 
 
@@ -138,7 +139,7 @@ def test_a_folder_that_others_could_write_to_is_closed_and_emptied(
     path = _built(source, folder)
     before = path.stat().st_mtime_ns
     folder.chmod(0o777)
-    assert not native_build.is_built(source)
+    assert not build.is_built(source)
     assert folder.stat().st_mode & 0o777 == 0o755
     assert _built(source, folder).stat().st_mtime_ns > before
     (said,) = _warnings(caplog)
@@ -157,8 +158,8 @@ def test_a_folder_of_somebody_else_is_not_used(
         folder.symlink_to(place)
     place.mkdir()
     os.chown(place, SOMEBODY, -1)
-    assert native_build.build(source).answer() == 42
-    assert native_build.is_built(source)  # for this process
+    assert build.build(source).answer() == 42
+    assert build.is_built(source)  # for this process
     assert not any(place.iterdir())
     (said,) = _warnings(caplog)
     assert said.startswith(f"not using {folder}: it belongs to user {SOMEBODY}")
@@ -190,8 +191,8 @@ def test_without_a_home_it_is_built_for_this_process(
 
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", nobody)
-    assert native_build.build(source).answer() == 42
-    assert native_build.is_built(source)
+    assert build.build(source).answer() == 42
+    assert build.is_built(source)
     (said,) = _warnings(caplog)
     assert said.startswith("no home directory is known to keep compiled code in")
 
@@ -213,9 +214,9 @@ def test_another_compiler_or_version_builds_its_own(
     monkeypatch.setenv("CXX", str(compiler))
     _built(source, folder)
     _compiler(compiler, "c++ 12.2.1")
-    native_build._describe_compiler.cache_clear()
-    assert not native_build.is_built(source)
-    native_build.build(source)
+    build._describe_compiler.cache_clear()
+    assert not build.is_built(source)
+    build.build(source)
     assert len(list(folder.glob("answer-step-*.so"))) == 2
 
 
@@ -223,16 +224,16 @@ def test_another_cpu_builds_its_own(
     source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _built(source, folder)
-    monkeypatch.setattr(native_build, "_describe_cpu", lambda: "another")
-    assert not native_build.is_built(source)
+    monkeypatch.setattr(build, "_describe_cpu", lambda: "another")
+    assert not build.is_built(source)
 
 
 def test_a_compiler_may_have_arguments(
     source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    env, compiler = shutil.which("env"), native_build.find_compiler()
+    env, compiler = shutil.which("env"), build.find_compiler()
     monkeypatch.setenv("CXX", f"{env} A='a b' {compiler}")
-    assert native_build.find_compiler() == f"{env} A='a b' {compiler}"
+    assert build.find_compiler() == f"{env} A='a b' {compiler}"
     _built(source, folder)
 
 
@@ -251,14 +252,12 @@ def test_a_compiler_that_makes_nothing_is_named(
 ) -> None:
     monkeypatch.setenv("CXX", "true")
     with pytest.raises(NativeError, match=r"true cannot build .*: no message; set CXX to another"):
-        native_build.build(source)
+        build.build(source)
 
 
 def test_those_who_build_at_once_get_the_same(source: Path, folder: Path) -> None:
     found: list[int] = []
-    threads = [
-        Thread(target=lambda: found.append(native_build.build(source).answer())) for _ in range(4)
-    ]
+    threads = [Thread(target=lambda: found.append(build.build(source).answer())) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -268,10 +267,10 @@ def test_those_who_build_at_once_get_the_same(source: Path, folder: Path) -> Non
 
 
 def test_a_library_in_use_outlives_its_replacement(source: Path, folder: Path) -> None:
-    library = native_build.build(source)
+    library = build.build(source)
     (path,) = folder.iterdir()
     name = path.stem.rpartition("-")[0]
-    native_cache.make_library(name, lambda draft: draft.write_bytes(b"a library of another build"))
+    library_cache.make_library(name, lambda draft: draft.write_bytes(b"a library of another build"))
     path.unlink()
     assert library.answer() == 42
 
@@ -284,5 +283,5 @@ def test_a_full_disk_is_told_and_leaves_nothing(
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(NativeError, match=r"cannot be built below .*No space left on device"):
-        native_build.build(source)
+        build.build(source)
     assert not any(folder.iterdir())

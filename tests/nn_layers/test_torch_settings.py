@@ -36,8 +36,8 @@ from nn_layers import (
     why_no_kernels,
     why_no_rotary_attention,
 )
-from nn_layers.native_build import find_compiler
-from nn_layers.native_kernels import why_no_native_kernels
+from nn_layers.backends.cpu.build import find_compiler
+from nn_layers.backends.cpu.kernels import why_no_native_kernels
 
 Row = Callable[[], tuple[Run, Sequence[Tensor]]]
 """Builds something; returns what runs it, and the leaves that it gives a gradient."""
@@ -132,7 +132,7 @@ ROWS: dict[str, Row] = {
     "ModelConfig": _function(lambda: repr(ModelConfig(31, 12, 32, 2, 2, 24))),
     **{
         f"MultiHeadSelfAttention {path}": _attention(path)
-        for path in ("auto", "plain", "fused", "matmul", "native", "triton")
+        for path in ("auto", "plain", "sdpa", "matmul", "native", "triton")
     },
     "NativeDecoder": _decoded,
     "NativeError": _function(lambda: repr(NativeError("no compiler"))),

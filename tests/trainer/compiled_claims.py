@@ -8,7 +8,7 @@ from einops._backends import _type2backend as einops_backends
 from torch import Tensor
 from torch._functorch import config as functorch_config
 
-from nn_layers.causal_products import causal_attention_by_products
+from nn_layers.backends.attention.matmul import causal_attention_by_products
 from trainer.config.presets import load_preset
 from trainer.plan.compute import plan_compute
 from trainer.plan.model import build_model
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 def test_a_compiled_step_keeps_less_and_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, _ = _loss_and_gradients(is_compiled=False)
     lean, kept = _loss_and_gradients(is_compiled=True)
-    monkeypatch.setattr("trainer.training.step.KEPT_FOR_BACKWARD", 1.0)
+    monkeypatch.setattr("trainer.training.model_loss.KEPT_FOR_BACKWARD", 1.0)
     torch.compiler.reset()
     _, would_keep = _loss_and_gradients(is_compiled=True)
     assert kept < would_keep
@@ -34,7 +34,7 @@ def test_a_compiled_step_keeps_less_and_computes_the_same(monkeypatch: pytest.Mo
     [
         ({"qk_norm": True, "num_kv_heads": 1, "norm": "post"}, {"activation_checkpointing": True}),
         ({"feed_forward": "silu", "tie_embeddings": True, "rope_layout": "half"}, {}),
-        ({"position": "none", "norm": "none", "attention": "fused"}, {"loss": "fused"}),
+        ({"position": "none", "norm": "none", "attention": "sdpa"}, {"loss": "in-place"}),
         ({"attention": "plain"}, {"loss": "plain"}),
     ],
 )

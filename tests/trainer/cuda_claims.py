@@ -147,7 +147,7 @@ class _Run:
         is_plain=False,
         dtype=torch.bfloat16,
         attention="triton",
-        loss="fused",
+        loss="triton",
         compiles=True,
         cut=(32,),
         source=DeviceWindows,
@@ -198,7 +198,7 @@ def _plain(config, dtype):
 
 def test_float32_steps_are_the_plain_steps():
     config = _config()
-    ours = _Run(config, dtype=torch.float32, attention="fused").steps(1, 12)
+    ours = _Run(config, dtype=torch.float32, attention="sdpa").steps(1, 12)
     np.testing.assert_allclose(ours, _plain(config, torch.float32).steps(1, 12), rtol=2e-3)
 
 
@@ -210,7 +210,7 @@ def test_float32_steps_are_the_plain_steps():
         {"source": PinnedWindows},
         {"loss": "plain"},
         {"loss": "chunked"},
-        {"attention": "fused"},
+        {"attention": "sdpa"},
         {"compiles": False},
     ],
     ids=str,

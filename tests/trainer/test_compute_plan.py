@@ -20,8 +20,9 @@ def _plan(*arguments: str, say: Callable[[str], None] = lambda _: None) -> Compu
 @pytest.fixture
 def _capable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the CPU be one that the kernels are for."""
-    monkeypatch.setattr("trainer.plan.compute.why_no_rotary_attention", lambda *_, **__: None)
-    able = "trainer.plan.compute.native_kernels.why_no_native_kernels"
+    able = "nn_layers.backends.attention.native.why_no_rotary_attention"
+    monkeypatch.setattr(able, lambda *_, **__: None)
+    able = "nn_layers.backends.loss.native.why_no_native_kernels"
     monkeypatch.setattr(able, lambda dtype: None)
 
 
@@ -30,8 +31,8 @@ def _capable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_built_is_said_before(
     is_built: bool, told: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kernels, said = "trainer.plan.compute.native_kernels", []
-    monkeypatch.setattr(f"{kernels}.is_kernel_built", lambda kernel: is_built)
+    kernels, said = "nn_layers.backends.cpu.kernels", []
+    monkeypatch.setattr(f"{kernels}.is_built", lambda source: is_built)
     monkeypatch.setattr(f"{kernels}.load_kernel", lambda kernel, dtype: None)
     _plan(say=said.append)
     assert " ".join(said).count("some seconds, once") == told
@@ -49,7 +50,7 @@ def test_auto_is_exact_on_the_cpu(
         if reason:
             raise NativeError(reason)
 
-    monkeypatch.setattr("trainer.plan.compute.native_kernels.load_kernel", load)
+    monkeypatch.setattr("nn_layers.backends.cpu.kernels.load_kernel", load)
     plan = _plan()
     assert (plan.dtype, plan.attention, plan.loss) == (torch.float32, attention, loss)
     assert " ".join(plan.notes).count("slower: this CPU is old") == (2 if reason else 0)
@@ -60,7 +61,7 @@ def test_a_kernel_that_cannot_be_built_is_said_or_refused(monkeypatch: pytest.Mo
     def fail(kernel: str, dtype: torch.dtype) -> None:
         raise NativeError("no disk left")
 
-    monkeypatch.setattr("trainer.plan.compute.native_kernels.load_kernel", fail)
+    monkeypatch.setattr("nn_layers.backends.cpu.kernels.load_kernel", fail)
     plan = _plan()
     assert plan.attention == "matmul"
     assert "slower: no disk left" in " ".join(plan.notes)
@@ -72,10 +73,10 @@ def test_a_kernel_that_cannot_be_built_is_said_or_refused(monkeypatch: pytest.Mo
 
 def test_what_is_named_is_taken() -> None:
     plan = _plan(
-        *("--model.attention", "fused", "--training.loss", "plain"),
+        *("--model.attention", "sdpa", "--training.loss", "plain"),
         *("--training.compile", "off", "--dtype", "bfloat16"),
     )
-    expected = ComputePlan(dtype=torch.bfloat16, attention="fused", loss="plain", compile=False)
+    expected = ComputePlan(dtype=torch.bfloat16, attention="sdpa", loss="plain", compile=False)
     assert dataclasses.replace(plan, notes=()) == expected
 
 

@@ -1,6 +1,6 @@
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -12,8 +12,7 @@ import torch
 from trainer.checkpoint.packing import pack_model, pack_optimizer, unpack_optimizer
 from trainer.config.presets import load_preset
 from trainer.config.run_config import RunConfig
-from trainer.plan.compute import ComputePlan
-from trainer.plan.cuda import choose_on_cuda
+from trainer.plan.compute import ComputePlan, plan_compute
 from trainer.plan.model import build_model
 from trainer.training.device_step import _GraphRunner
 from trainer.training.step import (
@@ -42,8 +41,8 @@ class _Run:
 
     def __init__(self, config: RunConfig, *, is_plain: bool = False, **plan: Any) -> None:
         choices = {"dtype": torch.float32, "loss": "plain", "compile": False} | plan
-        plan = ComputePlan(attention="fused", **choices)
-        self.model = build_model(config, vocab_size=300, device=CPU, attention="fused")
+        plan = ComputePlan(attention="sdpa", **choices)
+        self.model = build_model(config, vocab_size=300, device=CPU, attention="sdpa")
         self.optimizer = config.optimizer.build(self.model)
         if is_plain:
             self.stepper = EagerStepper(
@@ -198,57 +197,67 @@ def test_each_cut_of_the_batch_warms_up_then_is_captured_once(
     assert [(g.batches, g.replays) for g in capturing] == [(first, 4), (second, 2)]
 
 
-def _choose(dtype: torch.dtype = torch.bfloat16, **reasons: str | None) -> Any:
-    reasons = {"why_no_kernels": None, "why_no_attention": None} | reasons
-    return choose_on_cuda(load_preset("quickstart"), dtype=dtype, **reasons)
+@pytest.fixture
+def _choose(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ComputePlan]:
+    """Plan for a CUDA device, on which kernels are kept from running by a reason, or not."""
+
+    def choose(
+        config: RunConfig | None = None,
+        *,
+        why_no_kernels: str | None = None,
+        why_no_attention: str | None = None,
+    ) -> ComputePlan:
+        for user in ("trainer.plan.compute", "nn_layers.backends.loss.triton"):
+            monkeypatch.setattr(f"{user}.why_no_kernels", lambda device: why_no_kernels)
+        attention = "nn_layers.backends.attention.triton.why_no_rotary_attention"
+        monkeypatch.setattr(attention, lambda device, **_: why_no_attention)
+        return plan_compute(config or load_preset("quickstart"), device=torch.device("cuda"))
+
+    return choose
 
 
-def test_auto_on_cuda_takes_kernels_and_a_graph() -> None:
-    choices = _choose()
-    assert (choices.attention, choices.loss, choices.compile) == ("triton", "fused", True)
-    assert choices.notes == ()
+def test_auto_on_cuda_takes_kernels_and_a_graph(_choose: Callable[..., ComputePlan]) -> None:
+    plan = _choose()
+    assert (plan.attention, plan.loss, plan.compile) == ("triton", "triton", True)
+    assert plan.notes == ()
 
 
-def test_auto_on_cuda_says_what_it_has_to_do_without() -> None:
-    choices = _choose(why_no_kernels="no triton", why_no_attention="no triton")
-    assert (choices.attention, choices.loss, choices.compile) == ("fused", "plain", False)
-    assert len(choices.notes) == 2
-    assert all("slower: no triton" in note for note in choices.notes)
+def test_auto_on_cuda_says_what_it_has_to_do_without(_choose: Callable[..., ComputePlan]) -> None:
+    plan = _choose(why_no_kernels="no triton", why_no_attention="no triton")
+    assert (plan.attention, plan.loss, plan.compile) == ("sdpa", "plain", False)
+    assert len(plan.notes) == 3
+    assert all("slower: no triton" in note for note in plan.notes)
 
 
-def test_an_optimizer_that_no_graph_takes_is_said() -> None:
+def test_an_optimizer_that_no_graph_takes_is_said(_choose: Callable[..., ComputePlan]) -> None:
     preset = load_preset("quickstart")
     sgd = dataclasses.replace(preset.optimizer, name="sgd")
-    choices = choose_on_cuda(
-        dataclasses.replace(preset, optimizer=sgd),
-        dtype=torch.bfloat16,
-        why_no_kernels=None,
-        why_no_attention=None,
-    )
-    assert "only those of adamw can be" in choices.notes[0]
+    plan = _choose(dataclasses.replace(preset, optimizer=sgd))
+    assert "only those of adamw can be" in plan.notes[0]
 
 
-def test_float32_on_cuda_has_torchs_attention() -> None:
-    assert _choose(torch.float32).attention == "fused"
+def test_float32_on_cuda_has_torchs_attention(_choose: Callable[..., ComputePlan]) -> None:
+    plan = _choose(dataclasses.replace(load_preset("quickstart"), dtype="float32"))
+    assert plan.attention == "sdpa"
+    assert plan.notes == ()
 
 
 @pytest.mark.parametrize(
     ("section", "field", "value"),
     [
         ("model", "attention", "triton"),
-        ("training", "loss", "fused"),
+        ("training", "loss", "triton"),
         ("training", "compile", "on"),
     ],
 )
 def test_what_was_asked_for_and_cannot_run_on_cuda_is_an_error(
-    section: str, field: str, value: str
+    section: str, field: str, value: str, _choose: Callable[..., ComputePlan]
 ) -> None:
     preset = load_preset("quickstart")
     changed = dataclasses.replace(getattr(preset, section), **{field: value})
     with pytest.raises(ValueError, match=f"{section}.{field} is {value}, but no triton; use auto"):
-        choose_on_cuda(
+        _choose(
             dataclasses.replace(preset, **{section: changed}),
-            dtype=torch.bfloat16,
             why_no_kernels="no triton",
             why_no_attention="no triton",
         )

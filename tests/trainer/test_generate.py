@@ -10,7 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from nn_layers import ModelConfig, TransformerLM, native, native_build
+from nn_layers import ModelConfig, TransformerLM
+from nn_layers.backends.cpu import build
 from tokenizer import Tokenizer
 from trainer.inference import decoders
 from trainer.inference.generation import generate, generate_batch, generate_text
@@ -358,7 +359,7 @@ def test_no_prompts_get_nothing() -> None:
 
 @pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8"])
 def test_the_compiled_step_gives_the_plain_ids(weights: str) -> None:
-    if native_build.find_compiler() is None:
+    if build.find_compiler() is None:
         pytest.skip("there is no C++ compiler")
     model = _transformer(context_length=8).float()
     prompts = [[1, 2, 3], [4], list(range(1, 15))]
@@ -369,13 +370,13 @@ def test_the_compiled_step_gives_the_plain_ids(weights: str) -> None:
 
 
 def test_a_sample_of_the_library_builds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "build", lambda: pytest.fail("built"))
+    monkeypatch.setattr(build, "build", lambda source: pytest.fail("built"))
     list(generate(_transformer().float(), [1], max_tokens=2, end_of_text_id=0))
 
 
 def test_few_tokens_do_not_pay_for_building(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "is_built", lambda: False)
-    monkeypatch.setattr(native, "build", lambda: pytest.fail("built"))
+    monkeypatch.setattr(build, "is_built", lambda source: False)
+    monkeypatch.setattr(build, "build", lambda source: pytest.fail("built"))
     how = {"end_of_text_id": 0, "compile": "auto", "temperature": 0}
     model = _transformer().float()
     generate(model, [1], max_tokens=decoders.PAYING_TOKENS - 1, **how)
@@ -385,7 +386,7 @@ def test_few_tokens_do_not_pay_for_building(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_compiler_that_is_missing_is_said(
     compile: str, is_error: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(native_build, "find_compiler", lambda: None)
+    monkeypatch.setattr(build, "find_compiler", lambda: None)
     notes: list[str] = []
     how = {"max_tokens": decoders.PAYING_TOKENS, "end_of_text_id": 0, "on_note": notes.append}
     if is_error:

@@ -64,14 +64,14 @@ def test_mps_is_refused_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_auto_is_float32_by_torchs_own_operations_uncompiled() -> None:
-    expected = ComputePlan(dtype=torch.float32, attention="fused", loss="chunked", compile=False)
+    expected = ComputePlan(dtype=torch.float32, attention="sdpa", loss="chunked", compile=False)
     assert _plan() == expected
     # A run that is compiled on the CPU.
     assert _plan("tinystories-cpu") == expected
 
 
-@pytest.mark.parametrize("attention", ["plain", "fused", "matmul"])
-@pytest.mark.parametrize("loss", ["plain", "chunked", "fused"])
+@pytest.mark.parametrize("attention", ["plain", "sdpa", "matmul"])
+@pytest.mark.parametrize("loss", ["plain", "chunked", "in-place"])
 def test_what_torch_can_do_is_taken_by_name(attention: str, loss: str) -> None:
     plan = _plan("--model.attention", attention, "--training.loss", loss)
     assert (plan.attention, plan.loss) == (attention, loss)
@@ -110,16 +110,16 @@ class _NoFloat64(TorchDispatchMode):
 @pytest.fixture
 def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let float32 be the widest type that the CPU has."""
-    monkeypatch.setattr("nn_layers.rope.widest_float", lambda _: torch.float32)
+    monkeypatch.setattr("nn_layers.positions.widest_float", lambda _: torch.float32)
     monkeypatch.setattr("trainer.evaluation.loss.widest_float", lambda _: torch.float32)
 
 
 _STEPS = [
     pytest.param(
-        *choices, marks=() if choices == ("adamw", "fused", "chunked") else pytest.mark.matrix
+        *choices, marks=() if choices == ("adamw", "sdpa", "chunked") else pytest.mark.matrix
     )
     for choices in product(
-        ("adamw", "muon", "sgd"), ("fused", "matmul", "plain"), ("chunked", "plain", "fused")
+        ("adamw", "muon", "sgd"), ("sdpa", "matmul", "plain"), ("chunked", "plain", "in-place")
     )
 ]
 
@@ -178,7 +178,7 @@ def test_the_rotary_tables_lose_no_digits_that_float32_has() -> None:
 def test_the_rotary_tables_are_narrowed_before_they_move(monkeypatch: pytest.MonkeyPatch) -> None:
     rope = RotaryPositionalEmbedding(10_000.0, 4, 8)
     expected = rope.cos.float()
-    monkeypatch.setattr("nn_layers.rope.widest_float", lambda _: torch.float32)
+    monkeypatch.setattr("nn_layers.positions.widest_float", lambda _: torch.float32)
 
     def move(tensor: torch.Tensor) -> torch.Tensor:
         assert tensor.dtype != torch.float64

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from nn_layers.native_build import find_compiler
+from nn_layers.backends.cpu.build import find_compiler
 from trainer.config.optimizers import MuonSection
 from trainer.config.presets import load_preset
 from trainer.config.run_config import RunConfig

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nn_layers.native_kernels import why_no_native_kernels
+from nn_layers.backends.cpu.kernels import why_no_native_kernels
 from trainer.checkpoint.run_checkpoint import take_snapshot, write_checkpoint
 from trainer.config.presets import load_preset, with_values
 from trainer.config.run_config import RunConfig
@@ -35,8 +35,8 @@ LARGER = {
 NATIVE = {"model.attention": "native", "training.loss": "native"}
 MATRIX = [
     {},
-    *({"model.attention": one} for one in ("plain", "fused")),
-    *({"training.loss": one} for one in ("plain", "fused")),
+    *({"model.attention": one} for one in ("plain", "sdpa")),
+    *({"training.loss": one} for one in ("plain", "in-place")),
     {"model.attention": "plain", "training.loss": "plain"},
     {"training.micro_batch_size": 2},
     {"training.micro_batch_size": 4, "training.loss": "plain"},

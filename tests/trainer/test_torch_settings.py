@@ -16,7 +16,7 @@ from torch_settings import SETTINGS, Run, assert_same, changes_products, marks_o
 
 import trainer
 from nn_layers import ModelConfig, TransformerLM
-from nn_layers.native_build import find_compiler
+from nn_layers.backends.cpu.build import find_compiler
 from optim import AdamW
 from trainer import generate, get_batch, load_checkpoint, load_preset, save_checkpoint
 from trainer.data.device_batches import DeviceWindows, PinnedWindows

@@ -84,12 +84,15 @@ class StepSettings:
     """Tokens per window; None: the whole context."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of matrix products, by autocast; weights, gradients and moments stay float32."""
-    attention: Literal["fused", "plain", "matmul", "native"] = "fused"
+    attention: Literal["sdpa", "plain", "matmul", "native"] = "sdpa"
     """torch's kernel, which keeps no scores; the written-out formula; blocks of 128 rows; or this
-    project's kernel for the CPU, which rotates inside."""
-    loss: Literal["plain", "fused", "chunked", "native"] = "plain"
-    """The formula; loss and gradient in one pass over the logits; 2,048 rows at a time; or those in
-    one pass by this project's kernel for the CPU."""
+    project's kernels, which rotate inside."""
+    attention_keeps: tuple[str, ...] | None = None
+    """Of an attention that is none of these: the dimensions of each float32 tensor that it keeps
+    beside queries, keys and values, in the letters of `legend`. None: it is one of these."""
+    loss: Literal["plain", "in-place", "chunked", "native", "triton"] = "plain"
+    """The formula; loss and gradient in one pass over the logits; 2,048 rows at a time; those in
+    one pass by this project's kernel for the CPU; or some MB at a time by that for CUDA."""
     checkpointing: bool = False
     """Whether each block keeps its input alone and is computed again in the backward pass."""
     optimizer: Optimizer | str = "adamw"

@@ -1,5 +1,6 @@
 """One Transformer block: attention, then feed-forward, each added to the residual stream."""
 
+from collections.abc import Callable
 from typing import Any, overload
 
 import torch
@@ -10,8 +11,8 @@ from nn_layers.attention import MultiHeadSelfAttention
 from nn_layers.config import ModelConfig
 from nn_layers.feed_forward import SiLUFeedForward, SwiGLU
 from nn_layers.kv_cache import KVCache
+from nn_layers.positions import Positions, build_positions
 from nn_layers.rms_norm import RMSNorm
-from nn_layers.rope import RotaryPositionalEmbedding
 
 _FEED_FORWARD = {"swiglu": SwiGLU, "silu": SiLUFeedForward}
 
@@ -23,8 +24,7 @@ class TransformerBlock(nn.Module):
 
     Args:
         config: the model's configuration.
-        rope: the model's rotary table; None: one of its own where the configuration has rotary
-            positions.
+        rope: the model's position scheme; None: one of its own, as the configuration has it.
         d_model, num_heads, d_ff: in the place of a configuration, the sizes of a pre-norm block
             with SwiGLU and rotary positions, as CS336 spells them ...
         max_seq_len: ... the most positions ...
@@ -42,11 +42,13 @@ class TransformerBlock(nn.Module):
     torch.Size([3, 8, 16])
     """
 
+    __call__: Callable[..., Tensor]
+
     @overload
     def __init__(
         self,
         config: ModelConfig,
-        rope: RotaryPositionalEmbedding | None = None,
+        rope: Positions | None = None,
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -76,15 +78,13 @@ class TransformerBlock(nn.Module):
         is_configured = "config" in named or isinstance(next(iter(arguments), None), ModelConfig)
         config, rope = (_configured if is_configured else _sized)(*arguments, **named)
         self.norm = config.norm
-        if rope is None and config.position == "rope":
-            rope = build_rope(config, device=device)
         has_norms = config.norm != "none"
         self.ln1 = RMSNorm(config.d_model, device=device, dtype=dtype) if has_norms else None
         self.attn = MultiHeadSelfAttention(
             config.d_model,
             config.num_heads,
             num_kv_heads=config.num_kv_heads,
-            rope=rope,
+            rope=build_positions(config, device=device) if rope is None else rope,
             qk_norm=config.qk_norm,
             attention=config.attention,
             device=device,
@@ -115,8 +115,8 @@ class TransformerBlock(nn.Module):
 
 
 def _configured(
-    config: ModelConfig, rope: RotaryPositionalEmbedding | None = None
-) -> tuple[ModelConfig, RotaryPositionalEmbedding | None]:
+    config: ModelConfig, rope: Positions | None = None
+) -> tuple[ModelConfig, Positions | None]:
     return config, rope
 
 
@@ -128,16 +128,3 @@ def _sized(
 
 
 _configured.__qualname__ = _sized.__qualname__ = "TransformerBlock"  # in Python's own TypeErrors
-
-
-def build_rope(
-    config: ModelConfig, *, device: torch.device | str | None = None
-) -> RotaryPositionalEmbedding:
-    """Return the rotary table that the configuration describes."""
-    return RotaryPositionalEmbedding(
-        config.rope_theta,
-        config.d_head,
-        config.context_length,
-        device=device,
-        layout=config.rope_layout,
-    )

@@ -5,7 +5,14 @@ Stage: configuration -> *model*. Impossible shapes are refused here, before a te
 
 import math
 from dataclasses import dataclass, fields
-from typing import Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Literal, get_args, get_origin
+
+from nn_layers.backends.registry import position_names, require_known
+
+if TYPE_CHECKING:
+    Position = str
+else:
+    Position = Literal[position_names()]
 
 
 @dataclass(frozen=True)
@@ -30,8 +37,8 @@ class Architecture:
     """Key and value heads (grouped-query attention); None: as many as query heads."""
     rope_theta: float = 10000.0
     """Base of the rotary wavelengths."""
-    position: Literal["rope", "none"] = "rope"
-    """Rotary positions, or none at all (NoPE)."""
+    position: Position = "rope"
+    """Position scheme (`nn_layers.positions`): rotary positions, or none at all (NoPE)."""
     rope_layout: Literal["adjacent", "half"] = "adjacent"
     """Which dimensions rotate together: neighbours (RoFormer) or halves (Llama)."""
     norm: Literal["pre", "post", "none"] = "pre"
@@ -42,10 +49,8 @@ class Architecture:
     """RMSNorm on queries and keys, a head at a time."""
     tie_embeddings: bool = False
     """One matrix for the token embedding and the output head."""
-    attention: Literal["auto", "plain", "fused", "matmul", "native", "triton"] = "auto"
-    """How attention is computed, never what: the written-out formula, torch's kernel, batched
-    matrix products or an own kernel (native on the CPU, triton on CUDA); auto: the fastest that is
-    exact."""
+    attention: str = "auto"
+    """How attention is computed, never what: a backend's name; auto: the fastest that is there."""
 
     def __post_init__(self) -> None:
         """Check sizes, divisibility and switches."""
@@ -58,20 +63,11 @@ class Architecture:
             if get_origin(spec.type) is Literal and value not in get_args(spec.type):
                 choices = ", ".join(map(repr, get_args(spec.type)))
                 raise ValueError(f"{spec.name} is {value!r}, but must be one of {choices}")
+        require_known("attention", self.attention, option="attention")
         self._check_heads()
 
     def _check_heads(self) -> None:
-        if self.d_model % self.num_heads:
-            raise ValueError(
-                f"num_heads={self.num_heads} heads do not divide d_model={self.d_model}; "
-                "choose a divisor"
-            )
-        kv_heads = self.kv_heads
-        if type(kv_heads) is not int or kv_heads < 1 or self.num_heads % kv_heads:
-            raise ValueError(
-                f"num_kv_heads={kv_heads} does not divide num_heads={self.num_heads}; "
-                "choose a divisor"
-            )
+        check_heads(self.d_model, self.num_heads, self.kv_heads)
         if self.position == "rope" and self.d_head % 2:
             raise ValueError(
                 f"rotary positions turn pairs, but the head width d_model / num_heads is "
@@ -104,3 +100,19 @@ class ModelConfig(Architecture, _Vocabulary):
     >>> ModelConfig(10_000, 256, 512, 4, 16, 1344).d_head
     32
     """
+
+
+def check_heads(d_model: int, num_heads: int, num_kv_heads: int) -> None:
+    """Insist on query heads that divide the width, and key heads that divide the query heads.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if num_heads < 1 or d_model % num_heads:
+        raise ValueError(
+            f"num_heads={num_heads} heads do not divide d_model={d_model}; choose a divisor"
+        )
+    if type(num_kv_heads) is not int or num_kv_heads < 1 or num_heads % num_kv_heads:
+        raise ValueError(
+            f"num_kv_heads={num_kv_heads} does not divide num_heads={num_heads}; choose a divisor"
+        )

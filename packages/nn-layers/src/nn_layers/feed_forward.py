@@ -1,12 +1,14 @@
 """Transform each position by itself: gated SwiGLU, or plain SiLU for the ablation."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from nn_layers.activations import silu
 from nn_layers.linear import Linear
-from nn_layers.state_dict import split_stacked
+from nn_layers.state_dict import accept_stacked
 
 
 class SwiGLU(nn.Module):
@@ -21,6 +23,8 @@ class SwiGLU(nn.Module):
     Source: Shazeer 2020, arXiv:2002.05202, eq. 6. Departure: none; no biases.
     """
 
+    __call__: Callable[..., Tensor]
+
     def __init__(
         self,
         d_model: int,
@@ -32,6 +36,7 @@ class SwiGLU(nn.Module):
         self.w1 = Linear(d_model, d_ff, device=device, dtype=dtype)
         self.w2 = Linear(d_ff, d_model, device=device, dtype=dtype)
         self.w3 = Linear(d_model, d_ff, device=device, dtype=dtype)
+        accept_stacked(self, "w13", ("w1", "w3"))
 
     def forward(self, x: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """Return (..., d)."""
@@ -45,13 +50,6 @@ class SwiGLU(nn.Module):
         gate, up = stacked.chunk(2, dim=-1)
         return self.w2(silu(gate) * up)
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Tensor], prefix: str, *rest: object
-    ) -> None:
-        """Load `w13`, where gate and up are stacked in one, as well as the two."""
-        split_stacked(state_dict, prefix, "w13", {"w1": self.w1, "w3": self.w3})
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-
 
 class SiLUFeedForward(nn.Module):
     """w2(silu(w1 x)): no gate.
@@ -62,6 +60,8 @@ class SiLUFeedForward(nn.Module):
         device: where the weights live.
         dtype: of the weights.
     """
+
+    __call__: Callable[..., Tensor]
 
     def __init__(
         self,

@@ -53,9 +53,9 @@ class KVCache:
             self._keys[layer] = torch.zeros(self._shape, dtype=dtype, device=device)
             self._values[layer] = torch.zeros(self._shape, dtype=dtype, device=device)
         end = self.length + keys.shape[-2]
-        for buffer, new in ((self._keys[layer], keys), (self._values[layer], values)):
-            buffer[:, :, self.length : end] = new
-        return self._keys[layer][:, :, :end], self._values[layer][:, :, :end]
+        all_keys, all_values = self.buffers(layer)
+        all_keys[:, :, self.length : end], all_values[:, :, self.length : end] = keys, values
+        return all_keys[:, :, :end], all_values[:, :, :end]
 
     def buffers(self, layer: int) -> tuple[Float[Tensor, "b h c k"], Float[Tensor, "b h c k"]]:
         """Return one layer's whole room for keys and for values, for who writes there itself.

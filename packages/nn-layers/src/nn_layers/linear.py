@@ -1,5 +1,7 @@
 """Map the last axis by a matrix, without bias."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,6 +21,8 @@ class Linear(nn.Module):
     >>> Linear(3, 5)(torch.zeros(2, 4, 3)).shape
     torch.Size([2, 4, 5])
     """
+
+    __call__: Callable[..., Tensor]
 
     def __init__(
         self,

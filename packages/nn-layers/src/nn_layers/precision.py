@@ -1,7 +1,21 @@
-"""Say in which type something is computed: wide sums and exponentials, autocast's products."""
+"""Choose the type of a sum, a product or a weight.
+
+Stage: beside all layers. Sums and exponentials are at least float32, products are as autocast has
+them, matrices can be kept in bfloat16, or in int8 with one scale per row. Rounding changes only
+what weights are, so any way to run the rounded model defines what a faster one must give.
+"""
+
+import copy
+from typing import Literal, TypeVar
 
 import torch
-from torch import Tensor
+from jaxtyping import Float, Int8
+from torch import Tensor, nn
+
+Weights = Literal["float32", "bfloat16", "int8"]
+"""In what the matrices are kept; norm gains always stay as they are."""
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -36,3 +50,48 @@ def widest_float(device: torch.device) -> torch.dtype:
     (torch.float64, torch.float32)
     """
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def round_weights(model: Module, weights: Weights) -> Module:
+    """Return the model with matrices rounded to what `weights` can hold; float32: as it is.
+
+    Args:
+        model: in float32; not changed.
+        weights: see `Weights`.
+
+    >>> model = nn.Linear(3, 5)
+    >>> round_weights(model, "float32") is model
+    True
+    """
+    if weights == "float32":
+        return model
+    rounded = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in rounded.parameters():
+            if parameter.dim() == 2:
+                parameter.copy_(_rounded(parameter, weights))
+    return rounded
+
+
+def quantize_rows(
+    weight: Float[Tensor, "d_out d_in"],
+) -> tuple[Int8[Tensor, "d_out d_in"], Float[Tensor, " d_out"]]:
+    """Return integers and scales with weight = integer * scale up to rounding, one scale per row.
+
+    Symmetric: the largest magnitude of a row becomes 127, zero stays zero.
+
+    >>> integers, scales = quantize_rows(torch.tensor([[0.0, 1.0, -2.0]]))
+    >>> integers.tolist(), round(float(scales[0]), 4)
+    ([[0, 64, -127]], 0.0157)
+    """
+    wide = weight.detach().float()
+    scales = wide.abs().amax(dim=1) / 127
+    scales = scales.masked_fill(scales == 0, 1.0)  # a row of zeros
+    return (wide / scales[:, None]).round().to(torch.int8), scales
+
+
+def _rounded(weight: Tensor, weights: Weights) -> Tensor:
+    if weights == "bfloat16":
+        return weight.bfloat16().to(weight.dtype)
+    integers, scales = quantize_rows(weight)
+    return (integers * scales[:, None]).to(weight.dtype)

@@ -1,5 +1,7 @@
 """Scale each vector to unit root mean square, then by a learned gain."""
 
+from collections.abc import Callable
+
 import torch
 from einops import reduce
 from jaxtyping import Float
@@ -22,6 +24,8 @@ class RMSNorm(nn.Module):
     >>> RMSNorm(2)(torch.tensor([3.0, 4.0]))
     tensor([0.8485, 1.1314], grad_fn=<MulBackward0>)
     """
+
+    __call__: Callable[..., Tensor]
 
     def __init__(
         self,

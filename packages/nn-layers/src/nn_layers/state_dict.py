@@ -3,27 +3,33 @@
 Stage: saved weights -> *state dict* -> model. Saving always gives one matrix per projection.
 """
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, MutableMapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
-from nn_layers.linear import Linear
 
-
-def split_stacked(
-    state_dict: MutableMapping[str, Tensor],
-    prefix: str,
-    stacked_name: str,
-    parts: Mapping[str, Linear],
-) -> None:
-    """Put the parts in the place of the matrix that stacks them; nothing where there is none.
+def accept_stacked(module: nn.Module, stacked_name: str, parts: Sequence[str]) -> None:
+    """Let a module load the matrix that stacks some projections in the place of their own.
 
     Args:
-        state_dict: changed in place.
-        prefix: of the module that is loading.
+        module: has the projections; a hook is registered with it.
         stacked_name: of the stacked projection in that module.
-        parts: the projections by name, in the order of their rows.
+        parts: names of the projections, in the order of their rows.
+    """
+    module.register_load_state_dict_pre_hook(partial(_split_stacked, stacked_name, parts))
+
+
+def _split_stacked(
+    stacked_name: str,
+    parts: Sequence[str],
+    module: nn.Module,
+    state_dict: MutableMapping[str, Tensor],
+    prefix: str,
+    *_: object,
+) -> None:
+    """Put the parts in the place of the matrix that stacks them; nothing where there is none.
 
     Raises:
         ValueError: another number of rows than the parts have together.
@@ -31,7 +37,7 @@ def split_stacked(
     stacked = state_dict.pop(f"{prefix}{stacked_name}.weight", None)
     if stacked is None:
         return
-    rows = [len(part.weight) for part in parts.values()]
+    rows = [len(module.get_parameter(f"{part}.weight")) for part in parts]
     if len(stacked) != sum(rows):
         raise ValueError(
             f"{prefix}{stacked_name}.weight has {len(stacked)} rows, but {', '.join(parts)} have "

@@ -4,6 +4,7 @@ Stage: ids -> *logits* -> loss or samples. State-dict names are CS336's; a tied 
 once, as token_embeddings.weight.
 """
 
+from collections.abc import Callable
 from typing import Any, overload
 
 import torch
@@ -12,12 +13,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from nn_layers.block import TransformerBlock, build_rope
+from nn_layers.block import TransformerBlock
 from nn_layers.config import ModelConfig
 from nn_layers.embedding import Embedding
 from nn_layers.initialization import linear_std, truncated_normal_
 from nn_layers.kv_cache import KVCache
 from nn_layers.linear import Linear
+from nn_layers.positions import build_positions
 from nn_layers.rms_norm import RMSNorm
 from nn_layers.state_dict import strip_wrappers
 
@@ -39,6 +41,8 @@ class TransformerLM(nn.Module):
     >>> TransformerLM(10, 8, 16, 2, 2, 32, 10_000.0).config == model.config
     True
     """
+
+    __call__: Callable[..., Tensor]
 
     @overload
     def __init__(
@@ -79,22 +83,25 @@ class TransformerLM(nn.Module):
         self.config = config
         self.activation_checkpointing = False
         """Whether to keep only each block's input for backward, and compute the rest again."""
-        where = {"device": device, "dtype": dtype}
-        self.token_embeddings = Embedding(config.vocab_size, config.d_model, **where)
-        rope = build_rope(config, device=device) if config.position == "rope" else None
+        sizes = (config.vocab_size, config.d_model)
+        self.token_embeddings = Embedding(*sizes, device=device, dtype=dtype)
+        self.positions = build_positions(config, device=device)
         self.layers = nn.ModuleList(
-            TransformerBlock(config, rope, **where) for _ in range(config.num_layers)
+            TransformerBlock(config, self.positions, device=device, dtype=dtype)
+            for _ in range(config.num_layers)
         )
         # Post-norm blocks end with a norm; without norms there is none at all.
-        self.ln_final = RMSNorm(config.d_model, **where) if config.norm == "pre" else None
-        self.lm_head = None if config.tie_embeddings else self._build_head(where)
+        has_final_norm = config.norm == "pre"
+        self.ln_final = (
+            RMSNorm(config.d_model, device=device, dtype=dtype) if has_final_norm else None
+        )
+        self.lm_head = (
+            None if config.tie_embeddings else Linear(*sizes[::-1], device=device, dtype=dtype)
+        )
         if config.tie_embeddings:
             # One matrix, two uses: at the embedding's variance 1 the first logits would be huge.
             head_std = linear_std(config.d_model, config.vocab_size)
             truncated_normal_(self.token_embeddings.weight, std=head_std)
-
-    def _build_head(self, where: dict[str, object]) -> Linear:
-        return Linear(self.config.d_model, self.config.vocab_size, **where)
 
     @property
     def num_parameters(self) -> int:
@@ -136,7 +143,7 @@ class TransformerLM(nn.Module):
                 f"{past + length} positions, but the context holds {self.config.context_length}; "
                 "give fewer tokens"
             )
-        x = self.token_embeddings(token_ids)
+        x = self.positions.embed(self.token_embeddings(token_ids), first=past)
         for index, block in enumerate(self.layers):
             if self.activation_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, cache=cache, layer=index, use_reentrant=False)
@@ -161,7 +168,9 @@ def _sized(
     rope_theta: float | None = None,
 ) -> ModelConfig:
     sizes = (vocab_size, context_length, d_model, num_layers, num_heads, d_ff)
-    return ModelConfig(*sizes, **({} if rope_theta is None else {"rope_theta": rope_theta}))
+    if rope_theta is None:
+        return ModelConfig(*sizes)
+    return ModelConfig(*sizes, rope_theta=rope_theta)
 
 
 _configured.__qualname__ = _sized.__qualname__ = "TransformerLM"  # in Python's own TypeErrors

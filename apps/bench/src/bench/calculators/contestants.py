@@ -36,7 +36,7 @@ class Answer:
 
 def ours(shape: ModelShape, settings: StepSettings) -> Answer:
     """Ask `accounting`, which needs no model."""
-    kernel = "fused" if settings.attention == "fused" else "math"
+    kernel = "fused" if settings.attention == "sdpa" else "math"
     backward = backward_flops(shape, attention=kernel).total
     flops = settings.batch_size * (forward_flops(shape).total + backward)
     return Answer(count_parameters(shape).total, flops, memory(shape, settings).peak)

@@ -12,13 +12,8 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from accounting import ModelShape, StepSettings
-from nn_layers import (
-    ModelConfig,
-    TransformerLM,
-    cross_entropy,
-    fused_cross_entropy,
-    linear_cross_entropy,
-)
+from nn_layers import ModelConfig, TransformerLM
+from nn_layers.backends.choice import loss_backends
 from optim import AdamW, clip_gradients_, parameter_groups
 
 _MARK = "the backward pass"
@@ -89,12 +84,8 @@ class RealStep:
         inputs, targets = (torch.randint(self._shape.vocab_size, size) for _ in range(2))
         narrow = settings.dtype != "float32"
         with torch.autocast("cpu", dtype=torch.bfloat16) if narrow else nullcontext():
-            if settings.loss in ("chunked", "native"):
-                hidden = self.model.hidden_states(inputs)
-                path = "native" if settings.loss == "native" else "plain"
-                return linear_cross_entropy(hidden, self.model.head_weight, targets, path=path)
-            loss = cross_entropy if settings.loss == "plain" else fused_cross_entropy
-            return loss(self.model(inputs), targets)
+            hidden, loss = self.model.hidden_states(inputs), loss_backends()[settings.loss]
+            return loss.score(hidden, self.model.head_weight, targets, is_compiled=False)
 
     def persistent_bytes(self) -> int:
         """Return the bytes of weights, tables and moments."""

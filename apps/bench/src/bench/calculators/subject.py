@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from bench.calculators.cases import CASES, NATIVE_CASES
-    from nn_layers.native_kernels import why_no_native_kernels
+    from nn_layers.backends.cpu.kernels import why_no_native_kernels
 
     reason = why_no_native_kernels(torch.bfloat16)
     if reason is not None:

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, NoReturn
 
 import tyro
 
+from nn_layers.backends.registry import describe
 from trainer.cli.arguments import (
     join_values,
     path_list_options,
@@ -46,7 +47,9 @@ Presets: {presets}.
   train                              quickstart: Python's own source, no network
   train --corpus.train a.txt --training.max-steps 500              your own text
   train tinystories-cpu              downloads TinyStories, announced before
-  train --resume auto                resume the newest run of the preset that can be"""
+  train --resume auto                resume the newest run of the preset that can be
+
+{backends}"""
 
 
 _PREPARE_DESCRIPTION = """Make tokenizer and token files as `train` would, but train no model.
@@ -56,7 +59,9 @@ Presets: {presets}.
 
   prepare                            quickstart: Python's own source, no network
   prepare --corpus.train a.txt --tokenizer.vocab-size 1000         your own text
-  prepare tinystories                downloads TinyStories, announced before"""
+  prepare tinystories                downloads TinyStories, announced before
+
+{backends}"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,7 +155,9 @@ def parse_train(
         default=_arguments_from(_with_files(base, peeked.train)),
         args=list(with_python_booleans(argv, _Arguments)),
         prog=prog,
-        description=description.format(presets=", ".join(preset_names())),
+        description=description.format(
+            presets=", ".join(preset_names()), backends=_describe_backends()
+        ),
     )
     if saved_run is None and arguments.preset != base.preset:
         load_preset(arguments.preset)  # raises where there is none
@@ -168,6 +175,15 @@ def parse_train(
         print_config=arguments.print_config,
         profile=arguments.profile,
         notes=notes,
+    )
+
+
+def _describe_backends() -> str:
+    """Return the ways to compute attention and the loss, a line each."""
+    sections = {"model.attention": describe("attention"), "training.loss": describe("loss")}
+    return "\n\n".join(
+        "\n".join([f"--{option}", *(f"  {name:9} {what}" for name, what in ways.items())])
+        for option, ways in sections.items()
     )
 
 

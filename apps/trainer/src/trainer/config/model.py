@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict, dataclass, fields
 
 from nn_layers import ModelConfig
+from nn_layers.backends.registry import require_known
 from nn_layers.config import Architecture
 from trainer.config.field_checks import option_name, require_kinds, require_multiplier
 
@@ -18,6 +19,7 @@ class ModelSection(Architecture):
     def __post_init__(self) -> None:
         """Let the model's own checks speak before any text is read, by the names of options."""
         require_kinds("model", self)
+        require_known("attention", self.attention, option="model.attention")
         try:
             super().__post_init__()
         except ValueError as error:

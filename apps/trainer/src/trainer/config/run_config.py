@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from nn_layers.backends.registry import require_known
 from trainer.config.batch_ramp import (
     Stage,
     lay_out_ramp,
@@ -62,12 +63,8 @@ class TrainingConfig:
     windows a step; the learning rate follows the root of the batch size. None: batch_size."""
     activation_checkpointing: bool = field(default=False, metadata=HOW)
     """Keep only each block's input and compute the rest again in backward: less memory, slower."""
-    loss: Literal["auto", "plain", "chunked", "native", "fused"] = field(
-        default="auto", metadata=HOW
-    )
-    """How the loss is computed, never what: plain formula; chunked: head and loss together, some
-    rows at a time, so that the logits are never all there; native: the same by an own kernel for
-    the CPU; fused: loss and its gradient in one pass; auto: the fastest that is exact."""
+    loss: str = field(default="auto", metadata=HOW)
+    """How the loss is computed, never what: one of the ways listed above; auto: the fastest."""
     compile: Literal["auto", "on", "off"] = field(default="auto", metadata=HOW)
     """torch.compile; needs a C++ compiler on the CPU; auto: where it is likely to pay."""
     max_steps: int = field(metadata=LENGTH)
@@ -81,6 +78,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         """Refuse empty batches and micro-batches that do not divide."""
         require_kinds("training", self)
+        require_known("loss", self.loss, option="training.loss")
         require_positive("training", self, "batch_size", "max_steps")
         if self.max_skipped_steps < 0:
             raise ValueError(

@@ -11,8 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nn_layers import KVCache, NativeDecoder, NativeError, TransformerLM, native, round_weights
-from nn_layers.narrow_weights import Weights
+from nn_layers import KVCache, NativeDecoder, NativeError, TransformerLM, round_weights
+from nn_layers.backends.cpu.decoder import is_decoder_built
+from nn_layers.precision import Weights
 
 Decoder = Callable[[Mapping[int, list[int]]], Tensor]
 """(window by the number of its sequence) -> (sequences, v) logits of the next tokens, in order."""
@@ -54,7 +55,7 @@ def build_decoder(
             f"--compile is on, but the model is {parameter.dtype} on {parameter.device} and the "
             "compiled step is for float32 on the CPU; use auto"
         )
-    pays = compile == "on" or native.is_built() or num_tokens >= PAYING_TOKENS
+    pays = compile == "on" or is_decoder_built() or num_tokens >= PAYING_TOKENS
     if compile == "off" or not (is_possible and pays):
         return CachedDecoder(rounded)
     try:

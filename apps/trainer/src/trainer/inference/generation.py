@@ -13,7 +13,7 @@ import torch
 
 from accounting.plural import plural
 from nn_layers import TransformerLM
-from nn_layers.narrow_weights import Weights
+from nn_layers.precision import Weights
 from tokenizer import Tokenizer
 from trainer.inference.decoders import Decoder, build_decoder
 from trainer.inference.sampling import SamplingConfig, draw

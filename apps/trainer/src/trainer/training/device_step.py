@@ -9,15 +9,14 @@ CPU; the host only writes the number of the step and its learning rate. The plai
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
-from nn_layers import TransformerLM, cross_entropy, head_loss, linear_cross_entropy
+from nn_layers import TransformerLM
 from optim import AdamW, FlatAdamW
 from trainer.data.device_batches import WindowSource
 from trainer.plan.compute import ComputePlan
-from trainer.plan.devices import autocast
 from trainer.plan.learning_rate import set_learning_rate
 from trainer.training.compute_twin import compute_twin
+from trainer.training.model_loss import LossOf, build_loss
 from trainer.training.step_result import StepResult
 
 WARM_UP_STEPS = 3
@@ -92,7 +91,7 @@ class DeviceStepper:
         )
         twin, leaves = compute_twin(self._model, flat, dtype=self._plan.dtype)
         return _Program(
-            loss_of=_build_loss(twin, self._plan, self._device),
+            loss_of=build_loss(twin, plan=self._plan, device=self._device, is_captured=True),
             leaves=leaves,
             flat=flat,
             windows=self._windows,
@@ -106,7 +105,7 @@ class _Program:
     def __init__(
         self,
         *,
-        loss_of: Callable[[Tensor, Tensor], Tensor],
+        loss_of: LossOf,
         leaves: Sequence[torch.nn.Parameter],
         flat: FlatAdamW,
         windows: WindowSource,
@@ -178,34 +177,3 @@ class _GraphRunner:
         ):
             program.run(batches)
         return graph
-
-
-def _build_loss(
-    twin: TransformerLM, plan: ComputePlan, device: torch.device
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the function from windows to mean loss, in the plan's type and ways."""
-
-    def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        if not plan.compile:
-            return function
-        return torch.compile(function, fullgraph=True, dynamic=False)
-
-    def scored(hidden: Tensor, targets: Tensor) -> Tensor:
-        weight = twin.head_weight.to(hidden.dtype)
-        if plan.loss == "fused":
-            return head_loss(hidden, weight, targets)
-        return cross_entropy(torch.nn.functional.linear(hidden, weight), targets)
-
-    def whole(inputs: Tensor, targets: Tensor) -> Tensor:
-        with autocast(device, plan.dtype):
-            return scored(twin.hidden_states(inputs), targets)
-
-    if plan.loss != "chunked":
-        return compiled(whole)
-    hidden_states = compiled(twin.hidden_states)
-
-    def chunked(inputs: Tensor, targets: Tensor) -> Tensor:
-        with autocast(device, plan.dtype):
-            return linear_cross_entropy(hidden_states(inputs), twin.head_weight, targets)
-
-    return chunked

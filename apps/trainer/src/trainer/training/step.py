@@ -7,36 +7,27 @@ say) are other classes with the same method.
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from functools import partial, wraps
+from functools import partial
 from typing import Protocol, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch._functorch import config as functorch_config
 
-from nn_layers import TransformerLM, cross_entropy, fused_cross_entropy, linear_cross_entropy
+from nn_layers import TransformerLM
 from optim import AdamW, clip_gradients_
 from trainer.config.run_config import RunConfig
 from trainer.data.batches import sample_batch
 from trainer.data.device_batches import choose_windows
 from trainer.monitoring.throughput import Throughput
 from trainer.plan.compute import ComputePlan
-from trainer.plan.devices import autocast
 from trainer.plan.learning_rate import set_learning_rate
 from trainer.training.device_step import DeviceStepper
+from trainer.training.model_loss import LossOf, build_loss
 from trainer.training.step_result import StepResult
 
 Windows = Callable[[int, range], tuple[Tensor, Tensor]]
 """(step counted from 1, indices of windows) -> inputs and targets, (b, t) int64 on the device."""
-
-LossOf = Callable[[Tensor, Tensor], Tensor]
-"""(inputs, targets) -> () mean loss, with the graph that backward needs."""
-
-
-KEPT_FOR_BACKWARD = 0.75
-"""Of what torch.compile would keep for the backward pass. The CPU computes the rest again: sums and
-products by element, which take less time there than to be written and read."""
 
 
 class Stepper(Protocol):
@@ -127,37 +118,6 @@ def host_windows(
             )
 
     return cut
-
-
-def build_loss(model: TransformerLM, *, plan: ComputePlan, device: torch.device) -> LossOf:
-    """Return the function from windows to mean loss, in the plan's type and ways."""
-    path = "native" if plan.loss == "native" else "compiled" if plan.compile else "plain"
-    loss = {"plain": cross_entropy, "fused": fused_cross_entropy}.get(plan.loss)
-    hidden_states = model.hidden_states
-    if plan.compile:
-        hidden_states = torch.compile(hidden_states, fullgraph=True, dynamic=False)
-        if device.type == "cpu":
-            hidden_states = _keeping_less(hidden_states)
-
-    def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
-        with autocast(device, plan.dtype):
-            hidden = hidden_states(inputs)
-            if loss is None:
-                return linear_cross_entropy(hidden, model.head_weight, targets, path=path)
-            return loss(hidden @ model.head_weight.T, targets)
-
-    return loss_of
-
-
-def _keeping_less(compiled: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Return a compiled function that keeps `KEPT_FOR_BACKWARD` of what it would."""
-
-    @wraps(compiled)
-    def call(inputs: Tensor) -> Tensor:
-        with functorch_config.patch(activation_memory_budget=KEPT_FOR_BACKWARD):
-            return compiled(inputs)
-
-    return call
 
 
 class EagerStepper:

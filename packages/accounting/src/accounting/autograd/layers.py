@@ -137,7 +137,7 @@ class TracedModel:
 
     def _attention(self, x: Value, layer: dict[str, Value]) -> Value:
         tape, shape = self.tape, self._shape
-        if self._settings.attention == "native":
+        if self._settings.attention == "native" and self._settings.attention_keeps is None:
             return self.linear("attention: output", "b t d", self._by_kernel(x, layer), layer["o"])
         q = tape.view(self.linear("queries", "b t h k", x, layer["q"]), "b h t k")
         k = tape.view(self.linear("keys", "b t g k", x, layer["k"]), "b g t k")
@@ -147,8 +147,9 @@ class TracedModel:
         q, k = self._rotate(q), self._rotate(k)
         if shape.kv_heads < shape.num_heads:
             k, v = (tape.op("keys, values: repeated", "b h t k", [one]) for one in (k, v))
-        attend = {"fused": self._fused, "plain": self._plain, "matmul": self._by_products}
-        heads = attend[self._settings.attention](q, k, v)
+        attend = {"sdpa": self._by_torch, "plain": self._plain, "matmul": self._by_products}
+        is_known = self._settings.attention_keeps is None
+        heads = (attend[self._settings.attention] if is_known else self._by_others)(q, k, v)
         del q, k, v
         return self.linear("attention: output", "b t d", heads, layer["o"])
 
@@ -195,7 +196,7 @@ class TracedModel:
         one, two = (self.tape.op("rotary", half, [x], saves=[table]) for table in tables)
         return self.tape.op("rotary", half, [one, two])
 
-    def _fused(self, q: Value, k: Value, v: Value) -> Value:
+    def _by_torch(self, q: Value, k: Value, v: Value) -> Value:
         tape = self.tape
         q, k, v = (self.cast(one, self.compute_bytes) for one in (q, k, v))
         sums = tape.allocate("attention: log of sums", "b h t", FLOAT32)
@@ -205,6 +206,14 @@ class TracedModel:
         del q, k, v, sums
         # The kernel's result has the layout of the queries, which the rotation reordered.
         return tape.op("attention: heads in order", "b t h k", [heads]) if self._tables else heads
+
+    def _by_others(self, q: Value, k: Value, v: Value) -> Value:
+        """Attend in one operation that keeps what the settings list."""
+        tape, kept = self.tape, self._settings.attention_keeps or ()
+        saves = [q, k, v, *(tape.allocate("attention: kept", dims, FLOAT32) for dims in kept)]
+        heads = tape.op("attention: heads", "b h t k", [q, k, v], saves=saves)
+        del q, k, v, saves
+        return tape.op("attention: heads in order", "b t h k", [heads])
 
     def _plain(self, q: Value, k: Value, v: Value) -> Value:
         tape, mask = self.tape, self.tape.allocate("mask", "t t", BOOL)

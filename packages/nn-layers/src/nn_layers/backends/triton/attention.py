@@ -6,15 +6,16 @@ in a run of minutes. They fit into the shared memory and registers of one H100 m
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from nn_layers._kernels.attention_backward import (
+from nn_layers.backends.triton.attention_backward import (
     attention_backward_keys,
     attention_backward_queries,
 )
-from nn_layers._kernels.attention_forward import attention_forward
+from nn_layers.backends.triton.attention_forward import attention_forward
 
 LOG2_E = 1.4426950408889634
 
@@ -56,7 +57,8 @@ class Geometry:
     def parts(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return views of the queries, keys and values."""
         sizes = [self.heads * self.width, *2 * [self.key_heads * self.width]]
-        return qkv.split(sizes, dim=-1)
+        q, k, v = qkv.split(sizes, dim=-1)
+        return q, k, v
 
     def constants(self, qkv: Tensor, blocks: Blocks) -> dict[str, object]:
         """Return the compile-time arguments of a kernel."""
@@ -73,15 +75,20 @@ class Geometry:
         }
 
 
-def run_forward(qkv: Tensor, cos: Tensor, sin: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
+def run_forward(
+    qkv: Tensor, cos: Tensor, sin: Tensor, *, heads: int, key_heads: int, rotation: int
+) -> tuple[Tensor, Tensor]:
     """Return (b, t, h k) heads and (b, h, t) float32 log2 denominators."""
     batch, length, _ = qkv.shape
-    out = qkv.new_empty(batch, length, geometry.heads * geometry.width)
-    log_totals = qkv.new_empty(batch, geometry.heads, length, dtype=torch.float32)
+    geometry = _geometry(qkv, heads, key_heads, rotation)
+    out = qkv.new_empty(batch, length, heads * geometry.width)
+    log_totals = qkv.new_empty(batch, heads, length, dtype=torch.float32)
     blocks = forward_blocks(is_narrow=qkv.element_size() == 2)
-    attention_forward[_grid(length, blocks.queries, batch * geometry.heads)](
-        *geometry.parts(qkv), cos, sin, out, log_totals,
-        *_strides(*geometry.parts(qkv)), length, geometry.width**-0.5 * LOG2_E,
+    parts = geometry.parts(_rows(qkv))
+    _launch(
+        attention_forward, -(-length // blocks.queries) * batch * heads,
+        *parts, cos.contiguous(), sin.contiguous(), out, log_totals,
+        *_strides(*parts), length, geometry.width**-0.5 * LOG2_E,
         **geometry.constants(qkv, blocks),
     )  # fmt: skip
     return out, log_totals
@@ -94,32 +101,49 @@ def run_backward(
     sin: Tensor,
     out: Tensor,
     log_totals: Tensor,
-    geometry: Geometry,
+    *,
+    heads: int,
+    key_heads: int,
+    rotation: int,
 ) -> Tensor:
     """Return the gradient of `qkv`, contiguous."""
     batch, length, _ = qkv.shape
-    q, k, v = geometry.parts(qkv)
+    geometry = _geometry(qkv, heads, key_heads, rotation)
+    d_out, log_totals = _rows(d_out), log_totals.contiguous()
+    q, k, v = geometry.parts(_rows(qkv))
     d_qkv = torch.empty(qkv.shape, dtype=qkv.dtype, device=qkv.device)
     dq, dk, dv = geometry.parts(d_qkv)
-    deltas = torch.empty_like(log_totals)
+    tables, deltas = (cos.contiguous(), sin.contiguous()), torch.empty_like(log_totals)
     scale = geometry.width**-0.5
     rows, columns = backward_blocks(geometry.width, is_narrow=qkv.element_size() == 2)
-    attention_backward_queries[_grid(length, rows.queries, batch * geometry.heads)](
-        q, k, v, cos, sin, out, d_out, log_totals, deltas, dq,
+    _launch(
+        attention_backward_queries, -(-length // rows.queries) * batch * heads,
+        q, k, v, *tables, out.contiguous(), d_out, log_totals, deltas, dq,
         *_strides(q, k, v, d_out, dq), length, scale, scale * LOG2_E,
         **geometry.constants(qkv, rows),
     )  # fmt: skip
-    attention_backward_keys[_grid(length, columns.keys, batch * geometry.key_heads)](
-        q, k, v, cos, sin, d_out, log_totals, deltas, dk, dv,
+    _launch(
+        attention_backward_keys, -(-length // columns.keys) * batch * key_heads,
+        q, k, v, *tables, d_out, log_totals, deltas, dk, dv,
         *_strides(q, k, v, d_out, dk, dv), length, scale, scale * LOG2_E,
         **geometry.constants(qkv, columns),
     )  # fmt: skip
     return d_qkv
 
 
-def _grid(length: int, rows: int, heads: int) -> tuple[int]:
-    """Return one long axis: the others hold 65,535 programs at most."""
-    return (-(-length // rows) * heads,)
+def _geometry(qkv: Tensor, heads: int, key_heads: int, rotation: int) -> Geometry:
+    return Geometry(heads, key_heads, qkv.shape[-1] // (heads + 2 * key_heads), rotation)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """Return `x` with its last axis contiguous; the kernels take any other strides."""
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def _launch(kernel: Any, programs: int, first: Tensor, *others: object, **constants: Any) -> None:
+    """Run a kernel on one long axis of programs: the other axes hold 65,535 at most."""
+    with torch.cuda.device_of(first):  # Triton launches on the current device
+        kernel[(programs,)](first, *others, **constants)
 
 
 def _strides(*tensors: Tensor) -> list[int]:

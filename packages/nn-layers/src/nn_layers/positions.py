@@ -1,24 +1,65 @@
-"""Turn pairs of dimensions by angles that grow with the position.
+"""Give each position a mark: rotary angles, or none.
 
-Stage: queries and keys -> *rotated queries and keys*. Tables of cosines and sines are computed once
-in float64, kept in the widest type of their device, and no part of the state dict. Source: Su et
-al. 2021 (RoFormer), arXiv:2104.09864.
+Stage: beside attention. A scheme is a class with a `name`, which is `ModelConfig.position`'s value.
+It may change the model's input, rotate queries and keys, or add to the scores; what it leaves out
+changes nothing. A model builds one and all its layers share it. Fast backends run only the schemes
+that they know; the written-out formula runs any.
 """
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from nn_layers.lookup import look_up
+from nn_layers.config import ModelConfig
+from nn_layers.embedding import look_up
 from nn_layers.precision import at_least_float32, widest_float
 
 
-class RotaryPositionalEmbedding(nn.Module):
+class Positions(nn.Module):
+    """The base of all schemes: what each may do to the model, here nothing."""
+
+    name: ClassVar[str]
+
+    @classmethod
+    def build(cls, config: ModelConfig, *, device: torch.device | str | None = None) -> "Positions":
+        """Return the scheme that a configuration describes."""
+        return cls()
+
+    def embed(self, x: Float[Tensor, "... t d"], *, first: int) -> Float[Tensor, "... t d"]:
+        """Return the model's input, (..., t, d); its positions are first, first + 1, ..."""
+        return x
+
+    def rotate(
+        self, x: Float[Tensor, "... t k"], token_positions: Int[Tensor, "... t"]
+    ) -> Float[Tensor, "... t k"]:
+        """Return queries or keys, (..., t, k), as their positions turn them."""
+        return x
+
+    def bias(
+        self, token_positions: Int[Tensor, "... t"], *, past: int, num_heads: int
+    ) -> Float[Tensor, "... h t s"] | None:
+        """Return what is added to the scores; None: nothing.
+
+        Args:
+            token_positions: (..., t) of the queries and their own keys.
+            past: keys before those, at positions 0 .. past - 1; s = past + t.
+            num_heads: query heads h.
+        """
+        return None
+
+
+class NoPositions(Positions):
+    """No positions at all (NoPE): order is what the causal mask shows of it."""
+
+    name = "none"
+
+
+class RotaryPositionalEmbedding(Positions):
     """Rotate pair j of a vector at position p by the angle p * theta^(-2j / d_k).
 
     Args:
@@ -39,6 +80,11 @@ class RotaryPositionalEmbedding(nn.Module):
     torch.Size([1, 3, 4])
     """
 
+    name = "rope"
+    cos: Tensor
+    sin: Tensor
+    __call__: Callable[..., Tensor]
+
     def __init__(
         self,
         theta: float,
@@ -57,12 +103,26 @@ class RotaryPositionalEmbedding(nn.Module):
             raise ValueError(
                 f"max_seq_len is {max_seq_len} and theta {theta}, but both must be positive"
             )
-        self.layout = layout
+        self.layout: Literal["adjacent", "half"] = layout
         self._theta = theta
         where = torch.get_default_device() if device is None else torch.device(device)
         cos, sin = _tables(theta, d_k, max_seq_len, where)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
+
+    @classmethod
+    def build(
+        cls, config: ModelConfig, *, device: torch.device | str | None = None
+    ) -> "RotaryPositionalEmbedding":
+        """Return the tables that a configuration describes."""
+        sizes = (config.rope_theta, config.d_head, config.context_length)
+        return cls(*sizes, device=device, layout=config.rope_layout)
+
+    def rotate(
+        self, x: Float[Tensor, "... t k"], token_positions: Int[Tensor, "... t"]
+    ) -> Float[Tensor, "... t k"]:
+        """Return `forward(x, token_positions)`."""
+        return self(x, token_positions)
 
     def forward(
         self, x: Float[Tensor, "... t k"], token_positions: Int[Tensor, "... t"]
@@ -126,9 +186,24 @@ class RotaryPositionalEmbedding(nn.Module):
 
     def _angles_at(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return cosines and sines of positions."""
-        known = {"name": "positions", "advice": "give positions that the tables were built for"}
-        cos, sin = (look_up(table, positions, **known) for table in (self.cos, self.sin))
+        advice = "give positions that the tables were built for"
+        tables = (self.cos, self.sin)
+        cos, sin = (look_up(one, positions, name="positions", advice=advice) for one in tables)
         return cos.to(dtype), sin.to(dtype)
+
+
+def build_positions(config: ModelConfig, *, device: torch.device | str | None = None) -> Positions:
+    """Return the scheme that a configuration names."""
+    return find_scheme(config.position).build(config, device=device)
+
+
+def find_scheme(name: str) -> type[Positions]:
+    """Return the class of a scheme.
+
+    >>> find_scheme("none").__name__
+    'NoPositions'
+    """
+    return next(one for one in Positions.__subclasses__() if one.name == name)
 
 
 def _tables(

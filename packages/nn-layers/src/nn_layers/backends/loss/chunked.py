@@ -1,23 +1,23 @@
-"""Score logits in one pass that leaves the gradient behind, or without ever holding all of them.
+"""Score some rows of logits at a time, so that they are never all there.
 
-Stage: hidden states or logits, targets -> *loss*. The plain twin is `loss.cross_entropy`. Both
-functions compute the gradient while they compute the loss, because the logits are at hand then:
-d loss / d logits = (softmax(logits) - onehot(target)) / n.
+Stage: hidden states, targets -> *loss*. Head and loss are computed together, with their gradients;
+the plain twin is `loss.cross_entropy`.
 """
 
 from collections.abc import Callable
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import FunctionCtx
 
+from nn_layers.backends.cpu.loss import replace_by_gradient_natively_
+from nn_layers.backends.interface import LossBackend, Setting
+from nn_layers.backends.loss.in_place import log_of_sum, replace_by_gradient_
+from nn_layers.backends.operands import refuse_second_derivative
 from nn_layers.loss import check_targets
-from nn_layers.native_loss import replace_by_gradient_natively_
-from nn_layers.operands import refuse_second_derivative
 from nn_layers.precision import as_autocast_has_it, at_least_float32
 
 ROWS_A_CHUNK = 2048
@@ -27,27 +27,21 @@ LossPath = Literal["plain", "compiled", "native"]
 kernel, for a CPU with AVX-512 and a C++ compiler."""
 
 
-def fused_cross_entropy(
-    logits: Float[Tensor, "... v"], targets: Int[Tensor, "..."]
-) -> Float[Tensor, ""]:
-    """Return `cross_entropy(logits, targets)`; the logits are overwritten by their gradient.
+class Backend(LossBackend):
+    """`linear_cross_entropy` by torch's operations."""
 
-    Args:
-        logits: (..., v); unnormalised; not to be used afterwards, so nothing may have kept them.
-        targets: (...) ids in [0, v).
+    keeps = "chunked"
 
-    Returns:
-        () at least float32.
+    def rank(self, setting: Setting) -> int | None:
+        """Come second, except on CUDA."""
+        return None if setting.device.type == "cuda" else 2
 
-    Raises:
-        ValueError: as `cross_entropy`.
-        NotImplementedError: a second derivative or forward mode; `cross_entropy` has both.
-
-    >>> round(float(fused_cross_entropy(torch.zeros(3, 10), torch.arange(3))), 4)
-    2.3026
-    """
-    check_targets(logits.shape, targets)
-    return _InPlaceLoss.apply(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1))
+    def score(
+        self, hidden: Tensor, weight: Tensor, targets: Tensor, *, is_compiled: bool
+    ) -> Tensor:
+        """Return the mean loss."""
+        path = "compiled" if is_compiled else "plain"
+        return linear_cross_entropy(hidden, weight, targets, path=path)
 
 
 def linear_cross_entropy(
@@ -89,25 +83,10 @@ def linear_cross_entropy(
     )
 
 
-class _InPlaceLoss(Function):
-    @staticmethod
-    def forward(ctx: FunctionCtx, logits: Tensor, targets: Tensor) -> Tensor:
-        values = logits.detach()
-        loss = _replace_by_gradient_(values, targets, count=len(targets))
-        ctx.save_for_backward(values)
-        return loss
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative("fused_cross_entropy", plain="cross_entropy")
-        (gradient,) = ctx.saved_tensors
-        return gradient * grad.to(gradient.dtype), None
-
-
 class _ChunkedLoss(Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx, hidden: Tensor, weight: Tensor, targets: Tensor, rows: int, path: LossPath
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, rows: int, path: LossPath
     ) -> Tensor:
         inputs, matrix = as_autocast_has_it(hidden), as_autocast_has_it(weight)
         replace = _replacement(path)
@@ -126,24 +105,11 @@ class _ChunkedLoss(Function):
         return loss
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         refuse_second_derivative("linear_cross_entropy", plain="cross_entropy")
+        (grad,) = grad_outputs
         d_hidden, d_weight = (one * grad.to(one.dtype) for one in ctx.saved_tensors)
         return d_hidden, d_weight, None, None, None
-
-
-def _replace_by_gradient_(
-    logits: Float[Tensor, "n v"], targets: Int[Tensor, "n"], *, count: int
-) -> Float[Tensor, ""]:
-    """Put the gradient in the place of the logits; return their share of a mean over `count`."""
-    wide = at_least_float32(logits)
-    log_total = _log_of_sum(wide)
-    index = targets.unsqueeze(-1)
-    loss = (log_total - wide.gather(-1, index)).sum() / count
-    gradient = (wide - log_total).exp_()
-    gradient.scatter_add_(-1, index, gradient.new_full(index.shape, -1.0))
-    logits.copy_(gradient.div_(count))
-    return loss
 
 
 def _replace_by_gradient_in_one_kernel_(
@@ -151,7 +117,7 @@ def _replace_by_gradient_in_one_kernel_(
 ) -> Float[Tensor, ""]:
     """Do the same by comparisons instead of indices: more work, but a compiler fuses all of it."""
     wide = at_least_float32(logits)
-    log_total = _log_of_sum(wide)
+    log_total = log_of_sum(wide)
     ids = torch.arange(wide.shape[-1], dtype=torch.int64, device=wide.device)
     is_target = ids == targets.unsqueeze(-1)
     loss = (log_total - wide.gather(-1, targets.unsqueeze(-1))).sum() / count
@@ -159,16 +125,10 @@ def _replace_by_gradient_in_one_kernel_(
     return loss
 
 
-def _log_of_sum(wide: Float[Tensor, "n v"]) -> Float[Tensor, "n 1"]:
-    """Return log sum exp of each row; the largest is taken out first, so nothing overflows."""
-    top = wide.amax(dim=-1, keepdim=True)
-    return (wide - top).exp_().sum(dim=-1, keepdim=True).log_() + top
-
-
 @cache
 def _replacement(path: LossPath) -> Callable[..., Tensor]:
     if path == "plain":
-        return _replace_by_gradient_
+        return replace_by_gradient_
     if path == "native":
         return replace_by_gradient_natively_
     return torch.compile(_replace_by_gradient_in_one_kernel_, fullgraph=True, dynamic=False)

@@ -5,7 +5,7 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from nn_layers._kernels.rotating import load_rotated, load_tile, store_tile
+from nn_layers.backends.triton.rotating import load_rotated, load_tile, store_tile
 
 
 @triton.jit

@@ -3,7 +3,7 @@
 Stage: compiled library -> *file in a cache folder* -> the same library in another process. Loaded
 code runs with all rights of its user, and damaged code takes the process down. So the name of a
 library ends in a hash of its content, and file and folder must belong to this user or root. Not
-here: compiling and loading (`native_build`).
+here: compiling and loading (`build`).
 """
 
 import atexit

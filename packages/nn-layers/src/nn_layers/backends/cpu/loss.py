@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from nn_layers.native_arrays import pointer_to
-from nn_layers.native_kernels import load_kernel
+from nn_layers.backends.cpu.arrays import pointer_to
+from nn_layers.backends.cpu.kernels import load_kernel
 
 
 def replace_by_gradient_natively_(

@@ -7,15 +7,18 @@ compute, in float32, from weights that may be narrower; the layers remain the re
 import ctypes
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nn_layers import native_build
+from nn_layers.backends.cpu import build
+from nn_layers.backends.cpu.arrays import pointer_to
+from nn_layers.block import TransformerBlock
 from nn_layers.kv_cache import KVCache
-from nn_layers.narrow_weights import Weights, quantize_rows
-from nn_layers.native_arrays import pointer_to
+from nn_layers.positions import NoPositions, RotaryPositionalEmbedding
+from nn_layers.precision import Weights, quantize_rows
 from nn_layers.transformer_lm import TransformerLM
 
 _SOURCE = Path(__file__).with_name("decode_step.cpp")
@@ -23,18 +26,9 @@ _NORMS = {"none": 0, "pre": 1, "post": 2}
 _KEPT = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
 
 
-def is_built() -> bool:
+def is_decoder_built() -> bool:
     """Whether the compiled step is there already, so that having it costs nothing."""
-    return native_build.is_built(_SOURCE)
-
-
-def build() -> ctypes.CDLL:
-    """Return the compiled step, after compiling it where it is not there yet.
-
-    Raises:
-        NativeError: there is no C++ compiler, or it fails.
-    """
-    return native_build.build(_SOURCE)
+    return build.is_built(_SOURCE)
 
 
 class NativeDecoder:
@@ -45,8 +39,8 @@ class NativeDecoder:
         weights: how the matrices are kept: float32, bfloat16 or int8 with a scale a row.
 
     Raises:
-        NativeError: see `build`.
-        ValueError: the model is elsewhere or of another type.
+        NativeError: there is no C++ compiler, or it fails.
+        ValueError: the model is elsewhere, of another type, or has positions unknown to the step.
     """
 
     def __init__(self, model: TransformerLM, weights: Weights = "float32") -> None:
@@ -56,7 +50,12 @@ class NativeDecoder:
                     f"{name} is {parameter.dtype} on {parameter.device}, but the compiled step "
                     "needs float32 on the CPU; use the layers themselves"
                 )
-        self._step = build().decode_step
+        if not isinstance(model.positions, NoPositions | RotaryPositionalEmbedding):
+            raise ValueError(
+                f"the compiled step knows the positions none and rope, not {model.positions.name}; "
+                "use the layers themselves"
+            )
+        self._step = build.build(_SOURCE).decode_step
         self._config = model.config
         self._weights: Weights = weights
         self._kept: list[object] = []  # what the addresses in the structures belong to
@@ -123,8 +122,9 @@ class NativeDecoder:
             *(self._layer(state, f"layers.{index}") for index in range(config.num_layers))
         )
         self._kept.append(layers)
-        rope = model.layers[0].attn.rope
-        tables = (None, None) if rope is None else rope.float32_tables()
+        positions, first = model.positions, cast(TransformerBlock, model.layers[0])
+        is_rotary = isinstance(positions, RotaryPositionalEmbedding)
+        tables = positions.float32_tables() if is_rotary else (None, None)
         cos, sin = (self._vector(one, "rope", config.context_length, pairs) for one in tables)
         return _Model(
             embedding=embedding,
@@ -144,7 +144,7 @@ class NativeDecoder:
             norm=_NORMS[config.norm],
             has_halves=config.rope_layout == "half",
             num_threads=torch.get_num_threads(),
-            eps=1e-5 if model.layers[0].ln1 is None else model.layers[0].ln1.eps,
+            eps=1e-5 if first.ln1 is None else first.ln1.eps,
         )
 
     def _layer(self, state: dict[str, Tensor], prefix: str) -> "_Layer":

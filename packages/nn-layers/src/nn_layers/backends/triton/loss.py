@@ -1,9 +1,11 @@
 """Launch the kernel that turns logits into losses and gradients."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from nn_layers._kernels.cross_entropy import cross_entropy_rows
+from nn_layers.backends.triton.cross_entropy import cross_entropy_rows
 
 COLUMNS = 2048
 WARPS = 8
@@ -21,8 +23,9 @@ def replace_by_gradient_(
         gradient_scale: usually 1 / all positions.
     """
     rows, vocabulary = logits.shape
+    kernel: Any = cross_entropy_rows
     with torch.cuda.device_of(logits):  # Triton launches on the current device
-        cross_entropy_rows[(rows,)](
+        kernel[(rows,)](
             logits, targets, losses, logits.stride(0), vocabulary, gradient_scale,
             COLUMNS=COLUMNS, num_warps=WARPS,
         )  # fmt: skip

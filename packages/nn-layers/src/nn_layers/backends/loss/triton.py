@@ -1,23 +1,49 @@
-"""Score hidden states by head and loss together, with gradients from the same pass, on a GPU.
+"""Score some rows of logits at a time by an own kernel in Triton; for CUDA.
 
-Stage: hidden states, targets -> *loss*. Some rows of logits exist at a time, in the type of the
-hidden states, and turn into their gradient where they lie: float32 logits never exist, and a chunk
-fits into the GPU's L2 cache. The plain twin is `loss.cross_entropy` of the logits.
+Stage: hidden states, targets -> *loss*. Rows of logits exist in the type of the hidden states and
+turn into their gradient where they lie: float32 logits never exist, and a chunk fits into the GPU's
+L2 cache. Gradients come from the same pass. The plain twin is `loss.cross_entropy` of the logits.
 """
+
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from nn_layers.kernels_here import require_kernels
+from nn_layers.backends.interface import LossBackend, Setting
+from nn_layers.backends.operands import check_operands, refuse_second_derivative
+from nn_layers.backends.triton.availability import require_kernels, why_no_kernels
 from nn_layers.loss import refuse_ignore_index
-from nn_layers.operands import check_operands, refuse_second_derivative
+from nn_layers.precision import as_autocast_has_it
 
 CHUNK_BYTES = 40 * 2**20
 """Of logits at one time: most of the L2 cache of an H100 (50 MB) or H200 (60 MB)."""
 CHUNKS_HELD = 4
 """Chunks of gradients kept until they go into the weight's gradient at once: each of its sums
 reads and writes all of it, in float32."""
+
+
+class Backend(LossBackend):
+    """`head_loss`."""
+
+    keeps = "triton"
+    is_built_first = True
+    is_traceable = True
+
+    def rank(self, setting: Setting) -> int | None:
+        """Come first on CUDA."""
+        return 1 if setting.device.type == "cuda" else None
+
+    def why_not(self, setting: Setting) -> str | None:
+        """Return what keeps Triton from running."""
+        return why_no_kernels(setting.device)
+
+    def score(
+        self, hidden: Tensor, weight: Tensor, targets: Tensor, *, is_compiled: bool
+    ) -> Tensor:
+        """Return the mean loss."""
+        return head_loss(as_autocast_has_it(hidden), as_autocast_has_it(weight), targets)
 
 
 def head_loss(
@@ -57,7 +83,7 @@ def head_loss(
 def _score(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the loss and the gradients of hidden states and weight."""
     require_kernels(hidden.device)
-    from nn_layers._kernels.cross_entropy_launch import replace_by_gradient_
+    from nn_layers.backends.triton.loss import replace_by_gradient_
 
     count, vocabulary = len(targets), len(weight)
     hidden, targets = hidden.contiguous(), targets.contiguous()
@@ -98,16 +124,13 @@ def _add_product_(total: Tensor, a: Tensor, b: Tensor) -> None:
 
 @_score.register_fake
 def _(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    wide = {"dtype": torch.float32}
-    return (
-        hidden.new_empty((), **wide),
-        hidden.new_empty(hidden.shape),
-        hidden.new_empty(weight.shape, **wide),
-    )
+    d_hidden = hidden.new_empty(hidden.shape)
+    d_weight = hidden.new_empty(weight.shape, dtype=torch.float32)
+    return hidden.new_empty((), dtype=torch.float32), d_hidden, d_weight
 
 
 def _save(
-    ctx: torch.autograd.function.FunctionCtx,
+    ctx: Any,
     inputs: tuple[Tensor, Tensor, Tensor],
     output: tuple[Tensor, Tensor, Tensor],
 ) -> None:
@@ -115,9 +138,7 @@ def _save(
     ctx.weight_dtype = inputs[1].dtype
 
 
-def _differentiate(
-    ctx: torch.autograd.function.FunctionCtx, d_loss: Tensor, _: Tensor, __: Tensor
-) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, d_loss: Tensor, _: Tensor, __: Tensor) -> tuple[Tensor | None, ...]:
     refuse_second_derivative("head_loss", plain="cross_entropy")
     d_hidden, d_weight = ctx.saved_tensors
     scaled = (d_hidden * d_loss).to(d_hidden.dtype)

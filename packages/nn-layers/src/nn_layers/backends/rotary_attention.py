@@ -1,24 +1,26 @@
-"""Attend causally from fused projections in kernels of their own, rotation included.
+"""Attend causally from stacked projections in one kernel, rotation included.
 
-Stage: queries, keys and values in one tensor -> *heads*. On CUDA the kernels (`_kernels`) are
-Triton's, on the CPU they are compiled C++ (`native_attention`); here they are registered with
-torch, so that autograd and torch.compile know them. The plain twin is
-`attention.scaled_dot_product_attention` after `rope`. Not here: masks, caches, dropout.
+Stage: queries, keys and values in one tensor -> *heads*. On CUDA the kernel is Triton's, on the CPU
+it is compiled C++; here both are registered with torch as one operation, so that autograd and
+torch.compile know it. The plain twin is `attention.scaled_dot_product_attention` after the
+rotation. Not here: masks, caches, dropout.
 """
 
 import os
-from typing import Literal
+from types import ModuleType
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nn_layers import native_attention
-from nn_layers.kernels_here import require_kernels, why_no_kernels
-from nn_layers.native_kernels import why_no_native_kernels
-from nn_layers.operands import check_operands
+from nn_layers.backends.cpu import attention as cpu_attention
+from nn_layers.backends.cpu.kernels import why_no_native_kernels
+from nn_layers.backends.operands import check_operands
+from nn_layers.backends.projections import Projections, stack_projections
+from nn_layers.backends.triton.availability import require_kernels, why_no_kernels
+from nn_layers.positions import RotaryPositionalEmbedding
 
-Rotation = Literal["none", "adjacent", "half"]
 WIDTHS = (16, 32, 64, 128)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _ROTATIONS: dict[str, int] = {"none": 0, "adjacent": 1, "half": 2}
@@ -96,21 +98,37 @@ def rotary_attention(
     return heads.view(*qkv.shape[:-1], num_heads * width)
 
 
+def attend_layer(
+    layer: Projections, x: Float[Tensor, "... t d"], *, kernel: Literal["native", "triton"]
+) -> Float[Tensor, "... t c"]:
+    """Return the heads of a layer: project by one product, then rotate and attend in one kernel.
+
+    Raises:
+        ValueError: the device of `x` has another kernel than `kernel`.
+    """
+    if kernel != (own := kernel_of(x.device)):
+        raise ValueError(
+            f"attention is {kernel}, but the kernel of {x.device} is {own}; use that, or another "
+            "backend"
+        )
+    positions = layer.positions
+    is_rotary = isinstance(positions, RotaryPositionalEmbedding)
+    return rotary_attention(
+        stack_projections(layer, x),
+        num_heads=layer.num_heads,
+        num_kv_heads=layer.num_kv_heads,
+        tables=positions.float32_tables() if is_rotary else None,
+        layout=positions.layout if is_rotary else "adjacent",
+    )
+
+
 @torch.library.custom_op("nn_layers::rotary_attention", mutates_args=())
 def _attend(
     qkv: Tensor, cos: Tensor, sin: Tensor, heads: int, key_heads: int, rotation: int
 ) -> tuple[Tensor, Tensor]:
     _width(qkv, heads, key_heads)
-    if _is_native(qkv):
-        heads_of = {"heads": heads, "key_heads": key_heads, "rotation": rotation}
-        arrays = (one.contiguous() for one in (qkv, cos.float(), sin.float()))
-        return native_attention.run_forward(*arrays, **heads_of)
-    require_kernels(qkv.device)
-    from nn_layers._kernels.attention_launch import Geometry, run_forward
-
-    geometry = Geometry(heads, key_heads, _width(qkv, heads, key_heads), rotation)
-    with torch.cuda.device_of(qkv):  # Triton launches on the current device
-        return run_forward(_rows(qkv), cos.contiguous(), sin.contiguous(), geometry)
+    how = {"heads": heads, "key_heads": key_heads, "rotation": rotation}
+    return _kernel(qkv.device).run_forward(qkv, cos, sin, **how)
 
 
 @_attend.register_fake
@@ -135,18 +153,8 @@ def _attend_backward(
     rotation: int,
 ) -> Tensor:
     _width(qkv, heads, key_heads)
-    if _is_native(qkv):
-        heads_of = {"heads": heads, "key_heads": key_heads, "rotation": rotation}
-        tables = cos.float(), sin.float()
-        arrays = (one.contiguous() for one in (d_out, qkv, *tables, out, log_totals))
-        return native_attention.run_backward(*arrays, **heads_of)
-    from nn_layers._kernels.attention_launch import Geometry, run_backward
-
-    geometry = Geometry(heads, key_heads, _width(qkv, heads, key_heads), rotation)
-    tables = cos.contiguous(), sin.contiguous()
-    saved = out.contiguous(), log_totals.contiguous()
-    with torch.cuda.device_of(qkv):
-        return run_backward(_rows(d_out), _rows(qkv), *tables, *saved, geometry)
+    how = {"heads": heads, "key_heads": key_heads, "rotation": rotation}
+    return _kernel(qkv.device).run_backward(d_out, qkv, cos, sin, out, log_totals, **how)
 
 
 @_attend_backward.register_fake
@@ -165,7 +173,7 @@ def _(
 
 
 def _save(
-    ctx: torch.autograd.function.FunctionCtx,
+    ctx: Any,
     inputs: tuple[Tensor, Tensor, Tensor, int, int, int],
     output: tuple[Tensor, Tensor],
 ) -> None:
@@ -173,9 +181,7 @@ def _save(
     ctx.save_for_backward(qkv, cos, sin, *output)
 
 
-def _differentiate(
-    ctx: torch.autograd.function.FunctionCtx, d_out: Tensor, _: Tensor
-) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, d_out: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     d_qkv = _attend_backward(d_out, *ctx.saved_tensors, *ctx.rest)
     return d_qkv, None, None, None, None, None
 
@@ -209,10 +215,11 @@ def _check_tables(cos: Tensor, sin: Tensor, *, length: int, width: int) -> None:
             )
 
 
-def _is_native(qkv: Tensor) -> bool:
-    return kernel_of(qkv.device) == "native"
+def _kernel(device: torch.device) -> ModuleType:
+    """Return the face of the kernel that runs on a device."""
+    if kernel_of(device) == "native":
+        return cpu_attention
+    require_kernels(device)
+    from nn_layers.backends.triton import attention as triton_attention
 
-
-def _rows(x: Tensor) -> Tensor:
-    """Return `x` with its last axis contiguous; the kernels take any other strides."""
-    return x if x.stride(-1) == 1 else x.contiguous()
+    return triton_attention

@@ -8,7 +8,7 @@
 // the saved logarithms of the totals (Dao 2023, FlashAttention-2, arXiv:2307.08691, algorithm 2).
 //
 // All arrays belong to the caller, who also checks every size. The layout of Geometry is repeated
-// in native_attention.py.
+// in attention.py.
 
 #include <algorithm>
 #include <cmath>

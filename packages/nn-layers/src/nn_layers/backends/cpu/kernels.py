@@ -1,17 +1,18 @@
 """Say whether this CPU can run the compiled kernels, and load them.
 
-Stage: beside `native_attention`, `native_loss`. The kernels are for AVX-512, and for its products
+Stage: beside `attention`, `loss`. The kernels are for AVX-512, and for its products
 of bfloat16 where the arrays are bfloat16; elsewhere the layers take their other paths.
 """
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from nn_layers.native_build import NativeError, build, cpu_flags, find_compiler, is_built
+from nn_layers.backends.cpu.build import NativeError, build, cpu_flags, find_compiler, is_built
 
 Kernel = Literal["attention_step", "loss_step"]
 
@@ -37,9 +38,21 @@ def why_no_native_kernels(dtype: torch.dtype) -> str | None:
     return None
 
 
-def is_kernel_built(kernel: Kernel) -> bool:
-    """Whether a kernel's library is there already, so that loading it takes no seconds."""
-    return is_built(_source(kernel))
+def prepare_kernel(kernel: Kernel, dtype: torch.dtype, say: Callable[[str], None]) -> str | None:
+    """Build a kernel where it is not there yet, and load it; return why that failed, or None.
+
+    Args:
+        kernel: which.
+        dtype: of the arrays.
+        say: told before it is built, which takes seconds.
+    """
+    if not is_built(_source(kernel)):
+        say(f"building {kernel} for this CPU: some seconds, once")
+    try:
+        load_kernel(kernel, dtype)
+    except NativeError as error:
+        return str(error)
+    return None
 
 
 @cache

@@ -1,6 +1,6 @@
 """Attend causally from fused projections on the CPU, by a compiled C++ function.
 
-Stage: inside `attention_kernel`: arrays -> *attention_step.cpp* -> arrays. Products of bfloat16 are
+Stage: inside `rotary_attention`: arrays -> *attention_step.cpp* -> arrays. Products of bfloat16 are
 AMX's tiles where the CPU has them.
 """
 
@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from nn_layers.native_arrays import pointer_to
-from nn_layers.native_kernels import load_kernel
+from nn_layers.backends.cpu.arrays import pointer_to
+from nn_layers.backends.cpu.kernels import load_kernel
 
 
 class Geometry(ctypes.Structure):
@@ -29,8 +29,8 @@ def run_forward(
     """Return heads, (b, t, h k), and the logarithms of the totals, (b, h, t) float32.
 
     Args:
-        qkv: (b, t, (h + 2 g) k), contiguous.
-        cos: (s, k / 2) float32, contiguous, s >= t; unread without rotation.
+        qkv: (b, t, (h + 2 g) k).
+        cos: (s, k / 2) float32, s >= t; unread without rotation.
         sin: the same.
         heads: query heads h.
         key_heads: key heads g.
@@ -40,6 +40,7 @@ def run_forward(
         ValueError: an array of another place, type or size.
     """
     geometry = _geometry(qkv, heads, key_heads, rotation)
+    qkv, cos, sin = qkv.contiguous(), cos.float().contiguous(), sin.float().contiguous()
     out = qkv.new_empty(geometry.batch, geometry.length, heads * geometry.width)
     totals = qkv.new_empty(geometry.batch, heads, geometry.length, dtype=torch.float32)
     arrays = {"qkv": qkv, "cos": cos, "sin": sin, "out": out, "totals": totals}
@@ -59,8 +60,11 @@ def run_backward(
     key_heads: int,
     rotation: int,
 ) -> Tensor:
-    """Return the gradient of `qkv`; all arrays are contiguous, and of `run_forward`."""
+    """Return the gradient of `qkv`; the other arrays are those of `run_forward`."""
     geometry = _geometry(qkv, heads, key_heads, rotation)
+    cos, sin = cos.float(), sin.float()
+    saved = (d_out, qkv, cos, sin, out, totals)
+    d_out, qkv, cos, sin, out, totals = (one.contiguous() for one in saved)
     d_qkv = torch.empty_like(qkv)
     arrays = {"d_out": d_out, "qkv": qkv, "cos": cos, "sin": sin, "out": out, "totals": totals}
     arrays["d_qkv"] = d_qkv

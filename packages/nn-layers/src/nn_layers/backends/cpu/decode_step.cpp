@@ -4,7 +4,7 @@
 // so results depend on neither. Weights are float, bfloat16 (as uint16_t), or int8 with a scale a
 // row; everything else is float. All arrays belong to the caller, who also checks every size;
 // keys, values, scratch and logits are written. The layouts of Matrix, Layer and Model are repeated
-// in native.py.
+// in decoder.py.
 
 #include <cmath>
 #include <cstdint>

@@ -1,4 +1,4 @@
-"""Compute causal attention by plain batched matrix products, a block of rows at a time.
+"""Attend by batched matrix products, a block of rows at a time.
 
 Stage: queries, keys, values -> *attention* -> heads. On a CPU, narrow heads and short windows make
 these products faster than torch's fused kernel, above all backward. Rows of a block look at no key
@@ -10,17 +10,38 @@ and joins what stands between the products; it keeps a square, and takes 0.6 of 
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from nn_layers.activations import softmax
-from nn_layers.operands import check_operands
+from nn_layers.backends.attention import sdpa
+from nn_layers.backends.interface import Setting
+from nn_layers.backends.operands import check_operands
 from nn_layers.precision import as_autocast_has_it, at_least_float32
 
 ROWS_A_BLOCK = 128
 _SQUARE_BYTES = 8 * 1024**2  # of the scores at hand; a few of them fit a CPU's last cache
+
+
+class Backend(sdpa.Backend):
+    """Products for whole windows; what continues a cache is torch's."""
+
+    keeps = "matmul"
+
+    def rank(self, setting: Setting) -> int | None:
+        """Come second on the CPU."""
+        return 2 if setting.device.type == "cpu" else None
+
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, *, past: int, bias: Tensor | None = None
+    ) -> Tensor:
+        """Return the heads."""
+        if past:
+            return super().attend(q, k, v, past=past, bias=bias)
+        return causal_attention_by_products(q, k, v)
 
 
 def causal_attention_by_products(
@@ -146,14 +167,12 @@ def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Te
     return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
 
 
-def _keep(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
+def _keep(ctx: Any, inputs: tuple, output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 
-def _go_back(
-    context: torch.autograd.function.FunctionCtx, grad: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    return _attend_backward(grad, *context.saved_tensors)
+def _go_back(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return _attend_backward(grad, *ctx.saved_tensors)
 
 
 _attend.register_autograd(_go_back, setup_context=_keep)

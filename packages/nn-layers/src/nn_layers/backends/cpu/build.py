@@ -14,7 +14,7 @@ import subprocess
 from functools import cache, partial
 from pathlib import Path
 
-from nn_layers.native_cache import find_library, make_library, report_once
+from nn_layers.backends.cpu.library_cache import find_library, make_library, report_once
 
 # Sums may be reordered, or no reduction is vectorised; NaN and infinity keep their meaning. Not
 # -ffast-math: linked into a library, it turns off denormal numbers for the whole process.

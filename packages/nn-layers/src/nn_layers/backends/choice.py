@@ -1,0 +1,100 @@
+"""Decide which backend runs: the one that is named, or the first of the registry that can.
+
+Stage: name, setting -> *backend* -> layer, step. This is the only place that knows what `auto`
+means. A named backend that cannot run is an error; what `auto` would rather have is reported.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Generic, TypeVar
+
+from nn_layers.backends.interface import AttentionBackend, Backend, LossBackend, Say, Setting
+from nn_layers.backends.registry import Kind, names, require_known
+
+B = TypeVar("B", bound=Backend)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Generic[B]):
+    """The backend that runs."""
+
+    name: str
+    backend: B
+    notes: tuple[str, ...] = ()
+    """What `auto` would rather have run, and why it could not."""
+
+
+@cache
+def attention_backends() -> dict[str, AttentionBackend]:
+    """Return every way to compute attention, by name."""
+    return _load("attention")
+
+
+@cache
+def loss_backends() -> dict[str, LossBackend]:
+    """Return every way to compute the loss, by name."""
+    return _load("loss")
+
+
+def choose_attention(
+    asked: str, setting: Setting, *, option: str = "attention", say: Say | None = None
+) -> Choice[AttentionBackend]:
+    """Return the backend of attention that is named, or that `auto` takes; see `_choose`."""
+    require_known("attention", asked, option=option)
+    return _choose(asked, attention_backends(), setting, option=option, say=say)
+
+
+def choose_loss(
+    asked: str, setting: Setting, *, option: str = "loss", say: Say | None = None
+) -> Choice[LossBackend]:
+    """Return the backend of the loss that is named, or that `auto` takes; see `_choose`."""
+    require_known("loss", asked, option=option)
+    return _choose(asked, loss_backends(), setting, option=option, say=say)
+
+
+def _choose(
+    asked: str, backends: Mapping[str, B], setting: Setting, *, option: str, say: Say | None
+) -> Choice[B]:
+    """Walk the backends in the order of their ranks up to the first that can run.
+
+    Args:
+        asked: a name, or `auto`.
+        backends: by name.
+        setting: what is to be computed, and where.
+        option: what the choice is called.
+        say: told what is built; None: nothing may be built, and what would have to be is left out.
+
+    Raises:
+        ValueError: the named backend cannot run.
+    """
+    if asked != "auto":
+        if reason := _why_not(backends[asked], setting, say):
+            raise ValueError(f"{option} is {asked}, but {reason}; use auto")
+        return Choice(asked, backends[asked])
+    ranks = {name: one.rank(setting) for name, one in backends.items()}
+    ranked = sorted((rank, name) for name, rank in ranks.items() if rank is not None)
+    reasons: dict[str, None] = {}
+    for _, name in ranked:
+        backend = backends[name]
+        if say is None and backend.is_built_first:
+            continue
+        if (reason := _why_not(backend, setting, say)) is None:
+            why = "; ".join(reasons)
+            kind = option.rpartition(".")[2]
+            note = f"{kind}: falling back to {name}, which is slower: {why}"
+            return Choice(name, backend, (note,) if why else ())
+        reasons[reason] = None
+    raise AssertionError(f"no backend for {option} runs in {setting}")
+
+
+def _why_not(backend: Backend, setting: Setting, say: Say | None) -> str | None:
+    reason = backend.why_not(setting)
+    return reason if reason or say is None else backend.prepare(setting, say)
+
+
+def _load(kind: Kind) -> dict:
+    folder = f"{__name__.rpartition('.')[0]}.{kind}"
+    modules = {name: import_module(f"{folder}.{name.replace('-', '_')}") for name in names(kind)}
+    return {name: module.Backend() for name, module in modules.items()}

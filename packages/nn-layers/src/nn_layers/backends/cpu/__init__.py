@@ -1,0 +1,1 @@
+"""Kernels in C++ for the CPU, and their Python faces: build, attention, loss, decoder."""
