@@ -1,14 +1,19 @@
 """How a run computes: what auto picks, what cannot run, what is said."""
 
 import dataclasses
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
-from nn_layers import NativeError
+from nn_layers import NativeError, RotaryPositionalEmbedding
+from nn_layers.backends.choice import attention_backends, auto_order, loss_backends
+from nn_layers.backends.interface import Backend, Setting
 from trainer.cli.run_arguments import parse_train
-from trainer.plan.compute import ComputePlan, plan_compute
+from trainer.config.presets import config_to_toml, load_config, load_preset
+from trainer.plan.compute import LONG_RUN_FLOPS, ComputePlan, plan_compute
 
 CPU = torch.device("cpu")
 
@@ -111,3 +116,67 @@ def test_a_cpu_without_bfloat16_is_told(monkeypatch: pytest.MonkeyPatch) -> None
 def test_activation_checkpointing_is_an_option() -> None:
     config = parse_train(["--training.activation-checkpointing", "true"]).config
     assert config.training.activation_checkpointing
+
+
+@pytest.mark.parametrize(
+    ("option", "new"),
+    [
+        ("model.attention", "model.attention is 'fused', which has been renamed; use sdpa"),
+        (
+            "training.loss",
+            "training.loss is 'fused', which has been renamed; use in-place, or triton",
+        ),
+    ],
+)
+def test_a_renamed_value_is_refused_with_its_new_name_in_options_and_saved_runs(
+    option: str, new: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse_train([f"--{option}", "fused"])
+    assert new in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    field = option.partition(".")[2]
+    saved = config_to_toml(load_preset("quickstart"))
+    old = saved.replace(f'{field} = "auto"', f'{field} = "fused"')
+    (tmp_path / "config.toml").write_text(old, encoding="utf-8")
+    with pytest.raises(ValueError, match=f"config.toml: {new}") as caught:
+        load_config(tmp_path / "config.toml")
+    assert "\n" not in str(caught.value)
+
+
+def _cells(option: str) -> list[list[str]]:
+    """Return the names in the README's row of an option, cell by cell."""
+    readme = Path(__file__).parents[2] / "apps/trainer/README.md"
+    lines = readme.read_text(encoding="utf-8").splitlines()
+    (row,) = (line for line in lines if line.startswith(f"| `--{option}` "))
+    return [re.findall(r"`([\w-]+)`", cell) for cell in row.strip("|").split("|")]
+
+
+@pytest.mark.parametrize(
+    ("option", "backends"),
+    [("model.attention", attention_backends()), ("training.loss", loss_backends())],
+)
+def test_the_readme_lists_what_auto_takes(option: str, backends: dict[str, Backend]) -> None:
+    _, choices, *taken = _cells(option)
+    assert sorted(choices) == sorted(backends)
+    devices = [("cpu", torch.float32), ("cuda", torch.bfloat16), ("mps", torch.float32)]
+    for names, (device, dtype) in zip(taken, devices, strict=True):
+        setting = Setting(
+            device=torch.device(device), dtype=dtype, d_head=32, positions=RotaryPositionalEmbedding
+        )
+        assert [name for name in names if name != "bfloat16"] == auto_order(backends, setting)
+
+
+def test_the_readme_says_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    for user in ("trainer.plan.compute", "nn_layers.backends.loss.triton"):
+        monkeypatch.setattr(f"{user}.why_no_kernels", lambda device: None)
+    attention = "nn_layers.backends.attention.triton.why_no_rotary_attention"
+    monkeypatch.setattr(attention, lambda *_, **__: None)
+    monkeypatch.setattr("trainer.plan.compute.find_compiler", lambda: "g++")
+    long_run = parse_train(["tinystories-cpu"]).config
+    compiles = [
+        plan_compute(long_run, device=torch.device(device)).compile
+        for device in ("cpu", "cuda", "mps")
+    ]
+    assert _cells("training.compile")[2:] == [["on" if one else "off"] for one in compiles]
+    readme = Path(__file__).parents[2] / "apps/trainer/README.md"
+    assert f"more than {LONG_RUN_FLOPS:.0e} FLOPs".replace("e+", "e") in readme.read_text("utf-8")

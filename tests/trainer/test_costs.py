@@ -76,7 +76,7 @@ def test_steps_are_those_that_would_run_here_or_on_the_device_that_is_named() ->
     settings = TRAINER.presets["quickstart"]().training.settings
     if not torch.cuda.is_available():
         assert settings(None) == step_settings(config, here)
-    expected = StepSettings(batch_size=16, dtype="bfloat16", attention="fused", loss="fused")
+    expected = StepSettings(batch_size=16, dtype="bfloat16", attention="native", loss="triton")
     expected = dataclasses.replace(expected, optimizer=config.optimizer.section.cost)
     assert settings(find_device("H200")) == expected
 

@@ -4,7 +4,6 @@ Stage: a preset, TOML or run directory -> *accounting's model* -> every account.
 accounts (`accounting`), the translation of a configuration into its terms (`plan/shape.py`).
 """
 
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from accounting.sources.inputs import ACCOUNTING, WEIGHTS
 from accounting.sources.model import Application, Model, Training
 from accounting.sources.weights import find_weights
 from accounting.time import Progress
+from nn_layers.backends.choice import attention_backends, auto_order, loss_backends
 from trainer.checkpoint.run_checkpoint import list_checkpoints
 from trainer.config.presets import config_from_toml, config_to_toml, load_preset, preset_names
 from trainer.config.run_config import (
@@ -31,9 +31,8 @@ from trainer.config.run_config import (
     TrainingConfig,
 )
 from trainer.monitoring.metrics import read_metrics
-from trainer.plan.compute import ComputePlan, plan_compute
-from trainer.plan.cuda import choose_on_cuda
-from trainer.plan.devices import resolve_device, resolve_dtype
+from trainer.plan.compute import ComputePlan, compute_setting, plan_compute
+from trainer.plan.devices import resolve_device
 from trainer.plan.shape import model_shape, step_settings
 from trainer.storage.run_directory import RunDirectory
 
@@ -84,9 +83,14 @@ def _settings(config: RunConfig, device: Device | None) -> StepSettings:
     """Return how the run computes: on the device that it would take here, or on one of CUDA."""
     if device is None:
         return step_settings(config, plan_compute(config, device=resolve_device(config.device)))
-    dtype = resolve_dtype(config.dtype, torch.device("cuda"))
-    choices = choose_on_cuda(config, dtype=dtype, why_no_kernels=None, why_no_attention=None)
-    return step_settings(config, ComputePlan(dtype=dtype, **asdict(choices)))
+    setting = compute_setting(config, torch.device("cuda"))
+    attention, loss = config.model.attention, config.training.loss
+    if attention == "auto":
+        attention = auto_order(attention_backends(), setting)[0]
+    if loss == "auto":
+        loss = auto_order(loss_backends(), setting)[0]
+    plan = ComputePlan(dtype=setting.dtype, attention=attention, loss=loss, compile=False)
+    return step_settings(config, plan)
 
 
 def plan_to_toml(plan: Plan, hours: float, corpus: str | None = None) -> str:

@@ -73,20 +73,23 @@ def _choose(
         if reason := _why_not(backends[asked], setting, say):
             raise ValueError(f"{option} is {asked}, but {reason}; use auto")
         return Choice(asked, backends[asked])
-    ranks = {name: one.rank(setting) for name, one in backends.items()}
-    ranked = sorted((rank, name) for name, rank in ranks.items() if rank is not None)
     reasons: dict[str, None] = {}
-    for _, name in ranked:
+    for name in auto_order(backends, setting):
         backend = backends[name]
         if say is None and backend.is_built_first:
             continue
         if (reason := _why_not(backend, setting, say)) is None:
             why = "; ".join(reasons)
-            kind = option.rpartition(".")[2]
-            note = f"{kind}: falling back to {name}, which is slower: {why}"
+            note = f"{option.rpartition('.')[2]}: falling back to {name}, which is slower: {why}"
             return Choice(name, backend, (note,) if why else ())
         reasons[reason] = None
     raise AssertionError(f"no backend for {option} runs in {setting}")
+
+
+def auto_order(backends: Mapping[str, Backend], setting: Setting) -> list[str]:
+    """Return the names that `auto` tries in a setting, in order."""
+    ranks = {name: one.rank(setting) for name, one in backends.items()}
+    return [name for _, name in sorted((rank, name) for name, rank in ranks.items() if rank)]
 
 
 def _why_not(backend: Backend, setting: Setting, say: Say | None) -> str | None:
