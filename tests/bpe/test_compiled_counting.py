@@ -143,7 +143,7 @@ def test_every_pattern_counts_alike(tmp_path: Path, pattern: str) -> None:
     (tmp_path / "corpus").write_bytes(text.encode())
     counter = PieceCounter(CountSettings(bpe.resolve_pattern(pattern)))
     counter.count(Piece(tmp_path / "corpus", 0, len(text.encode())))
-    counted = PretokenCounts.from_packed(counter.tally.packed()).by_pretoken
+    counted = PretokenCounts.from_packed(counter.finish().packed()).by_pretoken
     assert counted == count_reference(text, pattern=pattern)
 
 

@@ -53,8 +53,8 @@ def test_files_are_safetensors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda content: content[:-1], "damaged (the checksum does not fit)"),
-        (lambda content: content[:-1] + b"x", "damaged (the checksum does not fit)"),
+        (lambda content: content[:-1], "damaged (the checksum does not match)"),
+        (lambda content: content[:-1] + b"x", "damaged (the checksum does not match)"),
         (lambda content: content[:40], "not a file of pretoken counts"),
         (lambda content: b"", "not a file of pretoken counts"),
         (lambda content: b"\xff" * 8 + content[8:], "not a file of pretoken counts"),

@@ -43,7 +43,7 @@ def test_kernels_are_compiled_when_it_pays_and_found_again(tmp_path: Path) -> No
     assert uses_numba == [False, True, True]  # looked whether kernels are there
     assert said == ""
     _, said = run([small, 2 * engine.PAYS_COMPILING_BYTES], tmp_path)
-    assert said == "compiling the encoding kernels, once for this machine; some seconds\n"
+    assert said == "compiling the encoding kernels: a few seconds, once per machine\n"
     assert run([small], tmp_path) == ([False], "")
     uses_numba, said = run([small, medium], tmp_path)
     assert (uses_numba, said) == ([False, True], "")

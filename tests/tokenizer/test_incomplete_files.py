@@ -224,7 +224,7 @@ def test_counts_with_other_settings_than_were_saved_are_refused(tmp_path: Path) 
     content = path.read_bytes()
     assert b"<|endoftext|>" in content
     path.write_bytes(content.replace(b"<|endoftext|>", b"<|endoftexx|>"))
-    with pytest.raises(ValueError, match=r"damaged \(the checksum of its metadata does not fit"):
+    with pytest.raises(ValueError, match=r"damaged \(the checksum of its metadata does not match"):
         PretokenCounts.load(path)
 
 

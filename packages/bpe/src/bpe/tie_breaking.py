@@ -16,9 +16,9 @@ SMALLEST_BYTES = "smallest-bytes"
 HUGGINGFACE = "huggingface"
 
 TIE_BREAKING: dict[str, str] = {
-    CS336: "the lexicographically greatest pair of tokens",
-    SMALLEST_BYTES: "the lexicographically smallest pair of tokens, as gigatoken's assembled_bytes",
-    HUGGINGFACE: "the smallest pair of ids, as HF tokenizers: bytes by their spelling, then merges",
+    CS336: "the lexicographically greatest pair",
+    SMALLEST_BYTES: "the lexicographically smallest pair, as in gigatoken's assembled_bytes",
+    HUGGINGFACE: "the smallest pair of ids, as in HF tokenizers: bytes by spelling, then merges",
 }
 """The known rules by name, and what each one merges first."""
 

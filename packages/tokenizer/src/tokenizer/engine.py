@@ -1,7 +1,7 @@
 """Decide when the kernels are worth starting.
 
 Stage: text -> ids, by one of two implementations with one result. Plain Python starts at once; the
-kernels take a third of a second to load, and some seconds to compile if no earlier process has. So
+kernels take a third of a second to load, and a few seconds to compile if no earlier process has. So
 plain Python is used until the text it has encoded would have paid for the kernels. Not here: either
 implementation.
 """

@@ -92,9 +92,9 @@ def announced(name: str, *kernels: Any) -> Iterator[None]:
         yield
         return
     if all(map(_is_kept, kernels)):
-        _log.warning("compiling the %s kernels, once for this machine; some seconds", name)
+        _log.warning("compiling the %s kernels: a few seconds, once per machine", name)
     else:
-        _log.warning("compiling the %s kernels; some seconds", name)
+        _log.warning("compiling the %s kernels: a few seconds", name)
         report(NOT_KEPT.format(reason="no folder for it is writable"))
     started = time.perf_counter()
     yield

@@ -35,10 +35,10 @@ _log = logging.getLogger("bpe")
 
 
 def _is_possible(place: type) -> bool:
-    """Whether Numba may keep code in such a place: without a home, the user's would be `./~`."""
+    """Whether Numba may cache code in such a place: without a home directory, it would be `./~`."""
     if not place.__name__.endswith("UserWideCacheLocator") or "XDG_CACHE_HOME" in os.environ:
         return True
-    return os.path.expanduser("~") != "~"  # noqa: PTH111 - as Numba asks
+    return os.path.expanduser("~") != "~"  # noqa: PTH111 - as Numba does it
 
 
 class _Places(CompileResultCacheImpl):

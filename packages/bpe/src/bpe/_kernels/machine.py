@@ -106,7 +106,7 @@ load64 = instruction(1, lambda b, address: load(b, address, I64))
 store8 = instruction(2, lambda b, a, value: store(b, b.trunc(value, I8), a), returns=types.void)
 store32 = instruction(2, lambda b, a, value: store(b, b.trunc(value, I32), a), returns=types.void)
 store64 = instruction(2, lambda b, a, value: store(b, value, a), returns=types.void)
-# 16 bytes at once, from two int64.
+# Stores 16 bytes at once, from two int64.
 store128 = instruction(
     3, lambda b, a, low, high: store(b, _pair(b, low, high), a), returns=types.void
 )

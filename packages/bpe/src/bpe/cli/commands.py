@@ -83,11 +83,7 @@ def _train_parser() -> argparse.ArgumentParser:
         "corpus", nargs="+", type=Path, metavar="CORPUS", help="a text file, or a file of counts"
     )
     parser.add_argument(
-        "--vocab-size",
-        type=int,
-        required=True,
-        metavar="N",
-        help="number of tokens, special tokens included",
+        "--vocab-size", type=int, required=True, metavar="N", help="number of tokens in all"
     )
     _add_counting_options(parser)
     rules = "; ".join(f"{name}: {meaning}" for name, meaning in TIE_BREAKING.items())

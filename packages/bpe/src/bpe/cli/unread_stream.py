@@ -8,7 +8,6 @@ which are on disk before stdout gets them.
 import os
 import select
 import stat
-from collections.abc import Callable
 from typing import Any, TextIO
 
 from bpe.messages.plural import agree, plural
@@ -21,16 +20,15 @@ _PIECE_BYTES = 4096  # PIPE_BUF on Linux: what a pipe that reports room accepts 
 class UnreadStream:
     """Wraps a stream like stderr: line ends and `flush` write what can be written.
 
-    All other attributes are those of the wrapped stream.
+    All other attributes are those of the wrapped stream. Once writing works again, a line reports
+    how many lines were dropped.
 
     Args:
         stream: a text stream; without a file descriptor, or on a regular file, it never blocks.
-        note: makes a line from a number of dropped lines, to print when writing works again.
     """
 
-    def __init__(self, stream: TextIO, *, note: Callable[[int], str] | None = None) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._note = note or _describe_dropped
         self._waiting: list[str] = []
         self._dropped = 0
         self._is_dead = False
@@ -53,7 +51,7 @@ class UnreadStream:
             return
         try:
             if self._dropped and self._has_room(0.0):
-                text, self._dropped = self._note(self._dropped) + text, 0
+                text, self._dropped = _describe_dropped(self._dropped) + text, 0
             self._write(text)
         except OSError:  # the reader has gone for good
             self._is_dead = True

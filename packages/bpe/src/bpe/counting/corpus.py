@@ -23,8 +23,6 @@ from bpe.patterns import GPT2, PATTERNS, resolve_pattern, warn_of_slow_pattern
 from bpe.pieces import PIECE_BYTES, Piece, cut_files
 from bpe.special_tokens import check_special_tokens
 
-__all__ = ["PretokenCounts", "count_documents", "count_pretokens"]
-
 _SMALL_BYTES = 2 << 20  # less text is counted before Numba would be imported
 _SMALL_BYTES_FOR_WORKERS = 4 << 20  # less text is counted before a worker would have started
 _BYTES_WORTH_COMPILING = 24 << 20

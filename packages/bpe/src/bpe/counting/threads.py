@@ -7,21 +7,12 @@ processes for patterns without a compiled scanner (`workers`).
 """
 
 from collections.abc import Callable, Iterator
-from queue import SimpleQueue
-from threading import Thread
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from bpe.counting.piece_queue import PieceError, PieceQueue, first_reason
+from bpe.counting.piece_queue import count_pieces
 from bpe.packed_counts import CountSettings, Packed
 from bpe.pieces import Piece
-
-if TYPE_CHECKING:
-    from bpe._kernels.counting.counter import PieceCounter
-
-_Event: TypeAlias = "int | PieceCounter | PieceError"
-"""Bytes done, or how a thread ended."""
 
 
 def can_count(settings: CountSettings, *, is_worth_compiling: bool) -> bool:
@@ -58,65 +49,15 @@ def count_in_threads(
         OSError, ValueError: what the first piece that cannot be counted raises.
     """
     from bpe._kernels.compiling import announced
-    from bpe._kernels.counting.counter import kernels_for
+    from bpe._kernels.counting.counter import PieceCounter, kernels_for
 
     with announced("counting", *kernels_for(settings.pattern)):
-        counters = _run(pieces, settings, num_threads, report)
-    first, *others = (counter.tally for counter in counters)
+        counters = [PieceCounter(settings) for _ in range(num_threads)]
+        first, *others = count_pieces(pieces, counters, report=report)
     for other in others:
         first.add(other.packed())
         other.close()
     return _without(first.packed(), [special.encode() for special in settings.special_tokens])
-
-
-def _run(
-    pieces: Iterator[Piece],
-    settings: CountSettings,
-    num_threads: int,
-    report: Callable[[int], None],
-) -> list["PieceCounter"]:
-    queue, events = PieceQueue(pieces), SimpleQueue[_Event]()
-    threads = [Thread(target=_count, args=(settings, queue, events)) for _ in range(num_threads)]
-    counters: list[PieceCounter] = []
-    failures: list[PieceError] = []
-    try:
-        for thread in threads:
-            thread.start()
-        while len(counters) + len(failures) < num_threads:
-            event = events.get()
-            if isinstance(event, int):
-                report(event)
-            elif isinstance(event, PieceError):
-                failures.append(event)
-            else:
-                counters.append(event)
-    finally:  # also after Ctrl-C or an error of `report`: each thread finishes its piece
-        queue.stop()
-        for thread in threads:
-            if thread.is_alive():
-                thread.join()
-    if failures:
-        raise first_reason(failures)
-    return counters
-
-
-def _count(settings: CountSettings, queue: PieceQueue, events: "SimpleQueue[_Event]") -> None:
-    """Count pieces until none are left; put bytes done, then the counter or the failure."""
-    from bpe._kernels.counting.counter import PieceCounter
-
-    number = -1
-    try:
-        counter = PieceCounter(settings)
-        for number, piece in queue:  # noqa: B007 - the error is reported with it
-            counter.count(piece)
-            events.put(piece.num_bytes)
-        events.put(counter)
-    except PieceError as error:
-        queue.stop()
-        events.put(error)
-    except Exception as error:  # raised again in the caller's thread
-        queue.stop()
-        events.put(PieceError(number, error))
 
 
 def _without(packed: Packed, pretokens: list[bytes]) -> Packed:

@@ -16,11 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import astuple
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
-from typing import Any
 
-from bpe.counting.piece_queue import PieceError, PieceQueue, first_reason
+from bpe.counting.piece_queue import count_pieces
 from bpe.counting.pretoken_counter import PretokenCounter
 from bpe.packed_counts import CountSettings
 from bpe.pieces import Piece
@@ -49,26 +46,16 @@ def count_in_workers(
     Raises:
         OSError, ValueError: what the first piece that cannot be counted raises.
     """
-    queue = PieceQueue(pieces)
-    events: SimpleQueue[Any] = SimpleQueue()
     total: Counter[bytes] = Counter()
-    failures: list[PieceError] = []
     with ExitStack() as stack:
         workers = [stack.enter_context(_Worker(settings)) for _ in range(num_workers)]
-        threads = [Thread(target=_drive, args=(worker, queue, events)) for worker in workers]
-        stack.callback(_stop, queue, workers, threads)
-        for thread in threads:
-            thread.start()
-        num_running = num_workers
-        while num_running:
-            event = events.get()
-            if isinstance(event, int):
-                report(event)
-                continue
-            num_running -= 1
-            failures.append(event) if isinstance(event, PieceError) else total.update(event)
-    if failures:
-        raise first_reason(failures)
+
+        def kill() -> None:
+            for worker in workers:
+                worker.kill()
+
+        for counts in count_pieces(pieces, workers, report=report, interrupt=kill):
+            total.update(counts)
     return dict(total)
 
 
@@ -94,32 +81,6 @@ def _serve() -> None:
         replies.flush()
     replies.write(marshal.dumps(counter.by_pretoken()))
     replies.flush()
-
-
-def _drive(worker: "_Worker", queue: PieceQueue, events: "SimpleQueue[Any]") -> None:
-    """Feed one worker; put bytes done, then its counts or the failure."""
-    number = -1
-    try:
-        for number, piece in queue:  # noqa: B007 - the error is reported with it
-            worker.count(piece)
-            events.put(piece.num_bytes)
-        events.put(worker.finish())
-    except PieceError as error:
-        queue.stop()
-        events.put(error)
-    except Exception as error:  # raised again in the caller's thread
-        queue.stop()
-        events.put(PieceError(number, error))
-
-
-def _stop(queue: PieceQueue, workers: list["_Worker"], threads: list[Thread]) -> None:
-    """Kill the workers, then wait for the threads that depend on them."""
-    queue.stop()
-    for worker in workers:
-        worker.kill()
-    for thread in threads:
-        if thread.is_alive():
-            thread.join()
 
 
 class _Worker:

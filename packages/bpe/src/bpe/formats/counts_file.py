@@ -76,7 +76,7 @@ def load_counts(path: Path) -> tuple[Packed, CountSettings | None, Dropped]:
         )
     try:
         if metadata.get(_SEAL, sealed := _seal(header["__metadata__"])) != sealed:
-            raise ValueError("the checksum of its metadata does not fit")
+            raise ValueError("the checksum of its metadata does not match")
         return _parse(header, metadata, body)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: damaged ({error}); copy it or count again") from error
@@ -122,7 +122,7 @@ def _parse(
     header: dict, metadata: dict, body: memoryview
 ) -> tuple[Packed, CountSettings | None, Dropped]:
     if hashlib.sha256(body).hexdigest() != metadata["sha256"]:
-        raise ValueError("the checksum does not fit")
+        raise ValueError("the checksum does not match")
     arrays = {}
     for name, kind in _ARRAYS.items():
         begin, end = header[name]["data_offsets"]

@@ -70,7 +70,7 @@ class StagedFile:
     def remove(self) -> None:
         """Remove the temporary file, unless it already has its final name."""
         with suppress(OSError):
-            self.file.close()  # may flush, and fail
+            self.file.close()  # this may flush, and fail
         with suppress(OSError):
             self.beside.unlink()
 

@@ -53,18 +53,19 @@ def require_iterable(value: Any, *, name: str, needed: str) -> None:
         raise wrong_kind(value, name=name, needed=needed)
 
 
-def require_whole_number(value: Any, *, name: str, needed: str = "a whole number") -> None:
+def require_whole_number(value: Any, *, name: str) -> None:
     """Require an int or a numpy integer.
 
     Raises:
         TypeError: it is neither; True and False do not count.
     """
+    error = wrong_kind(value, name=name, needed="a whole number")
+    if isinstance(value, bool):
+        raise error
     try:
         index(value)
     except TypeError:
-        raise wrong_kind(value, name=name, needed=needed) from None
-    if isinstance(value, bool):
-        raise wrong_kind(value, name=name, needed=needed)
+        raise error from None
 
 
 def as_path(value: Any, *, name: str) -> Path:

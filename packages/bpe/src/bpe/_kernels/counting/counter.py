@@ -57,7 +57,7 @@ class PieceCounter:
         special_tokens = [special.encode() for special in settings.special_tokens]
         self._cutter = cutter_for(settings.pattern, special_tokens)
         self._buffer = np.zeros(2 * PIECE_BYTES, np.uint8)
-        self.tally = Tally()
+        self._tally = Tally()
 
     def count(self, piece: Piece) -> None:
         """Count one piece; special tokens are counted too.
@@ -73,7 +73,11 @@ class PieceCounter:
             raise ValueError(f"{piece.path} changed while it was read; count it again")
         self._cutter.open(address, num_bytes, readable)
         while num_tokens := self._cutter.cut():
-            self.tally.count(self._cutter.origin, self._cutter.ends_address, num_tokens)
+            self._tally.count(self._cutter.origin, self._cutter.ends_address, num_tokens)
+
+    def finish(self) -> "Tally":
+        """Return the counts of all pieces."""
+        return self._tally
 
     def _read(self, piece: Piece) -> int:
         if len(self._buffer) < piece.num_bytes + _BORDER_BYTES:

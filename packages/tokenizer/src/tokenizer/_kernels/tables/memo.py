@@ -185,7 +185,7 @@ def insert_long(state, entry, spread, address, length, count):
     used = get(state, BYTES_USED)
     is_apart = length > _ALL_INLINE
     if is_apart and used + length > get(state, BYTES_SIZE):
-        put(state, BYTES_USED, get(state, BYTES_SIZE))  # seen by `is_full`
+        put(state, BYTES_USED, get(state, BYTES_SIZE))  # so the next check for room fails
         return
     first, second = pack_ids(state, count)
     if second == 0:
