@@ -2,7 +2,9 @@
 
 import ast
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
 import torch
@@ -31,12 +33,30 @@ SIZES = {
     "d_ff": 80,
 }
 GRID = draw_configurations()
+WITHOUT_ACCOUNT = {"rope_theta", "attention"}  # change neither size nor work
 SOME = GRID[::10]
 
 
 def _build(device: str, **switches: object) -> TransformerLM:
     with torch.device(device):
         return TransformerLM(ModelConfig(**switches))
+
+
+def test_the_shape_is_the_models_configuration_field_by_field() -> None:
+    """The grid leaves out no field and no choice, so the other tests hold them to the model."""
+    ours = {spec.name: spec for spec in fields(ModelShape)}
+    theirs = {spec.name: spec for spec in fields(ModelConfig)}
+    drawn = {name: {switches[name] for switches in GRID} for name in GRID[0]}
+    assert theirs.keys() - WITHOUT_ACCOUNT == drawn.keys()
+    for name in drawn:
+        choices = set(get_args(theirs[name].type))
+        assert ours[name].default == theirs[name].default
+        assert choices <= set(get_args(ours[name].type))
+        assert get_origin(theirs[name].type) is not Literal or choices == drawn[name]
+    # What the shape has beside it, for published models, is off.
+    assert all(
+        not ours[name].default or ours[name].default == "none" for name in ours.keys() - drawn
+    )
 
 
 def test_parameters_equal_the_models() -> None:
