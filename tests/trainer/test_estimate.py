@@ -8,7 +8,7 @@ import torch
 
 from accounting import count_parameters
 from trainer.checkpoint.run_checkpoint import take_snapshot, write_checkpoint
-from trainer.config.optimizers import AdamWSection
+from trainer.config.optimizers import OPTIMIZER_NAMES, AdamWSection
 from trainer.config.presets import load_preset
 from trainer.config.run_config import RunConfig
 from trainer.plan import estimate
@@ -40,7 +40,7 @@ def _expect(config: RunConfig) -> tuple[Expectation, torch.nn.Module, torch.opti
     return expect_run(config, model, optimizer, plan=plan, device=CPU), model, optimizer
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
+@pytest.mark.parametrize("name", OPTIMIZER_NAMES)
 def test_a_checkpoint_takes_to_the_byte_what_was_expected(name: str, tmp_path: Path) -> None:
     config = _config(name, max_steps=7)
     expectation, model, optimizer = _expect(config)

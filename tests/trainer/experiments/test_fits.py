@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainer.config.optimizers import OPTIMIZER_NAMES
 from trainer.config.presets import load_preset, with_values
 from trainer.experiments import Over, parse_over
 from trainer.experiments.memory_check import why_too_large
@@ -31,7 +32,7 @@ def _peak(batch_size: int) -> int:
     return predict_peak_bytes(with_values(BASE, {"training.batch_size": batch_size}, origin="test"))
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
+@pytest.mark.parametrize("name", OPTIMIZER_NAMES)
 def test_a_run_that_is_not_there_is_predicted_as_the_run_itself_is(name: str) -> None:
     config = with_values(BASE, {"optimizer.name": name, "schedule.name": "constant"}, origin="test")
     model = build_model(config, vocab_size=300, device=CPU)
