@@ -55,6 +55,14 @@ def test_the_configuration_of_a_run_from_before_loads(tmp_path: Path) -> None:
     assert load_config(tmp_path / "config.toml") == dataclasses.replace(base, optimizer=TODAY)
 
 
+def test_a_former_key_beside_what_is_no_table_is_refused() -> None:
+    text = config_to_toml(load_preset("quickstart"))
+    damaged = text.replace("[optimizer]\n", "[optimizer]\nbeta1 = 0.5\n")
+    damaged = damaged.replace("[optimizer.adamw]\n", "adamw = 3\n[optimizer.other]\n")
+    with pytest.raises(ValueError, match=r"^x: .*optimizer"):
+        config_from_toml(damaged, origin="x")
+
+
 def test_a_study_from_before_loads(tmp_path: Path) -> None:
     base = load_preset("quickstart")
     trial = Trial(name="beta2=0.9", changes={"optimizer.adamw.beta2": 0.9})

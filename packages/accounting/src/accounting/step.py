@@ -38,9 +38,8 @@ class Optimizer:
         return self.hidden_rule if is_hidden and self.hidden_rule else self.rule
 
 
-_ADAMW = UpdateRule(
-    flops=14, state=("exp_avg", "exp_avg_sq"), is_counted=True, workspace=2
-)  # decays 1, averages the gradient 3, its square 4, and steps 6
+# Decays 1, averages the gradient 3, its square 4, and steps 6.
+_ADAMW = UpdateRule(flops=14, state=("exp_avg", "exp_avg_sq"), is_counted=True, workspace=2)
 OPTIMIZERS = {
     "adamw": Optimizer(name="AdamW", rule=_ADAMW),
     "sgd": Optimizer(name="SGD", rule=UpdateRule(flops=3)),  # decays 1 and steps 2

@@ -4,7 +4,6 @@ Stage: a name or document from an earlier version -> *today's names*. What is sa
 what somebody writes is refused with the new name.
 """
 
-import copy
 from typing import Any
 
 _NEW_NAMES = {
@@ -41,14 +40,13 @@ def require_current_name(name: str, *, origin: str = "") -> None:
         raise ValueError(f"{origin}{name} is now {name.removesuffix(bare)}{new}; use that")
 
 
-def with_current_names(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a saved configuration with every value under today's name."""
-    document = copy.deepcopy(document)
+def rename_former_keys(document: dict[str, Any]) -> None:
+    """Move every value of a saved configuration to where it is today."""
     for old, new in _NEW_NAMES.items():
-        section, _, name = old.partition(".")
+        section, name = old.split(".")
+        _, inner, field = new.split(".")
         table = document.get(section)
         if isinstance(table, dict) and name in table:
-            value = table.pop(name)
-            _, inner, field = new.split(".")
-            table.setdefault(inner, {})[field] = value
-    return document
+            own = table.setdefault(inner, {})
+            if isinstance(own, dict):  # what is no table is refused as such
+                own[field] = table.pop(name)

@@ -14,7 +14,7 @@ from functools import reduce
 from pathlib import Path
 
 from trainer.config.field_checks import describe_kind, is_of_kind, optional_kind
-from trainer.config.former_names import require_current_name, with_current_names
+from trainer.config.former_names import rename_former_keys, require_current_name
 from trainer.config.run_config import RunConfig
 from trainer.nearest_names import hint
 from trainer.storage.toml_text import parse_toml, shipped_documents
@@ -76,8 +76,10 @@ def config_from_toml(text: str, *, origin: str, preset: str | None = None) -> Ru
         ValueError: not TOML, an unknown or missing key, a value of the wrong type or out of range.
     """
     document = parse_toml(text, origin=origin)
-    is_saved = preset is None
-    document = with_current_names(document) if is_saved else {"preset": preset, **document}
+    if preset is not None:
+        document = {"preset": preset, **document}
+    else:
+        rename_former_keys(document)
     return _build_run(document, origin=origin)
 
 
