@@ -102,7 +102,7 @@ def test_a_speed_of_nothing_is_refused() -> None:
 
 
 def test_what_is_left_of_a_run_follows_its_own_progress() -> None:
-    # Loading took 30 s before the first moment; every 100 steps an evaluation takes 5 s.
+    # Loading took 30 s before the first moment; an evaluation after every 100 steps takes 5 s.
     progress = [
         Progress(1000 * step, 30 + 0.1 * step + step // 100 * 5, 10_000.0) for step in range(1, 301)
     ]

@@ -197,7 +197,7 @@ def test_one_new_file_is_a_backend_with_its_option_its_help_and_its_memory(tmp_p
         from nn_layers import MultiHeadSelfAttention
         from trainer.cli.run_arguments import _describe_backends, parse_train
         from trainer.plan.compute import plan_compute
-        from trainer.plan.estimate import step_settings
+        from trainer.plan.step_settings import step_settings
 
         layer, x = MultiHeadSelfAttention(32, 2), torch.randn(2, 5, 32)
         expected = layer(x)

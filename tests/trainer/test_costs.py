@@ -31,7 +31,8 @@ from trainer.costs import TRAINER, plan_to_toml
 from trainer.monitoring.metrics import MetricsLog
 from trainer.plan.compute import plan_compute
 from trainer.plan.model import build_model
-from trainer.plan.shape import model_shape, step_settings
+from trainer.plan.shape import model_shape
+from trainer.plan.step_settings import step_settings
 
 LLAMA = {
     "model_type": "llama",

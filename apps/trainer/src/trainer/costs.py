@@ -33,7 +33,8 @@ from trainer.config.run_config import (
 from trainer.monitoring.metrics import read_metrics
 from trainer.plan.compute import ComputePlan, compute_setting, plan_compute
 from trainer.plan.devices import resolve_device
-from trainer.plan.shape import model_shape, step_settings
+from trainer.plan.shape import model_shape
+from trainer.plan.step_settings import step_settings
 from trainer.storage.run_directory import RunDirectory
 
 

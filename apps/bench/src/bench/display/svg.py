@@ -1,6 +1,6 @@
-"""What is every picture made of?
+"""Draw pictures as SVG: canvas, text, lines, file.
 
-Stage: inside every picture: *canvas, text, lines, file*. Not here: what is drawn.
+Stage: inside every picture. Not here: what is drawn.
 """
 
 from pathlib import Path

@@ -26,7 +26,7 @@ def print_learning(
 ) -> None:
     """Print each contender's loss by number of tokens, and the rates that were tried."""
     console = table_console(140) if console is None else console
-    table = Table(title="final validation loss, nats a token: mean over seeds (least-most)")
+    table = Table(title="final validation loss, nats per token: mean over seeds (minimum-maximum)")
     for column in _COLUMNS:
         table.add_column(column)
     for contender in contenders:

@@ -22,7 +22,8 @@ from trainer.plan.compute import ComputePlan, plan_compute
 from trainer.plan.devices import resolve_device
 from trainer.plan.file_sizes import model_file_bytes, optimizer_file_bytes, saved_groups
 from trainer.plan.learning_rate import learning_rate
-from trainer.plan.shape import model_shape, step_settings
+from trainer.plan.shape import model_shape
+from trainer.plan.step_settings import step_settings
 from trainer.plan.tensor_memory import TensorWatch
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
