@@ -13,7 +13,15 @@ import torch
 from torch import Tensor
 
 import nn_layers
-from nn_layers import KVCache, ModelConfig, MultiHeadSelfAttention, RotaryPositionalEmbedding
+from nn_layers import (
+    KVCache,
+    ModelConfig,
+    MultiHeadSelfAttention,
+    NativeDecoder,
+    NativeError,
+    RotaryPositionalEmbedding,
+    TransformerLM,
+)
 from nn_layers.attention import scaled_dot_product_attention
 from nn_layers.backends.choice import (
     attention_backends,
@@ -172,6 +180,13 @@ def test_a_scheme_reaches_the_scores_with_and_without_a_cache() -> None:
     assert not torch.allclose(layer(x), MultiHeadSelfAttention(32, 2)(x))
 
 
+def test_the_compiled_step_refuses_positions_that_it_does_not_know() -> None:
+    model = TransformerLM(ModelConfig(10, 8, 32, 1, 2, 32))
+    model.positions = _Slopes()
+    with pytest.raises(NativeError, match="knows the positions none and rope, not slopes"):
+        NativeDecoder(model)
+
+
 def test_auto_follows_the_layer_to_another_device() -> None:
     layer = MultiHeadSelfAttention(32, 2, device="meta")
     assert layer.backend is attention_backends()["sdpa"]
@@ -185,6 +200,40 @@ def test_a_renamed_backend_is_refused_with_its_new_name(old: str, new: str) -> N
         ModelConfig(10, 8, 16, 1, 2, 32, attention=old)
     with pytest.raises(ValueError, match="must be one of 'auto', 'matmul'"):
         MultiHeadSelfAttention(32, 2, attention="fast")
+
+
+def test_one_new_class_is_a_position_scheme_with_its_option_and_its_memory(tmp_path: Path) -> None:
+    copied = tmp_path / "nn_layers"
+    shutil.copytree(Path(nn_layers.__file__).parent, copied, ignore=lambda *_: {"__pycache__"})
+    scheme = """
+
+class Slopes(Positions):
+    name = "slopes"
+
+    def bias(self, token_positions, *, past, num_heads):
+        keys = torch.cat((torch.arange(past), token_positions))
+        slopes = torch.arange(1.0, num_heads + 1)[:, None, None]
+        return -slopes * (token_positions[:, None] - keys)
+"""
+    with (copied / "positions.py").open("a") as file:
+        file.write(scheme)
+    found = _run(
+        """
+        import torch
+        from trainer.cli.run_arguments import parse_train
+        from trainer.plan.compute import plan_compute
+        from trainer.plan.estimate import predict_peak_bytes
+        from trainer.plan.model import build_model
+
+        config = parse_train(["--model.position", "slopes", "--device", "cpu"]).config
+        plan = plan_compute(config, device=torch.device("cpu"))
+        model = build_model(config, vocab_size=300, device=torch.device("cpu"))
+        logits = model(torch.zeros(1, 7, dtype=torch.int64))
+        print(plan.attention, model.positions.name, predict_peak_bytes(config) > 0)
+        """,
+        tmp_path,
+    )
+    assert found == "plain slopes True\n"
 
 
 def test_one_new_file_is_a_backend_with_its_option_its_help_and_its_memory(tmp_path: Path) -> None:

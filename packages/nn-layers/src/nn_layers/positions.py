@@ -24,6 +24,8 @@ class Positions(nn.Module):
     """The base of all schemes: what each may do to the model, here nothing."""
 
     name: ClassVar[str]
+    counts_as: ClassVar[str] = "none"
+    """Parameters and memory, as `accounting.ModelShape.position` has them."""
 
     @classmethod
     def build(cls, config: ModelConfig, *, device: torch.device | str | None = None) -> "Positions":
@@ -81,6 +83,7 @@ class RotaryPositionalEmbedding(Positions):
     """
 
     name = "rope"
+    counts_as = "rope"
     cos: Tensor
     sin: Tensor
     __call__: Callable[..., Tensor]

@@ -7,6 +7,7 @@ Stage: configuration -> *shape* -> every account. Not here: how a step is comput
 import dataclasses
 
 from accounting import ModelShape
+from nn_layers.positions import find_scheme
 from trainer.config.run_config import RunConfig
 
 
@@ -15,4 +16,5 @@ def model_shape(config: RunConfig, *, vocab_size: int) -> ModelShape:
     names = {spec.name for spec in dataclasses.fields(ModelShape)}
     section = dataclasses.asdict(config.model)
     shared = {name: value for name, value in section.items() if name in names}
+    shared["position"] = find_scheme(config.model.position).counts_as
     return ModelShape(vocab_size=vocab_size, **shared)

@@ -39,8 +39,8 @@ class NativeDecoder:
         weights: how the matrices are kept: float32, bfloat16 or int8 with a scale a row.
 
     Raises:
-        NativeError: there is no C++ compiler, or it fails.
-        ValueError: the model is elsewhere, of another type, or has positions unknown to the step.
+        NativeError: there is no C++ compiler, it fails, or the step does not know the positions.
+        ValueError: the model is elsewhere or of another type.
     """
 
     def __init__(self, model: TransformerLM, weights: Weights = "float32") -> None:
@@ -51,7 +51,7 @@ class NativeDecoder:
                     "needs float32 on the CPU; use the layers themselves"
                 )
         if not isinstance(model.positions, NoPositions | RotaryPositionalEmbedding):
-            raise ValueError(
+            raise build.NativeError(
                 f"the compiled step knows the positions none and rope, not {model.positions.name}; "
                 "use the layers themselves"
             )
