@@ -12,7 +12,7 @@ from nn_layers.backends.attention.matmul import causal_attention_by_products
 from trainer.config.presets import load_preset
 from trainer.plan.compute import plan_compute
 from trainer.plan.model import build_model
-from trainer.training.step import build_loss
+from trainer.training.model_loss import build_loss
 
 CPU = torch.device("cpu")
 

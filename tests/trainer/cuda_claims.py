@@ -21,7 +21,8 @@ from trainer.evaluation.loss import evaluate_windows
 from trainer.plan.compute import ComputePlan
 from trainer.plan.model import build_model
 from trainer.training.device_step import HISTORY_STEPS, DeviceStepper
-from trainer.training.step import EagerStepper, build_loss, host_windows
+from trainer.training.model_loss import build_loss
+from trainer.training.step import EagerStepper, host_windows
 
 GPU = torch.device("cuda")
 # Text in which something can be learned: a walk of small steps over 500 ids.

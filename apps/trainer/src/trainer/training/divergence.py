@@ -20,7 +20,8 @@ from trainer.config.run_config import RunConfig
 from trainer.data.preparation import PreparedData
 from trainer.storage.run_directory import RunDirectory
 from trainer.training.learner import Learner
-from trainer.training.step import build_loss, host_windows, micro_batches
+from trainer.training.model_loss import build_loss
+from trainer.training.step import host_windows, micro_batches
 from trainer.training.step_result import StepResult
 
 SPIKE_LOGGED = 20
