@@ -83,7 +83,7 @@ class TextStream:
             yield text[:border]
 
     def _last_border(self, text: str) -> int:
-        """Return up to where the ids of `text` do not depend on what follows."""
+        """Return how much of `text` has ids that do not depend on what follows."""
         position = 0
         undecided = self._specials.undecided_from(text, start=0)
         while match := self._specials.search(text, start=position):

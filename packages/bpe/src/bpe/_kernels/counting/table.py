@@ -133,9 +133,8 @@ def add_pretokens(table, use, content, lengths, counts, begin, num_pretokens):
             _add_long(table, use, content, length, count)
         else:
             low, high = short_key(table.masks, content, length)
-            _add_short(
-                table, use, low, high, short_home(low, high, table.short, table.short_mask), count
-            )
+            home = short_home(low, high, table.short, table.short_mask)
+            _add_short(table, use, low, high, home, count)
         content += length
     return num_pretokens
 
