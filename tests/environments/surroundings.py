@@ -49,7 +49,7 @@ FULL, REFUSED, QUIET, LINE = "full", "refused", "quiet", "line"
 """What must come of a command: all of it; all but stdout, which one line names, or which nobody
 reads; or one line."""
 
-_SERVED_SECONDS = 20  # it is up by then, or else ends while it starts, likewise quietly
+_START_SECONDS = 120  # a server is up by then, or ends while it starts, quietly too
 _TIMEOUT_SECONDS = 600
 
 STRANGER = 54321
@@ -159,7 +159,7 @@ def run(command: Command, around: Surroundings, *, world: Path, out: Path) -> Ou
         )
         stack.callback(process.kill)
         if command.is_served:
-            time.sleep(_SERVED_SECONDS)
+            _wait_until_it_serves(process)
             process.send_signal(signal.SIGINT)
         if around.streams.get("stdout") == "unread":
             _read_late(files["stdout"], process, [out / name for name in command.leaves])
@@ -173,6 +173,18 @@ def _line(command: Command, world: Path, out: Path) -> Iterator[str]:
     yield sys.executable
     yield str(Path(sys.executable).with_name(name))
     yield from (word.format(world=world, out=out) for word in arguments)
+
+
+def _wait_until_it_serves(process: subprocess.Popen) -> None:
+    """Wait until a process holds a socket, and for the line that it then prints."""
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(OSError):  # a file was closed meanwhile, or the process has ended
+            files = Path("/proc", str(process.pid), "fd").iterdir()
+            if any(str(file.readlink()).startswith("socket:") for file in files):
+                break
+        time.sleep(0.2)
+    time.sleep(2)
 
 
 def _as_user(around: Surroundings) -> list[str]:
