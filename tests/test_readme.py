@@ -2,7 +2,8 @@
 
 Every fenced block is covered: `python` is run in an empty directory and `pycon` is doctested;
 of a `console` line the package, the command, its options and the links are checked, the commands
-of the quickstart being run by `test_quickstart.py` and `.ci/run`.
+of the quickstart being run by `test_quickstart.py` and `.ci/run`. The recipes of docs/extending.md
+are changes to sources; `test_extending.py` applies them.
 """
 
 import doctest
@@ -24,6 +25,7 @@ PAGES = sorted(
     for pattern in ("README.md", "docs/**/*.md", "packages/*/README.md", "apps/*/README.md")
     for path in ROOT.glob(pattern)
 )
+RECIPES = "docs/extending.md"
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HIDES_COLOUR = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
 
@@ -78,10 +80,13 @@ def test_every_block_says_what_it_is(page: str) -> None:
     text = (ROOT / page).read_text()
     assert text.count("\n```") == 2 * len(_FENCE.findall(text))
     for language, _ in _FENCE.findall(text):
-        assert language in ("python", "pycon", "console", "sh"), language
+        known = ("python", "pycon", "console", "sh", *(["toml"] if page == RECIPES else []))
+        assert language in known, language
 
 
-@pytest.mark.parametrize(("page", "code"), _blocks("python"))
+@pytest.mark.parametrize(
+    ("page", "code"), [(page, code) for page, code in _blocks("python") if page != RECIPES]
+)
 def test_python_runs_and_prints_what_it_says(page: str, code: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
@@ -93,7 +98,10 @@ def test_python_runs_and_prints_what_it_says(page: str, code: str, tmp_path: Pat
         assert done.stdout.splitlines() == expected
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if ">>> " in (ROOT / page).read_text()])
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if page != RECIPES and ">>> " in (ROOT / page).read_text()],
+)
 def test_sessions_show_what_came_out(page: str) -> None:
     result = doctest.testfile(str(ROOT / page), module_relative=False, encoding="utf-8")
     assert result.attempted > 0
