@@ -31,7 +31,7 @@ from nn_layers.backends.choice import (
     loss_backends,
 )
 from nn_layers.backends.interface import Setting
-from nn_layers.backends.registry import describe, names, position_names
+from nn_layers.backends.registry import class_names, describe, names
 from nn_layers.positions import NoPositions, Positions
 
 CPU = torch.device("cpu")
@@ -108,7 +108,7 @@ def test_every_backend_is_described_in_a_sentence_and_loads() -> None:
 
 def test_every_position_scheme_is_listed() -> None:
     own = [one for one in Positions.__subclasses__() if one.__module__ == Positions.__module__]
-    assert position_names() == tuple(one.name for one in own)
+    assert class_names("positions") == tuple(one.name for one in own)
 
 
 @pytest.mark.parametrize(

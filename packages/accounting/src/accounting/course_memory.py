@@ -73,7 +73,7 @@ def _feed_forward(shape: ModelShape, year: CourseYear) -> list[Term]:
         names = ["first feed-forward product", "SiLU"]
         last = "second feed-forward product"
     else:
-        is_gated = shape.feed_forward == "swiglu"
+        is_gated = shape.feed_forward_matrices == 3
         names = ["W1", "W3", "SiLU", "gated product"] if is_gated else ["W1", "SiLU"]
         last = "W2"
     return [*(Term(name, "L t f", wide) for name in names), Term(last, "L t d", narrow)]

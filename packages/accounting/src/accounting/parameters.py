@@ -6,7 +6,7 @@ Stage: shape -> *parameters* -> FLOPs, memory, disk. Not here: weights files (`s
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from accounting.shape import ModelShape
+from accounting.shape import NORMS, ModelShape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,13 +62,13 @@ def count_parameters(shape: ModelShape) -> Parameters:
     if shape.feed_forward_bias:
         feed_forward += (shape.feed_forward_matrices - 1) * shape.d_ff + shape.d_model
     one_norm = shape.d_model * (2 if shape.norm_bias else 1)
-    norms = 0 if shape.norm == "none" else 2 * one_norm
+    norms = NORMS[shape.norm].per_block * one_norm
     norms += 2 * shape.d_head if shape.qk_norm else 0
     return Parameters(
         embedding=matrix + positions,
         attention=shape.num_layers * attention,
         feed_forward=shape.num_layers * feed_forward,
-        norms=shape.num_layers * norms + (one_norm if shape.norm == "pre" else 0),
+        norms=shape.num_layers * norms + one_norm * NORMS[shape.norm].final,
         head=0 if shape.tie_embeddings else matrix,
     )
 
@@ -87,14 +87,14 @@ def list_weights(shape: ModelShape) -> Iterator[Weight]:
     for layer in range(shape.num_layers):
         for name, dims in _block_weights(shape).items():
             yield Weight(f"layers.{layer}.{name}", dims)
-    if shape.norm == "pre":
+    if NORMS[shape.norm].final:
         yield Weight("ln_final", (d,))
     if not shape.tie_embeddings:
         yield Weight("lm_head", (shape.vocab_size, d))
 
 
 def _block_weights(shape: ModelShape) -> dict[str, tuple[int, ...]]:
-    d, f, has_norms = shape.d_model, shape.d_ff, shape.norm != "none"
+    d, f, has_norms = shape.d_model, shape.d_ff, NORMS[shape.norm].per_block > 0
     weights: dict[str, tuple[int, ...] | None] = {
         "ln1": (d,) if has_norms else None,
         "attn.q_proj": (shape.d_q, d),
@@ -106,7 +106,7 @@ def _block_weights(shape: ModelShape) -> dict[str, tuple[int, ...]]:
         "ln2": (d,) if has_norms else None,
         "ffn.w1": (f, d),
         "ffn.w2": (d, f),
-        "ffn.w3": (f, d) if shape.feed_forward == "swiglu" else None,
+        "ffn.w3": (f, d) if shape.feed_forward_matrices == 3 else None,
     }
     return {name: dims for name, dims in weights.items() if dims is not None}
 

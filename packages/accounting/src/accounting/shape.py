@@ -4,12 +4,54 @@ Stage: *shape* -> every account. Not here: where a shape comes from (`sources`).
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from accounting.step import check_fields
 
-FeedForward = Literal["swiglu", "silu", "gelu"]
-Norm = Literal["pre", "post", "none"]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeedForwardKind:
+    """What one kind of feed-forward layer takes."""
+
+    is_gated: bool
+    """Whether a third matrix makes what the activation multiplies."""
+    kept: int = 1
+    """Tensors that the activation keeps for the backward pass, beside its input."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NormKind:
+    """Where one wiring of the residual stream x and a sublayer f has norms."""
+
+    before: bool = False
+    """f(norm(x))"""
+    inside: bool = False
+    """x + norm(f(x))"""
+    after: bool = False
+    """norm(x + f(x))"""
+    final: bool = False
+    """Once more before the head."""
+
+    @property
+    def per_block(self) -> int:
+        """Norms of a block, which has two sublayers."""
+        return 2 * (self.before + self.inside + self.after)
+
+
+FEED_FORWARDS = {
+    "swiglu": FeedForwardKind(is_gated=True),
+    "silu": FeedForwardKind(is_gated=False),
+    "gelu": FeedForwardKind(is_gated=False),
+}
+NORMS = {
+    "pre": NormKind(before=True, final=True),
+    "post": NormKind(after=True),
+    "none": NormKind(),
+}
+if TYPE_CHECKING:
+    FeedForward = Norm = str
+else:
+    FeedForward, Norm = Literal[tuple(FEED_FORWARDS)], Literal[tuple(NORMS)]
 AttentionBias = Literal["none", "qkv", "all"]
 
 
@@ -39,9 +81,9 @@ class ModelShape:
     num_kv_heads: int | None = None
     """Key and value heads; None: as many as query heads."""
     feed_forward: FeedForward = "swiglu"
-    """Three matrices, or two."""
+    """One of `FEED_FORWARDS`."""
     norm: Norm = "pre"
-    """Where the norms stand; "post" has no final one, "none" none at all."""
+    """One of `NORMS`."""
     position: Literal["rope", "none", "learned"] = "rope"
     """Rotations (no parameters), none, or a matrix of context_length by d_model."""
     rope_layout: Literal["adjacent", "half"] = "adjacent"
@@ -99,7 +141,7 @@ class ModelShape:
     @property
     def feed_forward_matrices(self) -> int:
         """Matrices of d_model by d_ff in one feed-forward layer."""
-        return 3 if self.feed_forward == "swiglu" else 2
+        return 3 if FEED_FORWARDS[self.feed_forward].is_gated else 2
 
     def scores(self, num_tokens: int, *, causal: bool) -> float:
         """Return how many pairs of query and key one head scores in a sequence.

@@ -1,7 +1,12 @@
-"""One Transformer block: attention, then feed-forward, each added to the residual stream."""
+"""Join attention and feed-forward to one Transformer block, each added to the residual stream.
+
+Stage: residual stream -> *block* -> residual stream. A wiring is a class with a `name`, which is
+`ModelConfig.norm`'s value.
+"""
 
 from collections.abc import Callable
-from typing import Any, overload
+from functools import partial
+from typing import Any, ClassVar, overload
 
 import torch
 from jaxtyping import Float, Int
@@ -9,18 +14,75 @@ from torch import Tensor, nn
 
 from nn_layers.attention import MultiHeadSelfAttention
 from nn_layers.config import ModelConfig
-from nn_layers.feed_forward import SiLUFeedForward, SwiGLU
+from nn_layers.feed_forward import find_feed_forward
 from nn_layers.kv_cache import KVCache
 from nn_layers.positions import Positions, build_positions
 from nn_layers.rms_norm import RMSNorm
 
-_FEED_FORWARD = {"swiglu": SwiGLU, "silu": SiLUFeedForward}
+Layer = Callable[[Tensor], Tensor]
+
+
+class Wiring:
+    """How a sublayer joins the residual stream; the base of all ways."""
+
+    name: ClassVar[str]
+    has_norms: ClassVar[bool] = True
+    """One for each sublayer; without, `norm` returns what it gets."""
+    has_final_norm: ClassVar[bool] = False
+    """Whether the model has one before its head."""
+
+    @staticmethod
+    def join(x: Tensor, sublayer: Layer, norm: Layer) -> Tensor:
+        """Return the residual stream behind a sublayer, (..., t, d)."""
+        raise NotImplementedError
+
+
+class PreNorm(Wiring):
+    """x + f(norm(x))."""
+
+    name = "pre"
+    has_final_norm = True
+
+    @staticmethod
+    def join(x: Tensor, sublayer: Layer, norm: Layer) -> Tensor:
+        """Return the residual stream."""
+        return x + sublayer(norm(x))
+
+
+class PostNorm(Wiring):
+    """norm(x + f(x)); a block ends with a norm, so the model needs no final one."""
+
+    name = "post"
+
+    @staticmethod
+    def join(x: Tensor, sublayer: Layer, norm: Layer) -> Tensor:
+        """Return the residual stream."""
+        return norm(x + sublayer(x))
+
+
+class NoNorm(Wiring):
+    """x + f(x)."""
+
+    name = "none"
+    has_norms = False
+
+    @staticmethod
+    def join(x: Tensor, sublayer: Layer, norm: Layer) -> Tensor:
+        """Return the residual stream."""
+        return x + sublayer(x)
+
+
+def find_wiring(name: str) -> type[Wiring]:
+    """Return the class of a wiring.
+
+    >>> find_wiring("pre").__name__
+    'PreNorm'
+    """
+    return next(one for one in Wiring.__subclasses__() if one.name == name)
 
 
 class TransformerBlock(nn.Module):
     """Attention and feed-forward with residual sums; `config.norm` says where the norms stand.
-
-    pre: x + f(norm(x)). post: norm(x + f(x)). none: x + f(x).
 
     Args:
         config: the model's configuration.
@@ -77,9 +139,10 @@ class TransformerBlock(nn.Module):
         super().__init__()
         is_configured = "config" in named or isinstance(next(iter(arguments), None), ModelConfig)
         config, rope = (_configured if is_configured else _sized)(*arguments, **named)
-        self.norm = config.norm
-        has_norms = config.norm != "none"
-        self.ln1 = RMSNorm(config.d_model, device=device, dtype=dtype) if has_norms else None
+        self.wiring = find_wiring(config.norm)
+        norm = partial(RMSNorm, device=device, dtype=dtype)
+        norm = norm if self.wiring.has_norms else nn.Identity
+        self.ln1 = norm(config.d_model)
         self.attn = MultiHeadSelfAttention(
             config.d_model,
             config.num_heads,
@@ -90,10 +153,9 @@ class TransformerBlock(nn.Module):
             device=device,
             dtype=dtype,
         )
-        self.ln2 = RMSNorm(config.d_model, device=device, dtype=dtype) if has_norms else None
-        self.ffn = _FEED_FORWARD[config.feed_forward](
-            config.d_model, config.d_ff, device=device, dtype=dtype
-        )
+        self.ln2 = norm(config.d_model)
+        feed_forward = find_feed_forward(config.feed_forward)
+        self.ffn = feed_forward(config.d_model, config.d_ff, device=device, dtype=dtype)
 
     def forward(
         self,
@@ -104,14 +166,12 @@ class TransformerBlock(nn.Module):
         layer: int = 0,
     ) -> Float[Tensor, "... t d"]:
         """Return (..., t, d); see `MultiHeadSelfAttention.forward` for the arguments."""
-        if self.ln1 is None or self.ln2 is None:
-            x = x + self.attn(x, token_positions, cache=cache, layer=layer)
-            return x + self.ffn(x)
-        if self.norm == "pre":
-            x = x + self.attn(self.ln1(x), token_positions, cache=cache, layer=layer)
-            return x + self.ffn(self.ln2(x))
-        x = self.ln1(x + self.attn(x, token_positions, cache=cache, layer=layer))
-        return self.ln2(x + self.ffn(x))
+
+        def attend(x: Tensor) -> Tensor:
+            return self.attn(x, token_positions, cache=cache, layer=layer)
+
+        x = self.wiring.join(x, attend, self.ln1)
+        return self.wiring.join(x, self.ffn, self.ln2)
 
 
 def _configured(

@@ -7,12 +7,14 @@ import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
-from nn_layers.backends.registry import position_names, require_known
+from nn_layers.backends.registry import class_names, require_known
 
 if TYPE_CHECKING:
-    Position = str
+    Position = FeedForward = Norm = str
 else:
-    Position = Literal[position_names()]
+    Position = Literal[class_names("positions")]
+    FeedForward = Literal[class_names("feed_forward")]
+    Norm = Literal[class_names("block")]
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ class Architecture:
     """Position scheme (`nn_layers.positions`): rotary positions, or none at all (NoPE)."""
     rope_layout: Literal["adjacent", "half"] = "adjacent"
     """Which dimensions rotate together: neighbours (RoFormer) or halves (Llama)."""
-    norm: Literal["pre", "post", "none"] = "pre"
+    norm: Norm = "pre"
     """RMSNorm before each sublayer, after each residual sum, or nowhere."""
-    feed_forward: Literal["swiglu", "silu"] = "swiglu"
+    feed_forward: FeedForward = "swiglu"
     """Gated SwiGLU (three matrices) or plain SiLU (two)."""
     qk_norm: bool = False
     """RMSNorm on queries and keys, a head at a time."""

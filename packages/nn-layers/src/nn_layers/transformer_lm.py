@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from nn_layers.block import TransformerBlock
+from nn_layers.block import TransformerBlock, find_wiring
 from nn_layers.config import ModelConfig
 from nn_layers.embedding import Embedding
 from nn_layers.initialization import linear_std, truncated_normal_
@@ -90,8 +90,7 @@ class TransformerLM(nn.Module):
             TransformerBlock(config, self.positions, device=device, dtype=dtype)
             for _ in range(config.num_layers)
         )
-        # Post-norm blocks end with a norm; without norms there is none at all.
-        has_final_norm = config.norm == "pre"
+        has_final_norm = find_wiring(config.norm).has_final_norm
         self.ln_final = (
             RMSNorm(config.d_model, device=device, dtype=dtype) if has_final_norm else None
         )

@@ -5,8 +5,10 @@ in the place of numbers; when a layer there changes what it keeps, the tests tha
 torch's allocator say so. The legend of dimensions is that of `legend`.
 """
 
+from collections.abc import Callable
+
 from accounting.autograd.tape import Storage, Tape, Value
-from accounting.shape import ModelShape
+from accounting.shape import FEED_FORWARDS, NORMS, ModelShape
 from accounting.step import StepSettings
 
 FLOAT32, FLOAT64, BFLOAT16, INT64, BOOL = 4, 8, 2, 8, 1
@@ -47,7 +49,7 @@ class TracedModel:
             tape.leaf("weights: positions", "c d", FLOAT32) if shape.position == "learned" else None
         )
         self._layers = [self._build_layer() for _ in range(shape.num_layers)]
-        self._ln_final = self._build_gain("d") if shape.norm == "pre" else None
+        self._ln_final = self._build_gain("d") if NORMS[shape.norm].final else None
         self.head = (
             self.embedding if shape.tie_embeddings else tape.leaf("weights: head", "v d", FLOAT32)
         )
@@ -106,10 +108,10 @@ class TracedModel:
         tape, shape = self.tape, self._shape
         projections = {"q": "h k d", "k": "g k d", "v": "g k d", "o": "d h k"}
         inner = {"w1": "f d", "w2": "d f"}
-        inner |= {"w3": "f d"} if shape.feed_forward == "swiglu" else {}
+        inner |= {"w3": "f d"} if shape.feed_forward_matrices == 3 else {}
         layer = {n: tape.leaf("weights: projection", d, FLOAT32) for n, d in projections.items()}
         layer |= {n: tape.leaf("weights: feed-forward", d, FLOAT32) for n, d in inner.items()}
-        if shape.norm != "none":
+        if NORMS[shape.norm].per_block:
             layer |= {name: self._build_gain("d") for name in ("ln1", "ln2")}
         if shape.qk_norm:
             layer |= {name: self._build_gain("k") for name in ("q_norm", "k_norm")}
@@ -119,21 +121,26 @@ class TracedModel:
         return self.tape.leaf("weights: norm", dims, FLOAT32)
 
     def _block(self, x: Value, layer: dict[str, Value]) -> Value:
-        tape, norm = self.tape, self._shape.norm
-        tape.enter("attention")
-        if norm == "post":
-            x = tape.add("residual stream", x, self._attention(x, layer))
-            x = self.rms_norm(x, layer["ln1"])
-            tape.enter("feed-forward")
-            x = tape.add("residual stream", x, self._feed_forward(x, layer))
-            return self.rms_norm(x, layer["ln2"])
-        has_norms = norm == "pre"
-        inner = self._attention(self.rms_norm(x, layer["ln1"]) if has_norms else x, layer)
-        x = tape.add("residual stream", x, inner)
+        self.tape.enter("attention")
+        x = self._join(x, self._attention, layer, norm="ln1")
+        self.tape.enter("feed-forward")
+        return self._join(x, self._feed_forward, layer, norm="ln2")
+
+    def _join(
+        self,
+        x: Value,
+        sublayer: Callable[[Value, dict[str, Value]], Value],
+        layer: dict[str, Value],
+        *,
+        norm: str,
+    ) -> Value:
+        kind = NORMS[self._shape.norm]
+        inner = sublayer(self.rms_norm(x, layer[norm]) if kind.before else x, layer)
+        if kind.inside:
+            inner = self.rms_norm(inner, layer[norm])
+        x = self.tape.add("residual stream", x, inner)
         del inner
-        tape.enter("feed-forward")
-        inner = self._feed_forward(self.rms_norm(x, layer["ln2"]) if has_norms else x, layer)
-        return tape.add("residual stream", x, inner)
+        return self.rms_norm(x, layer[norm]) if kind.after else x
 
     def _attention(self, x: Value, layer: dict[str, Value]) -> Value:
         tape, shape = self.tape, self._shape
@@ -274,16 +281,20 @@ class TracedModel:
         return self.cast(weights, x.itemsize)
 
     def _feed_forward(self, x: Value, layer: dict[str, Value]) -> Value:
-        inner = self._silu(self.linear("feed-forward: gate", "b t f", x, layer["w1"]))
-        if self._shape.feed_forward == "swiglu":
+        inner = self._activate(self.linear("feed-forward: gate", "b t f", x, layer["w1"]))
+        if "w3" in layer:
             up = self.linear("feed-forward: up", "b t f", x, layer["w3"])
             inner = self._mul("feed-forward: gated", inner, up)
             del up
         return self.linear("feed-forward: output", "b t d", inner, layer["w2"])
 
-    def _silu(self, x: Value) -> Value:
-        sigmoid = self.tape.op("feed-forward: sigmoid", x.dims, [x], saves_output=True)
-        return self._mul("feed-forward: SiLU", x, sigmoid)
+    def _activate(self, x: Value) -> Value:
+        """Multiply by a factor, as the sigmoid of SiLU, that is kept with what it is made of."""
+        more = FEED_FORWARDS[self._shape.feed_forward].kept - 1
+        kept = [self.tape.allocate("feed-forward: kept", x.dims, x.itemsize) for _ in range(more)]
+        factor = self.tape.op("feed-forward: factor", x.dims, [x], saves=kept, saves_output=True)
+        del kept
+        return self._mul("feed-forward: activation", x, factor)
 
     def _mul(self, label: str, x: Value, y: Value) -> Value:
         """Multiply elementwise; if `y` is smaller, its gradient is the sum of a full one."""

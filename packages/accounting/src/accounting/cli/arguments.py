@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from typing import Any, get_args, get_type_hints
 
 from accounting.hardware import Device, find_device
-from accounting.shape import ModelShape
+from accounting.shape import FEED_FORWARDS, NORMS, ModelShape
 from accounting.sources.inputs import read_model
 from accounting.sources.model import Application, Model
 from accounting.step import OPTIMIZERS, StepSettings
@@ -58,8 +58,8 @@ def add_models(parser: argparse.ArgumentParser, application: Application, *, def
     for name in _SIZES:
         shape.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
     shape.add_argument("--num-kv-heads", type=int, metavar="N", help="grouped-query attention")
-    shape.add_argument("--feed-forward", choices=("swiglu", "silu"), help="default: swiglu")
-    shape.add_argument("--norm", choices=("pre", "post", "none"), help="default: pre")
+    shape.add_argument("--feed-forward", choices=FEED_FORWARDS, help="default: swiglu")
+    shape.add_argument("--norm", choices=NORMS, help="default: pre")
     shape.add_argument("--position", choices=("rope", "none"), help="default: rope")
     shape.add_argument("--qk-norm", action="store_true", help="RMSNorm on queries and keys")
     shape.add_argument("--tie-embeddings", action="store_true", help="head = embedding")

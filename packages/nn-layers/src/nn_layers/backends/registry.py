@@ -54,13 +54,13 @@ def require_known(kind: Kind, name: str, *, option: str) -> None:
     raise ValueError(f"{option} is {name!r}, but must be one of {choices}")
 
 
-def position_names() -> tuple[str, ...]:
-    """Return the names of all position schemes.
+def class_names(module: str) -> tuple[str, ...]:
+    """Return the names of the classes in a module that an option chooses from, in order.
 
-    >>> position_names()
-    ('none', 'rope')
+    >>> class_names("positions"), class_names("feed_forward"), class_names("block")
+    (('none', 'rope'), ('swiglu', 'silu'), ('pre', 'post', 'none'))
     """
-    text = Path(__file__).parents[1].joinpath("positions.py").read_text(encoding="utf-8")
+    text = Path(__file__).parents[1].joinpath(f"{module}.py").read_text(encoding="utf-8")
     return tuple(re.findall(r'^    name = "(\w+)"$', text, re.MULTILINE))
 
 

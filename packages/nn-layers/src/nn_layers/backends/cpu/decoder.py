@@ -17,8 +17,9 @@ from nn_layers.backends.cpu import build
 from nn_layers.backends.cpu.arrays import pointer_to
 from nn_layers.block import TransformerBlock
 from nn_layers.kv_cache import KVCache
-from nn_layers.positions import NoPositions, RotaryPositionalEmbedding
+from nn_layers.positions import RotaryPositionalEmbedding
 from nn_layers.precision import Weights, quantize_rows
+from nn_layers.rms_norm import RMSNorm
 from nn_layers.transformer_lm import TransformerLM
 
 _SOURCE = Path(__file__).with_name("decode_step.cpp")
@@ -39,7 +40,7 @@ class NativeDecoder:
         weights: how the matrices are kept: float32, bfloat16 or int8 with a scale a row.
 
     Raises:
-        NativeError: there is no C++ compiler, it fails, or the step does not know the positions.
+        NativeError: there is no C++ compiler, it fails, or the step does not know the model.
         ValueError: the model is elsewhere or of another type.
     """
 
@@ -50,11 +51,16 @@ class NativeDecoder:
                     f"{name} is {parameter.dtype} on {parameter.device}, but the compiled step "
                     "needs float32 on the CPU; use the layers themselves"
                 )
-        if not isinstance(model.positions, NoPositions | RotaryPositionalEmbedding):
-            raise build.NativeError(
-                f"the compiled step knows the positions none and rope, not {model.positions.name}; "
-                "use the layers themselves"
-            )
+        for what, name, known in (
+            ("positions", model.positions.name, ("none", "rope")),
+            ("feed-forward layers", model.config.feed_forward, ("swiglu", "silu")),
+            ("norms", model.config.norm, tuple(_NORMS)),
+        ):
+            if name not in known:
+                raise build.NativeError(
+                    f"the compiled step knows the {what} {' and '.join(known)}, not {name}; "
+                    "use the layers themselves"
+                )
         self._step = build.build(_SOURCE).decode_step
         self._config = model.config
         self._weights: Weights = weights
@@ -144,7 +150,7 @@ class NativeDecoder:
             norm=_NORMS[config.norm],
             has_halves=config.rope_layout == "half",
             num_threads=torch.get_num_threads(),
-            eps=1e-5 if first.ln1 is None else first.ln1.eps,
+            eps=first.ln1.eps if isinstance(first.ln1, RMSNorm) else 1e-5,
         )
 
     def _layer(self, state: dict[str, Tensor], prefix: str) -> "_Layer":
