@@ -4,12 +4,19 @@ Stage: sections of a run's configuration. Not here: the other sections (`config.
 """
 
 import math
+import pkgutil
 import re
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from trainer.config.field_checks import require_kinds, require_positive
 
+_TRACKERS = Path(__file__).parents[1] / "tracking" / "libraries"
+if TYPE_CHECKING:
+    TrackerName = str
+else:
+    TrackerName = Literal[tuple(module.name for module in pkgutil.iter_modules([str(_TRACKERS)]))]
 _PROJECT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 
 
@@ -84,7 +91,7 @@ class LoggingConfig:
 
     every_steps: int = 10
     """Steps between rows of metrics.jsonl and updates of the progress display."""
-    track: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    track: tuple[TrackerName, ...] = ()
     """Where the rows of metrics.jsonl are shown too; each is an extra of the trainer. Nothing
     leaves the machine unless WANDB_MODE=online, TRACKIO_SPACE_ID or TRACKIO_SERVER_URL say so."""
     track_project: str | None = None

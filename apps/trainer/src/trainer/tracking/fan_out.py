@@ -14,7 +14,7 @@ from pathlib import Path
 from trainer.monitoring.metrics import MetricsRow, read_readable_metrics
 from trainer.storage.file_format import require_format
 from trainer.storage.run_directory import read_json, write_json_atomically
-from trainer.tracking.trackers import TrackedRun, Tracker, can_forget, open_tracker
+from trainer.tracking.trackers import TrackedRun, Tracker, find_tracker, open_tracker
 
 _FORMAT, _VERSION = "trainer.tracking", 1
 _PREFIXES = {"train": "train", "evaluation": "validation"}
@@ -67,7 +67,7 @@ class Tracking:
         rows, _ = read_readable_metrics(self._metrics)
         reached = max((row["step"] for row in rows), default=0)
         for name, mark in self._marks.items():
-            if mark.is_open and not can_forget(name):
+            if mark.is_open and not find_tracker(name).can_forget:
                 mark.step = max(mark.step, reached)
             mark.is_open = False
 
@@ -82,7 +82,7 @@ class Tracking:
         for name in self._names:
             mark = self._marks.setdefault(name, _Mark(0, True))
             mark.is_open = True
-            if can_forget(name):
+            if find_tracker(name).can_forget:
                 mark.step = min(mark.step, step)
             self._attempt(name, self._open, name, mark)
             for row in rows:

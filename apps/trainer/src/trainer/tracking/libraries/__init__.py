@@ -1,0 +1,1 @@
+"""The trackers: a module is a tracker, its name the option's value."""
