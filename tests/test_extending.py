@@ -174,6 +174,33 @@ torch.testing.assert_close(torch.cat(parts, dim=1), whole)
 turned = model(ids.flip(1)[:, [4, 3, 2, 0, 1]])  # the first three as before, the others exchanged
 assert not torch.allclose(turned[:, -1], whole[:, -1])
 """
+GEGLU = """
+import torch
+from accounting import ModelShape, count_parameters
+from nn_layers import ModelConfig, TransformerLM
+from nn_layers.feed_forward import find_feed_forward
+
+layer, x = find_feed_forward("geglu")(4, 6), torch.randn(3, 4)
+normal = torch.distributions.Normal(0.0, 1.0)
+gate = x @ layer.w1.weight.T
+wanted = (gate * normal.cdf(gate) * (x @ layer.w3.weight.T)) @ layer.w2.weight.T
+torch.testing.assert_close(layer(x), wanted)
+sizes = {"vocab_size": 11, "context_length": 8, "d_model": 16, "num_layers": 2, "num_heads": 4}
+model = TransformerLM(ModelConfig(**sizes, d_ff=24, feed_forward="geglu"))
+shape = ModelShape(**sizes, d_ff=24, feed_forward="geglu")
+assert count_parameters(shape).total == model.num_parameters
+"""
+BRANCH = """
+import torch
+from nn_layers import ModelConfig, TransformerBlock, TransformerLM
+
+config = ModelConfig(11, 8, 16, 2, 4, 24, norm="branch")
+block, x = TransformerBlock(config), torch.randn(2, 5, 16)
+middle = x + block.ln1(block.attn(x))
+torch.testing.assert_close(block(x), middle + block.ln2(block.ffn(middle)))
+names = TransformerLM(config).state_dict().keys()
+assert {"layers.1.ln1.weight", "layers.1.ln2.weight", "ln_final.weight"} <= names
+"""
 LION = """
 import torch
 from optim.lion import Lion
@@ -206,6 +233,17 @@ from trainer.config.datasets import load_dataset
 
 assert load_dataset("wikitext2").url.startswith("https://")
 """
+CSV = """
+import csv, json
+from pathlib import Path
+
+rows = list(csv.reader(Path("runs/csv/metrics.csv").open()))
+found = [(int(step), float(value)) for step, name, value in rows if name == "train/loss"]
+lines = map(json.loads, Path("runs/csv/metrics.jsonl").read_text().splitlines())
+assert found == [(line["step"], line["loss"]) for line in lines if line["kind"] == "train"]
+assert len(found) == 6
+assert [name for step, name, value in rows if step == "6"][-1].startswith("final/")
+"""
 
 CASES = {
     "A way to compute attention": Case(
@@ -230,6 +268,18 @@ CASES = {
         said="attention plain",
         check=ALIBI,
     ),
+    "A feed-forward layer": Case(
+        settings={"model.feed-forward": "geglu"},
+        help=r"--model\.feed-forward \{swiglu,geglu,silu\}",
+        costs="feed-forward: kept",
+        check=GEGLU,
+    ),
+    "A norm or residual wiring": Case(
+        settings={"model.norm": "branch"},
+        help=r"--model\.norm \{pre,post,branch,none\}",
+        costs=r"RMSNorm|norm",
+        check=BRANCH,
+    ),
     "An optimizer": Case(
         settings={"optimizer.name": "lion", "optimizer.lion.beta2": "0.99"},
         help=r"--optimizer\.lion\.beta1 FLOAT",
@@ -251,6 +301,12 @@ CASES = {
         settings={"preset": "pocket", "schedule.warmup-steps": "2"},
         help="Presets: quickstart, .*pocket",
         costs="pocket",
+    ),
+    "A tracker": Case(
+        settings={"logging.track": "[&quot;csv&quot;]"},
+        help=r"--logging\.track .*\{csv,tensorboard,trackio,wandb\}",
+        said="tracked by csv: .*metrics.csv",
+        check=CSV,
     ),
 }
 
