@@ -244,6 +244,18 @@ assert found == [(line["step"], line["loss"]) for line in lines if line["kind"] 
 assert len(found) == 6
 assert [name for step, name, value in rows if step == "6"][-1].startswith("final/")
 """
+DIGITS = """
+from pathlib import Path
+from bpe import Pretokenizer, Vocabulary
+from bpe.patterns import GPT2
+
+text = "In 2026, 12 cats"
+pieces = Pretokenizer("gpt2-digits").split(text)
+assert pieces == ["In", " ", "2", "0", "2", "6", ",", " ", "1", "2", " cats"], pieces
+trained = Vocabulary.load(Path("runs/digits/tokenizer"))
+assert trained.pattern not in (GPT2, "gpt2")
+assert not [token for token in trained.tokens.values() if token.isdigit() and len(token) > 1]
+"""
 
 CASES = {
     "A way to compute attention": Case(
@@ -307,6 +319,11 @@ CASES = {
         help=r"--logging\.track .*\{csv,tensorboard,trackio,wandb\}",
         said="tracked by csv: .*metrics.csv",
         check=CSV,
+    ),
+    "A split pattern": Case(
+        settings={"tokenizer.pattern": "gpt2-digits"},
+        help="Split patterns: gpt2, gpt2-digits, cl100k",
+        check=DIGITS,
     ),
 }
 

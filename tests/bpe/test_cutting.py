@@ -123,6 +123,7 @@ def test_patterns_have_a_scanner_by_name_and_by_source() -> None:
     for name, source in bpe.PATTERNS.items():
         assert isinstance(cutter_for(name), Cutter)
         assert isinstance(cutter_for(source), Cutter)
+    assert set(bpe.patterns.SCANNED) == set(bpe.PATTERNS.values())
     assert isinstance(cutter_for(r"\p{L}+"), RegexCutter)
     with pytest.raises(ValueError, match="no scanner"):
         Cutter(r"\p{L}+")

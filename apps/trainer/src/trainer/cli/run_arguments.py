@@ -14,6 +14,7 @@ from typing import Annotated, Literal, NoReturn
 
 import tyro
 
+from bpe import PATTERNS
 from nn_layers.backends.registry import describe
 from trainer.cli.arguments import (
     join_values,
@@ -43,6 +44,7 @@ _DESCRIPTION = """Train a language model from raw text: tokenizer, token files, 
 
 PRESET, the first argument, names a set of values; every one can be overridden.
 Presets: {presets}.
+Split patterns: {patterns}.
 
   train                              quickstart: Python's own source, no network
   train --corpus.train a.txt --training.max-steps 500              your own text
@@ -56,6 +58,7 @@ _PREPARE_DESCRIPTION = """Make tokenizer and token files as `train` would, but t
 
 PRESET, the first argument, and all options are those of `train`, which then finds the data ready.
 Presets: {presets}.
+Split patterns: {patterns}.
 
   prepare                            quickstart: Python's own source, no network
   prepare --corpus.train a.txt --tokenizer.vocab-size 1000         your own text
@@ -156,7 +159,9 @@ def parse_train(
         args=list(with_python_booleans(argv, _Arguments)),
         prog=prog,
         description=description.format(
-            presets=", ".join(preset_names()), backends=_describe_backends()
+            presets=", ".join(preset_names()),
+            patterns=", ".join(PATTERNS),
+            backends=_describe_backends(),
         ),
     )
     if saved_run is None and arguments.preset != base.preset:

@@ -74,7 +74,7 @@ class TokenizerConfig:
     vocab_size: int
     """Tokens: end-of-text, 256 bytes and the merges."""
     pattern: str = "gpt2"
-    """Split pattern: gpt2, cl100k, o200k, or any `regex` source."""
+    """Split pattern: a name that the help's first lines list, or any `regex` source."""
     num_workers: int | None = field(default=None, metadata=BESIDE)
     """Threads or processes that count and encode; None: one per usable CPU. Never changes the
     result."""

@@ -19,7 +19,7 @@ from bpe.counts import PretokenCounts
 from bpe.messages.arguments import as_paths, require, require_iterable, require_whole_number
 from bpe.messages.plural import agree, plural
 from bpe.packed_counts import CountSettings
-from bpe.patterns import GPT2, PATTERNS, resolve_pattern, warn_of_slow_pattern
+from bpe.patterns import GPT2, PATTERNS, SCANNED, resolve_pattern, warn_of_slow_pattern
 from bpe.pieces import PIECE_BYTES, Piece, cut_files
 from bpe.special_tokens import check_special_tokens
 
@@ -123,7 +123,7 @@ _Way = Callable[[Iterator[Piece], Callable[[int], None]], PretokenCounts]
 def _choose_way(settings: CountSettings, total_bytes: int, num_workers: int | None) -> _Way:
     """Return the fastest way to count pieces: threads, worker processes or this process."""
     num_workers = check_num_threads(num_workers, name="num_workers")
-    if total_bytes >= _SMALL_BYTES and settings.pattern in PATTERNS.values():
+    if total_bytes >= _SMALL_BYTES and settings.pattern in SCANNED:
         is_worth_compiling = total_bytes >= _BYTES_WORTH_COMPILING
         if can_count(settings, is_worth_compiling=is_worth_compiling):
             num_threads = min(num_workers, -(-total_bytes // PIECE_BYTES))
