@@ -44,7 +44,7 @@ def test_curve_shows_both_losses_the_target_and_what_they_are(tmp_path: Path) ->
     assert len(_line_points(root, "raw")) == len(_line_points(root, "smooth")) == 100
     assert len(dots) == 2
     wanted = {"training", "training, smoothed", "validation, last 2.5000", "target 1.45"}
-    assert wanted | {"optimizer steps", "loss, nats a token", "run"} <= set(_texts(root))
+    assert wanted | {"optimizer steps", "loss, nats per token", "run"} <= set(_texts(root))
 
 
 def test_points_lie_where_the_axes_say(tmp_path: Path) -> None:

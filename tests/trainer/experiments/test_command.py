@@ -133,7 +133,8 @@ def test_the_rate_is_tuned_anew_for_each_batch_size(run: Run) -> None:
     code, out, err = run("sweep", *tuned, "--widen", 0, "--seeds", 2)
     assert code == 0, err
     for size in (2, 4):
-        assert f"At batch-size={size} the best learning-rate is 0.001: " in out
+        best = f"At batch-size={size}, the best learning-rate is 0.001"
+        assert f"{best}, at the edge of the values tried: " in out
     trials = Path("studies/quickstart-training.batch-size-optimizer.learning-rate/trials")
     names = sorted(path.stem.partition(",")[2] for path in trials.glob("batch-size=2,*.json"))
     assert names == [

@@ -161,7 +161,9 @@ def test_the_page_says_and_shows_where_the_edge_is(tmp_path: Path) -> None:
     said = describe_range(study)
     assert said[0].startswith("The edge of stability is at a learning rate of 0.1")
     assert any("geometric mean of 2" in sentence for sentence in said)
-    assert any("The best rate of the sweep s, 0.01, lies 1" in sentence for sentence in said)
+    assert any(
+        "The best rate of the sweep s, 0.01, is a factor of 1" in sentence for sentence in said
+    )
     page = render_study(study)
     assert "Range test: r" in page and "edge of stability" in page
     marks = {node.text: float(node.get("x")) for node in draw_range(study).iter("text")}
@@ -171,7 +173,7 @@ def test_the_page_says_and_shows_where_the_edge_is(tmp_path: Path) -> None:
 def test_half_a_curve_is_not_told(tmp_path: Path) -> None:
     study = _written(tmp_path / "r", num_seeds=1)
     study.outcome_path(study.trials[0]).unlink()
-    assert describe_range(study) == ["1 of 1 trial has not run to an end yet."]
+    assert describe_range(study) == ["1 of 1 trial has not finished yet."]
     assert draw_range(study) is None and "Range test: r" in render_study(study)
 
 

@@ -104,8 +104,10 @@ def test_widening_ends_at_its_bound_and_is_told(tmp_path: Path, trained: list[st
     retune = _retune(values=(1e-4, 2e-4), max_added=2)
     study = run_study(_study(tmp_path, retune), SILENT, more=retune.trials).study
     assert _rates(study, 64) == [1e-4, 2e-4, 4e-4, 8e-4]
-    assert "At batch-size=64 the best learning-rate is 0.0008: " in winners(study)[2]
-    assert winners(study)[2].endswith("1 seed, at the edge of what was tried.")
+    assert winners(study)[2].startswith(
+        "At batch-size=64, the best learning-rate is 0.0008, at the edge"
+    )
+    assert winners(study)[2].endswith(" nats per token, 1 seed.")
 
 
 def test_where_all_diverged_a_lower_rate_is_tried(tmp_path: Path, trained: list[str]) -> None:
@@ -152,15 +154,13 @@ def test_the_winner_of_each_point_is_printed_and_reported(
 ) -> None:
     retune = _retune(num_seeds=2)
     study = _study(tmp_path, retune)
-    assert winners(study)[0] == (
-        "At batch-size=1 no learning-rate of 3 tried has ended yet, or ended well."
-    )
+    assert winners(study)[0] == ("At batch-size=1, none of 3 values of learning-rate has finished.")
     study = run_study(study, SILENT, more=retune.trials).study
     out = io.StringIO()
     print_study(study, Console(file=out, width=200))
     for sentence in (
-        "At batch-size=1 the best learning-rate is 0.001: 3.0005 nats a token, 2 seeds.",
-        "At batch-size=16 the best learning-rate is 0.004: 3.0005 nats a token, 2 seeds.",
+        "At batch-size=1, the best learning-rate is 0.001: 3.0005 nats per token, 2 seeds.",
+        "At batch-size=16, the best learning-rate is 0.004: 3.0005 nats per token, 2 seeds.",
     ):
         assert sentence in out.getvalue() and sentence in describe_study(study)
 

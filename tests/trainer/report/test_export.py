@@ -32,7 +32,7 @@ def test_a_plot_stands_alone(write_run: Callable[..., Path], tmp_path: Path) -> 
     write_exports(histories, tmp_path)
     root = ElementTree.parse(tmp_path / "loss.svg").getroot()
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert {"a", "b", "Loss, nats a token", "optimizer steps"} <= set(texts)
+    assert {"a", "b", "Loss, nats per token", "optimizer steps"} <= set(texts)
     assert not [element for element in root.iter() if element.get("visibility") == "hidden"]
 
 

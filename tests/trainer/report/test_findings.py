@@ -17,13 +17,13 @@ def test_a_run_is_told_with_its_loss_its_rivals_and_its_trend(
 ) -> None:
     found = describe_run(read_history(write_run("run")))
     assert found[0] == (
-        f"Validation loss 3.1000 nats a token, {3.1 / 3 / math.log(2):.3f} bits per byte, after "
-        "100 steps, 204,800 training tokens and 50.0 s of training."
+        f"The validation loss is 3.1000 nats per token ({3.1 / 3 / math.log(2):.3f} bits per byte) "
+        "after 100 steps, 204,800 training tokens and 50.0 s of training."
     )
-    assert "It predicts the text better than xz -9 (1.700), in bits per byte." in found
-    assert any(line.startswith("It does not yet predict") and "bigram" in line for line in found)
-    assert "Typical speed: 4,096 tokens a second." in found
-    assert any(line.startswith("It was still falling: by 0.") for line in found)
+    assert "In bits per byte, the model beats xz -9 (1.700)." in found
+    assert any("does not yet beat" in line and "bigram" in line for line in found)
+    assert "Median speed: 4,096 tokens per second." in found
+    assert any(line.startswith("The validation loss was still falling: by 0.") for line in found)
 
 
 def test_a_rise_after_the_best_evaluation_is_told(write_run: Callable[..., Path]) -> None:
@@ -33,18 +33,20 @@ def test_a_rise_after_the_best_evaluation_is_told(write_run: Callable[..., Path]
     )
     found = describe_run(read_history(path))
     assert any(
-        "was lowest at step 100" in line and "risen since to 3.5000" in line for line in found
+        "was lowest at step 100" in line and "since risen to 3.5000" in line for line in found
     )
 
 
 def test_a_run_under_way_and_a_diverged_one_are_called_so(write_run: Callable[..., Path]) -> None:
     path = write_run("run", is_finished=False)
-    assert "The run has not ended: 100 of 400 steps are done." in describe_run(read_history(path))
+    assert "The run has not finished: 100 of 400 steps are done." in describe_run(
+        read_history(path)
+    )
     log = MetricsLog(path / "metrics.jsonl")
     log.append({"kind": "train", "step": 101, "tokens": 1, "seconds": 51.0, "loss": math.nan})
     history = read_history(path)
     assert history.diverged_at == 101
-    assert "diverged: at step 101" in describe_run(history)[0]
+    assert "diverged: its loss is not finite from step 101 on" in describe_run(history)[0]
     assert all(math.isfinite(row["loss"]) for row in history.train)
 
 
@@ -74,9 +76,9 @@ def test_seeds_are_summed_up_and_the_best_run_comes_first(write_run: Callable[..
     histories = [read_history(path) for path in paths]
     found = describe_runs(histories)
     assert found[0] == "The runs differ in seed, optimizer.learning-rate."
-    assert found[1] == "a is best, at 3.1000 nats a token; next is b, 0.2000 above."
+    assert found[1] == "a is best, at 3.1000 nats per token; b is next, 0.2000 higher."
     assert found[2] == "slow is last, 1.0000 above the best."
-    assert found[3].startswith("a, b differ in their seed only: mean 3.2000 nats a token, standard")
+    assert found[3].startswith("a, b differ only in their seed: mean 3.2000 nats per token, ")
     head, *rows = table_rows(histories)
     assert [row[0] for row in rows] == ["a", "b", "slow"]
     assert head[-2:] == ["seed", "optimizer.learning-rate"]
@@ -86,7 +88,7 @@ def test_seeds_are_summed_up_and_the_best_run_comes_first(write_run: Callable[..
 def test_runs_with_other_tokens_are_compared_by_bits(write_run: Callable[..., Path]) -> None:
     few = read_history(write_run("few", vocab_size=1000, end=2.0))
     many = read_history(write_run("many", end=3.0))
-    assert "bits per byte; next is many" in describe_runs([many, few])[1]
+    assert "bits per byte; many is next" in describe_runs([many, few])[1]
 
 
 def test_tokens_to_the_same_loss_are_compared_between_two(write_run: Callable[..., Path]) -> None:

@@ -61,7 +61,7 @@ def test_page_is_well_formed_and_loads_nothing(write_run: Callable[..., Path]) -
 
 def test_page_opens_with_what_was_found(write_run: Callable[..., Path]) -> None:
     page = render_page([read_history(write_run("run"))])
-    assert page.index("What was found") < page.index("Validation loss 3.1000") < page.index("<svg")
+    assert page.index("Findings") < page.index("validation loss is 3.1000") < page.index("<svg")
 
 
 def test_hostile_text_stays_text(write_run: Callable[..., Path]) -> None:
@@ -187,9 +187,9 @@ def test_estimate_stands_beside_fact(write_run: Callable[..., Path]) -> None:
         ["parameters", "1,000", "1,000", "1.00"],
         ["training, FLOPs", "5,000,000,000", "", ""],
         ["checkpoint, <bytes>", "1,500,000", "1,000,000", "1.50"],
-        ["FLOPs a second of training time", "", "100,000,000", ""],
+        ["FLOPs per second of training time", "", "100,000,000", ""],
         ["share of the device's peak (MFU)", "", "25.0%", ""],
     ]
     page = render_page([history])
-    assert "Estimate and fact" in page and "checkpoint, &lt;bytes&gt;" in page
-    assert "Estimate and fact" not in render_page([read_history(write_run("other"))])
+    assert "Expected and measured" in page and "checkpoint, &lt;bytes&gt;" in page
+    assert "Expected and measured" not in render_page([read_history(write_run("other"))])

@@ -66,7 +66,9 @@ class Sentences:
 RUN = Sentences()
 
 
-@RUN.claim(r"Validation loss NUM nats a token(?:, NUM bits per byte)?, after NUM steps?(.*)\.")
+@RUN.claim(
+    r"The validation loss is NUM nats per token(?: \(NUM bits per byte\))? after NUM steps?(.*)\."
+)
 def _(run: RunHistory, loss: str, bits: str | None, steps: str, rest: str) -> bool:
     last = max((*run.train, *run.evaluations), key=lambda row: row["step"])
     tokens = re.search(f"{NUMBER} training tokens?", rest)
@@ -76,7 +78,7 @@ def _(run: RunHistory, loss: str, bits: str | None, steps: str, rest: str) -> bo
     return _near(loss, run.validation_loss) and _number(steps) == last["step"]
 
 
-@RUN.claim(r"The run has not ended: NUM of NUM steps? (is|are) done\.")
+@RUN.claim(r"The run has not finished: NUM of NUM steps? (is|are) done\.")
 def _(run: RunHistory, done: str, total: str, verb: str) -> bool:
     assert verb == ("is" if done == "1" else "are")
     return _number(done) == run.last_step and _number(total) == run.config.num_steps
@@ -89,18 +91,16 @@ def _(run: RunHistory, how: str, loss: str, aim: str) -> bool:
     return (how == "reached") == (run.validation_loss <= run.summary.target_loss)
 
 
-@RUN.claim(
-    r"It (predicts the text better than|does not yet predict the text as well as) (.*), in .*"
-)
+@RUN.claim(r"In bits per byte, the model (beats|does not yet beat) (.*)\.")
 def _(run: RunHistory, how: str, names: str) -> bool:
     model, *others = run.summary.comparisons
-    is_better = how.startswith("predicts")
+    is_better = how == "beats"
     named = [row for row in others if f"{row.name} ({row.bits_per_byte:.3f})" in names]
     assert named
     return all((model.bits_per_byte < row.bits_per_byte) == is_better for row in named)
 
 
-@RUN.claim(r"The run diverged: at step NUM its loss is no number\.")
+@RUN.claim(r"The run diverged: its loss is not finite from step NUM on\.")
 def _(run: RunHistory, step: str) -> bool:
     return _number(step) == run.diverged_at
 
@@ -113,7 +113,7 @@ def _(run: RunHistory, how: str, low: str, end: str) -> bool:
     return is_within and _number(end) > _number(low)
 
 
-@RUN.claim(r"The validation loss was lowest at step NUM \(NUM\) and has risen since to NUM\.")
+@RUN.claim(r"The validation loss was lowest at step NUM \(NUM\) and has since risen to NUM\.")
 def _(run: RunHistory, step: str, low: str, end: str) -> bool:
     losses = {row["step"]: row["loss"] for row in run.evaluations}
     assert _near(low, losses[int(_number(step))]) and _near(end, run.evaluations[-1]["loss"])
@@ -126,17 +126,19 @@ def _change(run: RunHistory, steps: str) -> float:
     return last["loss"] - before["loss"]
 
 
-@RUN.claim(r"It was still falling: by NUM nats over the last NUM steps?\.")
+@RUN.claim(r"The validation loss was still falling: by NUM nats over the last NUM steps?\.")
 def _(run: RunHistory, by: str, steps: str) -> bool:
     return _number(by) > 0 and _near(by, -_change(run, steps))
 
 
-@RUN.claim(r"It had levelled off: it (fell|rose) by NUM nats over the last NUM steps?\.")
+@RUN.claim(
+    r"The validation loss had levelled off: it (fell|rose) by NUM nats over the last NUM steps?\."
+)
 def _(run: RunHistory, way: str, by: str, steps: str) -> bool:
     return _number(by) > 0 and _near(by, _change(run, steps) * (-1 if way == "fell" else 1))
 
 
-@RUN.claim(r"It had levelled off: it did not change over the last NUM steps?\.")
+@RUN.claim(r"The validation loss had levelled off: it did not change over the last NUM steps?\.")
 def _(run: RunHistory, steps: str) -> bool:
     return abs(_change(run, steps)) < 1e-4
 
@@ -148,7 +150,9 @@ def _gap(run: RunHistory) -> tuple[float, float]:
     return run.evaluations[-1]["loss"] - end, end
 
 
-@RUN.claim(r"Training and validation loss end together: nothing points to overfitting\.")
+@RUN.claim(
+    r"The training and validation losses end within 2% of each other: no sign of overfitting\."
+)
 def _(run: RunHistory) -> bool:
     gap, end = _gap(run)
     return abs(gap) < 0.02 * end
@@ -160,14 +164,14 @@ def _(run: RunHistory, by: str, end: str) -> bool:
     return gap > 0 and _near(by, gap) and _near(end, level)
 
 
-@RUN.claim(r"The gradient was clipped to NUM in NUM% of the logged steps\.")
+@RUN.claim(r"Gradients were clipped to a norm of NUM in NUM% of logged steps\.")
 def _(run: RunHistory, limit: str, share: str) -> bool:
     norms = [row["grad_norm"] for row in run.train]
     assert float(limit) == run.config.optimizer.max_grad_norm
     return _near(share, 100 * sum(norm > float(limit) for norm in norms) / len(norms))
 
 
-@RUN.claim(r"Typical speed: NUM tokens? a second(?:, NUM% of the device's peak)?\.")
+@RUN.claim(r"Median speed: NUM tokens? per second(?:, NUM% of the device's peak)?\.")
 def _(run: RunHistory, speed: str, mfu: str | None) -> bool:
     assert mfu is None or _near(mfu, 100 * statistics.median(row["mfu"] for row in run.train))
     return _near(speed, statistics.median(row["tokens_per_second"] for row in run.train))
@@ -265,8 +269,9 @@ def test_the_sign_of_a_loss_that_has_levelled_off_is_its_own() -> None:
         diverged_at=None,
         problems=[],
     )
-    assert "It had levelled off: it fell by 0.0158 nats over the last 25 steps." in describe_run(
-        run
+    assert (
+        "The validation loss had levelled off: it fell by 0.0158 nats over the last 25 steps."
+        in describe_run(run)
     )
 
 
@@ -277,7 +282,7 @@ Runs = dict[str, RunHistory]
 
 
 def _value(run: RunHistory, unit: str) -> float | None:
-    if unit == "nats a token":
+    if unit == "nats per token":
         return run.validation_loss
     factor = run.bits_per_nat_token
     return None if factor is None else run.validation_loss * factor
@@ -294,15 +299,15 @@ def _(runs: Runs, names: str) -> bool:
     return all(len({str(one[name]) for one in settings_of}) > 1 for name in names.split(", "))
 
 
-@RUNS.claim(r"The settings are equal\.")
+@RUNS.claim(r"All settings are the same\.")
 def _(runs: Runs) -> bool:
     return len({str(run.settings) for run in runs.values()}) == 1
 
 
-UNIT = "(nats a token|bits per byte)"
+UNIT = "(nats per token|bits per byte)"
 
 
-@RUNS.claim(rf"(\w+) is best, at NUM {UNIT}; next is (\w+), NUM above\.")
+@RUNS.claim(rf"(\w+) is best, at NUM {UNIT}; (\w+) is next, NUM higher\.")
 def _(runs: Runs, best: str, at: str, unit: str, second: str, by: str) -> bool:
     first, other, *_ = _ranked(runs, unit)
     values = (_value(runs[best], unit), _value(runs[second], unit))
@@ -311,7 +316,7 @@ def _(runs: Runs, best: str, at: str, unit: str, second: str, by: str) -> bool:
     )
 
 
-@RUNS.claim(rf"(\w+) and (\w+) are level, at NUM {UNIT}\.")
+@RUNS.claim(rf"(\w+) and (\w+) are tied at NUM {UNIT}\.")
 def _(runs: Runs, one: str, other: str, at: str, unit: str) -> bool:
     values = (_value(runs[one], unit), _value(runs[other], unit))
     return _near(at, min(values)) and abs(values[0] - values[1]) < 1e-4
@@ -319,7 +324,7 @@ def _(runs: Runs, one: str, other: str, at: str, unit: str) -> bool:
 
 @RUNS.claim(r"(\w+) is last, NUM above the best\.")
 def _(runs: Runs, last: str, by: str) -> bool:
-    for unit in ("nats a token", "bits per byte"):
+    for unit in ("nats per token", "bits per byte"):
         ranked = _ranked(runs, unit)
         if ranked and _value(runs[last], unit) == ranked[-1] and _near(by, ranked[-1] - ranked[0]):
             return True
@@ -327,7 +332,7 @@ def _(runs: Runs, last: str, by: str) -> bool:
 
 
 @RUNS.claim(
-    r"(\w+) reached (\w+)'s last validation loss \(NUM\) with NUM times the tokens"
+    r"(\w+) reached (\w+)'s final validation loss \(NUM\) with NUM times the tokens"
     r"(?: and NUM times the time)?\."
 )
 def _(runs: Runs, better: str, worse: str, loss: str, tokens: str, time: str | None) -> bool:
@@ -337,7 +342,7 @@ def _(runs: Runs, better: str, worse: str, loss: str, tokens: str, time: str | N
     return time is None or _near(time, reached["seconds"] / goal["seconds"])
 
 
-@RUNS.claim(rf"(.*) differ in their seed (only|at most): mean NUM {UNIT}, standard deviation NUM\.")
+@RUNS.claim(rf"(.*) differ (only|at most) in their seed: mean NUM {UNIT}, standard deviation NUM\.")
 def _(runs: Runs, names: str, how: str, mean: str, unit: str, spread: str) -> bool:
     named = [runs[name] for name in names.split(", ")]
     values = [_value(run, unit) for run in named]
@@ -352,7 +357,7 @@ def _(runs: Runs, name: str, reason: str) -> bool:
     return runs[name].divergence == reason
 
 
-@RUNS.claim(r"Not scored on validation text yet: (.*)\.")
+@RUNS.claim(r"Without a validation loss so far: (.*)\.")
 def _(runs: Runs, names: str) -> bool:
     return {n for n, run in runs.items() if run.validation_loss is None} == set(names.split(", "))
 
@@ -378,15 +383,15 @@ def test_what_is_told_of_several_runs_is_what_their_numbers_are(runs: Runs) -> N
 # Studies.
 
 STUDY = Sentences()
-STATUS = {"Diverged": "diverged", "Given up, since others were better by then": "hopeless"}
-STATUS |= {"Too large for the memory": "too-large"}
+STATUS = {"Diverged": "diverged", "Given up because other trials were ahead": "hopeless"}
+STATUS |= {"Too large for memory": "too-large"}
 
 
 def _means(study: Study) -> dict[str, float]:
     return {point.name: point.mean for point in points(study) if point.mean is not None}
 
 
-@STUDY.claim(r"Best is (\S+), at NUM nats a token(?: \(standard deviation NUM\))?\.")
+@STUDY.claim(r"(\S+) is best, at NUM nats per token(?: \(standard deviation NUM\))?\.")
 def _(study: Study, name: str, mean: str, spread: str | None) -> bool:
     means = _means(study)
     [point] = [point for point in points(study) if point.name == name]
@@ -396,7 +401,7 @@ def _(study: Study, name: str, mean: str, spread: str | None) -> bool:
 
 
 @STUDY.claim(
-    r"Next is (\S+), NUM above(?:, (more|no more) than twice the standard error of NUM)?\."
+    r"(\S+) is next, NUM higher(?:: (more|no more) than twice the standard error of NUM)?\."
 )
 def _(study: Study, name: str, by: str, how: str | None, error: str | None) -> bool:
     ranked = sorted(_means(study).values())
@@ -407,12 +412,12 @@ def _(study: Study, name: str, by: str, how: str | None, error: str | None) -> b
     return _means(study)[name] == ranked[1] and _near(by, ranked[1] - ranked[0]) and _number(by) > 0
 
 
-@STUDY.claim(r"(\S+) is level with it\.")
+@STUDY.claim(r"(\S+) is tied with it\.")
 def _(study: Study, name: str) -> bool:
     return _means(study)[name] - min(_means(study).values()) < 1e-4
 
 
-@STUDY.claim(r"The worst that ended is (\S+), NUM above\.")
+@STUDY.claim(r"(\S+) is the worst that finished, NUM above the best\.")
 def _(study: Study, name: str, by: str) -> bool:
     means = _means(study)
     worst = max(means.values())
@@ -427,7 +432,7 @@ def _best_and_tried(study: Study, field: str) -> tuple[float, list[float]]:
     return by_name[best].changes[field], sorted({point.changes[field] for point in has_run})
 
 
-@STUDY.claim(r"The best (\S+), NUM, lies within the range from NUM to NUM\.")
+@STUDY.claim(r"The best (\S+), NUM, lies inside the range tried, NUM to NUM\.")
 def _(study: Study, field: str, *numbers: str) -> bool:
     best, tried = _best_and_tried(study, field)
     value, low, high = map(float, numbers)
@@ -437,9 +442,9 @@ def _(study: Study, field: str, *numbers: str) -> bool:
 
 
 @STUDY.claim(
-    r"(\S+) NUM is the (lowest|highest) that was tried"
-    r"(: a wider range may hold a better one| and fits the memory|, and nothing beyond it can be "
-    r"run)\."
+    r"The best (\S+), NUM, is the (lowest|highest) tried"
+    r"(: a wider range may contain a better one| that fits in memory|, and no value beyond it is "
+    r"valid)\."
 )
 def _(study: Study, field: str, value: str, end: str, advice: str) -> bool:
     best, tried = _best_and_tried(study, field)
@@ -463,35 +468,33 @@ def _can_be(base: RunConfig, field: str, value: float) -> bool:
     return True
 
 
-@STUDY.claim(
-    r"(Diverged|Given up, since others were better by then|Too large for the memory): (.*)\."
-)
+@STUDY.claim(r"(Diverged|Given up because other trials were ahead|Too large for memory): (.*)\.")
 def _(study: Study, how: str, names: str) -> bool:
     of = {p.name: p.losses_of(STATUS[how]) for p in points(study) if STATUS[how] in p.status}
     shown = [f"{name} ({statistics.fmean(x):.4f})" if x else name for name, x in of.items()]
     return names == ", ".join(shown)
 
 
-@STUDY.claim(r"NUM of NUM trials? (has|have) not run to an end yet\.")
+@STUDY.claim(r"NUM of NUM trials? (has|have) not finished yet\.")
 def _(study: Study, waiting: str, total: str, verb: str) -> bool:
     open_ones = sum(study.outcome(trial) is None for trial in study.trials)
     assert verb == ("has" if waiting == "1" else "have")
     return (int(waiting), int(total)) == (open_ones, len(study.trials))
 
 
-@STUDY.claim(r"The baseline ends at NUM nats a token(?:, standard deviation NUM)?\.")
+@STUDY.claim(r"The baseline ends at NUM nats per token(?: \(standard deviation NUM\))?\.")
 def _(study: Study, mean: str, spread: str | None) -> bool:
     return _near(mean, _means(study)["baseline"])
 
 
-@STUDY.claim(r"(\S+) ends level with the baseline\.")
+@STUDY.claim(r"(\S+) matches the baseline\.")
 def _(study: Study, name: str) -> bool:
     return abs(_means(study)[name] - _means(study)["baseline"]) < 1e-4
 
 
 @STUDY.claim(
-    r"(\S+) is (worse|better) by NUM \((one seed, so its weight is not known|no spread between the "
-    r"seeds of either|NUM standard errors(: no clear difference)?)\)\."
+    r"(\S+) is (worse|better) by NUM \((too few seeds for a standard error|no spread across seeds"
+    r"|NUM standard errors(: no clear difference)?)\)\."
 )
 def _(study: Study, name: str, how: str, by: str, doubt: str, errors: str, unclear: str) -> bool:
     gap = _means(study)[name] - _means(study)["baseline"]
@@ -502,11 +505,14 @@ def _(study: Study, name: str, how: str, by: str, doubt: str, errors: str, uncle
     return (how == "worse") == (gap > 0) and _near(by, abs(gap))
 
 
-@STUDY.claim(r"Of (\S+) at (.*) times the baseline's learning rate, NUM times is best: (.*)\.")
+@STUDY.claim(
+    r"Of the learning rates tried for (\S+) \((.*) times the baseline's\), NUM times is best: "
+    r"(.*)\."
+)
 def _(study: Study, name: str, factors: str, best: str, rest: str) -> bool:
     tried = {"1": "no-norm", "0.25": "no-norm-lower-rate", "0.0625": "no-norm-lowest-rate"}
     means = {f: m for f, n in tried.items() if (m := _means(study).get(n)) is not None}
-    end, gap = re.search(f"it ends at {NUMBER}, {NUMBER} against the baseline", rest).groups()
+    end, gap = re.search(f"it ends at {NUMBER}, {NUMBER} relative to the baseline", rest).groups()
     assert _near(end, means[best]) and _near(gap, means[best] - _means(study)["baseline"])
     return means[best] == min(means.values())
 
@@ -560,12 +566,16 @@ def test_what_is_told_of_ablations_is_what_their_trials_came_to(data: st.DataObj
 @pytest.mark.parametrize(
     ("over", "best", "advice"),
     [
-        ("training.batch-size=1,2,4", "1", ", and nothing beyond it can be run."),
-        ("training.batch-size=1,2,4", "4", ": a wider range may hold a better one."),
-        ("optimizer.weight-decay=0.0,0.1,0.2", "0", ", and nothing beyond it can be run."),
-        ("optimizer.learning-rate=1,2,3", "1", ": a wider range may hold a better one."),
-        ("optimizer.adamw.beta2=0.9,0.99,0.999", "0.999", ": a wider range may hold a better one."),
-        ("model.num-heads=1,2,6", "6", ": a wider range may hold a better one."),
+        ("training.batch-size=1,2,4", "1", ", and no value beyond it is valid."),
+        ("training.batch-size=1,2,4", "4", ": a wider range may contain a better one."),
+        ("optimizer.weight-decay=0.0,0.1,0.2", "0", ", and no value beyond it is valid."),
+        ("optimizer.learning-rate=1,2,3", "1", ": a wider range may contain a better one."),
+        (
+            "optimizer.adamw.beta2=0.9,0.99,0.999",
+            "0.999",
+            ": a wider range may contain a better one.",
+        ),
+        ("model.num-heads=1,2,6", "6", ": a wider range may contain a better one."),
     ],
 )
 def test_advice_can_be_followed(tmp_path: Path, over: str, best: str, advice: str) -> None:
@@ -576,7 +586,7 @@ def test_advice_can_be_followed(tmp_path: Path, over: str, best: str, advice: st
         outcome = Outcome(status="finished", validation_loss=3.0 if is_best else 4.0, step=9)
         outcome.save(study.outcome_path(trial))
     field = over.partition("=")[0]
-    [said] = [line for line in describe_study(study) if line.startswith(f"{field} {best} is the")]
+    [said] = [line for line in describe_study(study) if f"best {field}, {best}, is the" in line]
     assert said.endswith(advice)
 
 
@@ -594,26 +604,30 @@ def _rates_agree(found: Found, rates: list[float], mean: str, more: str | None) 
     return (f"geometric mean of {len(rates)}, " in (more or "")) == (len(rates) > 1)
 
 
-@RANGE.claim(rf"The edge of stability is at a learning rate of {RATES}: from there on the .*")
+@RANGE.claim(rf"The edge of stability is at a learning rate of {RATES}: from there on, the .*")
 def _(found: Found, mean: str, more: str | None) -> bool:
     return _rates_agree(found, [one.edge for one in found if one.edge is not None], mean, more)
 
 
-@RANGE.claim(r"No edge of stability up to NUM: raise the upper end of the range\.")
+@RANGE.claim(
+    r"No edge of stability was found up to a learning rate of NUM: raise the upper end of the "
+    r"range\."
+)
 def _(found: Found, highest: str) -> bool:
     assert all(one.edge is None for one in found)
     return float(highest) == pytest.approx(max(one.rates[-1] for one in found), rel=0.06)
 
 
 @RANGE.claim(
-    rf"Training diverged at {RATES}, by a smoothed loss of 1\.5 times its lowest value, .*"
+    rf"Training diverged at {RATES}, as expected of the test: the smoothed loss exceeded "
+    r"1\.5 times its minimum or was not finite\."
 )
 def _(found: Found, mean: str, more: str | None) -> bool:
     ends = [one.diverged for one in found if one.diverged is not None]
     return _rates_agree(found, ends, mean, more)
 
 
-@RANGE.claim(rf"The loss was lowest at {RATES}\.")
+@RANGE.claim(rf"The smoothed loss was lowest at {RATES}\.")
 def _(found: Found, mean: str, more: str | None) -> bool:
     assert all(one.smoothed[one.rates.index(one.lowest)] == min(one.smoothed) for one in found)
     return _rates_agree(found, [one.lowest for one in found], mean, more)
@@ -626,7 +640,8 @@ def _(found: Found, mean: str, more: str | None) -> bool:
 
 
 @RANGE.claim(
-    rf"Suggested to sweep around: {RATES}, 10 times below the lowest loss, a rule of thumb\."
+    rf"Suggested centre of a sweep: {RATES}, 10 times below the rate of the lowest loss "
+    r"\(a rule of thumb\)\."
 )
 def _(found: Found, mean: str, more: str | None) -> bool:
     return _rates_agree(found, [one.lowest / 10 for one in found], mean, more)

@@ -45,10 +45,10 @@ def test_a_sweep_tells_its_best_and_whether_the_range_holds_it(tmp_path: Path) -
     names = [trial.name for trial in study.trials]
     _end(study, dict(zip(names, [3.5, 3.25, 3.75, None], strict=True)))
     assert describe_study(study) == [
-        "Best is learning-rate=0.01, at 3.2500 nats a token.",
-        "Next is learning-rate=0.001, 0.2500 above.",
-        "The worst that ended is learning-rate=0.1, 0.5000 above.",
-        "The best optimizer.learning-rate, 0.01, lies within the range from 0.001 to 1.",
+        "learning-rate=0.01 is best, at 3.2500 nats per token.",
+        "learning-rate=0.001 is next, 0.2500 higher.",
+        "learning-rate=0.1 is the worst that finished, 0.5000 above the best.",
+        "The best optimizer.learning-rate, 0.01, lies inside the range tried, 0.001 to 1.",
         "Diverged: learning-rate=1.0.",
     ]
 
@@ -56,14 +56,14 @@ def test_a_sweep_tells_its_best_and_whether_the_range_holds_it(tmp_path: Path) -
 def test_a_best_value_at_the_edge_is_called_so(tmp_path: Path) -> None:
     study = _sweep(tmp_path, "optimizer.learning-rate=0.001,0.01,0.1")
     _end(study, {"learning-rate=0.001": 3.0, "learning-rate=0.01": 3.5, "learning-rate=0.1": 4.0})
-    assert any("is the lowest that was tried" in line for line in describe_study(study))
+    assert any("is the lowest tried" in line for line in describe_study(study))
 
 
 def test_values_that_have_not_run_are_no_range(tmp_path: Path) -> None:
     study = _sweep(tmp_path, "optimizer.learning-rate=0.001,0.002,0.004,0.008")
     ends = {"learning-rate=0.001": 4.0, "learning-rate=0.002": 3.5, "learning-rate=0.004": 3.0}
     _end(study, ends)
-    assert any("0.004 is the highest that was tried" in line for line in describe_study(study))
+    assert any("0.004, is the highest tried" in line for line in describe_study(study))
 
 
 def test_differences_are_told_with_their_doubt(tmp_path: Path) -> None:
@@ -72,15 +72,15 @@ def test_differences_are_told_with_their_doubt(tmp_path: Path) -> None:
     ends = {"baseline": (3.0, 3.1), "nope": (3.5, 3.6), "silu": (3.02, 3.14), "tied": (3.0, 3.1)}
     _end(study, {f"{name},seed={i}": x for name, two in ends.items() for i, x in enumerate(two)})
     found = describe_study(study)
-    assert found[0] == "The baseline ends at 3.0500 nats a token, standard deviation 0.0707."
+    assert found[0] == "The baseline ends at 3.0500 nats per token (standard deviation 0.0707)."
     assert found[1] == "nope is worse by 0.5000 (7.1 standard errors)."
     assert found[2].startswith("silu is worse by 0.0300") and "no clear difference" in found[2]
-    assert found[3] == "tied ends level with the baseline."
+    assert found[3] == "tied matches the baseline."
 
 
 def test_trials_that_have_not_run_are_counted(tmp_path: Path) -> None:
     study = _sweep(tmp_path, "optimizer.learning-rate=0.001,0.01,0.1")
-    assert describe_study(study) == ["3 of 3 trials have not run to an end yet."]
+    assert describe_study(study) == ["3 of 3 trials have not finished yet."]
     assert draw_study(study) is None
     assert "3 of 3 trials" in render_study(study)
 
@@ -137,7 +137,7 @@ def test_a_diverged_trial_shows_its_loss_and_is_never_ranked_first(tmp_path: Pat
         ("learning-rate=1.0", "", "diverged"),
     ]
     found = describe_study(study)
-    assert found[0] == "Best is learning-rate=0.001, at 3.5000 nats a token."
+    assert found[0] == "learning-rate=0.001 is best, at 3.5000 nats per token."
     assert "Diverged: learning-rate=0.01 (1.4242), learning-rate=1.0." in found
     drawn = [element.text for element in draw_study(study).iter("text")]
     assert drawn.count("diverged") == 2 and "1.424" in drawn
@@ -154,11 +154,11 @@ def test_the_rate_that_suits_a_variant_best_is_named(tmp_path: Path) -> None:
     ends = dict(zip(["baseline", *names], (3.0, None, 3.25, 3.5), strict=True))
     _end(study, {f"{name},seed=0": loss for name, loss in ends.items()})
     assert (
-        "Of no-norm at 1, 0.25, 0.0625 times the baseline's learning rate, 0.25 times is best: "
-        "re-tuned, it ends at 3.2500, +0.2500 against the baseline."
+        "Of the learning rates tried for no-norm (1, 0.25, 0.0625 times the baseline's), 0.25 "
+        "times is best: retuned, it ends at 3.2500, +0.2500 relative to the baseline."
     ) in describe_study(study)
     _end(study, {"no-norm-lowest-rate,seed=0": 3.125})
-    assert any("a lower one may do better still" in line for line in describe_study(study))
+    assert any("a lower rate may do better still" in line for line in describe_study(study))
 
 
 def _write_rows(study: Study, *, seconds: dict[str, float], norm: float = 0.5) -> None:
@@ -194,7 +194,7 @@ def test_batch_sizes_are_drawn_against_the_time_they_took(tmp_path: Path) -> Non
     places = {node.text: float(node.get("x")) for node in root.iter("text")}
     assert places["64"] < places["8"] < places["1"]
     assert len(list(root.iter("circle"))) == 3
-    assert "against time" in render_study(study)
+    assert "against training time" in render_study(study)
 
 
 def test_a_trial_under_way_is_not_drawn_against_time_yet(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_trial_under_way_is_not_drawn_against_time_yet(tmp_path: Path) -> None
     _end(study, {trial.name: 3.0 for trial in study.trials[:-1]})
     root = draw_against_time(study, read_trials(study))
     assert len(list(root.iter("circle"))) == 3
-    assert "against time" in render_study(study)
+    assert "against training time" in render_study(study)
 
 
 def test_other_sweeps_are_not_drawn_against_time(tmp_path: Path) -> None:
@@ -231,5 +231,5 @@ def test_a_study_is_exported_with_its_own_pictures_and_table(tmp_path: Path) -> 
     assert {"trials.svg", "batch-sizes.svg", "study.csv", "study.tex", "runs.csv"} <= names
     root = ElementTree.parse(tmp_path / "out" / "trials.svg").getroot()
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert "How the trials ended" in texts and "training.batch-size" in texts
+    assert "Final losses" in texts and "training.batch-size" in texts
     assert (tmp_path / "out" / "study.csv").read_text().splitlines()[1].startswith("batch-size=1,3")

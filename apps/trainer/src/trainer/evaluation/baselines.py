@@ -1,10 +1,10 @@
-"""Say how well simple predictors do on the validation text: what a model has to beat.
+"""Score simple predictors on the validation text, as baselines for the model.
 
-Stage: token files -> *baselines* -> summary. `xz -9` compresses the text; a unigram and a bigram of
-tokens are fitted on the training tokens and scored like the model. Not here: the model itself.
+Stage: token files -> *baselines* -> summary. `xz -9` compresses the text; a token unigram and a
+token bigram are fitted on the training tokens and scored like the model. Not here: the model.
 
 Source: Kneser & Ney 1995, interpolated as in Chen & Goodman 1999, section 2.8. Departure: tokens
-that never occurred in training get a share too, so that every probability is positive.
+unseen in training get a share too, so that every probability is positive.
 """
 
 import math
@@ -17,17 +17,17 @@ from accounting.plural import agree, plural
 
 _BLOCK_TOKENS = 1 << 22
 MAX_TRAINING_TOKENS = 100_000_000
-"""More training tokens than this are not counted: the memory would grow with them."""
+"""Only these first training tokens are counted, which bounds the memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Baseline:
-    """One simple predictor of the validation text."""
+    """The score of one simple predictor."""
 
     name: str
     bits_per_byte: float
     nats_per_token: float | None
-    """None: it does not predict tokens."""
+    """None: the predictor has no tokens."""
 
 
 def compare_baselines(
@@ -40,29 +40,29 @@ def compare_baselines(
 ) -> list[Baseline]:
     """Fit the baselines on one token stream and score every token of another once.
 
-    Where Python was built without lzma, `xz -9` is not among them; see `why_no_xz`.
+    `xz -9` is skipped if Python was built without lzma; see `why_no_xz`.
 
     Args:
         train_tokens: (n,) ids; may be a memory map.
         validation_tokens: (m,) ids; the context of the first one is end-of-text.
-        vocab_size: ids are below it.
+        vocab_size: exclusive upper bound of the ids.
         token_bytes: (v,) bytes of each id; empty for special tokens, which cost nats but no bytes.
         end_of_text_id: separates documents.
 
     Raises:
-        ValueError: the validation tokens stand for no text.
+        ValueError: the validation tokens have no text.
     """
     lengths = np.array([len(token) for token in token_bytes], np.int64)
     num_bytes = sum(int(lengths[block].sum()) for block in _blocks(validation_tokens))
     if not num_bytes:
+        number = len(validation_tokens)
         raise ValueError(
-            f"{plural(len(validation_tokens), 'validation token')} "
-            f"{agree(len(validation_tokens), 'holds', 'hold')} no text, so there are no bits per "
-            "byte; give a longer validation text"
+            f"{plural(number, 'validation token')} {agree(number, 'holds', 'hold')} no text, so "
+            "bits per byte are undefined; provide a longer validation text"
         )
     counted = train_tokens[:MAX_TRAINING_TOKENS]
-    is_all = len(counted) == len(train_tokens)
-    suffix = "" if is_all else f" of the first {plural(len(counted), 'token')}"
+    is_cut = len(counted) < len(train_tokens)
+    suffix = f" of the first {plural(len(counted), 'token')}" if is_cut else ""
     rows = []
     if why_no_xz() is None:
         bits_per_byte = xz_bits_per_byte(iter_text(validation_tokens, token_bytes))
@@ -83,20 +83,20 @@ def compare_baselines(
 
 
 def why_no_xz() -> str | None:
-    """Return why there is no comparison with `xz -9`; None: there is one."""
+    """Return why `xz -9` is not available; None: it is."""
     try:
-        import lzma  # noqa: F401 - whether it is there
+        import lzma  # noqa: F401 - only its presence matters
     except ImportError as error:
-        return f"no comparison with xz -9: this Python was built without lzma ({error})"
+        return f"skipping xz -9: this Python was built without lzma ({error})"
     return None
 
 
 def xz_bits_per_byte(text: Iterable[bytes]) -> float:
-    """Compress a text, given in pieces, as `xz -9` does.
+    """Return the size of a text, given in pieces, after compression by `xz -9`.
 
     Raises:
         ImportError: this Python has no lzma.
-        ValueError: there is no text.
+        ValueError: the text is empty.
 
     >>> xz_bits_per_byte([b"spam " * 1000]) < 0.2
     True
@@ -110,7 +110,7 @@ def xz_bits_per_byte(text: Iterable[bytes]) -> float:
         num_compressed += len(compressor.compress(piece))
     num_compressed += len(compressor.flush())
     if not num_bytes:
-        raise ValueError("no text to compress, so there are no bits per byte; give some text")
+        raise ValueError("the text is empty, so bits per byte are undefined; provide some text")
     return 8 * num_compressed / num_bytes
 
 
@@ -126,7 +126,7 @@ def iter_text(tokens: np.ndarray, token_bytes: list[bytes]) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Unigram:
-    """Tokens independent of each other: counts, plus one for each id.
+    """Independent tokens, by their counts plus one.
 
     Attributes:
         probability: (v,) float64; sums to 1.
@@ -143,25 +143,25 @@ class Unigram:
         return cls(counts / counts.sum())
 
     def probabilities(self, contexts: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-        """Return (n,) float64; the contexts make no difference."""
+        """Return (n,) float64; contexts are ignored."""
         del contexts
         return self.probability[tokens]
 
 
 @dataclass(frozen=True, slots=True)
 class Bigram:
-    """Tokens given the one before: interpolated Kneser-Ney with one discount.
+    """Tokens given their predecessor: interpolated Kneser-Ney with a single discount.
 
-    Each pair that occurred gives up `discount` of its count; a context hands what its pairs gave up
-    to all tokens, in proportion to how many different contexts each of them followed.
+    Every observed pair gives up `discount` of its count. Each context distributes that mass over
+    all tokens, in proportion to the number of distinct contexts that each token followed.
 
     Attributes:
-        pairs: (p,) int64, ascending; context * vocabulary + token, of the pairs that occurred.
-        counts: (p,) int64; how often.
+        pairs: (p,) int64, ascending; context * vocabulary + token of each observed pair.
+        counts: (p,) int64; occurrences of each pair.
         context_counts: (v,) int64; pairs that begin with each id.
-        context_kinds: (v,) int64; different pairs that begin with each id.
+        context_kinds: (v,) int64; distinct pairs that begin with each id.
         discount: in (0, 1].
-        continuation: (v,) float64; what unseen pairs fall back on; sums to 1.
+        continuation: (v,) float64; distribution that unseen pairs fall back to; sums to 1.
     """
 
     pairs: np.ndarray
@@ -188,16 +188,11 @@ class Bigram:
         )
 
     def probabilities(self, contexts: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-        """Return (n,) float64: the probability of each token after its context.
-
-        Args:
-            contexts: (n,) ids.
-            tokens: (n,) ids.
-        """
+        """Return (n,) float64: the probability of each token after its context."""
         wanted = contexts.astype(np.int64) * len(self.continuation) + tokens
         place = np.minimum(np.searchsorted(self.pairs, wanted), len(self.pairs) - 1)
         counts = np.where(self.pairs[place] == wanted, self.counts[place], 0)
-        seen = np.maximum(self.context_counts[contexts], 1)  # an unseen context divides nothing
+        seen = np.maximum(self.context_counts[contexts], 1)  # 0 / 1 for an unseen context
         kept = np.maximum(counts - self.discount, 0) / seen
         given_up = self.discount * self.context_kinds[contexts] / seen
         given_up = np.where(self.context_counts[contexts], given_up, 1.0)
@@ -221,10 +216,10 @@ def _count_pairs(
 
 
 def _estimate_discount(counts: np.ndarray) -> float:
-    """Estimate what absolute discounting takes from each count, from how many are 1 and 2.
+    """Estimate the absolute discount from the number of counts that are 1 and 2.
 
-    Source: Ney, Essen & Kneser 1994. Without any count of 1 the estimate is 0, which would leave
-    nothing for unseen events: one half then.
+    Without any count of 1 the estimate would be 0 and leave nothing for unseen events; it is one
+    half then. Source: Ney, Essen & Kneser 1994.
 
     >>> _estimate_discount(np.array([1, 1, 2, 5]))
     0.5
@@ -234,7 +229,7 @@ def _estimate_discount(counts: np.ndarray) -> float:
 
 
 def _smooth(counts: np.ndarray) -> np.ndarray:
-    """Turn counts into probabilities, what the discount frees being shared by all alike."""
+    """Turn counts into probabilities, sharing the discounted mass equally."""
     discount = _estimate_discount(counts)
     kept = np.maximum(counts - discount, 0)
     freed = discount * np.count_nonzero(counts)
@@ -251,7 +246,7 @@ def _total_nats(model: Unigram | Bigram, tokens: np.ndarray, end_of_text_id: int
 def _with_contexts(
     tokens: np.ndarray, end_of_text_id: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield each token once, with the one before it, in blocks of int64."""
+    """Yield (predecessors, tokens) in blocks of int64; each token occurs once."""
     before = end_of_text_id
     for block in _blocks(tokens):
         yield np.concatenate([[before], block[:-1]]), block

@@ -1,8 +1,8 @@
-"""Measure how well a model predicts text it was not trained on.
+"""Measure how well a model predicts held-out text.
 
-Stage: model, validation tokens -> *nats a token, bits per byte*. `evaluate_windows` is the quick
-look during training, `score_stream` the final figure over every token. Not here: what simple
-compressors reach on the same text (`baselines.py`).
+Stage: model, validation tokens -> *nats per token, bits per byte*. `evaluate_windows` samples
+windows during training; `score_stream` scores every token for the final figure. Not here: simple
+predictors of the same text (`baselines.py`).
 """
 
 import math
@@ -20,19 +20,19 @@ from trainer.data.batches import read_windows
 from trainer.plan.devices import autocast
 
 Progress = Callable[[int, int], None]
-"""Called with the tokens done and the tokens in all."""
+"""Called with the number of tokens scored so far and in total."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamScore:
-    """How a model did on a stream of tokens."""
+    """The loss of a model on a stream of tokens."""
 
     total_nats: float
-    """Summed loss of all scored tokens, end-of-text included."""
+    """Summed loss, end-of-text included."""
     num_tokens: int
     """Scored tokens, end-of-text included."""
     num_bytes: int
-    """UTF-8 bytes of exactly the scored tokens' text; end-of-text has none."""
+    """UTF-8 bytes of the scored text; end-of-text has none."""
 
     @property
     def nats_per_token(self) -> float:
@@ -41,17 +41,17 @@ class StreamScore:
 
     @property
     def perplexity(self) -> float:
-        """Number of equally likely tokens that the model is as unsure as; inf beyond float64."""
+        """Exponential of the mean loss; inf beyond float64."""
         return math.exp(self.nats_per_token) if self.nats_per_token < 709 else math.inf
 
     @property
     def bits_per_byte(self) -> float:
-        """Mean cost of a byte of text; comparable across tokenizers."""
+        """Mean loss per byte of text; comparable across tokenizers."""
         if self.num_bytes == 0:
             raise ValueError(
                 f"the {plural(self.num_tokens, 'scored token')} "
-                f"{agree(self.num_tokens, 'holds', 'hold')} no text, so there are no bits per "
-                "byte; score a stream with text in it"
+                f"{agree(self.num_tokens, 'holds', 'hold')} no text, so bits per byte are "
+                "undefined; score a stream that contains text"
             )
         return self.total_nats / math.log(2) / self.num_bytes
 
@@ -67,23 +67,19 @@ def evaluate_windows(
     dtype: torch.dtype = torch.float32,
     around_first: AbstractContextManager[None] | None = None,
 ) -> float:
-    """Return the mean loss on fixed windows, the same at every call.
+    """Return the mean loss on windows that are the same at every call, in nats per token.
 
-    The windows are spread evenly from the first token to the last and do not overlap where the
-    stream is long enough. Training mode is restored.
+    The windows are spread evenly over the stream, and do not overlap if it is long enough.
 
     Args:
-        model: (b, t) ids -> (b, t, v) logits.
+        model: (b, t) ids -> (b, t, v) logits; its training mode is restored.
         tokens: (n,) token ids, usually a memmap.
-        num_windows: how many windows.
+        num_windows: windows in total.
         context_length: tokens per window.
-        batch_size: windows scored at once; changes memory, not the result.
-        device: where the model is.
+        batch_size: windows per forward pass; affects memory, not the result.
+        device: the model's device.
         dtype: compute type; below float32 the forward pass runs under autocast.
-        around_first: entered for the first batch alone, which every full one equals.
-
-    Returns:
-        Mean nats a token.
+        around_first: entered for the first batch only, to measure it.
 
     Raises:
         ValueError: the stream cannot hold one window and its last target, or a count is below 1.
@@ -120,29 +116,26 @@ def score_stream(
 ) -> StreamScore:
     """Score every token of a stream exactly once, in windows that do not overlap.
 
-    The first token is predicted from end-of-text alone, the first of any other window from the
-    token before it: nothing is left out, and no token sees more than its window.
+    The first token is predicted from end-of-text, the first token of every other window from its
+    predecessor. No token sees more than its window.
 
     Args:
-        model: (b, t) ids -> (b, t, v) logits.
+        model: (b, t) ids -> (b, t, v) logits; its training mode is restored.
         tokens: (n,) token ids, usually a memmap.
         context_length: tokens per window; the last one may be shorter.
-        batch_size: windows scored at once; changes memory, not the result.
-        token_lengths: (v,) UTF-8 bytes of each id; that of end-of-text counts as zero.
-        end_of_text_id: what stands before the first token.
-        device: where the model is.
+        batch_size: windows per forward pass; affects memory, not the result.
+        token_lengths: (v,) UTF-8 bytes of each id; end-of-text counts as zero.
+        end_of_text_id: precedes the first token.
+        device: the model's device.
         dtype: compute type; below float32 the forward pass runs under autocast.
         progress: called after each batch.
-        around_first: entered for the first batch alone, which every full one equals.
-
-    Returns:
-        Summed nats, tokens and bytes.
+        around_first: entered for the first batch only, to measure it.
 
     Raises:
         ValueError: the stream is empty, or batch_size is below 1.
     """
     if len(tokens) == 0:
-        raise ValueError("there are no tokens to score; give a stream of at least 1")
+        raise ValueError("there are no tokens to score; provide at least 1")
     _require_batch(batch_size)
     lengths = np.array(token_lengths, dtype=np.int64)
     lengths[end_of_text_id] = 0
@@ -151,7 +144,7 @@ def score_stream(
     with _scoring(model, device=device, dtype=dtype):
         for first, rows, columns in _tiles(len(tokens), context_length, batch_size):
             done = first + rows * columns
-            # One token earlier than the targets; before the first there is end-of-text.
+            # Inputs start one token before the targets; end-of-text precedes the first.
             span = np.asarray(tokens[max(first - 1, 0) : done]).astype(np.int64)
             if first == 0:
                 span = np.concatenate(([end_of_text_id], span))
@@ -166,15 +159,9 @@ def score_stream(
 
 
 def fixed_starts(num_tokens: int, *, num_windows: int, context_length: int) -> np.ndarray:
-    """Spread windows evenly over a stream.
+    """Return the starts of windows spread evenly over a stream: (num_windows,) int64, ascending.
 
-    Args:
-        num_tokens: length of the stream.
-        num_windows: how many windows.
-        context_length: tokens per window; one more is needed for the last target.
-
-    Returns:
-        (num_windows,) int64, ascending; the first is 0, the last ends with the stream.
+    The first window starts at 0; the last ends one token, its last target, before the stream does.
 
     Raises:
         ValueError: the stream is too short for a window, or num_windows is below 1.
@@ -190,13 +177,13 @@ def fixed_starts(num_tokens: int, *, num_windows: int, context_length: int) -> n
             "context or encode more text"
         )
     if num_windows < 1:
-        raise ValueError(f"num_windows is {num_windows}, but at least 1 is needed")
+        raise ValueError(f"num_windows is {num_windows}, but must be at least 1")
     return np.arange(num_windows, dtype=np.int64) * last // max(num_windows - 1, 1)
 
 
 @contextmanager
 def _scoring(model: nn.Module, *, device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """Put the model into evaluation mode, without gradients and under autocast; undo it after."""
+    """Put the model into evaluation mode, without gradients and under autocast, for a while."""
     was_training = model.training
     model.eval()
     try:
@@ -207,10 +194,10 @@ def _scoring(model: nn.Module, *, device: torch.device, dtype: torch.dtype) -> I
 
 
 def _summed_nats(logits: Tensor, targets: Tensor) -> float:
-    """Return -sum log p(target): a token at a time in at least float32, summed in the widest."""
+    """Return -sum log p(target): each term in at least float32, summed in the widest type."""
     widest = widest_float(logits.device)
     total = torch.zeros((), dtype=widest, device=logits.device)
-    for row, target in zip(logits, targets, strict=True):  # upcasting a row at a time saves memory
+    for row, target in zip(logits, targets, strict=True):  # upcasting row by row saves memory
         wide = row if row.dtype == torch.float64 else row.float()
         chosen = wide.gather(-1, target[:, None]).squeeze(-1)
         total += (wide.logsumexp(-1) - chosen).to(widest).sum()
@@ -218,7 +205,7 @@ def _summed_nats(logits: Tensor, targets: Tensor) -> float:
 
 
 def _tiles(num_tokens: int, width: int, height: int) -> Iterator[tuple[int, int, int]]:
-    """Cut a stream into (first token, rows, columns): full batches, a smaller one, the rest."""
+    """Split a stream into (first token, rows, columns): full batches, a smaller one, the rest."""
     first = 0
     while num_tokens - first >= width:
         rows = min(height, (num_tokens - first) // width)
@@ -230,4 +217,4 @@ def _tiles(num_tokens: int, width: int, height: int) -> Iterator[tuple[int, int,
 
 def _require_batch(batch_size: int) -> None:
     if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}, but at least 1 is needed")
+        raise ValueError(f"batch_size is {batch_size}, but must be at least 1")

@@ -1,8 +1,8 @@
-"""Tell a training loss that has risen for good from one that is noisy.
+"""Distinguish a training loss that has risen for good from one that is merely noisy.
 
-Stage: logged losses -> *a rise, or none* -> outcome of a trial, findings. A loss has diverged when
-it is not finite (`divergence.py`), or when it rose out of the noise of its own run and did not come
-back, which is decided here. The rates of error on simulated curves are in docs/reliability.md.
+Stage: logged losses -> *a rise, or None* -> outcome of a trial, findings. A loss has diverged if it
+rose above the noise of its own run and did not come back. Error rates on simulated curves are in
+docs/reliability.md. Not here: losses that are not finite (`training/divergence.py`).
 """
 
 import math
@@ -12,41 +12,41 @@ from dataclasses import dataclass
 import numpy as np
 
 UNDONE_SHARE = 0.25
-"""A rise undoes at least so much of what had been gained: less is a detour, not a divergence."""
+"""The smallest share of the progress that a divergence undoes; less is a detour."""
 _LEAST_RISE = 0.05  # share of the first loss
-_LEAST_NOISE = 0.05  # likewise: what a few losses scatter by chance says little of their noise
-_CLEAR = 18.0  # noise variances by which falling and rising must fit better than falling alone
-_WIDTH = 3  # neighbours whose mean is a level: the last loss alone would say little
-_PARAMETERS = 4  # of a curve that falls and rises, about: fewer losses leave no residuals
+_LEAST_NOISE = 0.05  # likewise: the scatter of a few losses underestimates their noise
+_CLEAR = 18.0  # noise variances by which falling and rising must fit better than only falling
+_WIDTH = 3  # neighbours averaged into a level: a single loss is noisy
+_PARAMETERS = 4  # approximate degrees of freedom of a curve that falls and rises
 _LONGEST_MEMORY = 0.9  # correlation of neighbouring residuals
-_MOST = 10.0  # times the first loss: beyond it, how high no longer matters
+_MOST = 10.0  # times the first loss: higher losses are clipped
 
 
 @dataclass(frozen=True, slots=True)
 class Rise:
-    """What a loss fell to, and what it has risen to since."""
+    """The level that a loss fell to, and the one it has risen to since."""
 
     start: float
     lowest: float
     end: float
 
     def __str__(self) -> str:
-        """Return it in words."""
+        """Describe the rise in words."""
         has_fallen = self.lowest < self.start
         first = f"fell to {_nats(self.lowest)}" if has_fallen else f"began at {_nats(self.start)}"
         return f"the training loss {first} and ended at {_nats(self.end)}"
 
 
 def find_rise(losses: Sequence[float], *, undone_share: float = UNDONE_SHARE) -> Rise | None:
-    """Return the rise that a training loss ends with; None: it fell, or came back, or is too noisy.
+    """Return the rise that a training loss ends with; None: it fell, recovered or is too noisy.
 
-    Two curves are fitted by least squares: the best that only falls, and the best that falls and
-    then rises. The second must fit better by `_CLEAR` times the variance of its own residuals, so
-    that a noisy run needs a higher rise. Neither assumes a shape.
+    Two curves of any shape are fitted by least squares: the best that only falls, and the best that
+    falls and then rises. The second must fit better by `_CLEAR` times the variance of its own
+    residuals, so that a noisy run needs a higher rise.
 
     Args:
-        losses: the finite logged losses of a run, in order; fewer than three show nothing.
-        undone_share: how much of what was gained a rise must undo.
+        losses: the finite logged losses of a run, in order; fewer than three are inconclusive.
+        undone_share: share of the progress that a rise must undo.
 
     Source: Stout 2008, Unimodal regression via prefix isotonic regression, Computational Statistics
     & Data Analysis 53, section 3.
@@ -76,14 +76,14 @@ def find_rise(losses: Sequence[float], *, undone_share: float = UNDONE_SHARE) ->
 
 
 def _blocks(losses: np.ndarray) -> np.ndarray:
-    """Return medians of neighbours, more where there are more: outliers and memory cost less."""
+    """Return medians of neighbours, of more in longer runs: limits outliers and memory."""
     size = max(1, math.isqrt(len(losses) // 12))
     whole = len(losses) // size * size
     return np.median(losses[len(losses) - whole :].reshape(-1, size), axis=1)
 
 
 def _fall_and_rise(values: Sequence[float]) -> tuple[list[float], float, float]:
-    """Return the best curve that falls and then rises, the error of one that falls, and its own."""
+    """Return the best curve that falls and then rises, the error without a rise, and its own."""
     _, falling = _fall(values)
     _, rising = _fall(values[::-1])
     errors = [fell + rose for fell, rose in zip(falling, [*rising[-2::-1], 0.0], strict=True)]
@@ -93,7 +93,7 @@ def _fall_and_rise(values: Sequence[float]) -> tuple[list[float], float, float]:
 
 
 def _fall(values: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Return the best curve that never rises, and the squared error of that of each prefix."""
+    """Return the best curve that never rises, and the squared error of that for each prefix."""
     pools: list[tuple[float, int, float]] = []  # sum, number, squared error
     errors, total = [], 0.0
     for value in values:
@@ -116,7 +116,7 @@ def _joined(
 
 
 def _noise(residuals: np.ndarray) -> float:
-    """Return the variance of residuals, more where neighbours resemble each other."""
+    """Return the variance of residuals, inflated by the correlation of neighbours."""
     squares = float(residuals @ residuals)
     memory = float(residuals[1:] @ residuals[:-1]) / squares if squares else 0.0
     memory = min(max(memory, 0.0), _LONGEST_MEMORY)

@@ -1,7 +1,7 @@
-"""Score a model on the validation text, every token once.
+"""Score a model on a run's validation text, every token once.
 
-Stage: trained model, validation tokens -> *nats a token, bits per byte*. The sum itself is
-`evaluate.score_stream`; here are the run's data and its tokenizer's byte lengths.
+Stage: trained model, validation tokens -> *nats per token, bits per byte*. Not here: the sum over
+tokens (`loss.score_stream`).
 """
 
 from contextlib import AbstractContextManager
@@ -30,10 +30,7 @@ def score_validation(
     num_tokens: int | None = None,
     around_first: AbstractContextManager[None] | None = None,
 ) -> StreamScore:
-    """Score the first `num_tokens` validation tokens, once each; None: all of them.
-
-    `around_first` is entered for the first batch alone.
-    """
+    """Score the first `num_tokens` validation tokens (None: all); see `score_stream`."""
     tokens = data.validation.tokens[:num_tokens]
     with reporter.stage("score validation", total=len(tokens), unit="tokens") as stage:
         return score_stream(
@@ -51,10 +48,10 @@ def score_validation(
 
 
 def score_run(loaded: LoadedRun, *, batch_size: int, reporter: Reporter) -> dict[str, float]:
-    """Score a run's newest model on all of its validation text.
+    """Score a run's latest checkpoint on all of its validation text.
 
     Raises:
-        ValueError: the text or tokenizer changed since the run began.
+        ValueError: the text or tokenizer has changed since the run began.
     """
     config = find_places(loaded.run, loaded.config, say=reporter.say)
     data = prepare_again(loaded.run, config, reporter=reporter)
@@ -78,14 +75,14 @@ def score_run(loaded: LoadedRun, *, batch_size: int, reporter: Reporter) -> dict
 
 
 def token_bytes(tokenizer: Tokenizer) -> list[bytes]:
-    """Return the text that each id stands for; special tokens stand for none."""
+    """Return the text of each id; special tokens have none."""
     special = set(tokenizer.special_tokens.values())
     ids = range(tokenizer.vocab_size)
     return [b"" if token in special else tokenizer.decode_bytes([token]) for token in ids]
 
 
 def end_of_text_id(tokenizer: Tokenizer) -> int:
-    """Return the id that separates documents; every tokenizer trained here has one."""
+    """Return the id that separates documents, which every tokenizer trained here has."""
     found = tokenizer.end_of_text_id
     assert found is not None
     return found

@@ -1,37 +1,40 @@
-"""Sum up a study: every point with its seeds, best first.
+"""Summarize a study: every point with its seeds, best first.
 
-Stage: study -> *points* -> terminal, report.
+Stage: study -> *points* -> terminal, report. Not here: findings in sentences (`report/findings/`).
 """
 
 import math
 import statistics
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from accounting.plural import plural
 from trainer.config.field_checks import is_number
 from trainer.experiments.study import Outcome, Study, Trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """All trials that differ in their seed only."""
+    """All trials that differ only in their seed."""
 
     name: str
     changes: dict[str, Any]
     trials: list[Trial]
     outcomes: list[Outcome]
-    """Of the trials that have one."""
+    """Of the trials that have ended."""
 
     @property
     def losses(self) -> list[float]:
-        """Validation losses of the finished trials, nats a token."""
+        """Validation losses of the finished trials, nats per token."""
         return self.losses_of("finished")
 
     def losses_of(self, *statuses: str) -> list[float]:
-        """Return the validation losses of the trials that ended so; without any: however."""
+        """Return the validation losses of the trials with these statuses; none given: of all."""
         return [
             outcome.validation_loss
             for outcome in self.outcomes
@@ -41,29 +44,26 @@ class Point:
 
     @property
     def mean(self) -> float | None:
-        """Mean loss; None: no trial has finished, or one did not live to its end."""
+        """Mean loss; None: no trial has finished, or one ended otherwise."""
         is_whole = self.losses and len(self.losses) == len(self.outcomes)
         return statistics.fmean(self.losses) if is_whole else None
 
     @property
     def shown(self) -> str:
-        """Mean loss of the trials that have one, however they ended, as text; none: empty."""
+        """Mean loss of all trials that have one, as text; empty if none has."""
         losses = self.losses_of()
         return f"{statistics.fmean(losses):.4f}" if losses else ""
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation over the seeds; None: fewer than two have finished."""
+        """Standard deviation across seeds; None: fewer than two have finished."""
         return statistics.stdev(self.losses) if len(self.losses) > 1 else None
 
     @property
     def status(self) -> str:
-        """What became of the trials, in words."""
-        counts: dict[str, int] = {}
-        for outcome in self.outcomes:
-            counts[outcome.status] = counts.get(outcome.status, 0) + 1
-        waiting = len(self.trials) - len(self.outcomes)
-        if waiting:
+        """Statuses of the trials, counted if they differ."""
+        counts: Counter[str] = Counter(outcome.status for outcome in self.outcomes)
+        if waiting := len(self.trials) - len(self.outcomes):
             counts["not run"] = waiting
         if len(counts) == 1:
             return next(iter(counts))
@@ -87,7 +87,7 @@ def points(study: Study) -> list[Point]:
 
 
 def best_first(listed: list[Point]) -> list[Point]:
-    """Return points by their mean loss; last those of which a trial did not live to its end."""
+    """Return points by their mean loss, those with an unfinished or failed trial last."""
 
     def rank(point: Point) -> tuple[bool, float]:
         if point.mean is None:
@@ -98,12 +98,12 @@ def best_first(listed: list[Point]) -> list[Point]:
 
 
 def ranked(listed: list[Point]) -> list[tuple[float, Point]]:
-    """Return the points that have a mean loss, with it, the best first."""
+    """Return (mean loss, point) of the points that have one, best first."""
     return [(mean, point) for point in best_first(listed) if (mean := point.mean) is not None]
 
 
 def winners(study: Study) -> list[str]:
-    """Say which value of the retuned field won at each point of the others, in their order."""
+    """Describe the best value of the retuned field at each point of the other fields."""
     if study.retuned is None:
         return []
     grouped: dict[str, list[Point]] = {}
@@ -113,34 +113,42 @@ def winners(study: Study) -> list[str]:
 
 
 def _winner(field: str, group: list[Point]) -> str:
-    """Choose as the tuning does: by the first seed, which every value has."""
+    """Choose as tuning does: by the first seed, which every value has."""
     short = field.rpartition(".")[2]
     words = [word for word in group[0].name.split(",") if not word.startswith(f"{short}=")]
-    where = f"At {', '.join(words)}" if words else "Everywhere"
+    where = f"At {', '.join(words)}" if words else "Overall"
     best = min(group, key=lambda point: point.losses[0] if point.losses else math.inf)
     if not best.losses:
-        return f"{where} no {short} of {len(group)} tried has ended yet, or ended well."
+        return f"{where}, none of {plural(len(group), 'value')} of {short} has finished."
     values = sorted(value for point in group if is_number(value := point.changes[field]))
     value = best.changes[field]
     is_edge = len(values) == len(group) > 1 and value in (values[0], values[-1])
-    edge = ", at the edge of what was tried" if is_edge else ""
-    mean = statistics.fmean(best.losses)
+    edge = ", at the edge of the values tried" if is_edge else ""
     return (
-        f"{where} the best {short} is {value}: {mean:.4f} nats a token, {len(best.losses)} "
-        f"seed{'s' if len(best.losses) > 1 else ''}{edge}."
+        f"{where}, the best {short} is {value}{edge}: {statistics.fmean(best.losses):.4f} nats per "
+        f"token, {plural(len(best.losses), 'seed')}."
     )
 
 
 def print_study(study: Study, console: Console) -> None:
-    """Show the points on a terminal, best first."""
-    table = Table(title=f"{study.kind} of {study.base.preset}")
-    table.add_column("trial", overflow="fold")
-    table.add_column("validation loss", justify="right")
-    table.add_column("spread", justify="right")
-    table.add_column("status")
+    """Print the points, best first."""
+    rows = [["trial", "validation loss", "standard deviation", "status"]]
     for point in best_first(points(study)):
         spread = "" if point.spread is None else f"{point.spread:.4f}"
-        table.add_row(point.name, point.shown, spread, point.status)
-    console.print(table)
+        rows.append([point.name, point.shown, spread, point.status])
+    title = f"{study.kind} of {study.base.preset}"
+    print_rows(rows, console, title=title, words=("trial", "status"))
     for sentence in winners(study):
         console.print(sentence, highlight=False, soft_wrap=True)
+
+
+def print_rows(
+    rows: list[list[str]], console: Console, *, words: Collection[str], title: str | None = None
+) -> None:
+    """Print a table whose first row is its head; columns other than `words` hold numbers."""
+    table = Table(title=title)
+    for name in rows[0]:
+        table.add_column(name, justify="left" if name in words else "right", overflow="fold")
+    for row in rows[1:]:
+        table.add_row(*row)
+    console.print(table)

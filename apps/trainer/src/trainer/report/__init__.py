@@ -1,4 +1,4 @@
-"""Show what runs did: one page, complete by itself, that opens with what was found."""
+"""Report runs and studies on a self-contained page that opens with findings in sentences."""
 
 from trainer.report.export import write_exports
 from trainer.report.findings.runs import describe_run, describe_runs

@@ -1,21 +1,19 @@
-"""Set what accounting foretold beside what came of it.
+"""Tabulate what accounting expected of a run beside what was measured.
 
-Stage: RunHistory -> *a table* -> the page of a run.
+Stage: RunHistory -> *rows of text* -> the page of a run. Not here: HTML (`page.py`).
 """
-
-from html import escape
 
 from trainer.report.history import RunHistory
 from trainer.summary import PROCESS, TRAINING_FLOPS
 
-_HEADS = ("quantity", "expected", "found", "expected / found")
+HEADS = ("quantity", "expected", "measured", "expected / measured")
 
 
 def estimate_rows(history: RunHistory) -> list[list[str]]:
-    """Return a row a prediction; what nobody measured is an empty text."""
-    if history.summary is None:
-        return []
+    """Return one row per prediction; a cell is empty if nothing was measured."""
     summary = history.summary
+    if summary is None or not summary.estimates:
+        return []
     rows = [
         [
             one.what,
@@ -28,23 +26,9 @@ def estimate_rows(history: RunHistory) -> list[list[str]]:
     for one in summary.estimates:
         if one.what == TRAINING_FLOPS and summary.training_seconds:
             speed = one.expected / summary.training_seconds
-            rows.append(["FLOPs a second of training time", "", f"{speed:,.0f}", ""])
-    if rows and summary.process_bytes is not None:
+            rows.append(["FLOPs per second of training time", "", f"{speed:,.0f}", ""])
+    if summary.process_bytes is not None:
         rows.append([PROCESS, "", f"{summary.process_bytes:,}", ""])
-    if rows and summary.mfu is not None:
+    if summary.mfu is not None:
         rows.append(["share of the device's peak (MFU)", "", f"{summary.mfu:.1%}", ""])
     return rows
-
-
-def estimates_table(history: RunHistory) -> str:
-    """Return the table as HTML; nothing was predicted: an empty text."""
-    rows = estimate_rows(history)
-    if not rows:
-        return ""
-    head = "".join(f"<th>{name}</th>" for name in _HEADS)
-    lines = [
-        "<tr>" + "".join(f"<td>{escape(cell) or '&#8211;'}</td>" for cell in row) + "</tr>"
-        for row in rows
-    ]
-    table = f'<table class="estimates"><tr>{head}</tr>{"".join(lines)}</table>'
-    return f'<h2>Estimate and fact</h2><div class="scroll">{table}</div>'

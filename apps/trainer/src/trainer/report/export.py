@@ -1,4 +1,4 @@
-"""Write plots and tables for papers: SVG, PNG, CSV, Markdown, LaTeX.
+"""Export plots and tables for papers: SVG, PNG, CSV, Markdown, LaTeX.
 
 Stage: RunHistory -> *a folder of files*. PNG needs the extra `png`. Not here: the page (`page.py`).
 """
@@ -30,15 +30,15 @@ def write_exports(
 
     Args:
         histories: at least one run.
-        folder: made where it is missing; files of the same names are replaced.
+        folder: created if missing; files of the same names are replaced.
         png: whether to write PNG too.
-        x_axis: what plots are drawn against: steps, tokens or seconds.
+        x_axis: of the plots: steps, tokens or seconds.
 
     Returns:
-        What was written.
+        The files written.
 
     Raises:
-        ValueError: PNG is asked for without the package that draws it.
+        ValueError: PNG was requested, but its package is not installed.
     """
     names = [history.name for history in histories]
     key = names if len(names) > 1 else ()
@@ -57,7 +57,7 @@ def write_exports(
 def write_pictures(
     drawn: Sequence[tuple[str, str, Element]], folder: Path, *, png: bool = False
 ) -> list[Path]:
-    """Write drawings, each as file name, title and `<svg>`; see `write_exports`."""
+    """Write drawings, each given as file name, title and `<svg>`; see `write_exports`."""
     render = _png_renderer() if png else None
     written = []
     for name, title, root in drawn:
@@ -71,7 +71,7 @@ def write_pictures(
 
 
 def write_table(rows: list[list[str]], folder: Path, *, name: str, columns: str) -> list[Path]:
-    """Write a table as CSV, Markdown and LaTeX, there with the given columns."""
+    """Write a table as CSV, Markdown and LaTeX; `columns` is LaTeX's column specification."""
     written = []
     texts = {"csv": _csv(rows), "md": _markdown(rows), "tex": _latex(rows, columns)}
     for suffix, content in texts.items():
@@ -81,7 +81,7 @@ def write_table(rows: list[list[str]], folder: Path, *, name: str, columns: str)
 
 
 def standalone_svg(root: Element, *, title: str) -> str:
-    """Return a drawing that needs no page around it: light, with its own style and title."""
+    """Return a drawing as a complete file, in light colours, with its own style and title."""
     root.set("xmlns", "http://www.w3.org/2000/svg")
     height = int(float(root.get("viewBox", "").split()[-1])) + _TITLE
     root.set("viewBox", f"0 {-_TITLE} {WIDTH} {height}")
@@ -103,7 +103,8 @@ def _png_renderer() -> Callable[[str], bytes]:
         from resvg_py import svg_to_bytes
     except ImportError as error:
         raise ValueError(
-            f'PNG needs the extra "png": {install_extra("png")}, or leave --png out'
+            f'PNG needs the extra "png", which is not installed; run {install_extra("png")}, or '
+            "omit --png"
         ) from error
     return lambda svg: bytes(svg_to_bytes(svg_string=svg, width=_PNG_WIDTH, background="white"))
 

@@ -1,4 +1,4 @@
-"""Write the report of a run or of a study to where it belongs.
+"""Write the report and the exports of a run or study.
 
 Stage: run or study directory -> *report.html*, exports.
 """
@@ -21,20 +21,20 @@ def write_report(
     png: bool = False,
     x_axis: str = "steps",
 ) -> list[Path]:
-    """Write the page about a run or a study, and what papers need.
+    """Write the page of a run or study, and optionally its plots and tables for papers.
 
     Args:
-        path: a run directory, or a study.
-        output: where the page goes; None: `report.html` in `path`.
-        export: folder for plots and table; None: none.
-        png: plots as PNG too.
-        x_axis: what the plots of that folder are drawn against: steps, tokens or seconds.
+        path: a run directory or a study.
+        output: file of the page; None: `report.html` in `path`.
+        export: folder for plots and tables; None: no exports.
+        png: whether to export plots as PNG too.
+        x_axis: of the exported plots: steps, tokens or seconds.
 
     Returns:
-        What was written.
+        The files written.
 
     Raises:
-        ValueError: `path` is neither, is damaged, or holds nothing to export.
+        ValueError: `path` is neither, is damaged, or has nothing to export.
     """
     output = output or path / "report.html"
     write_text_atomically(output, render_path(path))
@@ -45,7 +45,7 @@ def write_report(
     study = load_study(path)
     histories = read_trials(study)
     if not histories:
-        raise ValueError(f"{path} has no trial that began; run it before exporting")
+        raise ValueError(f"no trial of {path} has started; run the study before exporting it")
     rows = study_rows(study, histories)
     return [
         output,
@@ -56,7 +56,7 @@ def write_report(
 
 
 def render_path(path: Path, *, refresh_seconds: int | None = None) -> str:
-    """Return the page about a run or a study.
+    """Return the page of a run or study.
 
     Raises:
         ValueError: `path` is neither, or is damaged.

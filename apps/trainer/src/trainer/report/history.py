@@ -1,7 +1,7 @@
-"""Read what a run left: configuration, numbers over time, samples, final report.
+"""Read a run directory: configuration, metrics, samples, summary.
 
-Stage: run directory -> *RunHistory* -> findings, plots, tables. A run may be going on, cut short or
-damaged: what cannot be read is left out, counted and named, never guessed.
+Stage: run directory -> *RunHistory* -> findings, plots, tables. The run may be in progress, cut
+short or damaged; unreadable parts are skipped and reported, never guessed.
 """
 
 import math
@@ -23,64 +23,64 @@ _SAMPLE = re.compile(r"step-(\d+)\.txt")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunHistory:
-    """One run as far as it went."""
+    """One run up to now."""
 
     path: Path
     config: RunConfig
     train: list[MetricsRow]
-    """A row a logging step, steps ascending, losses finite."""
+    """One row per logging step, steps ascending, losses finite."""
     evaluations: list[MetricsRow]
-    """A row an evaluation, steps ascending, losses finite."""
+    """One row per evaluation, steps ascending, losses finite."""
     samples: list[tuple[int, str]]
     """(step, text), steps ascending."""
     summary: Summary | None
-    """None: the run has not ended."""
+    """None: the run has not finished."""
     diverged_at: int | None
-    """First step of those at the end whose loss is no finite number; None: the last one's is."""
+    """Step from which on no loss is finite; None: the last loss is."""
     problems: list[str]
-    """What could not be read, one line each."""
+    """One line per part that could not be read."""
 
     @property
     def name(self) -> str:
-        """What the run is called on the page."""
+        """Name of the run on the page."""
         return self.path.name or str(self.path)
 
     @property
     def last_step(self) -> int:
-        """Updates made, as far as the metrics know."""
+        """Last step in the metrics."""
         return 0 if self.last_row is None else self.last_row["step"]
 
     @property
     def last_row(self) -> MetricsRow | None:
-        """What was known at the last step; None: no row could be read."""
+        """Metrics of the last step; None: there are none."""
         rows = [*self.train, *self.evaluations]
         return max(rows, key=lambda row: row["step"], default=None)
 
     @property
     def divergence(self) -> str | None:
-        """How the training loss diverged, in words; None: it did not."""
+        """Description of the divergence; None: the run has not diverged."""
         if self.diverged_at is not None:
-            return f"at step {self.diverged_at:,} its loss is no number"
+            return f"its loss is not finite from step {self.diverged_at:,} on"
         rise = find_rise([row["loss"] for row in self.train])
         return None if rise is None else str(rise)
 
     @property
     def validation_loss(self) -> float | None:
-        """Nats a token: over all validation tokens of a finished run, else the last evaluation."""
+        """Nats per token: of all validation tokens if the run has finished, else the latest."""
         if self.summary is not None:
             return self.summary.validation_loss
         return self.evaluations[-1]["loss"] if self.evaluations else None
 
     @property
     def bits_per_nat_token(self) -> float | None:
-        """Bits per byte that one nat a token is worth; None: the run has not ended."""
+        """Factor from nats per token to bits per byte; None: the run has not finished."""
         if self.summary is None or not self.summary.scored_bytes:
             return None
         return self.summary.scored_tokens / self.summary.scored_bytes / math.log(2)
 
     @property
     def settings(self) -> dict[str, str]:
-        """Every field of the configuration as the command line spells it, with its value."""
+        """Every field of the configuration, named as on the command line, with its value."""
         return flat_settings(self.config)
 
 
@@ -88,12 +88,12 @@ def read_history(path: Path) -> RunHistory:
     """Read a run directory.
 
     Raises:
-        ValueError: it is no run, or its configuration is damaged.
+        ValueError: it is not a run, or its configuration is damaged.
     """
     run = require_run(path)
     config = load_config(run.config)
     rows, problems = read_readable_metrics(run.metrics)
-    # A run that was cut and resumed elsewhere may say a step twice: the later line counts.
+    # A resumed run may have logged a step twice: the later line counts.
     latest = {(row["kind"], row["step"]): row for row in rows}
     ordered = sorted(latest.values(), key=lambda row: row["step"])
     broken = takewhile(lambda row: not math.isfinite(_loss(row)), reversed(ordered))
@@ -112,7 +112,7 @@ def read_history(path: Path) -> RunHistory:
 
 
 def differing_settings(histories: list[RunHistory]) -> dict[str, list[str | None]]:
-    """Return the settings that are not the same in all runs, with each run's value."""
+    """Return the settings that differ between runs, with each run's value."""
     settings = [history.settings for history in histories]
     names = dict.fromkeys(name for one in settings for name in one)
     values = {name: [one.get(name) for one in settings] for name in names}
@@ -130,7 +130,7 @@ def _read_summary(run: RunDirectory) -> tuple[Summary | None, list[str]]:
     try:
         return Summary.load(run.summary), []
     except ValueError as error:
-        return None, [f"no final report: {error}"]
+        return None, [f"no summary: {error}"]
 
 
 def _read_samples(run: RunDirectory) -> Iterator[tuple[int, str]]:

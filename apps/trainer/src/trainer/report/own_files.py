@@ -1,18 +1,18 @@
-"""Recognise what the trainer's programs leave beside run directories.
+"""Recognise the files that the trainer's programs leave beside run directories.
 
-Stage: paths from a shell's `STUDY/trials/*` -> *those that are runs*. A stranger is none of ours,
-so that a mistake is named and not skipped.
+Stage: paths from a shell's `STUDY/trials/*` -> *those that are runs*. Unknown files are not
+recognised, so that a mistyped path is reported and not skipped.
 """
 
 import json
 from pathlib import Path
 
-_LOCKED = ("", ".json")  # what a trial's lock stands beside: its run, or its outcome alone
+_LOCKED = ("", ".json")  # a trial's lock lies beside its run, or beside its outcome only
 _PAGE = b'<!doctype html>\n<html lang="en">'
 
 
 def is_left_beside_runs(path: Path) -> bool:
-    """Whether a file is a lock, a record or a page that one of our programs wrote."""
+    """Whether a file is a lock, a record or a page that one of the programs wrote."""
     if not path.is_file():
         return False
     if path.suffix == ".lock":

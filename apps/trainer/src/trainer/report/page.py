@@ -1,21 +1,21 @@
-"""Write the page: what was found, the figures, the plots, the samples, the settings.
+"""Render the page of one or several runs: findings, figures, plots, samples, settings.
 
-Stage: RunHistory -> *one HTML file* that loads nothing. It is whole without its script, which adds
-other axes, values under the pointer and switches for runs.
+Stage: RunHistory -> *one HTML file* that loads nothing. It is complete without its script, which
+adds other axes, values under the pointer and switches for runs. Not here: exports (`export.py`).
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from html import escape
 from importlib.resources import files
 from xml.etree import ElementTree
 
 from accounting.plural import plural
-from trainer.report.estimates import estimates_table
+from trainer.report.estimates import HEADS, estimate_rows
 from trainer.report.findings.runs import describe_run, describe_runs
 from trainer.report.history import RunHistory
 from trainer.report.plots.series import Plot, build_plots
-from trainer.report.plots.svg import NUM_COLOURS, axis_ends, draw_plot, x_axes, y_axes
+from trainer.report.plots.svg import NUM_COLOURS, colour_of, draw_plot, x_axes, y_axes
 from trainer.report.table import NUMBERS, ranked_indices, table_rows
 from trainer.report.units import format_seconds
 
@@ -24,17 +24,17 @@ _MAX_PROBLEMS = 20
 
 
 def render_page(histories: Sequence[RunHistory], *, refresh_seconds: int | None = None) -> str:
-    """Return the page about one run, or about several beside each other.
+    """Return the page of one run, or of several compared.
 
     Args:
         histories: at least one; the first ones get the most distinct colours.
-        refresh_seconds: how often the page fetches itself anew where it is served; None: never.
+        refresh_seconds: how often a served page reloads itself; None: never.
 
     Raises:
-        ValueError: there is no run.
+        ValueError: there are no runs.
     """
     if not histories:
-        raise ValueError("a report needs at least one run; name a run directory")
+        raise ValueError("no runs given, but a report needs at least one run directory")
     several = len(histories) > 1
     return render_document(
         f"{plural(len(histories), 'run')} compared" if several else histories[0].name,
@@ -53,14 +53,9 @@ def render_document(
     histories: Sequence[RunHistory],
     refresh_seconds: int | None = None,
 ) -> str:
-    """Return a whole page: an opening, then curves, samples and settings of the runs, if any.
+    """Return a whole page: the `opening`, which is HTML, then curves, samples and settings of runs.
 
-    Args:
-        title: text.
-        subtitle: text, below the title.
-        opening: HTML.
-        histories: whose curves are drawn.
-        refresh_seconds: see `render_page`.
+    See `render_page` for `refresh_seconds`.
     """
     flags = ' data-several="1"' if len(histories) > 1 else ""
     flags += f' data-refresh="{refresh_seconds}"' if refresh_seconds else ""
@@ -78,8 +73,8 @@ def render_document(
         *(_plots(histories) if histories else ()),
         f"<section data-live>{''.join(_closing(histories)) if histories else ''}</section>",
         "</main>",
-        "<footer>Loss: mean cross entropy in nats a token. Smoothed lines: a moving mean over "
-        "1/25 of the run, narrower at its ends.</footer>",
+        "<footer>Loss: mean cross entropy in nats per token. Smoothed lines: a moving average over "
+        "1/25 of the run, narrower at the ends.</footer>",
         f"<script>\n{_asset('page.js')}</script>",
         "</body></html>",
         "",
@@ -98,7 +93,7 @@ def _subtitle(histories: Sequence[RunHistory]) -> str:
     return (
         f"preset {config.preset}, seed {config.seed}, {plural(config.model.num_layers, 'layer')}, "
         f"width {config.model.d_model}, context {config.model.context_length}, "
-        f"{plural(config.tokens_per_step, 'token')} a step"
+        f"{plural(config.tokens_per_step, 'token')} per step"
     )
 
 
@@ -106,19 +101,23 @@ def _opening(histories: Sequence[RunHistory]) -> Iterator[str]:
     yield found_list(describe_runs(histories) if len(histories) > 1 else describe_run(histories[0]))
     yield problems_list(histories)
     if len(histories) > 1:
-        yield _runs_table(histories)
-    else:
-        yield _figures(histories[0]) + estimates_table(histories[0])
+        head, *body = table_rows(histories)
+        chips = [_chip(index) for index in ranked_indices(histories)]
+        yield render_table("Runs", [head, *body], words=set(head) - set(NUMBERS), chips=chips)
+        return
+    yield _figures(histories[0])
+    if rows := estimate_rows(histories[0]):
+        yield render_table("Expected and measured", [list(HEADS), *rows], words=HEADS[:1])
 
 
 def found_list(sentences: Sequence[str]) -> str:
-    """Return what was found, as HTML; nothing: an empty text."""
+    """Return the findings as HTML; empty if there are none."""
     items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
-    return f'<h2>What was found</h2><ul class="findings">{items}</ul>' if items else ""
+    return f'<h2>Findings</h2><ul class="findings">{items}</ul>' if items else ""
 
 
 def problems_list(histories: Sequence[RunHistory]) -> str:
-    """Return what could not be read, counted, the first ones shown; nothing: an empty text."""
+    """Return the number of unreadable parts and the first of them; empty if there are none."""
     lines = [f"{history.name}: {line}" for history in histories for line in history.problems]
     if not lines:
         return ""
@@ -140,7 +139,7 @@ def _figures(history: RunHistory) -> str:
         "steps": f"{history.last_step:,}",
         "training tokens": f"{last['tokens']:,}" if last.get("tokens") else None,
         "training time": format_seconds(last["seconds"]) if last.get("seconds") else None,
-        "tokens a second": f"{speed:,.0f}" if speed else None,
+        "tokens per second": f"{speed:,.0f}" if speed else None,
     }
     cells = [
         f"<div><b>{value}</b><span>{name}</span></div>" for name, value in shown.items() if value
@@ -148,24 +147,33 @@ def _figures(history: RunHistory) -> str:
     return f'<div class="figures">{"".join(cells)}</div>' if last else "<p>No numbers yet.</p>"
 
 
-def _runs_table(histories: Sequence[RunHistory]) -> str:
-    head, *body = table_rows(histories)
-    styles = ["name", *["number"] * len(NUMBERS), *["name"] * (len(head) - 1 - len(NUMBERS))]
-    cells = (f'<th class="{s}">{escape(t)}</th>' for s, t in zip(styles, head, strict=True))
-    lines = [f"<tr>{''.join(cells)}</tr>"]
-    for index, row in zip(ranked_indices(histories), body, strict=True):
-        chips = [_chip(index), *[""] * (len(row) - 1)]
-        cells = (
-            f'<td class="{style}">{chip}{escape(text) or _NONE}</td>'
-            for style, chip, text in zip(styles, chips, row, strict=True)
-        )
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    return f'<h2>The runs</h2><div class="scroll"><table>{"".join(lines)}</table></div>'
+def render_table(
+    title: str, rows: Sequence[list[str]], *, words: Collection[str], chips: Sequence[str] = ()
+) -> str:
+    """Return a table under a heading; an empty cell is shown as a dash.
+
+    Args:
+        title: of the heading.
+        rows: the first one is the head.
+        words: heads of the columns that are left-aligned; the others hold numbers.
+        chips: HTML before the first cell of each row of the body.
+    """
+    styles = ["name" if name in words else "number" for name in rows[0]]
+    lines = []
+    for index, row in enumerate(rows):
+        tag = "td" if index else "th"
+        shown = [escape(cell) or _NONE for cell in row]
+        if index and chips:
+            shown[0] = chips[index - 1] + shown[0]
+        cells = zip(styles, shown, strict=True)
+        line = "".join(f'<{tag} class="{style}">{cell}</{tag}>' for style, cell in cells)
+        lines.append(f"<tr>{line}</tr>")
+    return f'<h2>{title}</h2><div class="scroll"><table>{"".join(lines)}</table></div>'
 
 
 def _plots(histories: Sequence[RunHistory]) -> Iterator[str]:
     plots = build_plots(histories)
-    yield "<h2>Over time</h2>"
+    yield "<h2>Curves</h2>"
     if len(histories) > 1:
         items = (f"<li>{_chip(i)}{escape(one.name)}</li>" for i, one in enumerate(histories))
         yield f'<ul class="legend">{"".join(items)}</ul>'
@@ -180,13 +188,13 @@ def _controls(histories: Sequence[RunHistory]) -> str:
         return f'<label><input type="radio" name="{name}" value="{value}"{mark}>{label}</label>'
 
     parts = [
-        "<fieldset><legend>against</legend>",
+        "<fieldset><legend>x axis</legend>",
         choice("x", "steps", "steps", True) + choice("x", "tokens", "tokens"),
         choice("x", "seconds", "time") + "</fieldset>",
-        "<fieldset><legend>scale</legend>",
-        choice("y", "auto", "as it suits", True) + choice("y", "linear", "linear"),
+        "<fieldset><legend>y axis</legend>",
+        choice("y", "auto", "automatic", True) + choice("y", "linear", "linear"),
         choice("y", "log", "logarithmic") + "</fieldset>",
-        '<label><input type="checkbox" name="raw">every measurement</label>',
+        '<label><input type="checkbox" name="raw">raw values</label>',
     ]
     if len(histories) > 1:
         parts.append("<fieldset><legend>runs</legend>")
@@ -208,12 +216,12 @@ def _figure(plot: Plot) -> str:
 
 
 def _data(plot: Plot) -> str:
-    """Return what the script needs; `<` is spelled out, so that no text can end the element."""
+    """Return the data for the script; `<` is escaped, so that no text can end the element."""
     document = {
         "scale": "log" if plot.is_log else "linear",
         "target": plot.target,
-        "x": {name: axis_ends(axis) for name, axis in x_axes(plot).items()},
-        "y": {name: axis_ends(axis) for name, axis in y_axes(plot).items()},
+        "x": {name: [a.low, a.high, a.start, a.end] for name, a in x_axes(plot).items()},
+        "y": {name: [a.low, a.high, a.start, a.end] for name, a in y_axes(plot).items()},
         "series": [
             {
                 "run": series.run,
@@ -234,7 +242,7 @@ def _data(plot: Plot) -> str:
 
 def _closing(histories: Sequence[RunHistory]) -> Iterator[str]:
     if any(history.samples for history in histories):
-        yield "<h2>What the models wrote</h2>"
+        yield "<h2>Samples</h2>"
         for index, history in enumerate(histories):
             yield from _samples(history, index, is_named=len(histories) > 1)
     yield "<h2>Settings</h2>"
@@ -263,4 +271,4 @@ def _samples(history: RunHistory, index: int, *, is_named: bool) -> Iterator[str
 
 
 def _chip(index: int) -> str:
-    return f'<span class="chip run-{index % NUM_COLOURS}"></span>'
+    return f'<span class="chip {colour_of(index)}"></span>'

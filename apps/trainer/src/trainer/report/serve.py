@@ -1,7 +1,7 @@
-"""Serve the page of a run while the run goes on; each request reads the run anew.
+"""Serve the page of a run during training; each request reads the run again.
 
-Stage: run directory -> *live page*. Loopback by default, and then only to browsers of this machine:
-a page of another site cannot read it through a name that it made point here.
+Stage: run directory -> *live page*. On a loopback address, the default, it answers only requests
+for a local host name, so that no other site can read it by DNS rebinding.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ def build_server(
     """Return a server of one page; `serve_forever` runs it.
 
     Args:
-        render: makes the page; a ValueError of it is shown instead.
-        host: address to listen at.
-        port: to listen at; 0: any that is free.
+        render: returns the page; the message of its ValueError is shown instead.
+        host: address to listen on.
+        port: 0: any free one.
 
     Raises:
         OSError: the address cannot be used.
@@ -32,9 +32,9 @@ def build_server(
         def do_GET(self) -> None:
             name = (self.headers.get("Host") or "").rsplit(":", 1)[0].strip("[]")
             if is_local and name not in (host, "localhost", "127.0.0.1", "::1"):
-                self._answer(403, "this page is for browsers of this machine")
+                self._answer(403, "this page is only served to browsers on this machine")
             elif self.path.partition("?")[0] != "/":
-                self._answer(404, "there is only one page here: /")
+                self._answer(404, "not found; the only page is /")
             else:
                 try:
                     self._answer(200, render(), kind="text/html")
@@ -52,6 +52,6 @@ def build_server(
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Keep the terminal for what matters."""
+            """Log nothing."""
 
     return ThreadingHTTPServer((host, port), Handler)

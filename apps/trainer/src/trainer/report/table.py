@@ -1,4 +1,4 @@
-"""Put runs in a table, best first: what each reached, at what cost, and where its settings differ.
+"""Tabulate runs, best first: their losses, their cost, and the settings in which they differ.
 
 Stage: RunHistory -> *rows of text* -> page, exports, terminal.
 """
@@ -6,8 +6,8 @@ Stage: RunHistory -> *rows of text* -> page, exports, terminal.
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
 
+from trainer.experiments.results import print_rows
 from trainer.report.findings.runs import final_training_loss, rank
 from trainer.report.history import RunHistory, differing_settings
 from trainer.report.units import format_seconds
@@ -16,7 +16,7 @@ NUMBERS = ("validation loss", "bits per byte", "training loss", "steps", "tokens
 
 
 def table_rows(histories: Sequence[RunHistory]) -> list[list[str]]:
-    """Return the head and one row a run, best first; an unknown value is an empty text."""
+    """Return the head and one row per run, best first; an unknown value is an empty text."""
     changed = differing_settings(list(histories))
     rows = [["run", *NUMBERS, *changed]]
     for index in ranked_indices(histories):
@@ -27,19 +27,13 @@ def table_rows(histories: Sequence[RunHistory]) -> list[list[str]]:
 
 
 def print_table(histories: Sequence[RunHistory], console: Console) -> None:
-    """Show the table on a terminal."""
-    head, *body = table_rows(histories)
-    table = Table()
-    for index, name in enumerate(head):
-        is_number = 1 <= index <= len(NUMBERS)
-        table.add_column(name, justify="right" if is_number else "left", overflow="fold")
-    for row in body:
-        table.add_row(*row)
-    console.print(table)
+    """Print the table."""
+    rows = table_rows(histories)
+    print_rows(rows, console, words=set(rows[0]) - set(NUMBERS))
 
 
 def ranked_indices(histories: Sequence[RunHistory]) -> list[int]:
-    """Return the places of the runs, best first; those without a score last, in order."""
+    """Return the indices of the runs, best first; those without a score last, in order."""
     place = {id(history): place for place, (_, history) in enumerate(rank(histories)[0])}
     return sorted(
         range(len(histories)), key=lambda index: place.get(id(histories[index]), len(histories))

@@ -1,11 +1,11 @@
-"""Choose the unit in which people read a time.
+"""Choose a readable unit for a time.
 
-Stage: beside findings, plots and tables.
+Stage: used by findings, plots and tables.
 """
 
 
 def time_unit(seconds: float) -> tuple[float, str]:
-    """Return in what unit to tell a time, in seconds, and its name.
+    """Return the unit for a time, as its length in seconds and its name.
 
     >>> time_unit(90), time_unit(600), time_unit(7200)
     ((1.0, 'seconds'), (60.0, 'minutes'), (3600.0, 'hours'))
@@ -16,7 +16,7 @@ def time_unit(seconds: float) -> tuple[float, str]:
 
 
 def format_seconds(seconds: float) -> str:
-    """Write a duration in the unit that suits it.
+    """Format a duration in a suitable unit.
 
     >>> format_seconds(45), format_seconds(1230), format_seconds(9000)
     ('45.0 s', '20.5 min', '2.5 h')

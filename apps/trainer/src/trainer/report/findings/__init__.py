@@ -1,1 +1,1 @@
-"""State in sentences what runs and studies show."""
+"""Describe runs and studies in sentences."""

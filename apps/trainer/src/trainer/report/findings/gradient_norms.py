@@ -1,6 +1,6 @@
-"""Sum up the gradient norms of the runs of one variant.
+"""Summarize the gradient norms of the runs of one variant.
 
-Stage: RunHistory -> *median, high values* -> table of a study.
+Stage: RunHistory -> *median, 95th percentile, share clipped* -> table of a study.
 """
 
 import statistics
@@ -12,9 +12,9 @@ HEADS = ("gradient norm, median", "95th percentile", "clipped")
 
 
 def gradient_cells(histories: Sequence[RunHistory]) -> list[str]:
-    """Return median, 95th percentile and share of clipped steps as text; unknown: empty texts.
+    """Return median, 95th percentile and share of clipped steps; empty texts if unknown.
 
-    The first tenth of each run is left out: norms of the first steps say little of a variant.
+    The first tenth of each run is skipped: its norms reflect initialization.
     """
     norms: list[float] = []
     clipped: list[bool] = []

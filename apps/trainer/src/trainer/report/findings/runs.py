@@ -1,7 +1,7 @@
-"""Say in sentences what runs show, from their numbers alone.
+"""Describe in sentences what the metrics of runs show.
 
-Stage: RunHistory -> *findings* -> the top of the page. A sentence is written only where the numbers
-carry it; nothing is said of what was not measured.
+Stage: RunHistory -> *findings* -> the top of the page. Every sentence is backed by numbers; nothing
+is stated about quantities that were not measured. Not here: studies (`studies.py`).
 """
 
 import statistics
@@ -12,15 +12,16 @@ from trainer.evaluation.curve import smooth
 from trainer.report.history import RunHistory, differing_settings
 from trainer.report.units import format_seconds
 
-_STILL_FALLING = 0.01  # share of the loss that the last quarter of a run takes off
-_ROSE = 0.005  # share of the loss that counts as a rise after the best evaluation
+_STILL_FALLING = 0.01  # drop over the last quarter of a run, as a share of the loss
+_ROSE = 0.005  # rise since the best evaluation, as a share of the loss
+_CLOSE = 0.02  # gap between training and validation loss, as a share of the loss
 _OFTEN_CLIPPED = 0.1
-_LEVEL = 5e-5  # nats or bits, what four digits show as none
-_NATS, _BITS = "nats a token", "bits per byte"
+_TIED = 5e-5  # nats or bits; four decimals show no difference
+_NATS, _BITS = "nats per token", "bits per byte"
 
 
 def describe_run(history: RunHistory) -> list[str]:
-    """Return what one run shows, most important first."""
+    """Describe one run, most important findings first."""
     return [
         *_result(history),
         *_baselines(history),
@@ -32,11 +33,11 @@ def describe_run(history: RunHistory) -> list[str]:
 
 
 def describe_runs(histories: Sequence[RunHistory]) -> list[str]:
-    """Return what several runs show beside each other, most important first."""
+    """Compare several runs, most important findings first."""
     ranked, unit = rank(histories)
     changed = list(differing_settings(list(histories)))
     sentences = [
-        f"The runs differ in {', '.join(changed)}." if changed else "The settings are equal."
+        f"The runs differ in {', '.join(changed)}." if changed else "All settings are the same."
     ]
     if len(healthy := [pair for pair in ranked if pair[1].divergence is None]) > 1:
         sentences += _order(healthy, unit)
@@ -45,17 +46,16 @@ def describe_runs(histories: Sequence[RunHistory]) -> list[str]:
     for history in histories:
         if (reason := history.divergence) is not None:
             sentences.append(f"{history.name} diverged: {reason}.")
-    silent = [history.name for history in histories if history.validation_loss is None]
-    if silent:
-        sentences.append(f"Not scored on validation text yet: {', '.join(silent)}.")
+    if unscored := [history.name for history in histories if history.validation_loss is None]:
+        sentences.append(f"Without a validation loss so far: {', '.join(unscored)}.")
     return sentences
 
 
 def rank(histories: Sequence[RunHistory]) -> tuple[list[tuple[float, RunHistory]], str]:
-    """Return the runs that were scored, best first, and the unit they are compared in.
+    """Return the scored runs, best first, and the unit of comparison.
 
-    Those that diverged come last, whatever their loss.
-    Nats a token compare only where the tokens are the same: else it is bits per byte.
+    Diverged runs come last, whatever their loss. Nats per token are comparable only for the same
+    text and tokenizer; otherwise the unit is bits per byte.
     """
     changed = differing_settings(list(histories))
     is_same_text = not any(name.startswith(("tokenizer.", "corpus.")) for name in changed)
@@ -78,12 +78,12 @@ def _result(history: RunHistory) -> Iterator[str]:
     if (reason := history.divergence) is not None:
         yield f"The run diverged: {reason}."
     if loss is not None:
-        also = "" if bits is None else f", {bits:.3f} bits per byte"
-        yield f"Validation loss {loss:.4f} nats a token{also}{_cost(history)}."
+        also = "" if bits is None else f" ({bits:.3f} bits per byte)"
+        yield f"The validation loss is {loss:.4f} nats per token{also}{_cost(history)}."
     if history.summary is None:
         done, total = history.last_step, history.config.num_steps
         yield (
-            f"The run has not ended: {done:,} of {plural(total, 'step')} "
+            f"The run has not finished: {done:,} of {plural(total, 'step')} "
             f"{agree(done, 'is', 'are')} done."
         )
     elif history.summary.aim is not None:
@@ -91,28 +91,26 @@ def _result(history: RunHistory) -> Iterator[str]:
 
 
 def _cost(history: RunHistory) -> str:
-    """Return what it took, as far as the metrics know."""
+    """Return the steps, tokens and time taken, as far as they are known."""
     last = history.last_row
     if last is None:
         return ""
     parts = [plural(last["step"], "step")]
     parts += [plural(last["tokens"], "training token")] if last.get("tokens") else []
     parts += [f"{format_seconds(last['seconds'])} of training"] if last.get("seconds") else []
-    return f", after {' and '.join([', '.join(parts[:-1]), parts[-1]] if parts[1:] else parts)}"
+    return f" after {' and '.join([', '.join(parts[:-1]), parts[-1]] if parts[1:] else parts)}"
 
 
 def _baselines(history: RunHistory) -> Iterator[str]:
     if history.summary is None or len(history.summary.comparisons) < 2:
         return
     model, *others = history.summary.comparisons
-    beaten = [row for row in others if model.bits_per_byte < row.bits_per_byte]
-    ahead = [row for row in others if model.bits_per_byte > row.bits_per_byte]
-    if beaten:
-        names = ", ".join(f"{row.name} ({row.bits_per_byte:.3f})" for row in beaten)
-        yield f"It predicts the text better than {names}, in bits per byte."
-    if ahead:
-        names = ", ".join(f"{row.name} ({row.bits_per_byte:.3f})" for row in ahead)
-        yield f"It does not yet predict the text as well as {names}, in bits per byte."
+    better = [row for row in others if model.bits_per_byte < row.bits_per_byte]
+    worse = [row for row in others if model.bits_per_byte > row.bits_per_byte]
+    for verb, rows in (("beats", better), ("does not yet beat", worse)):
+        if rows:
+            names = ", ".join(f"{row.name} ({row.bits_per_byte:.3f})" for row in rows)
+            yield f"In bits per byte, the model {verb} {names}."
 
 
 def _trend(history: RunHistory) -> Iterator[str]:
@@ -123,7 +121,7 @@ def _trend(history: RunHistory) -> Iterator[str]:
     if last["loss"] - best["loss"] > _ROSE * best["loss"]:
         yield (
             f"The validation loss was lowest at step {best['step']:,} ({best['loss']:.4f}) and has "
-            f"risen since to {last['loss']:.4f}."
+            f"since risen to {last['loss']:.4f}."
         )
         return
     before = min(rows, key=lambda row: abs(row["step"] - 0.75 * last["step"]))
@@ -132,12 +130,11 @@ def _trend(history: RunHistory) -> Iterator[str]:
     fell = before["loss"] - last["loss"]
     where = f"over the last {plural(last['step'] - before['step'], 'step')}"
     if fell > _STILL_FALLING * last["loss"]:
-        yield f"It was still falling: by {fell:.4f} nats {where}."
-    elif abs(fell) < _LEVEL:
-        yield f"It had levelled off: it did not change {where}."
-    else:
-        way = "fell" if fell > 0 else "rose"
-        yield f"It had levelled off: it {way} by {abs(fell):.4f} nats {where}."
+        yield f"The validation loss was still falling: by {fell:.4f} nats {where}."
+        return
+    change = f"{'fell' if fell > 0 else 'rose'} by {abs(fell):.4f} nats"
+    change = "did not change" if abs(fell) < _TIED else change
+    yield f"The validation loss had levelled off: it {change} {where}."
 
 
 def _gap(history: RunHistory) -> Iterator[str]:
@@ -145,11 +142,14 @@ def _gap(history: RunHistory) -> Iterator[str]:
         return
     rows = history.train[-max(len(history.train) // 20, 1) :]
     if history.evaluations[-1]["step"] < rows[0]["step"]:
-        return  # training has gone on since
+        return  # training has continued since
     end = statistics.fmean(row["loss"] for row in rows)
     gap = history.evaluations[-1]["loss"] - end
-    if abs(gap) < 0.02 * end:
-        yield "Training and validation loss end together: nothing points to overfitting."
+    if abs(gap) < _CLOSE * end:
+        yield (
+            f"The training and validation losses end within {_CLOSE:.0%} of each other: no sign of "
+            "overfitting."
+        )
     elif gap > 0:
         yield f"The validation loss ends {gap:.4f} nats above the training loss ({end:.4f})."
 
@@ -161,7 +161,7 @@ def _clipping(history: RunHistory) -> Iterator[str]:
         return
     share = sum(norm > limit for norm in norms) / len(norms)
     if share > _OFTEN_CLIPPED:
-        yield f"The gradient was clipped to {limit:g} in {_share(share)} of the logged steps."
+        yield f"Gradients were clipped to a norm of {limit:g} in {_share(share)} of logged steps."
 
 
 def _speed(history: RunHistory) -> Iterator[str]:
@@ -172,23 +172,23 @@ def _speed(history: RunHistory) -> Iterator[str]:
     known = [mfu for row in history.train if (mfu := row.get("mfu")) is not None]
     mfu = f", {_share(statistics.median(known))} of the device's peak" if known else ""
     shown = f"{typical:,.0f}" if typical >= 10 else f"{typical:.2g}"
-    yield f"Typical speed: {plural(shown, 'token')} a second{mfu}."
+    yield f"Median speed: {plural(shown, 'token')} per second{mfu}."
 
 
 def _order(ranked: list[tuple[float, RunHistory]], unit: str) -> Iterator[str]:
     (best, first), (value, second) = ranked[:2]
-    if value - best < _LEVEL:
-        yield f"{first.name} and {second.name} are level, at {best:.4f} {unit}."
+    if value - best < _TIED:
+        yield f"{first.name} and {second.name} are tied at {best:.4f} {unit}."
     else:
-        gap = f"{value - best:.4f} above"
-        yield f"{first.name} is best, at {best:.4f} {unit}; next is {second.name}, {gap}."
+        gap = f"{value - best:.4f} higher"
+        yield f"{first.name} is best, at {best:.4f} {unit}; {second.name} is next, {gap}."
     worst, last = ranked[-1]
-    if len(ranked) > 2 and worst - best >= _LEVEL:
+    if len(ranked) > 2 and worst - best >= _TIED:
         yield f"{last.name} is last, {worst - best:.4f} above the best."
 
 
 def _head_start(histories: Sequence[RunHistory]) -> Iterator[str]:
-    """Compare what two runs needed for the same loss, where one went through the other's end."""
+    """Compare the cost of the same loss, if one of two runs passed the final loss of the other."""
     if len(histories) != 2 or not all(history.evaluations for history in histories):
         return
     better, worse = sorted(histories, key=lambda history: history.evaluations[-1]["loss"])
@@ -200,13 +200,13 @@ def _head_start(histories: Sequence[RunHistory]) -> Iterator[str]:
     if goal.get("seconds") and reached.get("seconds"):
         also = f" and {_times(reached['seconds'] / goal['seconds'])} the time"
     yield (
-        f"{better.name} reached {worse.name}'s last validation loss ({goal['loss']:.4f}) with "
+        f"{better.name} reached {worse.name}'s final validation loss ({goal['loss']:.4f}) with "
         f"{_times(reached['tokens'] / goal['tokens'])} the tokens{also}."
     )
 
 
 def _groups(ranked: list[tuple[float, RunHistory]], unit: str) -> Iterator[str]:
-    """Tell the spread of runs that differ in their seed only."""
+    """Report the spread of runs that differ only in their seed."""
     groups: dict[tuple[tuple[str, str], ...], list[tuple[float, RunHistory]]] = {}
     for value, history in ranked:
         key = tuple(item for item in history.settings.items() if item[0] != "seed")
@@ -214,17 +214,17 @@ def _groups(ranked: list[tuple[float, RunHistory]], unit: str) -> Iterator[str]:
     for group in groups.values():
         if len(group) < 2:
             continue
-        values = [value for value, _ in group]
+        values, names = [value for value, _ in group], [history.name for _, history in group]
         is_each_own = len({history.config.seed for _, history in group}) == len(group)
         yield (
-            f"{', '.join(history.name for _, history in group)} differ in their seed "
-            f"{'only' if is_each_own else 'at most'}: mean {statistics.fmean(values):.4f} {unit}, "
-            f"standard deviation {statistics.stdev(values):.4f}."
+            f"{', '.join(names)} differ {'only' if is_each_own else 'at most'} in their seed: mean "
+            f"{statistics.fmean(values):.4f} {unit}, standard deviation "
+            f"{statistics.stdev(values):.4f}."
         )
 
 
 def _share(share: float) -> str:
-    """Write a share without rounding a small one to none.
+    """Format a share without rounding a small one to zero.
 
     >>> _share(0.123), _share(0.00123)
     ('12%', '0.12%')
@@ -233,7 +233,7 @@ def _share(share: float) -> str:
 
 
 def _times(factor: float) -> str:
-    """Likewise for a factor.
+    """Format a factor likewise.
 
     >>> _times(1.0), _times(0.00123)
     ('1.00 times', '0.0012 times')
@@ -242,6 +242,6 @@ def _times(factor: float) -> str:
 
 
 def final_training_loss(history: RunHistory) -> float | None:
-    """Return the smoothed training loss at the end, nats a token."""
+    """Return the smoothed training loss at the end, nats per token."""
     points = smooth([(float(row["step"]), row["loss"]) for row in history.train])
     return points[-1][1] if points else None

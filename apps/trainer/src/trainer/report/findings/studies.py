@@ -1,7 +1,7 @@
-"""Say in sentences what a study shows.
+"""Describe in sentences what the outcomes of a study show.
 
-Stage: study -> *findings* -> the top of its page. Differences are told beside the spread of seeds,
-where there is one, so that noise is not taken for an effect.
+Stage: study -> *findings* -> the top of its page. Differences are reported with the spread across
+seeds, so that noise is not mistaken for an effect. Not here: range tests (`ranges.py`).
 """
 
 import functools
@@ -17,40 +17,35 @@ from trainer.config.run_config import RunConfig
 from trainer.experiments import Point, Study, points, ranked, retuned_families, winners
 
 BASELINE = "baseline"
-_NEAR = 64  # integers beyond an edge: heads must divide the width
-_LEVEL = 5e-5  # nats, what four digits show as none
+_NEAR = 64  # integers to try beyond an edge: heads must divide the width
+_TIED = 5e-5  # nats; four decimals show no difference
 
 
 def describe_study(study: Study) -> list[str]:
-    """Return what a study shows, most important first."""
+    """Describe a study, most important findings first."""
     listed = points(study)
     sentences = list(_variants(listed) if study.kind == "ablate" else _best(study, listed))
     sentences += winners(study)
     for status, what in (
-        ("diverged", "Diverged: {}."),
-        ("hopeless", "Given up, since others were better by then: {}."),
-        ("too-large", "Too large for the memory: {}."),
+        ("diverged", "Diverged"),
+        ("hopeless", "Given up because other trials were ahead"),
+        ("too-large", "Too large for memory"),
     ):
-        names = [
-            _with_loss(one, status)
-            for one in listed
-            if any(outcome.status == status for outcome in one.outcomes)
-        ]
+        names = [_with_loss(one, status) for one in listed if _has_ended(one, status)]
         if names:
-            sentences.append(what.format(", ".join(names)))
+            sentences.append(f"{what}: {', '.join(names)}.")
     waiting = sum(len(one.trials) - len(one.outcomes) for one in listed)
-    return [*sentences, *tell_waiting(waiting, len(study.trials))]
+    return [*sentences, *describe_waiting(waiting, len(study.trials))]
 
 
-def tell_waiting(number: int, total: int) -> list[str]:
-    """Say how many trials have no outcome yet; none: nothing."""
+def describe_waiting(number: int, total: int) -> list[str]:
+    """Report how many trials have no outcome yet, if any."""
     has = agree(number, "has", "have")
-    told = f"{number:,} of {plural(total, 'trial')} {has} not run to an end yet."
-    return [told] if number else []
+    return [f"{number:,} of {plural(total, 'trial')} {has} not finished yet."] if number else []
 
 
 def swept_fields(study: Study) -> list[str]:
-    """Return the fields that a sweep goes through, those that follow from others left out."""
+    """Return the fields that a sweep varies, without those that follow from others."""
     follow = ("training.max-steps", "schedule.warmup-steps")
     follow += ("evaluation.every-steps", "checkpoint.every-steps")
     fields = dict.fromkeys(field for point in points(study) for field in point.changes)
@@ -59,9 +54,9 @@ def swept_fields(study: Study) -> list[str]:
 
 
 def standard_error_of_difference(one: Point, other: Point) -> float | None:
-    """Return how far the difference of two means is likely off; None: one has no spread.
+    """Return the standard error of the difference of two means; None: one has no spread.
 
-    Source: Welch 1947, Biometrika 34; the standard error of a difference of independent means.
+    Source: Welch 1947, Biometrika 34.
     """
     if one.spread is None or other.spread is None:
         return None
@@ -71,7 +66,7 @@ def standard_error_of_difference(one: Point, other: Point) -> float | None:
 
 
 def _with_loss(point: Point, status: str) -> str:
-    """Return a point's name, and what its trials that ended so came to, where they have a loss."""
+    """Return a point's name, and the mean loss of its trials that ended so, if they have one."""
     losses = point.losses_of(status)
     return f"{point.name} ({statistics.fmean(losses):.4f})" if losses else point.name
 
@@ -81,58 +76,50 @@ def _best(study: Study, listed: list[Point]) -> Iterator[str]:
         return
     (lowest, best), *others = ended
     spread = "" if best.spread is None else f" (standard deviation {best.spread:.4f})"
-    yield f"Best is {best.name}, at {lowest:.4f} nats a token{spread}."
+    yield f"{best.name} is best, at {lowest:.4f} nats per token{spread}."
     if others:
         mean, second = others[0]
         yield _next(best, second, gap=mean - lowest)
     if len(others) > 1:
         highest, worst = ended[-1]
-        yield f"The worst that ended is {worst.name}, {highest - lowest:.4f} above."
+        yield f"{worst.name} is the worst that finished, {highest - lowest:.4f} above the best."
     for field in swept_fields(study):
-        if field == study.retuned:
-            continue  # told for each point
-        yield from _edge(study, field, best, listed)
+        if field != study.retuned:  # that one has a winner for each point
+            yield from _edge(study, field, best, listed)
 
 
 def _next(best: Point, other: Point, *, gap: float) -> str:
     error = standard_error_of_difference(best, other)
-    if gap < _LEVEL:
-        return f"{other.name} is level with it."
-    if not error:
-        return f"Next is {other.name}, {gap:.4f} above."
-    doubt = "more" if gap > 2 * error else "no more"
-    return (
-        f"Next is {other.name}, {gap:.4f} above, {doubt} than twice the standard error of "
-        f"{error:.4f}."
-    )
+    if gap < _TIED:
+        return f"{other.name} is tied with it."
+    doubt = "more" if error and gap > 2 * error else "no more"
+    by = f": {doubt} than twice the standard error of {error:.4f}" if error else ""
+    return f"{other.name} is next, {gap:.4f} higher{by}."
 
 
 def _edge(study: Study, field: str, best: Point, listed: list[Point]) -> Iterator[str]:
-    """Tell whether the best value lies within the range that was tried, or could lie beyond it."""
+    """Report whether the best value lies inside the range tried or at its edge."""
     values = _numbers(field, [point for point in listed if _has_run(point)])
     value = best.changes.get(field)
     if len(values) < 3 or not is_number(value) or value not in values:
         return
+    said = f"The best {field}, {_number(value)},"
     if value not in (values[0], values[-1]):
-        first, last = _number(values[0]), _number(values[-1])
-        yield f"The best {field}, {_number(value)}, lies within the range from {first} to {last}."
+        yield f"{said} lies inside the range tried, {_number(values[0])} to {_number(values[-1])}."
         return
     inner = values[1] if value == values[0] else values[-2]
-    is_last_that_fits = any(
-        (other - value) * (value - inner) > 0 for other in _numbers(field, listed, of="too-large")
-    )
-    end = "lowest" if value == values[0] else "highest"
-    said = f"{field} {_number(value)} is the {end} that was tried"
-    if is_last_that_fits:
-        yield f"{said} and fits the memory."
+    too_large = _numbers(field, [one for one in listed if _has_ended(one, "too-large")])
+    said += f" is the {'lowest' if value == values[0] else 'highest'} tried"
+    if any((other - value) * (value - inner) > 0 for other in too_large):
+        yield f"{said} that fits in memory."
     elif _can_widen(study, best, field, inner):
-        yield f"{said}: a wider range may hold a better one."
+        yield f"{said}: a wider range may contain a better one."
     else:
-        yield f"{said}, and nothing beyond it can be run."
+        yield f"{said}, and no value beyond it is valid."
 
 
 def _can_widen(study: Study, best: Point, field: str, inner: float) -> bool:
-    """Whether a run can have a value beyond the best: by ratio, by difference, or just beyond."""
+    """Whether a value beyond the best is valid: by ratio, by difference, or just beyond it."""
     config = study.config(best.trials[0])
     value: Any = functools.reduce(getattr, field.replace("-", "_").split("."), cast(Any, config))
     gap = value - inner
@@ -153,15 +140,13 @@ def _can_run(config: RunConfig, field: str, value: float) -> bool:
     return True
 
 
-def _numbers(field: str, listed: list[Point], *, of: str | None = None) -> list[int | float]:
-    """Return the numbers that points have in a field, ascending; with `of`, of such an outcome."""
-    values = {
-        value
-        for point in listed
-        if is_number(value := point.changes.get(field))
-        and (of is None or any(outcome.status == of for outcome in point.outcomes))
-    }
-    return sorted(values)
+def _numbers(field: str, listed: list[Point]) -> list[int | float]:
+    """Return the distinct numbers that points have in a field, ascending."""
+    return sorted({value for one in listed if is_number(value := one.changes.get(field))})
+
+
+def _has_ended(point: Point, status: str) -> bool:
+    return any(outcome.status == status for outcome in point.outcomes)
 
 
 def _has_run(point: Point) -> bool:
@@ -169,7 +154,7 @@ def _has_run(point: Point) -> bool:
 
 
 def _number(value: int | float) -> str:
-    """Write a number as the command line takes it, without digits that say nothing."""
+    """Format a number for the command line, without insignificant digits."""
     return str(value) if isinstance(value, int) else f"{value:g}"
 
 
@@ -177,20 +162,20 @@ def _variants(listed: list[Point]) -> Iterator[str]:
     baseline = next((point for point in listed if point.name == BASELINE), None)
     if baseline is None or baseline.mean is None:
         return
-    spread = "" if baseline.spread is None else f", standard deviation {baseline.spread:.4f}"
-    yield f"The baseline ends at {baseline.mean:.4f} nats a token{spread}."
+    spread = "" if baseline.spread is None else f" (standard deviation {baseline.spread:.4f})"
+    yield f"The baseline ends at {baseline.mean:.4f} nats per token{spread}."
     for point in listed:
         if point is baseline or point.mean is None:
             continue
         gap, error = point.mean - baseline.mean, standard_error_of_difference(point, baseline)
-        if abs(gap) < _LEVEL:
-            yield f"{point.name} ends level with the baseline."
+        if abs(gap) < _TIED:
+            yield f"{point.name} matches the baseline."
             continue
         word = "worse" if gap > 0 else "better"
         if error is None:
-            doubt = "one seed, so its weight is not known"
+            doubt = "too few seeds for a standard error"
         elif error == 0:
-            doubt = "no spread between the seeds of either"
+            doubt = "no spread across seeds"
         elif abs(gap) > 2 * error:
             doubt = f"{abs(gap) / error:.1f} standard errors"
         else:
@@ -200,21 +185,18 @@ def _variants(listed: list[Point]) -> Iterator[str]:
 
 
 def _retuned(listed: list[Point], baseline: float) -> Iterator[str]:
-    """Tell which learning rate suits a variant best, where several were tried."""
+    """Report the best learning rate of a variant, if several were tried."""
     by_name = {point.name: point for point in listed if point.outcomes}
     for family in retuned_families():
         tried = [one for one in family if one.name in by_name]
-        ended = [(by_name[one.name].mean, one) for one in tried]
-        ranked = sorted(
-            ((mean, one) for mean, one in ended if mean is not None), key=lambda pair: pair[0]
-        )
-        if len(tried) < 2 or not ranked:
+        ended = [(m, one) for one in tried if (m := by_name[one.name].mean) is not None]
+        if len(tried) < 2 or not ended:
             continue
-        mean, best = ranked[0]
+        mean, best = min(ended, key=lambda pair: pair[0])
         factors = ", ".join(f"{one.learning_rate_factor:g}" for one in tried)
-        edge = "; a lower one may do better still" if best is tried[-1] else ""
+        edge = "; a lower rate may do better still" if best is tried[-1] else ""
         yield (
-            f"Of {family[0].name} at {factors} times the baseline's learning rate, "
-            f"{best.learning_rate_factor:g} times is best: re-tuned, it ends at {mean:.4f}, "
-            f"{mean - baseline:+.4f} against the baseline{edge}."
+            f"Of the learning rates tried for {family[0].name} ({factors} times the baseline's), "
+            f"{best.learning_rate_factor:g} times is best: retuned, it ends at {mean:.4f}, "
+            f"{mean - baseline:+.4f} relative to the baseline{edge}."
         )

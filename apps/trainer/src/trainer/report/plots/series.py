@@ -1,26 +1,25 @@
-"""Choose what the page plots: quantities over steps, tokens and seconds, thin enough to draw.
+"""Select the quantities to plot over steps, tokens and seconds, thinned to a drawable size.
 
-Stage: RunHistory -> *Plot* -> drawing. Not here: pixels (`drawing.py`).
+Stage: RunHistory -> *Plot* -> drawing. Not here: pixels (`svg.py`).
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from trainer.evaluation.curve import smooth
 from trainer.monitoring.metrics import MetricsRow
 from trainer.report.history import RunHistory
 
-_MAX_POINTS = 600  # of a line; a plot is about as many pixels wide
-_MAX_POINTS_OF_ALL = 12_000  # of a plot: pages of many runs stay small
-
+_MAX_POINTS = 600  # per line; a plot is about as many pixels wide
+_MAX_POINTS_OF_ALL = 12_000  # per plot: pages of many runs stay small
 
 Style = Literal["raw", "smooth", "dots"]
 
 
 class Sample(NamedTuple):
-    """One value and when it was measured, told in three ways."""
+    """One value, and the step, tokens and time at which it was measured."""
 
     step: int
     tokens: int
@@ -33,9 +32,9 @@ class Series:
     """One line, or one row of dots."""
 
     run: int
-    """Which run it belongs to."""
+    """Index of its run."""
     colour: int
-    """The run's, or one that sets it off where there is only one run."""
+    """That of its run, or another to distinguish it on the plot of a single run."""
     label: str
     style: Style
     """raw: thin, every measurement; smooth: bold, a moving mean; dots: joined evaluations."""
@@ -44,16 +43,16 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plot:
-    """One quantity of all runs."""
+    """One quantity of every run."""
 
     key: str
     title: str
     unit: str
     series: list[Series]
     is_log: bool = False
-    """Whether the value axis is logarithmic at first."""
+    """Whether the value axis is logarithmic by default."""
     target: float | None = None
-    """A value to compare with, drawn as a dashed line."""
+    """A reference value, drawn as a dashed line."""
     target_label: str = ""
 
 
@@ -64,8 +63,8 @@ def build_plots(histories: Sequence[RunHistory]) -> list[Plot]:
         _loss_plot(histories, limit),
         _bits_plot(histories),
         _gradient_plot(histories, limit),
-        _rows_plot(histories, limit, "tokens_per_second", "Training speed", "tokens a second"),
-        _rows_plot(histories, limit, "learning_rate", "Learning rate", "of the update"),
+        _rows_plot(histories, limit, "tokens_per_second", "Training speed", "tokens per second"),
+        _rows_plot(histories, limit, "learning_rate", "Learning rate", "at each update"),
     ]
     return [plot for plot in plots if plot.series]
 
@@ -84,10 +83,10 @@ def _loss_plot(histories: Sequence[RunHistory], limit: int) -> Plot:
     return Plot(
         key="loss",
         title="Loss",
-        unit="nats a token",
+        unit="nats per token",
         series=series,
         target=target,
-        target_label="" if target is None else f"aim {target:g}",
+        target_label="" if target is None else f"target {target:g}",
     )
 
 
@@ -106,11 +105,8 @@ def _gradient_plot(histories: Sequence[RunHistory], limit: int) -> Plot:
     plot = _rows_plot(histories, limit, "grad_norm", "Gradient norm", "before clipping")
     limits = {history.config.optimizer.max_grad_norm for history in histories}
     clipped = limits.pop() if len(limits) == 1 else None
-    return Plot(
-        key=plot.key,
-        title=plot.title,
-        unit=plot.unit,
-        series=plot.series,
+    return replace(
+        plot,
         is_log=all(sample.value > 0 for one in plot.series for sample in one.samples),
         target=clipped,
         target_label="" if clipped is None else f"clipped above {clipped:g}",
@@ -124,8 +120,7 @@ def _rows_plot(
     for run, history in enumerate(histories):
         samples = _samples(history.train, lambda row: row.get(key))
         if key == "learning_rate":
-            label = _label(history.name, "")
-            series += _if_any(run, label, "smooth", thin(samples, limit))
+            series += _if_any(run, history.name, "smooth", thin(samples, limit))
         else:
             series += _raw_and_smooth(run, history.name, "", samples, limit)
     return Plot(key=key, title=title, unit=unit, series=series)
@@ -134,12 +129,8 @@ def _rows_plot(
 def _raw_and_smooth(
     run: int, name: str, what: str, samples: list[Sample], limit: int
 ) -> list[Series]:
-    smoothed = [
-        sample._replace(value=value)
-        for sample, (_, value) in zip(
-            samples, smooth([(sample.step, sample.value) for sample in samples]), strict=True
-        )
-    ]
+    means = smooth([(sample.step, sample.value) for sample in samples])
+    smoothed = [s._replace(value=mean) for s, (_, mean) in zip(samples, means, strict=True)]
     label = _label(name, what)
     return [
         *_if_any(run, label, "raw", thin(samples, limit)),
@@ -154,9 +145,10 @@ def _label(name: str, what: str) -> str:
 def _if_any(
     run: int, label: str, style: Style, samples: list[Sample], *, colour: int | None = None
 ) -> list[Series]:
+    if not samples:
+        return []
     colour = run if colour is None else colour
-    series = Series(run=run, colour=colour, label=label, style=style, samples=samples)
-    return [series] if samples else []
+    return [Series(run=run, colour=colour, label=label, style=style, samples=samples)]
 
 
 def _samples(
@@ -172,9 +164,9 @@ def _samples(
 
 
 def thin(samples: Sequence[Sample], limit: int) -> list[Sample]:
-    """Return at most about `limit` samples: of each stretch its lowest and its highest value.
+    """Return about `limit` samples, with the lowest and highest value of every stretch.
 
-    Spikes therefore stay on the page, however long the run.
+    Spikes therefore remain visible, however long the run.
 
     >>> spiky = [Sample(step, 0, 0.0, 9.0 if step == 55 else 1.0) for step in range(100)]
     >>> kept = thin(spiky, 10)
@@ -188,7 +180,6 @@ def thin(samples: Sequence[Sample], limit: int) -> list[Sample]:
     for stretch in range(num_stretches):
         first = stretch * len(samples) // num_stretches
         end = (stretch + 1) * len(samples) // num_stretches
-        places = range(first, end)
-        kept |= {min(places, key=lambda i: samples[i].value)}
-        kept |= {max(places, key=lambda i: samples[i].value)}
+        for pick in (min, max):
+            kept.add(pick(range(first, end), key=lambda i: samples[i].value))
     return [samples[i] for i in sorted(kept)]

@@ -1,7 +1,7 @@
-"""Draw how the trials of a study ended: loss against the swept value, or variant by variant.
+"""Draw the final losses of a study, against the swept value or variant by variant.
 
-Stage: study -> *SVG* -> page, exports. A dot is a trial, a line joins means; what diverged stands
-at the top of the frame, at its place.
+Stage: study -> *SVG* -> page, exports. A dot is a trial, a line joins means; trials that did not
+finish are marked at the top of the frame.
 """
 
 import math
@@ -10,21 +10,20 @@ from itertools import pairwise
 from xml.etree.ElementTree import Element, SubElement
 
 from trainer.config.field_checks import is_number
-from trainer.evaluation.axes import Axis, linear_axis, log_axis, with_margin
-from trainer.experiments import Point, Study, best_first, points
-from trainer.report.findings.studies import BASELINE, swept_fields
-from trainer.report.plots.svg import (
-    BOTTOM,
-    HEIGHT,
-    LEFT,
-    NUM_COLOURS,
-    RIGHT,
-    TOP,
-    WIDTH,
+from trainer.evaluation.axes import (
+    Axis,
+    dot,
     draw_frame,
     line,
+    linear_axis,
+    log_axis,
+    polyline,
     text,
+    with_margin,
 )
+from trainer.experiments import Point, Study, best_first, points
+from trainer.report.findings.studies import BASELINE, swept_fields
+from trainer.report.plots.svg import BOTTOM, LEFT, RIGHT, TOP, canvas, colour_of
 
 _ROW = 34
 _NAMES = 240  # pixels for the names of variants
@@ -32,7 +31,7 @@ _LOG_FROM = 20  # ratio of two values
 
 
 def draw_study(study: Study) -> Element | None:
-    """Return the drawing; None: no trial has ended with a loss."""
+    """Return the drawing; None: no trial has finished."""
     listed = points(study)
     if not any(point.losses for point in listed):
         return None
@@ -43,7 +42,7 @@ def draw_study(study: Study) -> Element | None:
 
 
 def _numeric_field(study: Study, listed: Sequence[Point]) -> str | None:
-    """Return the field with the most values, all numbers."""
+    """Return the numeric field with the most values; None: no field has two."""
     best: tuple[int, str | None] = (1, None)
     for field in swept_fields(study):
         values = {point.changes.get(field) for point in listed}
@@ -59,47 +58,38 @@ def _draw_sweep(study: Study, listed: Sequence[Point], field: str) -> Element:
     groups: dict[tuple[object, ...], list[Point]] = {}
     for point in sorted(listed, key=lambda point: _rank(point, [*others, field])):
         groups.setdefault(tuple(point.changes.get(name) for name in others), []).append(point)
-    height = HEIGHT + (22 * len(groups) if others else 0)
-    root = Element("svg", {"viewBox": f"0 0 {WIDTH} {height}", "role": "img"})
-    root.set("aria-label", f"validation loss against {field}")
+    key = [
+        ", ".join(f"{n.rpartition('.')[2]} {v}" for n, v in zip(others, values, strict=True))
+        for values in groups
+    ]
+    root = canvas(f"validation loss against {field}", key=key if others else ())
     draw_frame(root, x, y, title=field)
-    for index, (values, group) in enumerate(groups.items()):
-        _draw_group(root, group, field, x, y, colour=index % NUM_COLOURS)
-        if others:
-            name = ", ".join(
-                f"{n.rpartition('.')[2]} {v}" for n, v in zip(others, values, strict=True)
-            )
-            place = HEIGHT + 22 * index + 4
-            line(root, LEFT, place, LEFT + 24, place, f"smooth run-{index % NUM_COLOURS}")
-            text(root, LEFT + 32, place + 4, name, "ink")
+    for index, group in enumerate(groups.values()):
+        _draw_group(root, group, field, x, y, colour=colour_of(index))
     return root
 
 
 def _rank(point: Point, names: Sequence[str]) -> list[tuple[bool, object]]:
-    """Return what sorts points by the values of fields: numbers by size, then words."""
+    """Return a key that sorts points by the values of fields: numbers by size, then words."""
     values = [point.changes.get(name) for name in names]
     return [(False, v) if is_number(v) else (True, str(v)) for v in values]
 
 
 def _draw_group(
-    root: Element, group: Sequence[Point], field: str, x: Axis, y: Axis, *, colour: int
+    root: Element, group: Sequence[Point], field: str, x: Axis, y: Axis, *, colour: str
 ) -> None:
     means = [(x.place(p.changes[field]), y.place(p.mean)) for p in group if p.mean is not None]
-    part = SubElement(root, "g", {"class": f"smooth run-{colour}"})
-    if len(means) > 1:
-        SubElement(part, "polyline", {"points": " ".join(f"{a:.1f},{b:.1f}" for a, b in means)})
-    dots = SubElement(root, "g", {"class": f"dots run-{colour}"})
+    polyline(SubElement(root, "g", {"class": f"smooth {colour}"}), means)
+    dots = SubElement(root, "g", {"class": f"dots {colour}"})
     for point in group:
         place = x.place(point.changes[field])
         for loss in point.losses:
-            circle = {"cx": f"{place:.1f}", "cy": f"{y.place(loss):.1f}", "r": "4.5"}
-            dot = SubElement(dots, "circle", circle)
-            SubElement(dot, "title").text = f"{point.name}: {loss:.4f}"
+            dot(dots, place, y.place(loss), tip=f"{point.name}: {loss:.4f}")
         _mark_lost(root, point, place)
 
 
 def _mark_lost(root: Element, point: Point, place: float) -> None:
-    """Mark at the top how trials ended that did not finish, and the losses they ended with."""
+    """Mark the statuses and losses of trials that did not finish at the top."""
     statuses = dict.fromkeys(o.status for o in point.outcomes if o.status != "finished")
     if not statuses:
         return
@@ -112,16 +102,15 @@ def _mark_lost(root: Element, point: Point, place: float) -> None:
 
 
 def _draw_rows(listed: Sequence[Point]) -> Element:
-    """Draw a row a point: a dot a trial, a bar at the mean, the baseline's mean through all."""
+    """Draw one row per point: a dot per trial, a bar at the mean, a line at the baseline's mean."""
     shown = sorted(best_first(list(listed)), key=lambda point: point.name != BASELINE)
     bottom = TOP + _ROW * len(shown)
-    root = Element("svg", {"viewBox": f"0 0 {WIDTH} {bottom + 56}", "role": "img"})
-    root.set("aria-label", "validation loss of each variant")
+    root = canvas("validation loss of each variant", height=bottom + 56)
     x = loss_axis(listed, start=_NAMES, end=RIGHT)
     for tick, label in zip(x.ticks, x.labels, strict=True):
         line(root, x.place(tick), TOP, x.place(tick), bottom, "grid")
         text(root, x.place(tick), bottom + 22, label, "soft middle")
-    text(root, (_NAMES + RIGHT) / 2, bottom + 46, "validation loss, nats a token", "soft middle")
+    text(root, (_NAMES + RIGHT) / 2, bottom + 46, "validation loss, nats per token", "soft middle")
     if shown[0].name == BASELINE and shown[0].mean is not None:
         place = x.place(shown[0].mean)
         line(root, place, TOP, place, bottom, "target")
@@ -136,13 +125,12 @@ def _draw_rows(listed: Sequence[Point]) -> Element:
             line(root, place, y - 9, place, y + 9, "smooth run-0")
         dots = SubElement(root, "g", {"class": "dots run-0"})
         for loss in point.losses:
-            circle = {"cx": f"{x.place(loss):.1f}", "cy": f"{y:.1f}", "r": "4.5"}
-            SubElement(dots, "circle", circle)
+            dot(dots, x.place(loss), y)
     return root
 
 
 def _value_axis(values: Sequence[float]) -> Axis:
-    """Return a logarithmic axis where the values lie more evenly on it."""
+    """Return an axis, logarithmic if that spaces the values more evenly."""
     low, high = min(values), max(values)
     is_log = low > 0 and _widest_gap(list(map(math.log, values))) < _widest_gap(values)
     if len(set(values)) == 2:
@@ -160,7 +148,7 @@ def _widest_gap(values: Sequence[float]) -> float:
 
 
 def loss_axis(listed: Sequence[Point], *, start: float, end: float) -> Axis:
-    """Return an axis that holds every final loss of some points."""
+    """Return an axis that shows every final loss of some points."""
     losses = [loss for point in listed for loss in point.losses]
     low, high = with_margin(min(losses), max(losses))
     if high - low > 2 * low:  # one bad value must not flatten the others

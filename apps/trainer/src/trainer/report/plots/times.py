@@ -1,27 +1,24 @@
-"""Draw what batch sizes reached against the time they took: fewer, larger steps beside many small.
+"""Draw the loss that each batch size reached against the training time it took.
 
-Stage: study -> *SVG* -> page. A dot is a trial, a line joins the batch sizes at their best setting.
+Stage: study -> *SVG* -> page. A dot is a trial; a line joins the batch sizes at their best setting.
 """
 
 import statistics
 from collections.abc import Mapping, Sequence
 from xml.etree.ElementTree import Element, SubElement
 
-from trainer.evaluation.axes import Axis, linear_axis, with_margin
+from trainer.evaluation.axes import dot, draw_frame, linear_axis, polyline, text, with_margin
 from trainer.experiments import Point, Study, points
 from trainer.report.history import RunHistory
 from trainer.report.plots.studies import loss_axis
-from trainer.report.plots.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, draw_frame, text
+from trainer.report.plots.svg import BOTTOM, LEFT, RIGHT, TOP, canvas
 from trainer.report.units import time_unit
 
 _FIELD = "training.batch-size"
 
-Dot = tuple[float, float]
-"""Time, and validation loss in nats a token."""
-
 
 def draw_against_time(study: Study, histories: Sequence[RunHistory]) -> Element | None:
-    """Return the drawing; None: no two batch sizes were swept to an end."""
+    """Return the drawing; None: fewer than two batch sizes of a sweep have finished."""
     best = _best_by_size([p for p in points(study) if _FIELD in p.changes and p.mean is not None])
     seconds = {history.name: _seconds(history) for history in histories}
     reached = [_reached(study, point, seconds) for point in best]
@@ -32,30 +29,19 @@ def draw_against_time(study: Study, histories: Sequence[RunHistory]) -> Element 
     low, high = with_margin(0.0, longest / scale)
     x = linear_axis(max(0.0, low), high, start=LEFT, end=RIGHT, max_ticks=8)
     y = loss_axis(best, start=BOTTOM, end=TOP)
-    root = Element("svg", {"viewBox": f"0 0 {WIDTH} {HEIGHT}", "role": "img"})
-    root.set("aria-label", "validation loss against training time, by batch size")
+    root = canvas("validation loss against training time, by batch size")
     draw_frame(root, x, y, title=f"training time, {unit}")
-    scaled = [[(time / scale, loss) for time, loss in dots] for dots in reached]
-    _draw_line(root, best, scaled, x, y)
-    return root
-
-
-def _draw_line(
-    root: Element, best: Sequence[Point], reached: Sequence[Sequence[Dot]], x: Axis, y: Axis
-) -> None:
     means = [
-        (x.place(statistics.fmean(time for time, _ in dots)), y.place(point.mean or 0.0))
+        (x.place(statistics.fmean(time / scale for time, _ in dots)), y.place(point.mean or 0.0))
         for point, dots in zip(best, reached, strict=True)
     ]
-    part = SubElement(root, "g", {"class": "smooth run-0"})
-    SubElement(part, "polyline", {"points": " ".join(f"{a:.1f},{b:.1f}" for a, b in means)})
+    polyline(SubElement(root, "g", {"class": "smooth run-0"}), means)
     group = SubElement(root, "g", {"class": "dots run-0"})
     for point, dots, (left, top) in zip(best, reached, means, strict=True):
         for time, loss in dots:
-            place = {"cx": f"{x.place(time):.1f}", "cy": f"{y.place(loss):.1f}", "r": "4.5"}
-            dot = SubElement(group, "circle", place)
-            SubElement(dot, "title").text = f"{point.name}: {loss:.4f}"
+            dot(group, x.place(time / scale), y.place(loss), tip=f"{point.name}: {loss:.4f}")
         text(root, left, top - 10, f"{point.changes[_FIELD]}", "ink middle")
+    return root
 
 
 def _best_by_size(listed: Sequence[Point]) -> list[Point]:
@@ -66,8 +52,8 @@ def _best_by_size(listed: Sequence[Point]) -> list[Point]:
     return [best[size] for size in sorted(best, key=lambda size: float(str(size)))]
 
 
-def _reached(study: Study, point: Point, seconds: Mapping[str, float]) -> list[Dot]:
-    """Return what each finished trial took and reached; those under way are left out."""
+def _reached(study: Study, point: Point, seconds: Mapping[str, float]) -> list[tuple[float, float]]:
+    """Return (seconds, validation loss) of each finished trial."""
     outcomes = [(trial.name, study.outcome(trial)) for trial in point.trials]
     return [
         (seconds[name], outcome.validation_loss)
