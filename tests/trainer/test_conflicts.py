@@ -104,7 +104,7 @@ def test_too_few_steps_for_a_profile_leave_no_run(tmp_path: Path) -> None:
 
 def test_a_sweep_names_the_trial_that_cannot_be(tmp_path: Path) -> None:
     base = tiny_config(tmp_path)
-    with pytest.raises(ValueError, match=r"trial total-steps=1 cannot be: schedule.total-steps"):
+    with pytest.raises(ValueError, match=r"invalid trial total-steps=1: schedule.total-steps"):
         sweep(base, [parse_over("schedule.total-steps=8,1")])
     trials = [Trial(name="bad", changes={"schedule.total-steps": 1})]
     with pytest.raises(ValueError, match=r"s, bad: schedule.total-steps is 1"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trainer.cli import commands as cli
-from trainer.experiments.trials import describe_rise
+from trainer.evaluation.loss_rise import find_rise
 from trainer.training.interrupts import StopRequest
 
 FIELDS = {
@@ -76,8 +76,8 @@ def test_the_noise_of_small_batches_is_no_divergence() -> None:
     draw = random.Random(0)
     noisy = [3 + 3 / (1 + step / 50) + draw.gauss(0, 0.6) for step in range(2000)]
     assert noisy[-1] > 1.2 * min(noisy)
-    assert all(describe_rise(noisy[:end]) is None for end in range(1000, 2000, 7))
-    assert describe_rise([*noisy, *(loss + 1 for loss in noisy[-50:])]) is not None
+    assert all(find_rise(noisy[:end]) is None for end in range(1000, 2000, 7))
+    assert find_rise([*noisy, *(loss + 1 for loss in noisy[-50:])]) is not None
 
 
 def test_a_trial_that_ends_finite_but_undone_has_diverged(run: Run) -> None:
@@ -119,13 +119,13 @@ def test_what_cannot_fit_is_a_result_and_ends_the_list(run: Run) -> None:
     over += ["--evaluation.batch-size", 1, "--training.max-steps", 4, "--memory-gb", 0.0005]
     code, out, err = run("sweep", *over)
     assert code == 0, err
-    assert "training.batch-size ends at 2: at 4, " in err and "predicted at its peak" in err
+    assert "training.batch-size ends at 2: at 4, " in err and "the predicted peak memory is" in err
     trials = Path("studies/quickstart-training.batch-size/trials")
     assert sorted(path.stem for path in trials.glob("*.json")) == ["batch-size=1", "batch-size=2"]
     code, out, err = run("sweep", "--over", "model.d-model=16,512", "--memory-gb", 0.005)
     assert (code, "too-large" in out) == (0, True), err
     outcome = Path("studies/quickstart-model.d-model/trials/d-model=512.json").read_text()
-    assert '"too-large"' in outcome and "and there are 5.0 MB" in outcome
+    assert '"too-large"' in outcome and "but 5.0 MB are available" in outcome
 
 
 def test_the_rate_is_tuned_anew_for_each_batch_size(run: Run) -> None:
@@ -160,9 +160,9 @@ def test_optuna_trains_stops_and_goes_on_from_the_run_directory(
     assert code == 0 and "trial" not in err
     study = ["--study", "studies/quickstart-optimizer.learning-rate-optuna"]
     code, _, err = run("sweep", "--over", "optimizer.learning-rate=1e-4,1e-3", *study)
-    assert code == 2 and "engine = optuna or grid" in err
+    assert code == 2 and "engine = optuna, not grid" in err
     code, _, err = run("sweep", "tinystories", *asked, "--trials", 2, *study)
-    assert code == 2 and "another study: preset" in err and err.count("\n") == 1
+    assert code == 2 and "another study (preset" in err and err.count("\n") == 1
 
 
 def test_without_optuna_the_engine_says_how_to_get_it(

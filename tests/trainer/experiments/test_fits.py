@@ -44,8 +44,8 @@ def test_a_run_that_is_not_there_is_predicted_as_the_run_itself_is(name: str) ->
 
 def test_a_verdict_names_both_figures() -> None:
     reason = why_too_large(BASE, memory_bytes=1000)
-    assert reason is not None and reason.endswith("and there are 0.0 MB")
-    assert f"{predict_peak_bytes(BASE) / 1e6:.1f} MB of memory are predicted" in reason
+    assert reason is not None and reason.endswith("but 0.0 MB are available")
+    assert f"peak memory is {predict_peak_bytes(BASE) / 1e6:.1f} MB" in reason
     assert why_too_large(BASE, memory_bytes=predict_peak_bytes(BASE)) is None
     assert why_too_large(BASE, memory_bytes=predict_peak_bytes(BASE) - 1) is not None
 

@@ -181,7 +181,7 @@ def test_half_a_curve_is_not_told(tmp_path: Path) -> None:
 def test_a_sweep_of_something_else_is_refused(tmp_path: Path, field: str) -> None:
     study = _written(tmp_path / "r", num_seeds=1)
     other = BASE if field == "optimizer.weight-decay" else dataclasses.replace(BASE, preset="x")
-    named = "no sweep over" if other is BASE else "of the same preset"
+    named = "is not a sweep over" if other is BASE else "of the same preset"
     with pytest.raises(ValueError, match=named):
         remember_sweep(study, _sweep_of(tmp_path / "s", best=0.25, field=field, base=other).path)
 
@@ -218,5 +218,5 @@ def test_the_command_takes_its_own_options_and_refuses_nonsense(
     assert call("--low", "2", "--high", "1")[0] == 2
     assert "--seeds is 0" in call("--seeds", "0")[1]
     code, err = call("--against", "nowhere", "--steps", "20")
-    assert code == 2 and "nowhere is no study" in err
+    assert code == 2 and "nowhere is not a study" in err
     assert not Path("studies").exists()

@@ -230,23 +230,23 @@ def test_half_a_line_of_a_killed_process_is_dropped(tmp_path: Path, trained: lis
 def test_a_damaged_storage_is_refused_with_its_name(tmp_path: Path, trained: list[str]) -> None:
     _run(tmp_path / "s", 1)
     (tmp_path / "s" / "optuna.journal").write_bytes(b"precious\n{}\n")
-    with pytest.raises(ValueError, match=r"optuna\.journal is no storage that Optuna can use"):
+    with pytest.raises(ValueError, match=r"Optuna cannot use .*optuna\.journal as storage: "):
         _run(tmp_path / "s", 2)
     (tmp_path / "no.db").write_bytes(b"no database" * 999)
-    with pytest.raises(ValueError, match=r"no\.db is no storage that Optuna can use"):
+    with pytest.raises(ValueError, match=r"Optuna cannot use .*no\.db as storage: "):
         _run(tmp_path / "t", 2, storage=f"sqlite:///{tmp_path / 'no.db'}")
 
 
 @pytest.mark.parametrize(
     ("texts", "named"),
     [
-        ([], "one --over or more"),
-        ([f"{RATE}=1e-3..1:log", f"{RATE}=1,2"], "different fields"),
+        ([], "one or more --over"),
+        ([f"{RATE}=1e-3..1:log", f"{RATE}=1,2"], "different fields; given"),
         ([f"{RATE}=1..1e-3:log"], "needs 0 < LOW < HIGH"),
         ([f"{RATE}=0..1:log"], "needs 0 < LOW < HIGH"),
         ([f"{RATE}=a..b"], "needs LOW < HIGH"),
         ([f"{RATE}=1e-3..nan"], "needs LOW < HIGH"),
-        ([f"{RATE}=1e-3..1:cubic"], "is no range"),
+        ([f"{RATE}=1e-3..1:cubic"], "is not a range"),
         ([f"{RATE}=-1.0..1"], "must be positive"),
         (["optimizer.rate=1e-3..1"], "unknown field"),
         (["model.num-heads=6..7"], "divide"),

@@ -80,8 +80,8 @@ def test_batch_sizes_see_as_many_tokens_and_warm_up_as_long() -> None:
 @pytest.mark.parametrize(
     ("overs", "named"),
     [
-        ([], "one --over or more"),
-        ([Over("seed", (1,)), Over("seed", (2,))], "different fields"),
+        ([], "one or more --over"),
+        ([Over("seed", (1,)), Over("seed", (2,))], "different fields; given"),
         ([Over("optimizer.learning-rat", (1.0,))], "did you mean 'optimizer.learning-rate'"),
         ([Over("learning-rate", (1.0,))], "unknown field"),
         ([Over("optimizer", (1.0,))], "unknown field"),

@@ -167,7 +167,7 @@ def test_the_winner_of_each_point_is_printed_and_reported(
 
 def test_another_tuning_is_another_study(tmp_path: Path) -> None:
     _study(tmp_path, _retune())
-    with pytest.raises(ValueError, match=f"another study: retuned = {RATE} or None differs"):
+    with pytest.raises(ValueError, match=rf"another study \(retuned = {RATE}, not None\)"):
         open_study(tmp_path / "s", kind="sweep", base=BASE, trials=[])
 
 
@@ -182,7 +182,7 @@ def test_rivals_are_those_of_the_same_point(tmp_path: Path) -> None:
     ("points", "values", "named"),
     [
         ([Over(RATE, RATES)], RATES, "is swept too"),
-        ([BATCHES], (1e-3,), "two values or more"),
+        ([BATCHES], (1e-3,), "two or more values"),
         ([BATCHES], (1e-3, -1.0), "must be positive"),
     ],
 )

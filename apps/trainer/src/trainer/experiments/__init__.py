@@ -1,4 +1,4 @@
-"""Run many configurations that belong together, and go on where a killed process stopped."""
+"""Run many related configurations as a study that any process can resume."""
 
 from trainer.experiments.ablations import ABLATIONS, Ablation, ablate, retuned_families
 from trainer.experiments.grid import Over, parse_over, sweep

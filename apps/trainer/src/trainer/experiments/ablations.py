@@ -1,7 +1,7 @@
-"""Take one thing away at a time, and see what it was worth.
+"""Ablate a configuration by changing one component at a time.
 
 Stage: preset -> *variants* -> study. The questions are those of CS336, assignment 1 of 2025,
-section 7, and a few more that fit beside them.
+section 7, and a few more.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ class Ablation:
     changes: dict[str, object]
     """Field -> value, against the baseline."""
     learning_rate_factor: float = 1.0
-    """On the learning rate of the baseline."""
+    """Factor on the baseline's learning rate."""
     d_ff_factor: float | None = None
-    """d_ff as a multiple of d_model; None: as it is."""
+    """d_ff as a multiple of d_model; None: unchanged."""
 
 
 ABLATIONS = (
@@ -33,40 +33,40 @@ ABLATIONS = (
     ),
     Ablation(
         name="no-norm-lower-rate",
-        question="Can a lower learning rate stand in for RMSNorm?",
+        question="Can a lower learning rate replace RMSNorm?",
         changes={"model.norm": "none"},
         learning_rate_factor=0.25,
     ),
     Ablation(
         name="no-norm-lowest-rate",
-        question="Or one that is lower still? The best of the three is RMSNorm's re-tuned absence.",
+        question="Can an even lower one? The best of the three is retuned for no RMSNorm.",
         changes={"model.norm": "none"},
         learning_rate_factor=0.0625,
     ),
     Ablation(
         name="post-norm",
-        question="Does it matter whether the norm comes before or after?",
+        question="Does it matter whether the norm comes before or after a sublayer?",
         changes={"model.norm": "post"},
     ),
     Ablation(
         name="nope",
-        question="What do rotary positions add to what causal attention knows anyway?",
+        question="What do rotary positions add to the order that causal attention implies?",
         changes={"model.position": "none"},
     ),
     Ablation(
         name="silu",
-        question="What does the gate of SwiGLU add, at as many parameters?",
+        question="What does the gate of SwiGLU add, at equal parameters?",
         changes={"model.feed_forward": "silu"},
         d_ff_factor=4.0,
     ),
     Ablation(
         name="tied",
-        question="Can one matrix serve as embedding and as head?",
+        question="Can one matrix serve as both embedding and head?",
         changes={"model.tie_embeddings": True},
     ),
     Ablation(
         name="half-rope",
-        question="Does it matter which features rotate together?",
+        question="Does it matter which features are rotated together?",
         changes={"model.rope_layout": "half"},
     ),
     Ablation(
@@ -76,14 +76,14 @@ ABLATIONS = (
     ),
     Ablation(
         name="muon",
-        question="Does Muon get further than AdamW in as many steps?",
+        question="Does Muon reach a lower loss than AdamW in as many steps?",
         changes={"optimizer.name": "muon"},
     ),
 )
 
 
 def retuned_families() -> list[list[Ablation]]:
-    """Return the ablations that differ in their learning rate only, highest first, by family.
+    """Return families of ablations that differ only in their learning rate, highest first.
 
     >>> [[one.learning_rate_factor for one in family] for family in retuned_families()]
     [[1.0, 0.25, 0.0625]]
@@ -100,11 +100,11 @@ def ablate(base: RunConfig, names: Sequence[str] = (), *, num_seeds: int = 3) ->
 
     Args:
         base: the baseline.
-        names: which ablations; none: all.
+        names: of ablations; empty: all.
         num_seeds: seeds base.seed, base.seed + 1, ... of each.
 
     Raises:
-        ValueError: an unknown name, or a variant that this baseline cannot have.
+        ValueError: an unknown name, or a variant that is invalid for this baseline.
 
     >>> from trainer.config.presets import load_preset
     >>> [trial.name for trial in ablate(load_preset("quickstart"), ["nope"], num_seeds=1)]
@@ -113,7 +113,7 @@ def ablate(base: RunConfig, names: Sequence[str] = (), *, num_seeds: int = 3) ->
     by_name = {ablation.name: ablation for ablation in ABLATIONS}
     unknown = [name for name in names if name not in by_name]
     if unknown:
-        raise ValueError(f"unknown ablation {unknown[0]!r}; there are {', '.join(by_name)}")
+        raise ValueError(f"unknown ablation {unknown[0]!r}; available: {', '.join(by_name)}")
     variants: dict[str, dict[str, object]] = {"baseline": {}}
     variants |= {name: _changes(by_name[name], base) for name in names or by_name}
     return [

@@ -1,8 +1,8 @@
-"""Say which values a sweep goes through, and lay out its grid.
+"""Parse the values of a sweep and build its grid of trials.
 
-Stage: `FIELD=VALUES` -> *trials* -> study. A field is any of the configuration, as the command line
-spells it; values are a list, or a range with its spacing and number. Not here: how far a list with
-`...` goes on (`open_lists.py`).
+Stage: `FIELD=VALUES` -> *trials* -> study. A field is any field of the configuration, named as on
+the command line; values are a list, or a range with spacing and count. Not here: the extent of a
+list with `...` (`open_ended.py`).
 """
 
 import itertools
@@ -16,7 +16,7 @@ from typing import Any
 from trainer.config.field_checks import is_number
 from trainer.config.presets import with_values
 from trainer.config.run_config import RunConfig
-from trainer.experiments.study import Trial
+from trainer.experiments.study import Trial, safe_name
 
 _RANGE = re.compile(
     r"(?P<low>[^.,:]+(?:\.\d[^.,:]*)?)\.\.(?P<high>[^,:]+):(?P<kind>[^,:]*):(?P<count>\d+)"
@@ -29,25 +29,25 @@ class Over:
     """One axis of a sweep."""
 
     field: str
-    """As the command line spells it, `section.field`."""
+    """`section.field`, as on the command line."""
     values: tuple[Any, ...]
-    """As TOML would hold them; all different."""
+    """TOML values, all different."""
     goes_on: bool = False
-    """Whether more values follow by the ratio of the last two, as far as there is memory."""
+    """Whether the list continues by the ratio of its last two values, as far as memory allows."""
     last: int | float | None = None
-    """None of those that follow is above it; None: memory alone ends them."""
+    """Upper limit of such a list; None: only memory limits it."""
 
 
 def parse_over(text: str, *, option: str = "--over") -> Over:
     """Read `FIELD=VALUES`.
 
     Args:
-        text: as the command line has it.
-        option: what it is for, for messages.
+        text: as on the command line.
+        option: named in messages.
 
     Raises:
-        ValueError: it is neither a list nor a range, is empty, says a value twice, or goes on from
-            values that do not rise.
+        ValueError: it is neither a list nor a range, is empty, repeats a value, or continues from
+            values that do not increase.
 
     >>> parse_over("training.batch-size=1,8,64").values
     (1, 8, 64)
@@ -73,7 +73,7 @@ def parse_over(text: str, *, option: str = "--over") -> Over:
     if "" in values:
         raise ValueError(f"{said} has an empty value; write {FORMS}")
     if len(set(map(repr, values))) < len(values):
-        raise ValueError(f"{said} says a value twice; say each once")
+        raise ValueError(f"{said} repeats a value; list each value once")
     if goes_on:
         _require_rising(said, values, last)
     return Over(field.strip().replace("_", "-"), values, goes_on, last)
@@ -89,18 +89,20 @@ def sweep(
     """Return the trials of the whole grid, the last axis fastest, seeds fastest of all.
 
     Args:
-        base: what every trial starts from.
+        base: the configuration that every trial starts from.
         overs: the axes.
         num_seeds: seeds base.seed, base.seed + 1, ... of every point.
-        is_equal_tokens: where the batch size is swept, give every trial as many training tokens
-            as `base`, and as many warm-up tokens.
+        is_equal_tokens: if the batch size is swept, give every trial as many training and warm-up
+            tokens as `base`.
 
     Raises:
-        ValueError: no axis, a field twice, an unknown field, a value that no run can have.
+        ValueError: no axis, a repeated field, an unknown field, an invalid value.
     """
     fields = [over.field for over in overs]
     if not overs or len(set(fields)) < len(fields):
-        raise ValueError(f"a sweep needs one --over or more, of different fields; given {fields}")
+        raise ValueError(
+            f"a sweep needs one or more --over, all of different fields; given {fields}"
+        )
     seeds = range(base.seed, base.seed + num_seeds) if num_seeds > 1 else [None]
     return [
         trial_at(base, point, seed=seed, is_equal_tokens=is_equal_tokens)
@@ -123,28 +125,30 @@ def trial_at(
     seed: int | None = None,
     is_equal_tokens: bool = True,
 ) -> Trial:
-    """Return the trial at a point, called by its values.
+    """Return the trial at a point (field -> value), named after its values.
 
-    Args:
-        base: what the trial starts from.
-        point: field -> value.
-        seed: None: that of `base`, and the name does not say it.
-        is_equal_tokens: see `sweep`.
+    Without a `seed`, it has that of `base`, and its name omits it. See `sweep` for the rest.
 
     Raises:
-        ValueError: an unknown field, a value that no run can have.
+        ValueError: an unknown field, an invalid value.
     """
-    origin = f"--over: trial {Trial.name_of(point, named=list(point))} cannot be"
+    origin = f"--over: invalid trial {_name(point)}"
     changed = with_values(base, point, origin=origin)
     changes = dict(point)
     if is_equal_tokens and changed.tokens_per_step != base.tokens_per_step:
         changes |= _equal_tokens(base, changed, list(point))
-    own = changes | ({} if seed is None else {"seed": seed})
-    return Trial.of(own, base=base, named=[*point, "seed"], origin=origin)
+    named = dict(point) if seed is None else {**point, "seed": seed}
+    changes |= named
+    with_values(base, changes, origin=origin)
+    return Trial(name=_name(named), changes=changes)
+
+
+def _name(changes: Mapping[str, object]) -> str:
+    return safe_name(",".join(f"{name.rpartition('.')[2]}={v}" for name, v in changes.items()))
 
 
 def _equal_tokens(base: RunConfig, changed: RunConfig, fields: list[str]) -> dict[str, object]:
-    """Return steps and warm-up that see as many tokens as those of `base`."""
+    """Return the numbers of steps that see as many tokens as those of `base`."""
     factor = base.tokens_per_step / changed.tokens_per_step
     warmup, total = round(base.schedule.warmup_steps * factor), base.schedule.total_steps
     wanted: dict[str, object] = {
@@ -160,10 +164,9 @@ def _equal_tokens(base: RunConfig, changed: RunConfig, fields: list[str]) -> dic
 
 def _range(said: str, listed: str) -> tuple[object, ...]:
     match = _RANGE.fullmatch(listed)
-    kinds = ("log", "linear")
-    if match is None or match["kind"] not in kinds:
+    if match is None or match["kind"] not in ("log", "linear"):
         raise ValueError(
-            f"{said} is no range; write {FORMS}; a range without a COUNT is for --engine optuna"
+            f"{said} is not a range; write {FORMS}; a range without a COUNT is for --engine optuna"
         )
     low, high, count = _number(match["low"]), _number(match["high"]), int(match["count"])
     is_log = match["kind"] == "log"
@@ -181,11 +184,12 @@ def _range(said: str, listed: str) -> tuple[object, ...]:
 
 
 def _cut_at_dots(said: str, words: list[str]) -> tuple[list[str], int | float | None]:
-    """Return what stands before `...`, and the one number that may stand behind it."""
-    before, behind = words[: words.index("...")], words[words.index("...") + 1 :]
-    last = _number(behind[0]) if len(behind) == 1 else None
-    if behind and last is None:
-        raise ValueError(f"{said} has more behind its ... than one number, the last value")
+    """Return the words before `...`, and the one number that may follow it."""
+    at = words.index("...")
+    before, after = words[:at], words[at + 1 :]
+    last = _number(after[0]) if len(after) == 1 else None
+    if after and last is None:
+        raise ValueError(f"{said} allows only one number after its ..., the last value")
     return before, last
 
 
@@ -194,8 +198,8 @@ def _require_rising(said: str, values: tuple[object, ...], last: int | float | N
     is_rising = len(values) >= 2 and len(numbers) == len(values) and 0 < numbers[-2] < numbers[-1]
     if not is_rising or (last is not None and last <= numbers[-1]):
         raise ValueError(
-            f"{said} goes on by the ratio of its last two values, so these must be "
-            "positive numbers that rise, and below a value behind the ..."
+            f"{said} continues by the ratio of its last two values, so they must be positive, "
+            "increasing, and below the value after the ..."
         )
 
 
@@ -205,7 +209,7 @@ def _number(word: str) -> int | float | None:
 
 
 def read_value(word: str) -> object:
-    """Return what TOML makes of a word; a word that is no TOML stands for itself."""
+    """Parse a word as a TOML value; a word that is not valid TOML is a string."""
     word = word.strip()
     try:
         return tomllib.loads(f"value = {word}")["value"]

@@ -1,9 +1,11 @@
-"""Raise the learning rate until training falls apart, and read off how much it bears.
+"""Find the learning rates that training tolerates by raising the rate until it diverges.
 
-Stage: preset -> *one run of rising rate, a seed each* -> study -> findings. That the run diverges
-is its expected end. Source: Smith 2017, arXiv:1506.01186, section 3.3; departure: the rate grows
-exponentially, since what a model bears is known to an order of magnitude only. Not here: the
-schedule itself (`learning_rate.py`), the picture (`report/range_drawing.py`).
+Stage: preset -> *one run of rising rate per seed* -> study -> findings. Divergence is the expected
+end of such a run. Not here: the schedule (`plan/learning_rate.py`), the picture
+(`report/plots/ranges.py`).
+
+Source: Smith 2017, arXiv:1506.01186, section 3.3. Departure: the rate grows exponentially, since
+the rates of interest span orders of magnitude.
 """
 
 import math
@@ -23,35 +25,35 @@ from trainer.storage.file_format import require_format
 from trainer.storage.run_directory import RunDirectory, read_json, write_json_atomically
 
 DIVERGED_FACTOR = 1.5
-"""The run ends when its smoothed loss is so many times the lowest one before, out of the noise of
-its losses, or not finite."""
+"""The run ends when its smoothed loss exceeds its minimum by this factor, above the noise of its
+losses, or is not finite."""
 EDGE_FACTOR = 1.1
-"""Beyond the edge of stability the smoothed loss stays above so many times its lowest value, where
-the run ends out of the noise of its losses."""
+"""Beyond the edge of stability the smoothed loss stays above its minimum by this factor, in a run
+that ends above the noise of its losses."""
 SAFETY = 10.0
-"""The suggested rate is so many times below that of the lowest loss: fastai's rule of thumb."""
-_DECAY = 0.8  # of the mean that the end is told by: some five steps wide
+"""Factor between the rate of the lowest loss and the suggested rate: fastai's rule of thumb."""
+_DECAY = 0.8  # of the mean that ends the run: about five steps wide
 _RATE = "optimizer.learning-rate"
 _FORMAT, _VERSION = "trainer.lr-range", 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RangeFindings:
-    """What one run of rising rate shows; rates are those of the optimizer."""
+    """What one run of rising rate shows; rates are learning rates of the optimizer."""
 
     rates: list[float]
-    """Ascending, a step each."""
+    """One per step, ascending."""
     losses: list[float]
-    """Training loss before the update at each rate, nats a token."""
+    """Training loss before the update at each rate, nats per token."""
     smoothed: list[float]
-    """Likewise, a moving mean; as far as losses are finite."""
+    """Moving mean of the losses, as far as they are finite."""
     diverged: float | None
-    """Where the run ended, as the loss had left for good; None: it bore all rates."""
+    """The rate at which training diverged; None: it did not."""
     edge: float | None
-    """The first rate from which on the smoothed loss stayed above `EDGE_FACTOR` times its lowest;
-    None: it came back, or never left."""
+    """First rate from which the smoothed loss stayed above `EDGE_FACTOR` times its minimum; None:
+    it came back, or never rose so far."""
     steepest: float
-    """Where the smoothed loss fell fastest, per factor of the rate, or rose slowest."""
+    """Where the smoothed loss fell fastest (or rose slowest) per factor of the rate."""
     lowest: float
     """Where the smoothed loss was lowest."""
 
@@ -67,7 +69,7 @@ class RangeFindings:
 
 
 def range_base(base: RunConfig, *, low: float, high: float, num_steps: int) -> RunConfig:
-    """Return the run whose rate grows from `low` to `high`, with nothing else going on.
+    """Return a configuration whose rate grows from `low` to `high`, with minimal evaluation.
 
     Raises:
         ValueError: not 0 < low < high, or fewer than ten steps.
@@ -75,7 +77,7 @@ def range_base(base: RunConfig, *, low: float, high: float, num_steps: int) -> R
     if not 0 < low < high < math.inf or num_steps < 10:
         raise ValueError(
             f"a range test from {low:g} to {high:g} in {plural(num_steps, 'step')} needs 0 < LOW < "
-            "HIGH and 10 steps or more"
+            "HIGH and at least 10 steps"
         )
     optimizer = base.optimizer
     changes: dict[str, object] = {
@@ -96,7 +98,7 @@ def range_base(base: RunConfig, *, low: float, high: float, num_steps: int) -> R
         "checkpoint.keep": 1,
     }
     own = getattr(optimizer.section, "learning_rate", None)
-    if own is not None:  # the ratio of the two stays
+    if own is not None:  # keep the ratio of the two
         changes[f"optimizer.{optimizer.name}.learning-rate"] = high * (
             own / optimizer.learning_rate
         )
@@ -104,7 +106,7 @@ def range_base(base: RunConfig, *, low: float, high: float, num_steps: int) -> R
 
 
 def range_trials(base: RunConfig, *, num_seeds: int) -> list[Trial]:
-    """Return one trial a seed: base.seed, base.seed + 1, ..."""
+    """Return one trial per seed: base.seed, base.seed + 1, ..."""
     return [
         Trial(name=f"range,seed={seed}", changes={"seed": seed})
         for seed in range(base.seed, base.seed + num_seeds)
@@ -112,10 +114,10 @@ def range_trials(base: RunConfig, *, num_seeds: int) -> list[Trial]:
 
 
 class RangeWatch:
-    """Told each row of a run, says whether it goes on: not when the loss has left for good.
+    """Stop a run once its loss has diverged; called with each row of its metrics.
 
     Args:
-        metrics: the run's metrics.jsonl; rows of earlier sittings are read from there.
+        metrics: the run's metrics.jsonl, for the rows from before it was resumed.
     """
 
     def __init__(self, metrics: Path) -> None:
@@ -123,7 +125,7 @@ class RangeWatch:
         self._losses: list[float] | None = None
 
     def __call__(self, row: MetricsRow) -> bool:
-        """Take a row; return whether to go on."""
+        """Take a row, and return whether to continue."""
         if row["kind"] != "train":
             return True
         if self._losses is None:
@@ -134,9 +136,10 @@ class RangeWatch:
 
 
 def has_diverged(losses: Sequence[float]) -> bool:
-    """Whether the loss is not finite, or has risen for good to `DIVERGED_FACTOR` times its lowest.
+    """Whether the loss is not finite, or has risen for good above `DIVERGED_FACTOR` its minimum.
 
-    What is compared is a moving mean; noise alone takes that of a small loss as far.
+    The factor applies to a moving mean. The rise must exceed the noise, which may reach the factor
+    if the loss is small.
 
     >>> has_diverged([4.0, 3.0, 2.0]), has_diverged([4.0, 3.0, 2.0, float("nan")])
     (False, True)
@@ -151,14 +154,14 @@ def has_diverged(losses: Sequence[float]) -> bool:
 
 
 def read_range(study: Study, trial: Trial) -> RangeFindings | None:
-    """Return what a trial shows so far; None: fewer than three steps are known."""
+    """Return the findings of a trial so far; None: fewer than three finite losses."""
     rows, _ = read_readable_metrics(RunDirectory(study.run_path(trial)).metrics)
     measured = _measured(rows)
     return find_range([rate for _, rate, _ in measured], [loss for _, _, loss in measured])
 
 
 def find_range(rates: Sequence[float], losses: Sequence[float]) -> RangeFindings | None:
-    """Read the curve of loss against rate; None: fewer than three losses are finite."""
+    """Read a curve of loss against rate; None: fewer than three finite losses."""
     is_over = bool(losses) and has_diverged(losses)
     num_finite = next((i for i, x in enumerate(losses) if not math.isfinite(x)), len(losses))
     if num_finite < 3:
@@ -168,8 +171,8 @@ def find_range(rates: Sequence[float], losses: Sequence[float]) -> RangeFindings
     limit = EDGE_FACTOR * smoothed[lowest]
     edge = next(i for i in range(num_finite, 0, -1) if smoothed[i - 1] <= limit)
     if num_finite == len(losses) and find_rise(losses, undone_share=0) is None:
-        edge = len(rates)  # the end is no higher than noise may take it
-    # Over a twelfth of the steps to each side: neighbours differ by the noise of their batches.
+        edge = len(rates)  # noise may explain the rise at the end
+    # Slopes span a twelfth of the steps to each side, as neighbours differ by batch noise.
     reach = max(1, num_finite // 12)
     centres = range(reach, max(reach + 1, min(lowest, num_finite - reach)))
     slopes = [
@@ -188,10 +191,10 @@ def find_range(rates: Sequence[float], losses: Sequence[float]) -> RangeFindings
 
 
 def remember_sweep(study: Study, sweep: Path) -> None:
-    """Keep which sweep a range test is held against.
+    """Store the sweep that a range test is compared with.
 
     Raises:
-        ValueError: it is no sweep of the learning rate, or of another preset.
+        ValueError: it is not a sweep of the learning rate, or is of another preset.
     """
     best_rate(sweep, preset=study.base.preset)
     write_json_atomically(
@@ -201,11 +204,7 @@ def remember_sweep(study: Study, sweep: Path) -> None:
 
 
 def remembered_sweep(study: Study) -> Path | None:
-    """Return the sweep that a range test is held against; None: none is.
-
-    Raises:
-        ValueError: the note of it is damaged.
-    """
+    """Return the sweep that a range test is compared with; None: there is none."""
     path = study.path / "against.json"
     if not path.exists():
         return None
@@ -215,15 +214,15 @@ def remembered_sweep(study: Study) -> Path | None:
 
 
 def best_rate(sweep: Path, *, preset: str) -> float | None:
-    """Return the best learning rate of a sweep; None: no trial has ended with a loss yet.
+    """Return the best learning rate of a sweep; None: no trial has finished yet.
 
     Raises:
-        ValueError: it is no sweep of the learning rate, or of another preset.
+        ValueError: it is not a sweep of the learning rate, or is of another preset.
     """
     study = load_study(sweep)
     listed = points(study)
     if study.kind != "sweep" or not all(_RATE in point.changes for point in listed):
-        raise ValueError(f"--against {sweep} is no sweep over {_RATE}; name one that is")
+        raise ValueError(f"--against {sweep} is not a sweep over {_RATE}; name one that is")
     if study.base.preset != preset:
         raise ValueError(
             f"--against {sweep} is a sweep of {study.base.preset}, but the range test is of "
@@ -233,7 +232,7 @@ def best_rate(sweep: Path, *, preset: str) -> float | None:
 
 
 def _running_means(losses: Sequence[float]) -> list[float]:
-    """Return the mean up to each loss, older ones weighing less."""
+    """Return the exponentially weighted mean up to each loss."""
     total, weight, means = 0.0, 0.0, []
     for loss in losses:
         total, weight = _DECAY * total + loss, _DECAY * weight + 1
@@ -242,7 +241,7 @@ def _running_means(losses: Sequence[float]) -> list[float]:
 
 
 def _measured(rows: Sequence[MetricsRow]) -> list[tuple[int, float, float]]:
-    """Return (step, rate, loss) of each step; a loss that is no number is kept as such."""
+    """Return (step, rate, loss) of each step, including losses that are not finite."""
     return [
         (row["step"], rate, row["loss"])
         for row in rows

@@ -1,8 +1,7 @@
-"""Say, before a trial begins, whether it can fit the memory of its device.
+"""Check whether a trial fits in the memory of its device before it starts.
 
-Stage: trial -> *predicted peak against the memory there is* -> begun, or `too-large`. The verdict
-is about the device, not about the moment, since it is kept: memory that others hold just now counts
-as there. What is free when a run begins, the run itself says (`estimate.py`).
+Stage: trial -> *predicted peak against the device's memory* -> started, or `too-large`. The verdict
+is stored, so it is about the whole device. Not here: memory that is free now (`plan/estimate.py`).
 """
 
 from trainer.config.run_config import RunConfig
@@ -11,19 +10,17 @@ from trainer.plan.estimate import device_bytes, gigabytes, predict_peak_bytes
 
 
 def why_too_large(config: RunConfig, *, memory_bytes: int | None = None) -> str | None:
-    """Return why a run cannot fit, with both figures; None: it can, or nobody knows.
+    """Return why a run cannot fit, with both figures; None: it can, or the memory is unknown.
 
     Args:
         config: the run.
-        memory_bytes: what there is; None: as much as the device has in all.
+        memory_bytes: the limit; None: all memory of the device.
 
     Raises:
-        ValueError: the configuration cannot run here.
+        ValueError: the configuration cannot run on this machine.
     """
-    there = device_bytes(resolve_device(config.device)) if memory_bytes is None else memory_bytes
+    limit = device_bytes(resolve_device(config.device)) if memory_bytes is None else memory_bytes
     needed = predict_peak_bytes(config)
-    if there is None or needed <= there:
+    if limit is None or needed <= limit:
         return None
-    return (
-        f"{gigabytes(needed)} of memory are predicted at its peak, and there are {gigabytes(there)}"
-    )
+    return f"the predicted peak memory is {gigabytes(needed)}, but {gigabytes(limit)} are available"

@@ -1,6 +1,7 @@
-"""Go on with a list that ends in `...`, as far as the memory reaches.
+"""Extend a list of values that ends in `...` as far as the memory allows.
 
-Stage: `1,8,64,...` -> *every value that accounting says will fit* -> grid.
+Stage: `1,8,64,...` -> *every value that accounting expects to fit* -> grid. Not here: the expected
+memory (`memory_check.py`).
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from trainer.config.presets import with_values
 from trainer.config.run_config import RunConfig
 from trainer.experiments.grid import Over
 
-_MAX_ADDED = 40  # doublings: beyond any memory, so that memory is not what grows
+_MAX_ADDED = 40  # doublings would exceed any memory, so the field does not affect it
 
 
 def close_list(
@@ -21,31 +22,33 @@ def close_list(
     why_too_large: Callable[[RunConfig], str | None],
     is_equal_tokens: bool = True,
 ) -> tuple[Over, str]:
-    """Return the axis with all its values, and why it ends where it does.
+    """Return the axis with all its values, and the reason why it ends.
 
     Args:
-        over: goes on by the ratio of its last two values.
-        base: what the other fields are.
-        why_too_large: says whether a run fits the memory.
-        is_equal_tokens: end as well where one step would see more tokens than the whole of `base`.
+        over: continues by the ratio of its last two values.
+        base: the values of other fields.
+        why_too_large: returns why a run does not fit in memory, or None.
+        is_equal_tokens: also stop before a step would see more tokens than all of `base`.
 
     Raises:
-        ValueError: an unknown field, a value that no run can have, or an axis without an end.
+        ValueError: an unknown field, an invalid value, or an axis without an end.
     """
     values = list(over.values)
     for value in _next_values(over):
         if over.last is not None and value > over.last:
-            return _closed(over, values, f"{over.last} was named as the last")
+            return _closed(over, values, f"{over.last} is the limit given")
         changed = with_values(base, {over.field: value}, origin="--over")
         if is_equal_tokens and changed.tokens_per_step > base.total_tokens:
-            return _closed(over, values, f"a step with {value} would see more than all tokens")
+            return _closed(
+                over, values, f"a step with {value} would exceed the tokens of the whole run"
+            )
         reason = why_too_large(changed)
         if reason is not None:
             return _closed(over, values, f"at {value}, {reason}")
         values.append(value)
     raise ValueError(
         f"--over {over.field}={','.join(map(str, over.values))},... has no end: {_MAX_ADDED} more "
-        "values all fit the memory; name the last, as in 1,2,...,64"
+        "values all fit in memory; name the last one, as in 1,2,...,64"
     )
 
 

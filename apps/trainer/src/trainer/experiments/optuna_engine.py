@@ -1,9 +1,9 @@
-"""Let Optuna choose the trials of a study: TPE proposes, the median of the others prunes.
+"""Search with Optuna: TPE proposes trials, and the median of the others prunes them.
 
-Stage: space, outcomes so far -> *the next trial* -> running. Each trial that Optuna asks for is one
-of the study, with a run directory and an outcome, so that reports need no Optuna. A process that
-is killed leaves its trial running in Optuna's storage; whoever comes next goes on with it from its
-run directory. Not here: the built-in grid (`over.py`), which needs none of this.
+Stage: space, outcomes so far -> *next trial* -> running. Every trial that Optuna proposes is one of
+the study, with a run directory and an outcome, so reports do not need Optuna. A killed process
+leaves its trial running in Optuna's storage; the next process resumes it from its run directory.
+Not here: the built-in grid (`grid.py`).
 
 Source: Bergstra et al. 2011, Algorithms for Hyper-Parameter Optimization (TPE); Akiba et al. 2019,
 Optuna, arXiv:1907.10902.
@@ -43,32 +43,31 @@ from trainer.training.recorder import OnEvaluation
 
 JOURNAL, SQLITE = "journal", "sqlite:///"
 _RANDOM_TRIALS = 5  # before TPE models anything
-_SHARES = 100  # a trial's evaluations are compared at equal hundredths of its steps
+_SHARES = 100  # trials are compared at equal hundredths of their steps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Search:
-    """What is asked of Optuna."""
+    """A search with Optuna."""
 
     space: Space
     num_trials: int
-    """Of the study in all, those of earlier sittings and other processes included."""
+    """In total, including those of earlier and other processes."""
     storage: str = JOURNAL
     """JOURNAL: a file in the study directory; or sqlite:///FILE."""
     is_equal_tokens: bool = True
 
     def run(self, study: Study, sitting: Sitting) -> StudyResult:
-        """Go on with what was interrupted, then ask for trials until there are enough.
+        """Resume interrupted trials, then ask for more until there are enough.
 
         Raises:
-            ValueError: a storage that cannot be used, or a trial that fails for a reason other
-                than divergence.
+            ValueError: an unusable storage, or a trial that fails other than by divergence.
         """
         return replace(_Engine(self, study, sitting).run(), num_asked=self.num_trials)
 
 
 class _Engine:
-    """One process at Optuna's study and ours."""
+    """One process working on a study and its counterpart in Optuna."""
 
     def __init__(self, search: Search, study: Study, sitting: Sitting) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -86,7 +85,7 @@ class _Engine:
             )
 
     def run(self) -> StudyResult:
-        """Settle trials until there are enough, or the sitting ends."""
+        """Run trials until there are enough, or the sitting ends."""
         while not self._sitting.is_over:
             in_use: list[str] = []
             try:
@@ -100,7 +99,7 @@ class _Engine:
         return StudyResult(self._study, (), is_out_of_time=True)
 
     def _settle_next(self, in_use: list[str]) -> bool:
-        """Bring one trial to an end; False: there is none to be had."""
+        """Run one trial to its outcome; False: none is left."""
         for number in self._open_numbers():
             asked, trial = self._prepare(number)
             if trial is None:
@@ -116,7 +115,7 @@ class _Engine:
         return False
 
     def _open_numbers(self) -> Iterator[int]:
-        """Yield trials that have no end yet, other processes' too; then a new one if it is due."""
+        """Yield all running trials, of other processes too, then a new one if more are wanted."""
         for one in self._optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             yield one.number
         with self._alone():
@@ -126,7 +125,7 @@ class _Engine:
         yield number
 
     def _prepare(self, number: int) -> tuple[optuna.Trial, Trial | None]:
-        """Draw a trial's values, or read them; None: no run can have them."""
+        """Draw or read a trial's values; None: they are invalid."""
         base = self._study.base
         with self._alone():
             self._optuna.sampler = self._sampler(number)
@@ -137,7 +136,7 @@ class _Engine:
             try:
                 trial = trial_at(base, point, is_equal_tokens=self._search.is_equal_tokens)
             except ValueError as error:
-                self._sitting.reporter.say(f"trial {number} cannot be: {error}")
+                self._sitting.reporter.say(f"skipping trial {number}: {error}")
                 self._optuna.tell(asked, state=TrialState.FAIL)
                 return asked, None
             trial = replace(trial, name=_name(number, point))
@@ -148,7 +147,7 @@ class _Engine:
     def _tell(self, asked: optuna.Trial, trial: Trial) -> None:
         outcome = self._study.outcome(trial)
         assert outcome is not None
-        with self._alone():  # another process may have seen the outcome too, and be about to tell
+        with self._alone():  # another process may report the same outcome
             if self._optuna.get_trials(deepcopy=False)[asked.number].state.is_finished():
                 return
             asked.set_user_attr("outcome", outcome.status)
@@ -157,14 +156,14 @@ class _Engine:
                 return
             if outcome.validation_loss is not None:
                 asked.set_user_attr("validation_loss", outcome.validation_loss)
-            # As one of the worst, so that TPE keeps away.
+            # Counts among the worst, so that TPE avoids it.
             self._optuna.tell(asked, state=TrialState.PRUNED)
 
     def _judge(self, asked: optuna.Trial, trial: Trial) -> OnEvaluation:
-        """Return what asks Optuna's pruner at each evaluation whether to go on."""
+        """Return the check, at each evaluation, of whether Optuna prunes the trial."""
         num_steps = self._study.config(trial).num_steps
         known = self._optuna.get_trials(deepcopy=False)[asked.number].intermediate_values
-        reported = set(known)  # by a sitting that was killed
+        reported = set(known)  # by a killed process
 
         def judge(state: LoopState, loss: float) -> bool:
             share = round(_SHARES * state.step / num_steps)
@@ -176,11 +175,11 @@ class _Engine:
         return judge
 
     def _alone(self) -> AbstractContextManager[None]:
-        """Keep other processes from asking and telling meanwhile."""
+        """Exclude other processes from Optuna's study."""
         return file_lock(self._lock, on_wait=lambda: None)
 
     def _sampler(self, number: int) -> TPESampler:
-        """Return a sampler of one trial's own: processes draw differently, and restarts alike."""
+        """Return a sampler seeded per trial: processes differ, restarts repeat."""
         seed = np.random.SeedSequence((self._study.base.seed, number)).generate_state(1)[0]
         return TPESampler(n_startup_trials=_RANDOM_TRIALS, seed=int(seed))
 
@@ -210,14 +209,15 @@ def _open_storage(text: str, path: Path) -> BaseStorage:
         return RDBStorage(where)
     except (ValueError, SQLAlchemyError, StorageInternalError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{where} is no storage that Optuna can use: {reason}") from error
+        raise ValueError(
+            f"Optuna cannot use {where} as storage: {reason}; name another with --storage"
+        ) from error
 
 
 class _JournalLock:
-    """Lets one process write, and vanishes with it; Optuna's own is waited for when it died.
+    """Lock the journal, and release it when the process dies, unlike Optuna's own lock.
 
-    What a process had written of a line when it died is dropped, since the next line would be
-    joined to it and the journal unreadable from there on.
+    A partial line of a killed process is dropped: the next line would be joined to it.
     """
 
     def __init__(self, journal: Path) -> None:

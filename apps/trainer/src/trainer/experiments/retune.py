@@ -1,8 +1,8 @@
-"""Find the best value of one field anew at each point of a sweep.
+"""Retune one field at each point of a sweep.
 
-Stage: points, values, outcomes so far -> *the trials to have* -> running. Every value is tried with
-one seed; where the best is at an edge, one more value beyond it, and so on; then the best alone is
-run with the other seeds. What is next follows from the outcomes, so that nothing else is kept.
+Stage: points, values, outcomes so far -> *trials to run* -> running. Every value is tried with one
+seed, with more values beyond the best while it is at an edge; then the best runs with the other
+seeds. The next trials follow from the outcomes, so no other state is kept.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,40 +18,39 @@ MAX_ADDED = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retune:
-    """What is sought, and where."""
+    """The field to retune, and the points of the sweep."""
 
     base: RunConfig
     over: Over
-    """The field, and the values that every point tries."""
+    """The field, and the values tried at every point."""
     points: Sequence[Over]
     """The axes of the sweep."""
     num_seeds: int = 1
-    """Runs at the best value."""
+    """Runs of the best value."""
     max_added: int = MAX_ADDED
-    """Values that a point may try beyond those of `over`."""
+    """Values tried at a point beyond those of `over`, at most."""
     is_equal_tokens: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what leaves nothing to choose."""
+        """Reject a field that is swept, and fewer than two values."""
         fields = [one.field for one in self.points]
         if self.over.field in (*fields, "seed"):
-            raise ValueError(f"--retune {self.over.field} is swept too, or the seed; name another")
+            raise ValueError(
+                f"--retune {self.over.field} is swept too, or the seed; name another field"
+            )
         if len(self.over.values) < 2 or self.over.goes_on:
             raise ValueError(
-                f"--retune {self.over.field} needs two values or more, and no ...: --widen adds "
-                "what lies beyond"
+                f"--retune {self.over.field} needs two or more values, and no ...; --widen adds "
+                "values beyond them"
             )
 
     def trials(self, study: Study | None = None) -> list[Trial]:
-        """Return the trials to have by now, those that have run included.
+        """Return all trials that the outcomes so far call for, including those that have run.
 
         Raises:
-            ValueError: an unknown field, or a value that no run can have.
+            ValueError: an unknown field, an invalid value.
         """
-        found = []
-        for point in grid(self.points):
-            found += self._at(point, study)
-        return found
+        return [trial for point in grid(self.points) for trial in self._at(point, study)]
 
     def _at(self, point: dict[str, object], study: Study | None) -> Iterator[Trial]:
         outcomes: dict[object, Outcome | None] = {}
@@ -61,7 +60,7 @@ class Retune:
             except ValueError:
                 if value in self.over.values:
                     raise
-                break  # beyond the edge lies what no run can have
+                break  # values beyond the edge are invalid
             yield trial
             outcomes[value] = None if study is None else study.outcome(trial)
         best = best_value(outcomes)
@@ -70,7 +69,7 @@ class Retune:
                 yield self._trial(point, best, seed)
 
     def _values(self, outcomes: dict[object, Outcome | None]) -> Iterator[object]:
-        """Yield the values; beyond those that were asked for, as long as outcomes call for it."""
+        """Yield the values, then those beyond an edge while the outcomes call for them."""
         yield from self.over.values
         for _ in range(self.max_added):
             value = None if None in outcomes.values() else self._beyond(outcomes)
@@ -79,10 +78,10 @@ class Retune:
             yield value
 
     def _beyond(self, outcomes: dict[object, Outcome | None]) -> int | float | None:
-        """Return the next value past the edge that the best is at; None: it is at none."""
+        """Return the next value beyond the edge that the best is at; None: it is at none."""
         values = sorted(value for value in outcomes if is_number(value) and value > 0)
         if len(values) < max(len(outcomes), 2):
-            return None  # not all are numbers with a ratio
+            return None  # not all have a ratio
         best = best_value(outcomes)
         has_diverged = any(
             one is not None and one.status == "diverged" for one in outcomes.values()
@@ -93,10 +92,8 @@ class Retune:
             return None
         edge, inner = (values[0], values[1]) if best == values[0] else (values[-1], values[-2])
         value = edge * edge / inner
-        if isinstance(edge, int) and isinstance(inner, int):
-            value = round(value)
-        else:
-            value = float(f"{value:.3g}")
+        is_whole = isinstance(edge, int) and isinstance(inner, int)
+        value = round(value) if is_whole else float(f"{value:.3g}")
         return None if value in outcomes or value <= 0 else value
 
     def _trial(self, point: dict[str, object], value: object, seed: int) -> Trial:
@@ -105,7 +102,7 @@ class Retune:
 
 
 def best_value(outcomes: dict[object, Outcome | None]) -> object | None:
-    """Return the value with the lowest loss of those that finished; None: none has."""
+    """Return the finished value with the lowest loss; None: none has finished."""
     losses = {
         value: outcome.validation_loss
         for value, outcome in outcomes.items()

@@ -1,7 +1,7 @@
-"""Say where an engine may look for better values, and refuse what no run can have beforehand.
+"""Define where a search engine may look for better values, and reject invalid spaces.
 
 Stage: `FIELD=VALUES` -> *space* -> engine. A list is a choice among its values; a range without a
-count is continuous, or every integer where both ends are integers.
+count is continuous, or every integer if both ends are integers. Not here: the engine.
 """
 
 import re
@@ -21,14 +21,14 @@ class Between:
     """A field that may take any value from `low` to `high`."""
 
     field: str
-    """As the command line spells it, `section.field`."""
+    """`section.field`, as on the command line."""
     low: int | float
     high: int | float
     is_log: bool
 
     @property
     def text(self) -> str:
-        """The range as the command line has it."""
+        """The range, as on the command line."""
         return f"{self.low!r}..{self.high!r}:{'log' if self.is_log else 'linear'}"
 
 
@@ -39,8 +39,8 @@ def parse_space(texts: Sequence[str], base: RunConfig) -> Space:
     """Read `FIELD=VALUES` for each field.
 
     Raises:
-        ValueError: as `parse_over`; a range that is none; a field twice; an end of a range, or a
-            combination of ends and choices, that no run can have.
+        ValueError: as `parse_over`; an invalid range; a repeated field; ends of ranges, or a
+            combination of them and choices, that are invalid.
 
     >>> from trainer.config.presets import load_preset
     >>> [rate] = parse_space(["optimizer.learning-rate=1e-4..1e-1:log"], load_preset("quickstart"))
@@ -50,18 +50,20 @@ def parse_space(texts: Sequence[str], base: RunConfig) -> Space:
     space = tuple(_axis(text) for text in texts)
     fields = [axis.field for axis in space]
     if not space or len(set(fields)) < len(fields):
-        raise ValueError(f"a search needs one --over or more, of different fields; given {fields}")
+        raise ValueError(
+            f"a search needs one or more --over, all of different fields; given {fields}"
+        )
     ends = [
         axis if isinstance(axis, Over) else Over(axis.field, (axis.low, axis.high))
         for axis in space
     ]
     for corner in grid(ends)[:_MAX_CORNERS]:
-        trial_at(base, corner)  # raises where it is impossible
+        trial_at(base, corner)  # raises if it is invalid
     return space
 
 
 def describe_space(space: Space) -> dict[str, str]:
-    """Return field -> values, in words that are equal where the space is."""
+    """Return field -> values as text, which is equal for equal spaces."""
     return {
         axis.field: axis.text if isinstance(axis, Between) else ",".join(map(repr, axis.values))
         for axis in space
@@ -74,7 +76,7 @@ def _axis(text: str) -> Over | Between:
     if match is None:
         over = parse_over(text)
         if over.goes_on:
-            raise ValueError(f"--over {text!r} has no end, but a search needs one; name all values")
+            raise ValueError(f"--over {text!r} has no end, but a search needs one; list all values")
         return over
     low, high = read_value(match["low"]), read_value(match["high"])
     is_log = match["kind"] == "log"

@@ -1,17 +1,18 @@
-"""Keep what belongs to one experiment in one directory, so that any process can go on with it.
+"""Keep a study in one directory, from which any process can resume it.
 
-Stage: trials -> *study directory* -> running, report. What a study is stands in `study.json`; how
-far it is follows from its run directories and the outcomes beside them, which all processes share.
+Stage: trials -> *study directory* -> running, report. `study.json` defines the study; its progress
+is in the run directories and the outcomes beside them, which all processes share. Not here:
+training (`trials.py`).
 
     studies/lr/
         study.json  study.lock  report.html
         trials/NAME/              a run directory
-        trials/NAME.json          how it ended
+        trials/NAME.json          its outcome
 """
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ _STUDY, _OUTCOME, _VERSION = "trainer.study", "trainer.outcome", 1
 _UNFIT = re.compile(r"[^\w.+=,-]+")
 _MAX_NAME = 120
 _LOCK = "study.lock"
+_TRAITS = ("kind", "engine", "retuned", "search")  # fields of a study that never change
 
 Kind = Literal["sweep", "ablate", "lr-range"]
 Engine = Literal["grid", "optuna"]
@@ -40,33 +42,9 @@ class Trial:
     """One run of a study."""
 
     name: str
-    """Of its directory; says what sets it off."""
+    """Also that of its run directory."""
     changes: dict[str, object]
-    """Field -> value as TOML holds it, against the study's base."""
-
-    @classmethod
-    def of(
-        cls,
-        changes: Mapping[str, object],
-        *,
-        base: RunConfig,
-        named: Sequence[str],
-        origin: str = "study",
-    ) -> "Trial":
-        """Name a trial by its changes of the fields in `named`, and insist that it can be run.
-
-        Raises:
-            ValueError: an unknown field, or a value that no run can have; it begins with `origin`.
-        """
-        with_values(base, changes, origin=origin)
-        return cls(name=cls.name_of(changes, named=named), changes=dict(changes))
-
-    @staticmethod
-    def name_of(changes: Mapping[str, object], *, named: Sequence[str]) -> str:
-        """Return what a trial is called that changes fields, of which `named` are said."""
-        shown = {field: value for field, value in changes.items() if field in named}
-        parts = [f"{field.rpartition('.')[2]}={value}" for field, value in shown.items()]
-        return safe_name(",".join(parts) or "baseline")
+    """Field -> TOML value, where it differs from the study's base."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,22 +52,22 @@ class Outcome:
     """How a trial ended."""
 
     status: Literal["finished", "diverged", "hopeless", "too-large"]
-    """hopeless: given up, since others were better by then; too-large: for the memory."""
+    """hopeless: given up because others were ahead; too-large: for the memory."""
     validation_loss: float | None
-    """Nats a token; None: it has none."""
+    """Nats per token; None: unknown."""
     step: int
     reason: str = ""
 
     def save(self, path: Path) -> None:
-        """Write it, complete or not at all."""
+        """Write the outcome, complete or not at all."""
         write_json_atomically(path, {"format": _OUTCOME, "version": _VERSION, **asdict(self)})
 
     @classmethod
     def load(cls, path: Path) -> "Outcome":
-        """Read it.
+        """Read an outcome.
 
         Raises:
-            ValueError: the file is damaged, or of another version.
+            ValueError: the file is damaged or of another version.
         """
         document = read_json(path)
         require_format(document, name=_OUTCOME, version=_VERSION, source=path)
@@ -101,21 +79,21 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Study:
-    """An experiment: a base, and trials that differ from it."""
+    """A base configuration, and trials that change some of its fields."""
 
     path: Path
     kind: Kind
     base: RunConfig
     trials: list[Trial]
     engine: Engine = "grid"
-    """What chose the trials."""
+    """Source of the trials."""
     retuned: str | None = None
-    """The field whose best value is sought at each point of the others; None: there is none."""
+    """Field whose best value is sought at each point of the others; None: no such field."""
     search: dict[str, Any] | None = None
-    """Where an engine looks, and where it keeps what it knows; None: it does not."""
+    """Search space and storage of an engine; None for the grid."""
 
     def group(self, trial: Trial) -> str:
-        """Return what trials have in common that differ in their seed and `retuned` only."""
+        """Return a key that is equal for trials that differ only in seed and `retuned`."""
         own = ("seed", self.retuned)
         return repr({key: value for key, value in trial.changes.items() if key not in own})
 
@@ -128,15 +106,15 @@ class Study:
         return self.path / "trials" / trial.name
 
     def outcome_path(self, trial: Trial) -> Path:
-        """Return where the outcome of a trial is kept."""
+        """Return the file of a trial's outcome."""
         return self.path / "trials" / f"{trial.name}.json"
 
     def lock_path(self, trial: Trial) -> Path:
-        """Return what a process holds while it is at a trial."""
+        """Return the lock that a process holds while it runs a trial."""
         return self.path / "trials" / f"{trial.name}.lock"
 
     def outcome(self, trial: Trial) -> Outcome | None:
-        """Return how a trial ended; None: it has not."""
+        """Return how a trial ended; None: it has not ended."""
         path = self.outcome_path(trial)
         return Outcome.load(path) if path.exists() else None
 
@@ -151,11 +129,10 @@ def open_study(
     retuned: str | None = None,
     search: dict[str, Any] | None = None,
 ) -> Study:
-    """Begin a study, or go on with the same one; trials that are new are added behind.
+    """Create a study, or open the same one again and add the trials that are new to it.
 
     Raises:
-        ValueError: a trial that cannot be, by name; the directory holds another study, or something
-            else.
+        ValueError: an invalid trial; the directory has another study, or something else.
     """
     asked = Study(
         path=path,
@@ -167,9 +144,9 @@ def open_study(
         search=search,
     )
     for trial in trials:
-        asked.config(trial)  # raises where no run can be so
+        asked.config(trial)  # raises if it is invalid
     if not is_study(path) and path.exists() and {one.name for one in path.iterdir()} - {_LOCK}:
-        raise ValueError(f"{path} exists and is no study; name another by --study")
+        raise ValueError(f"{path} exists but is not a study; name another directory with --study")
     with study_lock(path):
         if is_study(path):
             old = load_study(path)
@@ -180,10 +157,10 @@ def open_study(
 
 
 def add_trials(study: Study, trials: Sequence[Trial]) -> Study:
-    """Return a study with more trials, those included that other processes have added.
+    """Add trials to a study, and return it with those that other processes have added.
 
     Raises:
-        ValueError: a trial has another's name.
+        ValueError: a trial has the name of another.
     """
     with study_lock(study.path):
         joined = _joined(load_study(study.path), trials)
@@ -193,22 +170,27 @@ def add_trials(study: Study, trials: Sequence[Trial]) -> Study:
 
 @contextmanager
 def study_lock(path: Path) -> Iterator[None]:
-    """Hold what a process holds while it changes what the study at `path` consists of."""
+    """Hold the lock that a process needs to change `study.json`."""
     with file_lock(path / _LOCK, on_wait=lambda: None):
         yield
 
 
 def _require_same(old: Study, asked: Study) -> None:
     differs = [
-        f"{name} = {was} or {now}"
-        for name in ("kind", "engine", "retuned", "search")
+        f"{name} = {was}, not {now}"
+        for name in _TRAITS
         if (was := getattr(old, name)) != (now := getattr(asked, name))
     ]
-    differs += _differing(old.base, asked.base) if not differs else []
+    lines = [config_to_toml(study.base).splitlines() for study in (old, asked)]
+    differs = differs or [
+        f"{was}, not {now.partition(' = ')[2]}"
+        for was, now in zip(*lines, strict=True)
+        if was != now
+    ]
     if differs:
         raise ValueError(
-            f"{old.path} is another study: {', '.join(differs)} differs; ask for what it began "
-            "with, or name another directory by --study"
+            f"{old.path} has another study ({'; '.join(differs)}); repeat its settings, or name "
+            "another directory with --study"
         )
 
 
@@ -216,7 +198,10 @@ def _joined(old: Study, trials: Sequence[Trial]) -> Study:
     known = {trial.name: trial for trial in old.trials}
     changed = [t.name for t in trials if known.get(t.name, t).changes != t.changes]
     if changed:
-        raise ValueError(f"{old.path} has other values for {changed[0]}; name another by --study")
+        raise ValueError(
+            f"{old.path} has a trial {changed[0]} with other values; name another directory with "
+            "--study"
+        )
     added = [trial for trial in trials if trial.name not in known]
     return replace(old, trials=[*old.trials, *added])
 
@@ -230,15 +215,16 @@ def load_study(path: Path) -> Study:
     """Read a study.
 
     Raises:
-        ValueError: it is no study, or damaged.
+        ValueError: it is not a study, or is damaged.
     """
     file = path / "study.json"
     if not file.exists():
-        raise ValueError(f"{path} is no study: it has no study.json; name one that sweep left")
+        raise ValueError(
+            f"{path} is not a study, as it has no study.json; name the directory of a sweep"
+        )
     document = read_json(file)
     require_format(document, name=_STUDY, version=_VERSION, source=file)
     try:
-        base = config_from_toml(document["base"], origin=str(file))
         trials = [
             Trial(
                 name=trial["name"],
@@ -249,18 +235,18 @@ def load_study(path: Path) -> Study:
         return Study(
             path=path,
             kind=document["kind"],
-            base=base,
+            base=config_from_toml(document["base"], origin=str(file)),
             trials=trials,
             engine=document.get("engine", "grid"),
             retuned=document.get("retuned"),
             search=document.get("search"),
         )
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{file} is no complete study ({error}); restore it") from error
+        raise ValueError(f"{file} is damaged ({error}); restore it from a copy") from error
 
 
 def safe_name(text: str) -> str:
-    """Return a name that any file system takes; a long one ends with a hash of all of it.
+    """Return a name that is valid on any file system; a long one ends with its hash.
 
     >>> safe_name("learning-rate=0.001,pattern=a/b")
     'learning-rate=0.001,pattern=a-b'
@@ -275,16 +261,8 @@ def _save(study: Study) -> None:
     document = {
         "format": _STUDY,
         "version": _VERSION,
-        "kind": study.kind,
-        "engine": study.engine,
-        "retuned": study.retuned,
-        "search": study.search,
+        **{name: getattr(study, name) for name in _TRAITS},
         "base": config_to_toml(study.base),
         "trials": [asdict(trial) for trial in study.trials],
     }
     write_json_atomically(study.path / "study.json", document)
-
-
-def _differing(one: RunConfig, other: RunConfig) -> list[str]:
-    lines = zip(config_to_toml(one).splitlines(), config_to_toml(other).splitlines(), strict=True)
-    return [f"{old} or {new.partition(' = ')[2]}" for old, new in lines if old != new]

@@ -1,7 +1,7 @@
-"""Run the trials of a study that are not done, one after another.
+"""Run the remaining trials of a study, one after another.
 
 Stage: study -> *runs and outcomes* -> report. A trial that diverges is a result, not a failure. Any
-number of processes may work on one study: each takes trials that no other is at.
+number of processes may share a study: each takes trials that no other is running.
 """
 
 import math
@@ -27,36 +27,35 @@ from trainer.training.divergence import DivergedError
 from trainer.training.recorder import OnEvaluation
 
 MIN_RIVALS = 3
-"""A trial is given up only against so many finished ones."""
+"""Finished trials needed before any trial is given up."""
 GRACE = 0.3
-"""Share of its steps that every trial gets."""
+"""Share of the steps that every trial is granted."""
 
 Fits = Callable[[Study, Trial], str | None]
-"""Returns why a trial cannot fit the device's memory; None: it can, or nobody knows."""
+"""Returns why a trial cannot fit in memory; None: it can, or this is unknown."""
 
 MoreTrials = Callable[[Study], Sequence[Trial]]
-"""Returns what trials a study is to have, given its outcomes up to now; known ones may be among."""
+"""Returns the trials that a study should have, given its outcomes so far; may repeat known ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class StudyResult:
-    """How a sitting of a study ended."""
+    """How one process left a study."""
 
     study: Study
-    """With all its trials by now."""
+    """With all its trials so far."""
     in_use: tuple[str, ...]
-    """Trials that other processes are at."""
+    """Trials that other processes are running."""
     exit_signal: int | None = None
     """The signal that interrupted it."""
     is_out_of_time: bool = False
-    """Whether the hours of the sitting were used up before the trials were."""
-
+    """Whether the time limit was reached before the last trial."""
     num_asked: int | None = None
-    """Trials that there are to be in all; None: those that the study has."""
+    """Trials requested in total; None: those of the study."""
 
     @property
     def num_trials(self) -> int:
-        """Trials that there are to be, as far as is known."""
+        """Trials in total, as far as known."""
         return max(self.num_asked or 0, len(self.study.trials))
 
     @property
@@ -71,20 +70,20 @@ class Sitting:
 
     reporter: Reporter
     gives_up: bool = False
-    """Whether trials end that others outdo."""
+    """Whether trials that fall behind others end early."""
     fits: Fits | None = None
-    """Asked before a trial begins; None: every trial fits."""
+    """Checked before each trial; None: every trial fits."""
     deadline: float | None = None
-    """When it ends, seconds of `time.monotonic`; None: with the last trial."""
+    """Seconds of `time.monotonic`; None: no limit."""
 
     @property
     def is_over(self) -> bool:
-        """Whether the time is used up."""
+        """Whether the deadline has passed."""
         return self.deadline is not None and time.monotonic() >= self.deadline
 
 
 class StoppedError(Exception):
-    """A trial ended without an outcome, resumably."""
+    """A trial stopped without an outcome and can be resumed."""
 
     def __init__(self, exit_signal: int | None) -> None:
         self.exit_signal = exit_signal
@@ -93,15 +92,15 @@ class StoppedError(Exception):
 def run_study(
     study: Study, sitting: Sitting | None = None, *, more: MoreTrials | None = None
 ) -> StudyResult:
-    """Run what is left of a study.
+    """Run the remaining trials of a study.
 
     Args:
-        study: as `open_study` returns it.
-        sitting: None: to the last trial, progress to stderr.
-        more: asked when all trials are done, again and again, until it has none to add.
+        study: from `open_study`.
+        sitting: None: no limit, progress to stderr.
+        more: called whenever all trials have ended, until it adds none.
 
     Raises:
-        ValueError: a trial cannot be run for a reason other than divergence.
+        ValueError: a trial failed for a reason other than divergence.
     """
     sitting = sitting or Sitting(reporter=Reporter())
     (study.path / "trials").mkdir(parents=True, exist_ok=True)
@@ -117,7 +116,7 @@ def run_study(
 
 
 def _require_runnable(study: Study, sitting: Sitting) -> None:
-    """Refuse before the first trial what would stop a later one: device, paths, too little text."""
+    """Check the device, paths and text of every trial before the first one starts."""
     prepared: dict[object, PreparedData] = {}
     silent = Reporter(mode="silent")
     for trial in study.trials:
@@ -127,7 +126,7 @@ def _require_runnable(study: Study, sitting: Sitting) -> None:
         text = (config.corpus, config.tokenizer)
         try:
             if sitting.fits is not None and sitting.fits(study, trial) is not None:
-                continue  # its outcome, not a mistake
+                continue  # an outcome, not an error
             plan_run(config, reporter=silent if text in prepared else sitting.reporter)
             if text not in prepared:
                 prepared[text] = prepare(config, reporter=sitting.reporter)
@@ -156,17 +155,17 @@ def _run_known(study: Study, sitting: Sitting) -> StudyResult:
 
 
 def settle(study: Study, trial: Trial, sitting: Sitting, judge: OnEvaluation | None = None) -> None:
-    """Bring one trial to its outcome, or go on with it.
+    """Run or resume one trial until it has an outcome.
 
     Args:
-        study: has the trial.
-        trial: nobody else's at the moment.
-        sitting: whose time it takes.
-        judge: told of each evaluation; None: the finished trials judge, where `sitting` gives up.
+        study: contains the trial.
+        trial: not in use by another process.
+        sitting: limits of this process.
+        judge: called at each evaluation; None: finished trials judge, if the sitting gives up.
 
     Raises:
-        InUseError: another process is at it.
-        StoppedError: a signal or the end of the sitting came first.
+        InUseError: another process is running it.
+        StoppedError: interrupted by a signal or the deadline.
     """
     with exclusive_lock(study.lock_path(trial), what=f"trial {trial.name}"):
         if study.outcome(trial) is not None:  # another process was faster
@@ -185,16 +184,9 @@ def _outcome(study: Study, trial: Trial, sitting: Sitting, judge: OnEvaluation |
 
 
 def _train(study: Study, trial: Trial, sitting: Sitting, judge: OnEvaluation | None) -> Outcome:
-    """Train to an outcome.
-
-    Raises:
-        StoppedError: a signal or the end of the sitting came first.
-    """
-    run, config, say = (
-        RunDirectory(study.run_path(trial)),
-        study.config(trial),
-        sitting.reporter.say,
-    )
+    """Train a trial until it has an outcome, or raise StoppedError."""
+    run, config = RunDirectory(study.run_path(trial)), study.config(trial)
+    say = sitting.reporter.say
     try:
         result = train(
             config,
@@ -209,40 +201,31 @@ def _train(study: Study, trial: Trial, sitting: Sitting, judge: OnEvaluation | N
         say(f"{trial.name} diverged")
         step = _last_step(run)
         return Outcome(status="diverged", validation_loss=None, step=step, reason=str(error))
-    except torch.OutOfMemoryError as error:  # more was there than accounting foresaw
+    except torch.OutOfMemoryError as error:  # accounting predicted too little
         reason = f"the device ran out of memory: {str(error).splitlines()[0]}"
         say(f"{trial.name}: {reason}")
         step = _last_step(run)
         return Outcome(status="too-large", validation_loss=None, step=step, reason=reason)
     if result.is_given_up and study.kind == "lr-range":
-        say(f"{trial.name} diverged at step {result.step:,}, as it was meant to")
+        say(f"{trial.name} diverged at step {result.step:,}, as expected")
         return Outcome(status="diverged", validation_loss=None, step=result.step)
     if result.is_given_up:
         [*_, (_, loss)] = _evaluations(run)
-        reason = "others were better at as many tokens"
-        say(f"{trial.name} is given up at step {result.step:,}: {reason}")
+        reason = "other trials had a lower loss after as many tokens"
+        say(f"giving up {trial.name} at step {result.step:,}: {reason}")
         return Outcome(status="hopeless", validation_loss=loss, step=result.step, reason=reason)
     if result.summary is None:
         raise StoppedError(result.exit_signal)
     loss = result.summary.validation_loss
-    # A finite validation loss cannot tell a divergence: overfitting raises it too.
-    reason = describe_rise(_training_losses(run))
+    # The validation loss does not reveal a divergence: overfitting raises it too.
+    rise = find_rise(_training_losses(run))
+    reason = None if rise is None else str(rise)
     if not math.isfinite(loss):
         reason, loss = f"the validation loss is {loss}", None
     if reason is not None:
         say(f"{trial.name} diverged: {reason}")
         return Outcome(status="diverged", validation_loss=loss, step=result.step, reason=reason)
     return Outcome(status="finished", validation_loss=loss, step=result.step)
-
-
-def describe_rise(losses: Sequence[float]) -> str | None:
-    """Say how far the training loss rose for good, as `find_rise` decides it; None: it did not.
-
-    >>> describe_rise([6.0, 4.0, 4.0, 4.0, 4.0, 6.0, 6.0, 6.0])
-    'the training loss fell to 4.00 and ended at 6.00'
-    """
-    rise = find_rise(losses)
-    return None if rise is None else str(rise)
 
 
 def _training_losses(run: RunDirectory) -> list[float]:
@@ -266,12 +249,12 @@ def _evaluations(run: RunDirectory) -> Iterator[tuple[int, float]]:
 
 
 def _judge(study: Study, trial: Trial) -> OnEvaluation:
-    """Return what tells a trial, at each evaluation, whether to go on."""
+    """Return the check, at each evaluation, of whether a trial should continue."""
     num_steps = study.config(trial).num_steps
     rivals = []
     for other in study.trials:
         if study.retuned is not None and study.group(other) != study.group(trial):
-            continue  # what is best for one batch size says nothing about another
+            continue  # the best for one batch size need not be so for another
         outcome = study.outcome(other)
         if outcome is not None and outcome.status == "finished":
             rivals.append(list(_evaluations(RunDirectory(study.run_path(other)))))
