@@ -1,4 +1,4 @@
-"""The best value is sought anew at each point, and what is next follows from the outcomes alone."""
+"""The best value is sought again at each point, and the next trials follow from the outcomes."""
 
 import io
 import math

@@ -79,6 +79,12 @@ class RunHistory:
         return self.summary.scored_tokens / self.summary.scored_bytes / math.log(2)
 
     @property
+    def bits_per_byte(self) -> float | None:
+        """The validation loss in bits per byte; None: unknown, or the run has not finished."""
+        factor, loss = self.bits_per_nat_token, self.validation_loss
+        return None if factor is None or loss is None else loss * factor
+
+    @property
     def settings(self) -> dict[str, str]:
         """Every field of the configuration, named as on the command line, with its value."""
         return flat_settings(self.config)

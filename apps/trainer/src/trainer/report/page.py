@@ -16,8 +16,7 @@ from trainer.report.findings.runs import describe_run, describe_runs
 from trainer.report.history import RunHistory
 from trainer.report.plots.series import Plot, build_plots
 from trainer.report.plots.svg import NUM_COLOURS, colour_of, draw_plot, x_axes, y_axes
-from trainer.report.table import NUMBERS, ranked_indices, table_rows
-from trainer.report.units import format_seconds
+from trainer.report.table import NUMBERS, numbers, ranked_indices, table_rows
 
 _NONE = "&#8211;"
 _MAX_PROBLEMS = 20
@@ -130,21 +129,15 @@ def problems_list(histories: Sequence[RunHistory]) -> str:
 
 
 def _figures(history: RunHistory) -> str:
-    last = history.last_row or {}
-    factor, loss = history.bits_per_nat_token, history.validation_loss
-    speed = None if history.summary is None else history.summary.tokens_per_second
-    shown = {
-        "validation loss": None if loss is None else f"{loss:.4f}",
-        "bits per byte": None if factor is None or loss is None else f"{loss * factor:.4f}",
-        "steps": f"{history.last_step:,}",
-        "training tokens": f"{last['tokens']:,}" if last.get("tokens") else None,
-        "training time": format_seconds(last["seconds"]) if last.get("seconds") else None,
-        "tokens per second": f"{speed:,.0f}" if speed else None,
-    }
-    cells = [
+    if history.last_row is None:
+        return "<p>No numbers yet.</p>"
+    shown = dict(zip(NUMBERS, numbers(history), strict=True))
+    if history.summary is not None and history.summary.tokens_per_second:
+        shown["tokens per second"] = f"{history.summary.tokens_per_second:,.0f}"
+    cells = (
         f"<div><b>{value}</b><span>{name}</span></div>" for name, value in shown.items() if value
-    ]
-    return f'<div class="figures">{"".join(cells)}</div>' if last else "<p>No numbers yet.</p>"
+    )
+    return f'<div class="figures">{"".join(cells)}</div>'
 
 
 def render_table(
@@ -183,17 +176,18 @@ def _plots(histories: Sequence[RunHistory]) -> Iterator[str]:
 
 
 def _controls(histories: Sequence[RunHistory]) -> str:
-    def choice(name: str, value: str, label: str, checked: bool = False) -> str:
-        mark = " checked" if checked else ""
-        return f'<label><input type="radio" name="{name}" value="{value}"{mark}>{label}</label>'
+    def choices(name: str, labels: dict[str, str]) -> str:
+        buttons = "".join(
+            f'<label><input type="radio" name="{name}" value="{value}"'
+            f"{'' if index else ' checked'}>{label}</label>"
+            for index, (value, label) in enumerate(labels.items())
+        )
+        return f"<fieldset><legend>{name} axis</legend>{buttons}</fieldset>"
 
+    x = {"steps": "steps", "tokens": "tokens", "seconds": "time"}
+    y = {"auto": "automatic", "linear": "linear", "log": "logarithmic"}
     parts = [
-        "<fieldset><legend>x axis</legend>",
-        choice("x", "steps", "steps", True) + choice("x", "tokens", "tokens"),
-        choice("x", "seconds", "time") + "</fieldset>",
-        "<fieldset><legend>y axis</legend>",
-        choice("y", "auto", "automatic", True) + choice("y", "linear", "linear"),
-        choice("y", "log", "logarithmic") + "</fieldset>",
+        choices("x", x) + choices("y", y),
         '<label><input type="checkbox" name="raw">raw values</label>',
     ]
     if len(histories) > 1:
@@ -259,11 +253,10 @@ def _closing(histories: Sequence[RunHistory]) -> Iterator[str]:
 
 
 def _samples(history: RunHistory, index: int, *, is_named: bool) -> Iterator[str]:
+    name = f"{_chip(index)}{escape(history.name)}, " if is_named else ""
     shown = history.samples[-1:] if is_named else history.samples
-    for step, text in reversed(shown):
-        is_last = step == history.samples[-1][0]
-        name = f"{_chip(index)}{escape(history.name)}, " if is_named else ""
-        opened = " open" if is_last and not is_named else ""
+    for place, (step, text) in enumerate(reversed(shown)):
+        opened = "" if place or is_named else " open"
         yield (
             f"<details{opened}><summary>{name}step {step:,}</summary>"
             f"<pre>{escape(text) or '(no text)'}</pre></details>"

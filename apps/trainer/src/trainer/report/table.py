@@ -22,7 +22,7 @@ def table_rows(histories: Sequence[RunHistory]) -> list[list[str]]:
     for index in ranked_indices(histories):
         history = histories[index]
         given = [values[index] or "" for values in changed.values()]
-        rows.append([history.name, *_numbers(history), *given])
+        rows.append([history.name, *numbers(history), *given])
     return rows
 
 
@@ -40,14 +40,12 @@ def ranked_indices(histories: Sequence[RunHistory]) -> list[int]:
     )
 
 
-def _numbers(history: RunHistory) -> list[str]:
-    factor, loss = history.bits_per_nat_token, history.validation_loss
+def numbers(history: RunHistory) -> list[str]:
+    """Return the values of `NUMBERS` as text."""
     last = history.last_row or {}
-    training = final_training_loss(history)
+    losses = (history.validation_loss, history.bits_per_byte, final_training_loss(history))
     return [
-        "" if loss is None else f"{loss:.4f}",
-        "" if factor is None or loss is None else f"{loss * factor:.4f}",
-        "" if training is None else f"{training:.4f}",
+        *("" if loss is None else f"{loss:.4f}" for loss in losses),
         f"{history.last_step:,}",
         f"{last['tokens']:,}" if last.get("tokens") else "",
         format_seconds(last["seconds"]) if last.get("seconds") else "",

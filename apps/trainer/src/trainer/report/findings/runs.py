@@ -59,22 +59,14 @@ def rank(histories: Sequence[RunHistory]) -> tuple[list[tuple[float, RunHistory]
     """
     changed = differing_settings(list(histories))
     is_same_text = not any(name.startswith(("tokenizer.", "corpus.")) for name in changed)
-    if is_same_text:
-        scored = [(history.validation_loss, history) for history in histories]
-    else:
-        scored = [(_bits_per_byte(history), history) for history in histories]
     unit = _NATS if is_same_text else _BITS
+    scored = [(h.validation_loss if is_same_text else h.bits_per_byte, h) for h in histories]
     known = [(loss, history) for loss, history in scored if loss is not None]
     return sorted(known, key=lambda pair: (pair[1].divergence is not None, pair[0])), unit
 
 
-def _bits_per_byte(history: RunHistory) -> float | None:
-    factor, loss = history.bits_per_nat_token, history.validation_loss
-    return None if factor is None or loss is None else loss * factor
-
-
 def _result(history: RunHistory) -> Iterator[str]:
-    loss, bits = history.validation_loss, _bits_per_byte(history)
+    loss, bits = history.validation_loss, history.bits_per_byte
     if (reason := history.divergence) is not None:
         yield f"The run diverged: {reason}."
     if loss is not None:

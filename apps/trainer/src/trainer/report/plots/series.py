@@ -4,7 +4,7 @@ Stage: RunHistory -> *Plot* -> drawing. Not here: pixels (`svg.py`).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -61,7 +61,7 @@ def build_plots(histories: Sequence[RunHistory]) -> list[Plot]:
     limit = max(50, min(_MAX_POINTS, _MAX_POINTS_OF_ALL // (2 * max(len(histories), 1))))
     plots = [
         _loss_plot(histories, limit),
-        _bits_plot(histories),
+        _bits_plot(histories, limit),
         _gradient_plot(histories, limit),
         _rows_plot(histories, limit, "tokens_per_second", "Training speed", "tokens per second"),
         _rows_plot(histories, limit, "learning_rate", "Learning rate", "at each update"),
@@ -72,32 +72,27 @@ def build_plots(histories: Sequence[RunHistory]) -> list[Plot]:
 def _loss_plot(histories: Sequence[RunHistory], limit: int) -> Plot:
     series: list[Series] = []
     for run, history in enumerate(histories):
-        train = _samples(history.train, lambda row: row["loss"])
-        series += _raw_and_smooth(run, history.name, "training", train, limit)
-        evaluations = _samples(history.evaluations, lambda row: row["loss"])
-        label = _label(history.name, "validation")
-        colour = run if len(histories) > 1 else 1
-        series += _if_any(run, label, "dots", thin(evaluations, limit), colour=colour)
+        train = _samples(history.train, "loss")
+        series += _raw_and_smooth(run, f"{history.name}, training", train, limit)
+        series += _validation(run, history, limit, colour=run if len(histories) > 1 else 1)
     targets = {history.config.evaluation.target_loss for history in histories} - {None}
     target = targets.pop() if len(targets) == 1 else None
+    label = "" if target is None else f"target {target:g}"
     return Plot(
         key="loss",
         title="Loss",
         unit="nats per token",
         series=series,
         target=target,
-        target_label="" if target is None else f"target {target:g}",
+        target_label=label,
     )
 
 
-def _bits_plot(histories: Sequence[RunHistory]) -> Plot:
+def _bits_plot(histories: Sequence[RunHistory], limit: int) -> Plot:
     series: list[Series] = []
     for run, history in enumerate(histories):
-        factor = history.bits_per_nat_token
-        if factor is not None:
-            samples = _samples(history.evaluations, lambda row, factor=factor: row["loss"] * factor)
-            label = _label(history.name, "validation")
-            series += _if_any(run, label, "dots", samples)
+        if (factor := history.bits_per_nat_token) is not None:
+            series += _validation(run, history, limit, colour=run, factor=factor)
     return Plot(key="bits", title="Bits per byte", unit="of validation text", series=series)
 
 
@@ -118,49 +113,43 @@ def _rows_plot(
 ) -> Plot:
     series: list[Series] = []
     for run, history in enumerate(histories):
-        samples = _samples(history.train, lambda row: row.get(key))
-        if key == "learning_rate":
-            series += _if_any(run, history.name, "smooth", thin(samples, limit))
+        samples = _samples(history.train, key)
+        if key == "learning_rate":  # has no noise
+            series += _line(run, history.name, "smooth", thin(samples, limit))
         else:
-            series += _raw_and_smooth(run, history.name, "", samples, limit)
+            series += _raw_and_smooth(run, history.name, samples, limit)
     return Plot(key=key, title=title, unit=unit, series=series)
 
 
-def _raw_and_smooth(
-    run: int, name: str, what: str, samples: list[Sample], limit: int
+def _validation(
+    run: int, history: RunHistory, limit: int, *, colour: int, factor: float = 1.0
 ) -> list[Series]:
+    samples = thin(_samples(history.evaluations, "loss", factor=factor), limit)
+    return _line(run, f"{history.name}, validation", "dots", samples, colour=colour)
+
+
+def _raw_and_smooth(run: int, label: str, samples: list[Sample], limit: int) -> list[Series]:
     means = smooth([(sample.step, sample.value) for sample in samples])
     smoothed = [s._replace(value=mean) for s, (_, mean) in zip(samples, means, strict=True)]
-    label = _label(name, what)
-    return [
-        *_if_any(run, label, "raw", thin(samples, limit)),
-        *_if_any(run, label, "smooth", thin(smoothed, limit)),
-    ]
+    raw = _line(run, label, "raw", thin(samples, limit))
+    return raw + _line(run, label, "smooth", thin(smoothed, limit))
 
 
-def _label(name: str, what: str) -> str:
-    return f"{name}, {what}" if what else name
-
-
-def _if_any(
+def _line(
     run: int, label: str, style: Style, samples: list[Sample], *, colour: int | None = None
 ) -> list[Series]:
-    if not samples:
-        return []
+    """Return one series; none without samples."""
     colour = run if colour is None else colour
-    return [Series(run=run, colour=colour, label=label, style=style, samples=samples)]
+    series = Series(run=run, colour=colour, label=label, style=style, samples=samples)
+    return [series] if samples else []
 
 
-def _samples(
-    rows: Sequence[MetricsRow], value_of: Callable[[MetricsRow], float | None]
-) -> list[Sample]:
-    samples = []
-    for row in rows:
-        value = value_of(row)
-        if value is not None and math.isfinite(value):
-            tokens, seconds = row.get("tokens") or 0, row.get("seconds") or 0.0
-            samples.append(Sample(row["step"], tokens, seconds, value))
-    return samples
+def _samples(rows: Sequence[MetricsRow], key: str, *, factor: float = 1.0) -> list[Sample]:
+    return [
+        Sample(row["step"], row.get("tokens") or 0, row.get("seconds") or 0.0, value * factor)
+        for row in rows
+        if (value := row.get(key)) is not None and math.isfinite(value)
+    ]
 
 
 def thin(samples: Sequence[Sample], limit: int) -> list[Sample]:

@@ -1,7 +1,7 @@
 """Draw a plot as SVG that is complete on paper and that the script of a page can redraw.
 
 Stage: Plot -> *SVG* -> page, exports. The ticks of every view (steps, tokens, time; linear,
-logarithmic) are drawn, and all but the chosen ones hidden, so that the script only moves points.
+logarithmic) are drawn, and only the chosen ones shown, so that the script only moves points.
 Not here: the primitives of a drawing (`evaluation/axes.py`).
 """
 
