@@ -64,13 +64,9 @@ def write_loss_curve(
     title: str,
     target_loss: float | None = None,
 ) -> None:
-    """Write the loss curve of a run.
+    """Write the loss curve of a run from its metrics, skipping losses that are not finite.
 
-    Args:
-        rows: of both kinds, in any order; losses that are not finite are skipped.
-        path: the SVG file, complete or absent.
-        title: any text.
-        target_loss: drawn as a dashed line; nats per token.
+    The file at `path` is complete or absent; `target_loss`, in nats per token, is a dashed line.
     """
     train = _points(rows, "train")
     validation = _points(rows, "evaluation")

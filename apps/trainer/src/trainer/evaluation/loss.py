@@ -119,17 +119,10 @@ def score_stream(
     The first token is predicted from end-of-text, the first token of every other window from its
     predecessor. No token sees more than its window.
 
-    Args:
-        model: (b, t) ids -> (b, t, v) logits; its training mode is restored.
-        tokens: (n,) token ids, usually a memmap.
-        context_length: tokens per window; the last one may be shorter.
-        batch_size: windows per forward pass; affects memory, not the result.
+    The arguments are those of `evaluate_windows`, and:
         token_lengths: (v,) UTF-8 bytes of each id; end-of-text counts as zero.
         end_of_text_id: precedes the first token.
-        device: the model's device.
-        dtype: compute type; below float32 the forward pass runs under autocast.
         progress: called after each batch.
-        around_first: entered for the first batch only, to measure it.
 
     Raises:
         ValueError: the stream is empty, or batch_size is below 1.

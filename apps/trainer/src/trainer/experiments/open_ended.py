@@ -24,11 +24,8 @@ def close_list(
 ) -> tuple[Over, str]:
     """Return the axis with all its values, and the reason why it ends.
 
-    Args:
-        over: continues by the ratio of its last two values.
-        base: the values of other fields.
-        why_too_large: returns why a run does not fit in memory, or None.
-        is_equal_tokens: also stop before a step would see more tokens than all of `base`.
+    The other fields are those of `base`. With `is_equal_tokens`, the list also ends before a step
+    would see more tokens than all of `base`.
 
     Raises:
         ValueError: an unknown field, an invalid value, or an axis without an end.

@@ -53,7 +53,7 @@ class Outcome:
 
     status: Literal["finished", "diverged", "hopeless", "too-large"]
     """hopeless: given up because others were ahead; too-large: for the memory."""
-    validation_loss: float | None
+    validation_loss: float | None = None
     """Nats per token; None: unknown."""
     step: int
     reason: str = ""

@@ -7,7 +7,7 @@ number of processes may share a study: each takes trials that no other is runnin
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -92,12 +92,9 @@ class StoppedError(Exception):
 def run_study(
     study: Study, sitting: Sitting | None = None, *, more: MoreTrials | None = None
 ) -> StudyResult:
-    """Run the remaining trials of a study.
+    """Run the remaining trials of a study; without a `sitting`, with no limit.
 
-    Args:
-        study: from `open_study`.
-        sitting: None: no limit, progress to stderr.
-        more: called whenever all trials have ended, until it adds none.
+    Whenever all trials have ended, `more` is called, until it adds none.
 
     Raises:
         ValueError: a trial failed for a reason other than divergence.
@@ -157,11 +154,8 @@ def _run_known(study: Study, sitting: Sitting) -> StudyResult:
 def settle(study: Study, trial: Trial, sitting: Sitting, judge: OnEvaluation | None = None) -> None:
     """Run or resume one trial until it has an outcome.
 
-    Args:
-        study: contains the trial.
-        trial: not in use by another process.
-        sitting: limits of this process.
-        judge: called at each evaluation; None: finished trials judge, if the sitting gives up.
+    At each evaluation `judge` decides whether it continues; None: the finished trials do, if the
+    sitting gives up.
 
     Raises:
         InUseError: another process is running it.
@@ -180,7 +174,7 @@ def _outcome(study: Study, trial: Trial, sitting: Sitting, judge: OnEvaluation |
     if reason is None:
         return _train(study, trial, sitting, judge)
     sitting.reporter.say(f"{trial.name}: {reason}")
-    return Outcome(status="too-large", validation_loss=None, step=0, reason=reason)
+    return Outcome(status="too-large", step=0, reason=reason)
 
 
 def _train(study: Study, trial: Trial, sitting: Sitting, judge: OnEvaluation | None) -> Outcome:
@@ -199,18 +193,16 @@ def _train(study: Study, trial: Trial, sitting: Sitting, judge: OnEvaluation | N
         )
     except DivergedError as error:
         say(f"{trial.name} diverged")
-        step = _last_step(run)
-        return Outcome(status="diverged", validation_loss=None, step=step, reason=str(error))
+        return Outcome(status="diverged", step=_last_step(run), reason=str(error))
     except torch.OutOfMemoryError as error:  # accounting predicted too little
         reason = f"the device ran out of memory: {str(error).splitlines()[0]}"
         say(f"{trial.name}: {reason}")
-        step = _last_step(run)
-        return Outcome(status="too-large", validation_loss=None, step=step, reason=reason)
+        return Outcome(status="too-large", step=_last_step(run), reason=reason)
     if result.is_given_up and study.kind == "lr-range":
         say(f"{trial.name} diverged at step {result.step:,}, as expected")
-        return Outcome(status="diverged", validation_loss=None, step=result.step)
+        return Outcome(status="diverged", step=result.step)
     if result.is_given_up:
-        [*_, (_, loss)] = _evaluations(run)
+        [*_, (_, loss)] = _losses(run, "evaluation")
         reason = "other trials had a lower loss after as many tokens"
         say(f"giving up {trial.name} at step {result.step:,}: {reason}")
         return Outcome(status="hopeless", validation_loss=loss, step=result.step, reason=reason)
@@ -218,7 +210,7 @@ def _train(study: Study, trial: Trial, sitting: Sitting, judge: OnEvaluation | N
         raise StoppedError(result.exit_signal)
     loss = result.summary.validation_loss
     # The validation loss does not reveal a divergence: overfitting raises it too.
-    rise = find_rise(_training_losses(run))
+    rise = find_rise([x for _, x in _losses(run, "train") if math.isfinite(x)])
     reason = None if rise is None else str(rise)
     if not math.isfinite(loss):
         reason, loss = f"the validation loss is {loss}", None
@@ -228,24 +220,19 @@ def _train(study: Study, trial: Trial, sitting: Sitting, judge: OnEvaluation | N
     return Outcome(status="finished", validation_loss=loss, step=result.step)
 
 
-def _training_losses(run: RunDirectory) -> list[float]:
-    """Return the finite training losses of a run, in order."""
+def _losses(run: RunDirectory, kind: str) -> list[tuple[int, float]]:
+    """Return (tokens, loss) of each row of a kind."""
     rows, _ = read_readable_metrics(run.metrics)
-    losses = (row.get("loss") for row in rows if row["kind"] == "train")
-    return [loss for loss in losses if loss is not None and math.isfinite(loss)]
+    return [
+        (row.get("tokens") or 0, loss)
+        for row in rows
+        if row["kind"] == kind and (loss := row.get("loss")) is not None
+    ]
 
 
 def _last_step(run: RunDirectory) -> int:
     rows, _ = read_readable_metrics(run.metrics)
     return max((row["step"] for row in rows), default=0)
-
-
-def _evaluations(run: RunDirectory) -> Iterator[tuple[int, float]]:
-    """Yield (tokens, loss) of each evaluation."""
-    rows, _ = read_readable_metrics(run.metrics)
-    for row in rows:
-        if row["kind"] == "evaluation" and row.get("loss") is not None:
-            yield row.get("tokens") or 0, row["loss"]
 
 
 def _judge(study: Study, trial: Trial) -> OnEvaluation:
@@ -257,7 +244,7 @@ def _judge(study: Study, trial: Trial) -> OnEvaluation:
             continue  # the best for one batch size need not be so for another
         outcome = study.outcome(other)
         if outcome is not None and outcome.status == "finished":
-            rivals.append(list(_evaluations(RunDirectory(study.run_path(other)))))
+            rivals.append(_losses(RunDirectory(study.run_path(other)), "evaluation"))
 
     def judge(state: LoopState, loss: float) -> bool:
         seen = [[value for tokens, value in rival if tokens <= state.tokens] for rival in rivals]

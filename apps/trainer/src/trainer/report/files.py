@@ -27,8 +27,8 @@ def write_report(
         path: a run directory or a study.
         output: file of the page; None: `report.html` in `path`.
         export: folder for plots and tables; None: no exports.
-        png: whether to export plots as PNG too.
-        x_axis: of the exported plots: steps, tokens or seconds.
+        png: see `write_exports`.
+        x_axis: see `write_exports`.
 
     Returns:
         The files written.

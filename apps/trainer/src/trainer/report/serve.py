@@ -16,12 +16,9 @@ _POLICY = (
 def build_server(
     render: Callable[[], str], *, host: str = "127.0.0.1", port: int = 0
 ) -> ThreadingHTTPServer:
-    """Return a server of one page; `serve_forever` runs it.
+    """Return a server of the page that `render` returns, or of the message of its ValueError.
 
-    Args:
-        render: returns the page; the message of its ValueError is shown instead.
-        host: address to listen on.
-        port: 0: any free one.
+    Call `serve_forever` to run it. Port 0 is any free one.
 
     Raises:
         OSError: the address cannot be used.
