@@ -251,7 +251,7 @@ def test_a_damaged_storage_is_refused_with_its_name(tmp_path: Path, trained: lis
         (["optimizer.rate=1e-3..1"], "unknown field"),
         (["model.num-heads=6..7"], "divide"),
         (["training.batch-size=1,2,..."], "has no end"),
-        (["=1..2"], "needs LOW < HIGH"),
+        (["=1..2"], "names no values"),
         ([RATE], "names no values"),
     ],
 )

@@ -1,6 +1,6 @@
 """Run many related configurations as a study that any process can resume."""
 
-from trainer.experiments.ablations import ABLATIONS, Ablation, ablate, retuned_families
+from trainer.experiments.ablations import ABLATIONS, ablate, retuned_families
 from trainer.experiments.grid import Over, parse_over, sweep
 from trainer.experiments.results import Point, best_first, points, print_study, ranked, winners
 from trainer.experiments.retune import Retune
@@ -9,7 +9,6 @@ from trainer.experiments.trials import Sitting, StudyResult, run_study
 
 __all__ = [
     "ABLATIONS",
-    "Ablation",
     "Outcome",
     "Over",
     "Point",

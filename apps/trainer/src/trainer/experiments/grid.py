@@ -98,17 +98,19 @@ def sweep(
     Raises:
         ValueError: no axis, a repeated field, an unknown field, an invalid value.
     """
-    fields = [over.field for over in overs]
-    if not overs or len(set(fields)) < len(fields):
-        raise ValueError(
-            f"a sweep needs one or more --over, all of different fields; given {fields}"
-        )
+    require_distinct([over.field for over in overs])
     seeds = range(base.seed, base.seed + num_seeds) if num_seeds > 1 else [None]
     return [
         trial_at(base, point, seed=seed, is_equal_tokens=is_equal_tokens)
         for point in grid(overs)
         for seed in seeds
     ]
+
+
+def require_distinct(fields: Sequence[str]) -> None:
+    """Raise ValueError unless there are fields, all different."""
+    if not fields or len(set(fields)) < len(fields):
+        raise ValueError(f"need one or more --over, all of different fields; given {fields}")
 
 
 def grid(overs: Sequence[Over]) -> list[dict[str, object]]:
@@ -168,11 +170,10 @@ def _range(said: str, listed: str) -> tuple[object, ...]:
         raise ValueError(
             f"{said} is not a range; write {FORMS}; a range without a COUNT is for --engine optuna"
         )
-    low, high, count = _number(match["low"]), _number(match["high"]), int(match["count"])
-    is_log = match["kind"] == "log"
-    if low is None or high is None or not low < high or count < 2 or (is_log and low <= 0):
-        needed = "0 < LOW < HIGH" if is_log else "LOW < HIGH"
-        raise ValueError(f"{said} needs {needed} and COUNT >= 2; write {FORMS}")
+    low, high, is_log = read_ends(said, match, forms=FORMS)
+    count = int(match["count"])
+    if count < 2:
+        raise ValueError(f"{said} needs COUNT >= 2; write {FORMS}")
     shares = [index / (count - 1) for index in range(count)]
     if is_log:
         points = [math.exp(math.log(low) + share * math.log(high / low)) for share in shares]
@@ -183,12 +184,26 @@ def _range(said: str, listed: str) -> tuple[object, ...]:
     return tuple(float(f"{point:.3g}") for point in points)
 
 
+def read_ends(said: str, match: re.Match[str], *, forms: str) -> tuple[float, float, bool]:
+    """Return LOW and HIGH of a range, as integers if written so, and whether it is logarithmic.
+
+    Raises:
+        ValueError: they are not numbers in order; it begins with `said` and recommends `forms`.
+    """
+    low, high, is_log = read_value(match["low"]), read_value(match["high"]), match["kind"] == "log"
+    if is_number(low) and is_number(high) and low < high and (low > 0 or not is_log):
+        return low, high, is_log
+    raise ValueError(f"{said} needs {'0 < ' if is_log else ''}LOW < HIGH; write {forms}")
+
+
 def _cut_at_dots(said: str, words: list[str]) -> tuple[list[str], int | float | None]:
     """Return the words before `...`, and the one number that may follow it."""
     at = words.index("...")
     before, after = words[:at], words[at + 1 :]
-    last = _number(after[0]) if len(after) == 1 else None
-    if after and last is None:
+    last = read_value(after[0]) if len(after) == 1 else None
+    if not after:
+        return before, None
+    if not is_number(last):
         raise ValueError(f"{said} allows only one number after its ..., the last value")
     return before, last
 
@@ -201,11 +216,6 @@ def _require_rising(said: str, values: tuple[object, ...], last: int | float | N
             f"{said} continues by the ratio of its last two values, so they must be positive, "
             "increasing, and below the value after the ..."
         )
-
-
-def _number(word: str) -> int | float | None:
-    value = read_value(word)
-    return value if is_number(value) else None
 
 
 def read_value(word: str) -> object:

@@ -8,12 +8,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainer.config.field_checks import is_number
 from trainer.config.run_config import RunConfig
-from trainer.experiments.grid import FORMS, Over, grid, parse_over, read_value, trial_at
+from trainer.experiments.grid import (
+    FORMS,
+    Over,
+    grid,
+    parse_over,
+    read_ends,
+    require_distinct,
+    trial_at,
+)
 
 _RANGE = re.compile(r"(?P<low>[^,:]+?)\.\.(?P<high>[^.,:][^,:]*)(?::(?P<kind>log|linear))?")
 _MAX_CORNERS = 256
+_FORMS = f"FIELD=LOW..HIGH:log, FIELD=LOW..HIGH:linear or {FORMS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +56,7 @@ def parse_space(texts: Sequence[str], base: RunConfig) -> Space:
     '0.0001..0.1:log'
     """
     space = tuple(_axis(text) for text in texts)
-    fields = [axis.field for axis in space]
-    if not space or len(set(fields)) < len(fields):
-        raise ValueError(
-            f"a search needs one or more --over, all of different fields; given {fields}"
-        )
+    require_distinct([axis.field for axis in space])
     ends = [
         axis if isinstance(axis, Over) else Over(axis.field, (axis.low, axis.high))
         for axis in space
@@ -73,21 +77,10 @@ def describe_space(space: Space) -> dict[str, str]:
 def _axis(text: str) -> Over | Between:
     field, _, listed = text.partition("=")
     match = _RANGE.fullmatch(listed)
-    if match is None:
+    if match is None or not field:
         over = parse_over(text)
         if over.goes_on:
             raise ValueError(f"--over {text!r} has no end, but a search needs one; list all values")
         return over
-    low, high = read_value(match["low"]), read_value(match["high"])
-    is_log = match["kind"] == "log"
-    if (
-        not (is_number(low) and is_number(high) and low < high)
-        or not field
-        or (is_log and low <= 0)
-    ):
-        needed = "0 < LOW < HIGH" if is_log else "LOW < HIGH"
-        raise ValueError(
-            f"--over {text!r} needs {needed}; write FIELD=LOW..HIGH:log, FIELD=LOW..HIGH:linear or "
-            f"{FORMS}"
-        )
+    low, high, is_log = read_ends(f"--over {text!r}", match, forms=_FORMS)
     return Between(field.strip().replace("_", "-"), low, high, is_log)

@@ -1,5 +1,5 @@
-// Moves the points of the drawings to other axes, tells values under the pointer, shows and hides runs.
-// The page says everything without it. Values and axes come from the JSON beside each drawing.
+// Redraw plots on other axes, show the values under the pointer, and show or hide runs.
+// The page is complete without this script. Values and axes come from the JSON beside each drawing.
 (() => {
   "use strict";
   document.documentElement.classList.add("scripted");
@@ -131,7 +131,7 @@
   if (raw) raw.checked = state.raw;
   collect();
 
-  // A page that `watch` serves fetches itself anew; what the reader chose stays.
+  // A page served by `watch` reloads itself and keeps the reader's choices.
   const refresh = async () => {
     try {
       const answer = await fetch(location.href, { cache: "no-store" });

@@ -131,7 +131,7 @@ def problems_list(histories: Sequence[RunHistory]) -> str:
 def _figures(history: RunHistory) -> str:
     if history.last_row is None:
         return "<p>No numbers yet.</p>"
-    shown = dict(zip(NUMBERS, numbers(history), strict=True))
+    shown: dict[str, str] = dict(zip(NUMBERS, numbers(history), strict=True))
     if history.summary is not None and history.summary.tokens_per_second:
         shown["tokens per second"] = f"{history.summary.tokens_per_second:,.0f}"
     cells = (
