@@ -49,7 +49,8 @@ MOST_IN_A_ROOT, MOST_IN_A_FOLDER = 15, 12
 ORDER = {
     "accounting": "cli reports sources plan time * autograd shape step",
     "bench": "cli busy fuzzing calculators learning training tokenizers tokenization "
-    "generated_text sgd_toy contestants display measurement texts arguments console durable",
+    "generated_text sgd_toy contests contestants display measurement texts arguments console "
+    "durable",
     "bpe": "cli train reference merges vocabulary counting counts kernel_parts compilation "
     "_kernels formats packed_counts pieces pretokens special_tokens tie_breaking byte_spelling "
     "patterns unicode_classes messages",

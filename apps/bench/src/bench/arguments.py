@@ -9,37 +9,6 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 
-def add_contest_options(
-    parser: argparse.ArgumentParser, contests: Collection[str], *, quick: str, cache: str
-) -> None:
-    """Declare the options of subjects that hold contests.
-
-    Args:
-        parser: of the subject.
-        contests: their names.
-        quick: help of `--quick`.
-        cache: help of `--cache-dir`.
-    """
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples to FILE")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios to FILE")
-    parser.add_argument(
-        "--rounds", type=positive, metavar="N", help="samples per contestant (5; quick: 1)"
-    )
-    parser.add_argument(
-        "--only", type=names_of(contests, "contest"), help=f"of {','.join(contests)}"
-    )
-    parser.add_argument("--quick", action="store_true", help=quick)
-    parser.add_argument("--cache-dir", type=cache_folder, default="", help=cache)
-    parser.add_argument(
-        "--patience", type=float, default=10.0, metavar="SECONDS", help="wait for idle CPUs (10)"
-    )
-
-
-def num_rounds(arguments: argparse.Namespace) -> int:
-    """Return how many samples each entry of a contest gives."""
-    return arguments.rounds or (1 if arguments.quick else 5)
-
-
 def positive(text: str) -> int:
     """Return a whole number of at least 1.
 

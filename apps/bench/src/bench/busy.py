@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from bench.arguments import cache_folder, positive
+from bench.console import new_table
 from bench.contestants.models import DISTRIBUTIONS
 from bench.contestants.peers import fetch_extras
 from bench.durable import write_json
@@ -105,9 +105,8 @@ def _speed(steps: int, variables: Mapping[str, str], folder: Path) -> float:
 
 
 def _print(samples: Mapping[str, Mapping[str, list[float]]], num_others: int) -> None:
-    table = Table(title=f"tokens per second, beside {num_others} busy processes")
-    for column in ("threads wait", "alone", "beside", "slowdown"):
-        table.add_column(column, justify="left" if column == "threads wait" else "right")
+    title = f"tokens per second, beside {num_others} busy processes"
+    table = new_table(title, "threads wait", "alone", "beside", "slowdown")
     for name, speeds in samples.items():
         alone, beside = (statistics.median(speeds[place]) for place in ("alone", "beside"))
         table.add_row(name, f"{alone:,.0f}", f"{beside:,.0f}", f"{alone / beside:.1f}")

@@ -14,10 +14,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
 from bench.arguments import numbers, positive
-from bench.console import say, table_console
+from bench.console import new_table, say, table_console
 from bench.contestants.models import DISTRIBUTIONS
 from bench.contestants.peers import fetch_extras
 from bench.durable import write_json
@@ -123,12 +121,15 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = {str(path): load_run(path) for path in arguments.runs}
     first = next(iter(loaded.values()))
     pieces = _pieces(first, held_out, arguments, number=len(prompts) * arguments.texts)
-    findings = [_finding(pieces, known)]
+    measures = measure(pieces, known)
+    findings = [Finding(run=None, temperature=None, top_p=None, measures=measures, texts=pieces)]
     for name, model in loaded.items():
         for setting in settings:
             say(f"{name} at {setting.temperature:g}, {setting.top_p:g}")
             texts = _generate(model, prompts, arguments, setting)
-            findings.append(_finding(texts, known, run=name, setting=setting))
+            measures = measure(texts, known)
+            pair = {"temperature": setting.temperature, "top_p": setting.top_p}
+            findings.append(Finding(run=name, **pair, measures=measures, texts=texts))
     if arguments.json:
         content = {"format": FORMAT, "version": VERSION, "prompts": prompts, "seed": arguments.seed}
         content |= {"max_tokens": arguments.max_tokens, "findings": [asdict(f) for f in findings]}
@@ -169,12 +170,11 @@ def _read(path: Path) -> str:
 def _settings(arguments: argparse.Namespace) -> list["SamplingConfig"]:
     from trainer.inference.sampling import SamplingConfig
 
-    pairs = [
-        (temperature, top_p)
+    return [
+        SamplingConfig(temperature=temperature, top_p=top_p)
         for temperature, top_p in product(arguments.temperatures, arguments.top_ps)
         if temperature > 0.0 or top_p == arguments.top_ps[0]  # greedy at any top-p
     ]
-    return [SamplingConfig(temperature=temperature, top_p=top_p) for temperature, top_p in pairs]
 
 
 def _is_repeated(words: Sequence[str]) -> Iterator[bool]:
@@ -231,27 +231,10 @@ def _pieces(
     return pieces
 
 
-def _finding(
-    texts: list[str],
-    known: Known,
-    *,
-    run: str | None = None,
-    setting: "SamplingConfig | None" = None,
-) -> Finding:
-    return Finding(
-        run=run,
-        temperature=None if setting is None else setting.temperature,
-        top_p=None if setting is None else setting.top_p,
-        measures=measure(texts, known),
-        texts=texts,
-    )
-
-
 def _print(findings: Iterable[Finding]) -> None:
-    table = Table(title="generated text")
-    table.add_column("text", overflow="fold")
-    for name in ("temperature", "top-p", "repeated", "invented", "copied"):
-        table.add_column(name, justify="right")
+    columns = ("text", "temperature", "top-p", "repeated", "invented", "copied")
+    table = new_table("generated text", *columns)
+    table.columns[0].overflow = "fold"
     for finding in findings:
         shares = asdict(finding.measures).values()
         settings = (finding.temperature, finding.top_p)

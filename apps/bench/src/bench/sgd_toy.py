@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.table import Table
-
 from bench.arguments import numbers, positive
-from bench.console import table_console
+from bench.console import new_table, table_console
 from bench.contestants.models import DISTRIBUTIONS
 from bench.contestants.peers import fetch_extras
 from bench.display.plot import write_curves
@@ -129,16 +127,13 @@ def closed_form(initial_loss: float, rate: float, num_steps: int) -> list[float]
 
 
 def _print(descents: Sequence[Descent]) -> None:
-    table = Table(title="loss before any update, and after each")
-    table.add_column("update", justify="right")
-    for descent in descents:
-        table.add_column(f"rate {descent.rate:g}", justify="right")
+    rates = (f"rate {descent.rate:g}" for descent in descents)
+    table = new_table("loss before any update, and after each", "update", *rates, left=0)
     for step, losses in enumerate(zip(*(d.losses for d in descents), strict=True)):
         table.add_row(str(step), *(f"{loss:.4g}" for loss in losses))
     table.add_section()
     table.add_row("loss", *(descent.outcome for descent in descents))
-    growing = (str(descent.num_growing_steps) for descent in descents)
-    table.add_row("growing", *growing)
+    table.add_row("growing", *(str(descent.num_growing_steps) for descent in descents))
     console = table_console(120)
     console.print(table)
     console.print("growing: updates, from the first, that do not move the weights closer to zero")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from bench.console import say, table_console
+from bench.console import new_table, print_problems, say, table_console
 from bench.contestants.peers import ACCOUNTANTS, fetch_extras, why_missing
 from bench.durable import write_json
 from bench.measurement.machine import describe_machine
@@ -85,9 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         console.print(_memory_table(cases))
     wrong = [line for line in lines + cases if line.calculator == "ours" and _is_wrong(line)]
-    for line in wrong:
-        say(f"PROBLEM: {line.model}, {line.figure}: {line.error:+.2%}")
-    return 1 if wrong else 0
+    return print_problems(f"{line.model}, {line.figure}: {line.error:+.2%}" for line in wrong)
 
 
 def _is_wrong(line: Line) -> bool:
@@ -145,21 +143,20 @@ def _memory_cases(cases: "Sequence[tuple[Changes, Changes]]") -> Iterator[Line]:
 
 
 def _comparison(lines: list[Line]) -> Table:
-    table = Table(title=f"calculators against measurement, batches of {_BATCH_SIZE} windows")
-    for column in ("model", "figure", "measured", "calculator", "predicted", "error"):
-        table.add_column(column, justify="right" if column in ("measured", "predicted") else "left")
+    title = f"calculators against measurement, batches of {_BATCH_SIZE} windows"
+    columns = ("model", "figure", "calculator", "measured", "predicted", "error")
+    table = new_table(title, *columns, left=3)
     for line in lines:
         said = line.note or "no figure" if line.said is None else f"{line.said:,.0f}"
         error = "" if line.error is None else f"{line.error:+.2%}"
-        measured = f"{line.measured:,.0f}"
-        table.add_row(line.model, line.figure, measured, line.calculator, said, error)
+        names = (line.model, line.figure, line.calculator)
+        table.add_row(*names, f"{line.measured:,.0f}", said, error)
     return table
 
 
 def _memory_table(cases: list[Line]) -> Table:
-    table = Table(title="peak memory of a step: torch's CPU allocator, and our prediction")
-    for column in ("configuration", "measured", "predicted", "error", "peak at"):
-        table.add_column(column, justify="right" if column in ("measured", "predicted") else "left")
+    title = "peak memory of a step: torch's CPU allocator, and our prediction"
+    table = new_table(title, "configuration", "measured", "predicted", "error", "peak at")
     for line in cases:
         table.add_row(*_cells(line))
     return table

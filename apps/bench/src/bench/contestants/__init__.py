@@ -1,7 +1,7 @@
 """Use each contestant at its best.
 
 Stage: *contestants* -> tasks. One module per contestant, with the functions that
-`bench.tokenization.tasks` times; a function that a contestant cannot offer is missing. Not here:
+`bench.tokenization.tasks` times; it lacks those that it cannot offer or does not need. Not here:
 clocks.
 """
 

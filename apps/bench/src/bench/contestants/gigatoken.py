@@ -74,11 +74,6 @@ def trainer(*, num_threads: int, ties: str) -> Callable[[Path, int], list[tuple[
     return train
 
 
-def merges(trained: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Return the merges as bytes."""
-    return trained
-
-
 def start_code(vocabulary: Path, *, how: str) -> str:
     """Return a minimal program that defines `encode`."""
     path = str(vocabulary / "tokenizer" / "tokenizer.json")

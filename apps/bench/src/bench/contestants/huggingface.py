@@ -35,11 +35,6 @@ def file_encoder(vocabulary: Path, *, num_threads: int) -> Callable[[Path], np.n
     return encode
 
 
-def flat(ids: np.ndarray) -> np.ndarray:
-    """Return all ids in one array."""
-    return ids
-
-
 def text_encoder(vocabulary: Path) -> Callable[[str], list[int]]:
     """Return a function from a short text to a list."""
     encode = _load(vocabulary).encode

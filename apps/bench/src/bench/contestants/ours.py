@@ -16,11 +16,6 @@ def file_encoder(vocabulary: Path, *, num_threads: int) -> Callable[[Path], np.n
     return lambda path: tokenizer.encode_files_to_array(path, num_threads=num_threads)
 
 
-def flat(ids: np.ndarray) -> np.ndarray:
-    """Return all ids in one array."""
-    return ids
-
-
 def file_writer(vocabulary: Path, *, num_threads: int) -> Callable[[Path, Path], object]:
     """Return a function from a file to a file of ids."""
     tokenizer = _load(vocabulary)
@@ -47,11 +42,6 @@ def trainer(*, num_threads: int, ties: str) -> Callable[[Path, int], list[tuple[
         return merges
 
     return train
-
-
-def merges(trained: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Return the merges as bytes."""
-    return trained
 
 
 def warm_up(vocabulary: Path) -> None:

@@ -22,11 +22,6 @@ def file_encoder(vocabulary: Path, *, num_threads: int) -> Callable[[Path], np.n
     return encode
 
 
-def flat(ids: np.ndarray) -> np.ndarray:
-    """Return all ids in one array."""
-    return ids
-
-
 def text_encoder(vocabulary: Path) -> Callable[[str], list[int]]:
     """Return its fastest function from a short text to a list, without special tokens."""
     return _load(vocabulary).encode_ordinary

@@ -15,11 +15,11 @@ from bench.measurement.rows import Row
 _LEFT, _RIGHT, _TOP, _PITCH, _BAR = 400, 860, 64, 24, 14
 _WIDTH = 940
 
-_LIGHT = """.grid { stroke: #e4e7eb } .one { stroke: #8c959f }
+_LIGHT = """.one { stroke: #8c959f }
 .aim { fill: #2b8a3e } .must { fill: #2f6fde } .missed { fill: #d9480f } .reported { fill: #8c959f }
 .mark { stroke: #1f2328; stroke-width: 1.5 }
 """
-_DARK = """.grid { stroke: #242a32 } .one { stroke: #656c76 }
+_DARK = """.one { stroke: #656c76 }
 .aim { fill: #51cf66 } .must { fill: #6ea8fe } .missed { fill: #ff922b } .reported { fill: #656c76 }
 .mark { stroke: #e6edf3 }
 """

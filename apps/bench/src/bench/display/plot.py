@@ -15,11 +15,6 @@ _WIDTH, _RIGHT, _TOP = 880, 848, 96
 _COLOURS = (("#2f6fde", "#6ea8fe"), ("#d9480f", "#ff922b"), ("#2b8a3e", "#51cf66"),
             ("#8a3ea8", "#cc8ae6"))  # fmt: skip
 
-_LIGHT = """.grid { stroke: #e4e7eb }
-polyline { fill: none; stroke-width: 2.25; stroke-linejoin: round }
-"""
-_DARK = ".grid { stroke: #242a32 }\n"
-
 
 def write_curves(
     curves: Mapping[str, Sequence[Point]], path: Path, *, title: str, labels: tuple[str, str]
@@ -104,9 +99,7 @@ def _canvas(height: float, title: str) -> Element:
         )
         for scheme in (0, 1)
     )
-    return canvas(
-        (_WIDTH, height), name=title, light=_LIGHT + light, dark=_DARK + dark, heading=title
-    )
+    return canvas((_WIDTH, height), name=title, light=light, dark=dark, heading=title)
 
 
 def _legend(root: Element, names: Sequence[str]) -> None:
@@ -144,6 +137,4 @@ def _powers(least: float, most: float) -> list[int]:
     low, high = math.floor(least), max(math.ceil(most), math.floor(least) + 1)
     step = math.ceil((high - low) / 8)
     low = step * math.floor(low / step)
-    return list(
-        range(low, high + step, step) if (high - low) % step else range(low, high + 1, step)
-    )
+    return list(range(low, high + (step if (high - low) % step else 1), step))

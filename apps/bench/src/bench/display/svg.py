@@ -15,9 +15,12 @@ _LIGHT = """
 text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }
 .title { font-size: 16px; font-weight: 600 }
 .end { text-anchor: end } .middle { text-anchor: middle }
-.back { fill: #ffffff } .ink { fill: #1f2328 } .soft { fill: #656d76 }
+.back { fill: #ffffff } .ink { fill: #1f2328 } .soft { fill: #656d76 } .grid { stroke: #e4e7eb }
+polyline { fill: none; stroke-width: 2.25; stroke-linejoin: round }
 """
-_DARK = ".back { fill: #0d1117 } .ink { fill: #e6edf3 } .soft { fill: #9198a1 }\n"
+_DARK = """.back { fill: #0d1117 } .ink { fill: #e6edf3 } .soft { fill: #9198a1 }
+.grid { stroke: #242a32 }
+"""
 
 
 def canvas(

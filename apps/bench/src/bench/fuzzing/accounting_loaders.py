@@ -5,16 +5,12 @@ torch. Not here: the other loaders (`loaders`).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from accounting.sources.inputs import read_model
-from bench.fuzzing.loaders import (
-    BINARY_BYTES_A_BYTE,
-    TEXT_BYTES_A_BYTE,
-    Loader,
-)
-from bench.fuzzing.mutations import mutate_json, mutate_safetensors
+from bench.fuzzing.loaders import BINARY_BYTES_A_BYTE, Loader
+from bench.fuzzing.mutations import Mutate, mutate_json, mutate_safetensors
 
 _LLAMA = {
     "model_type": "llama",
@@ -40,23 +36,15 @@ _WEIGHTS = {
 def hf_config(folder: Path) -> Loader:
     """Return the target for Hugging Face's config.json."""
     (folder / "config.json").write_text(json.dumps(_LLAMA), "utf-8")
-    return Loader(
-        folder,
-        {"config.json": mutate_json},
-        lambda path: read_model(str(path / "config.json")),
-        bytes_a_byte=TEXT_BYTES_A_BYTE,
-    )
+    return Loader(folder, {"config.json": mutate_json}, _reader("config.json"))
 
 
 def weights_header(folder: Path) -> Loader:
     """Return the target for the header of a safetensors file."""
-    _write_weights(folder / "a.safetensors", _WEIGHTS)
-    return Loader(
-        folder,
-        {"a.safetensors": mutate_safetensors},
-        lambda path: read_model(str(path / "a.safetensors")),
-        bytes_a_byte=BINARY_BYTES_A_BYTE,
-    )
+    name = "a.safetensors"
+    _write_weights(folder / name, _WEIGHTS)
+    kinds = {name: mutate_safetensors}
+    return Loader(folder, kinds, _reader(name), bytes_a_byte=BINARY_BYTES_A_BYTE)
 
 
 def weights_index(folder: Path) -> Loader:
@@ -67,19 +55,16 @@ def weights_index(folder: Path) -> Loader:
     for shard, held in placed.items():
         _write_weights(folder / shard, {name: _WEIGHTS[name] for name in held})
     places = {f"{name}.weight": shard for shard, held in placed.items() for name in held}
-    (folder / "a.safetensors.index.json").write_text(
-        json.dumps({"weight_map": places}), encoding="utf-8"
-    )
-    (folder / "config.json").write_text(json.dumps(_LLAMA), encoding="utf-8")
-    return Loader(
-        folder,
-        {
-            **dict.fromkeys(shards, mutate_safetensors),
-            **dict.fromkeys(("a.safetensors.index.json", "config.json"), mutate_json),
-        },
-        lambda path: read_model(str(path / shards[0])),
-        bytes_a_byte=TEXT_BYTES_A_BYTE,
-    )
+    kinds: dict[str, Mutate] = dict.fromkeys(shards, mutate_safetensors)
+    documents = {"a.safetensors.index.json": {"weight_map": places}, "config.json": _LLAMA}
+    for name, document in documents.items():
+        (folder / name).write_text(json.dumps(document), encoding="utf-8")
+        kinds[name] = mutate_json
+    return Loader(folder, kinds, _reader(shards[0]))
+
+
+def _reader(name: str) -> Callable[[Path], object]:
+    return lambda folder: read_model(str(folder / name))
 
 
 def _write_weights(path: Path, weights: Mapping[str, tuple[int, ...]]) -> None:

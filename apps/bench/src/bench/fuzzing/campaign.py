@@ -49,10 +49,6 @@ class Tally:
     seconds: float = 0.0
     findings: list[str] = field(default_factory=list)
 
-    def to_json(self) -> dict[str, object]:
-        """Return the fields of a log line."""
-        return asdict(self)
-
 
 def run_campaign(
     targets: Mapping[str, Target],
@@ -94,7 +90,7 @@ def read_log(path: Path) -> list[Tally]:
 def append_log(path: Path, tallies: list[Tally]) -> None:
     """Append one line per target."""
     with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(tally.to_json()) + "\n" for tally in tallies)
+        file.writelines(json.dumps(asdict(tally)) + "\n" for tally in tallies)
 
 
 def _run_batch(target: Target, tally: Tally, *, keep_in: Path, say: Callable[[str], None]) -> None:

@@ -42,7 +42,7 @@ class Loader:
         folder: folder for the files.
         kinds: the damage of each file's format, by file name.
         load: reads the files in a folder and uses the result briefly.
-        bytes_a_byte: memory allowed per byte of the files.
+        bytes_a_byte: memory allowed per byte of the files; the default is for text.
         seal: updates checksums inside the files to match their content.
     """
 
@@ -52,7 +52,7 @@ class Loader:
         kinds: Mapping[str, Mutate],
         load: Callable[[Path], object],
         *,
-        bytes_a_byte: int,
+        bytes_a_byte: int = TEXT_BYTES_A_BYTE,
         seal: Callable[[dict[str, bytes], random.Random], None] = lambda files, rng: None,
     ) -> None:
         self._folder, self._kinds, self._load = folder, kinds, load
@@ -92,8 +92,7 @@ class Loader:
         except MisdeedError as error:
             raise FindingError(str(error), kept) from error
         except (ValueError, OSError) as error:
-            told = f"{getattr(error, 'filename', '')} {error}"
-            if str(self._folder) not in told:
+            if str(self._folder) not in f"{getattr(error, 'filename', '')} {error}":
                 raise FindingError(f"{error!r:.300} names no file", kept) from error
         except Exception as error:
             raise FindingError(f"{type(error).__name__}: {error!s:.300}", kept) from error
@@ -104,39 +103,28 @@ def vocabulary_folder(folder: Path) -> Loader:
     _vocabulary().save(folder)
     (folder / "tokenizer.json").unlink()  # for other projects, not read here
     kinds = {"bpe.json": mutate_json, "vocab.json": mutate_json, "merges.txt": mutate_lines}
-    return Loader(
-        folder,
-        kinds,
-        lambda path: _use(Tokenizer.load(path)),
-        bytes_a_byte=TEXT_BYTES_A_BYTE,
-        seal=_unseal_vocabulary,
-    )
+    return Loader(folder, kinds, lambda path: _use(Tokenizer.load(path)), seal=_unseal_vocabulary)
 
 
 def tokenizer_json(folder: Path) -> Loader:
     """Return the target for HF's format."""
     save_vocabulary(_vocabulary(), folder / "tokenizer.json")
-    return Loader(
-        folder,
-        {"tokenizer.json": mutate_json},
-        lambda path: _use(Tokenizer.load(path / "tokenizer.json")),
-        bytes_a_byte=TEXT_BYTES_A_BYTE,
-        seal=_unseal_tokenizer_json,
-    )
+
+    def load(folder: Path) -> None:
+        _use(Tokenizer.load(folder / "tokenizer.json"))
+
+    return Loader(folder, {"tokenizer.json": mutate_json}, load, seal=_unseal_tokenizer_json)
 
 
 def tiktoken_file(folder: Path) -> Loader:
     """Return the target for tiktoken's ranks."""
     save_vocabulary(_vocabulary(num_specials=0), folder / "a.tiktoken")
     (folder / "a.tiktoken.json").unlink()  # holds the hash, so damage would never be read
-    return Loader(
-        folder,
-        {"a.tiktoken": mutate_lines},
-        lambda path: _use(
-            Tokenizer.from_vocabulary(load_tiktoken(path / "a.tiktoken", pattern="gpt2"))
-        ),
-        bytes_a_byte=TEXT_BYTES_A_BYTE,
-    )
+
+    def load(folder: Path) -> None:
+        _use(Tokenizer.from_vocabulary(load_tiktoken(folder / "a.tiktoken", pattern="gpt2")))
+
+    return Loader(folder, {"a.tiktoken": mutate_lines}, load)
 
 
 def counts_file(folder: Path) -> Loader:

@@ -36,13 +36,8 @@ def single_file(folder: Path) -> Loader:
     def load(folder: Path) -> object:
         return load_checkpoint(folder / "a.safetensors", *_fresh())
 
-    return Loader(
-        folder,
-        {"a.safetensors": mutate_safetensors},
-        load,
-        bytes_a_byte=BINARY_BYTES_A_BYTE,
-        seal=_seal_single_file,
-    )
+    how = {"bytes_a_byte": BINARY_BYTES_A_BYTE, "seal": _seal_single_file}
+    return Loader(folder, {"a.safetensors": mutate_safetensors}, load, **how)
 
 
 def run_checkpoint(folder: Path) -> Loader:
@@ -95,12 +90,11 @@ def _seal(name: str, files: dict[str, bytes], rng: random.Random) -> None:
 def config_toml(folder: Path) -> Loader:
     """Return the target for run configurations."""
     (folder / "config.toml").write_text(config_to_toml(load_preset("quickstart")), "utf-8")
-    return Loader(
-        folder,
-        {"config.toml": mutate_toml},
-        lambda path: config_to_toml(load_config(path / "config.toml")),
-        bytes_a_byte=TOML_BYTES_A_BYTE,
-    )
+
+    def load(folder: Path) -> str:
+        return config_to_toml(load_config(folder / "config.toml"))
+
+    return Loader(folder, {"config.toml": mutate_toml}, load, bytes_a_byte=TOML_BYTES_A_BYTE)
 
 
 def _fresh() -> tuple[nn.Module, AdamW]:

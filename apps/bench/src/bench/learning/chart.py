@@ -17,11 +17,10 @@ from bench.learning.trials import Contender
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 880, 460, 64, 848, 84, 404
 _SHOWN_ABOVE_END = 0.9  # nats above the end to draw
 
-_LIGHT = """.grid { stroke: #e4e7eb } .goal { stroke: #8c959f; stroke-dasharray: 6 4 }
-polyline { fill: none; stroke-width: 2.25; stroke-linejoin: round }
+_LIGHT = """.goal { stroke: #8c959f; stroke-dasharray: 6 4 }
 .c0 { stroke: #656d76 } .c1 { stroke: #2f6fde } .c2 { stroke: #d9480f } .c3 { stroke: #2b8a3e }
 """
-_DARK = """.grid { stroke: #242a32 } .goal { stroke: #656c76 }
+_DARK = """.goal { stroke: #656c76 }
 .c0 { stroke: #9198a1 } .c1 { stroke: #6ea8fe } .c2 { stroke: #ff922b } .c3 { stroke: #51cf66 }
 """
 

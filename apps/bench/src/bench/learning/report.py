@@ -7,9 +7,8 @@ import statistics
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
 
-from bench.console import table_console
+from bench.console import new_table, table_console
 from bench.learning.results import Results
 from bench.learning.times import StepTimes
 from bench.learning.trials import Contender, Experiment
@@ -26,16 +25,14 @@ def print_learning(
 ) -> None:
     """Print each contender's loss by number of tokens, and the rates that were tried."""
     console = table_console(140) if console is None else console
-    table = Table(title="final validation loss, nats per token: mean over seeds (minimum-maximum)")
-    for column in _COLUMNS:
-        table.add_column(column)
+    title = "final validation loss, nats per token: mean over seeds (minimum-maximum)"
+    table = new_table(title, *_COLUMNS, left=len(_COLUMNS))
     for contender in contenders:
         for share in contender.shares if results.rates(contender) else ():
             table.add_row(*_cells(contender, share, contenders[0], results, times, experiment))
     console.print(table)
-    tried = Table(title="rates tried, one seed: final loss")
-    for column in ("contender", "share of the tokens", "rate: loss"):
-        tried.add_column(column)
+    columns = ("contender", "share of the tokens", "rate: loss")
+    tried = new_table("rates tried, one seed: final loss", *columns, left=3)
     for contender in contenders:
         losses = sorted(results.rates(contender).items())
         shown = ", ".join(f"{rate:g}: {loss:.4f}" for rate, loss in losses)

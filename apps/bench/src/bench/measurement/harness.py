@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from bench.measurement.machine import busy_seconds, wait_until_idle
 
@@ -153,34 +153,22 @@ def run_order(order: Order) -> Sample:
     Raises:
         SampleError: the process failed, hung, or printed no valid result.
     """
-    told = {
-        "contestant": order.contestant,
-        "task": order.task,
-        "tasks": order.tasks,
-        "arguments": dict(order.arguments),
-        "num_threads": order.num_threads,
-    }
-    command = [sys.executable, "-m", "bench.measurement.sample", json.dumps(told)]
-    before, started = busy_seconds(), time.perf_counter()
-    own_before = os.times()
+    command = [sys.executable, "-m", "bench.measurement.sample", json.dumps(asdict(order))]
+    threads = {"RAYON_NUM_THREADS": str(order.num_threads), "PYTHONHASHSEED": "0"}
+    how = {"env": {**os.environ, **threads, **order.environment}, "capture_output": True}
+    before, own_before, started = busy_seconds(), os.times(), time.perf_counter()
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            check=False,
-            timeout=SAMPLE_TIMEOUT_SECONDS,
-            env=_environment(order),
-        )
+        done = subprocess.run(command, **how, check=False, timeout=SAMPLE_TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
         raise SampleError(f"no result after {SAMPLE_TIMEOUT_SECONDS} s") from None
     if done.returncode:
         raise SampleError(_last_line(done.stderr) or f"exit code {done.returncode}")
     try:
-        said = json.loads(_last_line(done.stdout))
+        measured = json.loads(_last_line(done.stdout))
     except json.JSONDecodeError:
         raise SampleError(f"no JSON at the end of {done.stdout[-200:]!r}") from None
     own, now = os.times(), time.perf_counter()
-    return Sample(**said, foreign_cpus=_foreign(before, own_before, own, now - started))
+    return Sample(**measured, foreign_cpus=_foreign(before, own_before, own, now - started))
 
 
 def run_when_idle(patience_seconds: float, order: Order) -> Sample:
@@ -202,7 +190,7 @@ def find_disagreements(results: Iterable[Result]) -> list[str]:
                 found.setdefault(name, {}).setdefault(digest, set()).add(result.entry.name)
     return [
         f"{name} differ: "
-        + "; ".join(f"{digest[:12]} by {_and(who)}" for digest, who in by.items())
+        + "; ".join(f"{digest[:12]} by {', '.join(sorted(who))}" for digest, who in by.items())
         for name, by in found.items()
         if len(by) > 1
     ]
@@ -218,11 +206,6 @@ def agreeing(results: Iterable[Result]) -> dict[str, list[str]]:
     return {name: sorted(who) for name, who in found.items()}
 
 
-def _environment(order: Order) -> dict[str, str]:
-    threads = {"RAYON_NUM_THREADS": str(order.num_threads), "PYTHONHASHSEED": "0"}
-    return {**os.environ, **threads, **order.environment}
-
-
 def _foreign(
     before: float | None, own_before: os.times_result, own: os.times_result, seconds: float
 ) -> float | None:
@@ -236,7 +219,3 @@ def _foreign(
 def _last_line(output: bytes) -> str:
     lines = output.decode(errors="replace").strip().splitlines()
     return lines[-1].strip() if lines else ""
-
-
-def _and(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names))

@@ -82,13 +82,7 @@ class Comparison:
     ours: str = "ours"
 
     def row(
-        self,
-        key: str,
-        metric: str,
-        peers: Sequence[str],
-        *,
-        ours: str | None = None,
-        **more: Any,
+        self, key: str, metric: str, peers: Sequence[str], *, ours: str | None = None, **more: Any
     ) -> Row:
         """Compare ours with the fastest of `peers`, which are ways to use one contestant."""
         result = self.results[self.ours if ours is None else ours]

@@ -16,7 +16,7 @@ def main() -> None:
     from importlib import import_module
 
     contestant = import_module(f"bench.contestants.{order['contestant']}")
-    task = getattr(import_module(order.get("tasks", "bench.tokenization.tasks")), order["task"])
+    task = getattr(import_module(order["tasks"]), order["task"])
     sample = task(contestant, num_threads=order["num_threads"], **order["arguments"])
     print("\n" + json.dumps(sample), flush=True)
 

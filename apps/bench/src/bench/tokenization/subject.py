@@ -6,28 +6,19 @@ is measured (`measurement`, `tasks`), and which figures there are (`contests`, `
 
 import argparse
 import os
-import random
 import tempfile
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from bench.arguments import add_contest_options, num_rounds, thread_counts
+from bench.arguments import thread_counts
 from bench.console import say
 from bench.contestants import DISTRIBUTIONS
-from bench.contestants.peers import fetch_extras, why_missing
-from bench.display.chart import write_chart
-from bench.display.table import print_table
-from bench.measurement.harness import (
-    Result,
-    find_disagreements,
-    run_contest,
-    run_order,
-    run_when_idle,
-)
+from bench.contestants.peers import fetch_extras
+from bench.contests import add_contest_options, num_rounds, publish, run_and_keep
+from bench.measurement.harness import Result, find_disagreements, run_order
 from bench.measurement.machine import copy_bandwidth, describe_machine, num_cpus
-from bench.measurement.report import Report, write_report
+from bench.measurement.report import Report
 from bench.texts.corpora import KINDS, built_corpus, named_corpus
 from bench.texts.vocabulary import share_vocabulary
 from bench.tokenization.contests import calls, decode, disk, encode, growth, jit, start, train
@@ -46,7 +37,6 @@ _CONTESTS: dict[str, ModuleType] = {
     "growth": growth,
 }
 _ONCE = ("start", "jit", "growth")  # only on the first corpus; all others on each
-_SEED = 336
 _FULL = {"train_vocab_size": 32_000, "growth_bytes": 8_000_000, "ids_bytes": 1 << 24}
 _QUICK = {"train_vocab_size": 2_000, "growth_bytes": 250_000, "ids_bytes": 1 << 20}
 _QUICK_CORPUS_BYTES = 2_000_000
@@ -84,17 +74,11 @@ def run(arguments: argparse.Namespace) -> int:
         settings={"rounds": num_rounds(arguments), "threads": threads, "quick": arguments.quick},
         bandwidth={n: copy_bandwidth(n) for n in threads},
     )
-    with tempfile.TemporaryDirectory(dir=_made(arguments.cache_dir)) as folder:
+    arguments.cache_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=arguments.cache_dir) as folder:
         for setting in _settings(arguments, report, Path(folder), threads):
             _run_corpus(arguments, setting, report)
-    if arguments.json:
-        write_report(report, arguments.json)
-    if arguments.svg:
-        write_chart(report.rows, arguments.svg)
-    print_table(report)
-    for problem in report.problems:
-        say(f"PROBLEM: {problem}")
-    return 1 if report.problems else 0
+    return publish(report, arguments)
 
 
 def _settings(
@@ -128,36 +112,15 @@ def _run_corpus(arguments: argparse.Namespace, setting: Setting, report: Report)
     is_first = len(report.corpora) == 1
     if is_first:
         say("kernels: compiling those that are not cached")
-        run_order(jit.compiling(setting, "kept"))
+        run_order(jit.compiling(setting).order)
     chosen = [n for n in _CONTESTS if arguments.only is None or n in arguments.only]
     everything: list[Result] = []
     for name in chosen:
         if name in _ONCE and not is_first:
             continue
-        results = run_contest(
-            _CONTESTS[name].entries(setting),
-            num_rounds=num_rounds(arguments),
-            rng=random.Random(_SEED),
-            run=partial(run_when_idle, arguments.patience),
-            missing=why_missing,
-            progress=_progress(f"{setting.corpus.name} {name}"),
-        )
+        entries = _CONTESTS[name].entries(setting)
+        results = run_and_keep(report, arguments, name, place=setting.corpus.name, entries=entries)
         report.rows.extend(_CONTESTS[name].rows(setting, results))
-        report.contests.append((name, setting.corpus.name, results))
         everything += results.values()
     problems = find_disagreements(everything)
-    problems += [f"{r.entry.name}: {r.failure[0]}" for r in everything if _is_ours_failing(r)]
     report.problems.extend(f"{setting.corpus.name}: {problem}" for problem in problems)
-
-
-def _is_ours_failing(result: Result) -> bool:
-    return result.entry.order.contestant == "ours" and bool(result.failure)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _progress(what: str) -> Callable[[str], None]:
-    return lambda line: say(f"{what}: {line}")

@@ -6,8 +6,6 @@ Stage: contestant -> *sample*. Every task returns `metrics`, `digests` of the re
 
 import gc
 import hashlib
-import json
-import os
 import random
 import re
 import statistics
@@ -22,6 +20,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from bench.measurement.harness import Order, run_order
 from bench.texts.vocabulary import END_OF_TEXT, read_end_of_text_id
 
 Outcome = dict[str, dict[str, float] | dict[str, str] | int | None]
@@ -62,7 +61,7 @@ def encode(
         ids = None  # before the next pass, not after it
         metrics[name], ids = _timed(lambda: run(Path(file)))
     peak = peak_bytes()
-    ordinary = _ordinary(contestant.flat(ids), vocabulary)
+    ordinary = _ordinary(getattr(contestant, "flat", np.asarray)(ids), vocabulary)
     metrics["num_ids"] = len(ordinary)
     return _outcome(metrics, {digest: _hash(ordinary)}, peak)
 
@@ -144,7 +143,8 @@ def train(
     peak = peak_bytes()
     digests = {}
     if digest is not None:
-        lines = (f"{a.hex()} {b.hex()}\n" for a, b in contestant.merges(trained))
+        merges = getattr(contestant, "merges", list)(trained)
+        lines = (f"{a.hex()} {b.hex()}\n" for a, b in merges)
         digests[digest] = hashlib.sha256("".join(lines).encode()).hexdigest()
     return _outcome({"train": seconds}, digests, peak)
 
@@ -187,26 +187,18 @@ def compile_kernels(
 
 
 def _with_empty_cache(arguments: dict[str, str], num_threads: int) -> Outcome:
-    order = {
-        "contestant": "ours",
-        "task": "compile_kernels",
-        "num_threads": num_threads,
-        "arguments": {**arguments, "cache": "kept"},
-    }
-    command = [sys.executable, "-m", "bench.measurement.sample", json.dumps(order)]
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=True,
-            env=environment,
+        order = Order(
+            contestant="ours",
+            task="compile_kernels",
+            num_threads=num_threads,
+            arguments={**arguments, "cache": "kept"},
+            environment={"NUMBA_CACHE_DIR": folder},
         )
+        sample = run_order(order)
         if not any(Path(folder).rglob("*.nbi")):
             raise RuntimeError("nothing was compiled into the empty kernel cache")
-    return json.loads(done.stdout.splitlines()[-1])
+    return _outcome(dict(sample.metrics), {}, sample.peak_bytes)
 
 
 def _timed(call: Callable[[], _T]) -> tuple[float, _T]:
@@ -249,21 +241,18 @@ def peak_bytes() -> int:
     Raises:
         ValueError: the system does not report it.
     """
-    return own_peak_bytes() + _told_bytes("RUSAGE_CHILDREN")
+    return own_peak_bytes() + _reported_bytes("RUSAGE_CHILDREN")
 
 
 def own_peak_bytes() -> int:
-    """Return the peak resident set of this process.
-
-    /proc is preferred to `getrusage`, whose value for a new process starts at its parent's.
-    """
+    """Return the peak resident set of this process, which in `getrusage` starts at its parent's."""
     status = Path("/proc/self/status")
     if status.exists() and (found := re.search(r"VmHWM:\s*(\d+) kB", status.read_text("utf-8"))):
         return int(found[1]) * 1024
-    return _told_bytes("RUSAGE_SELF")
+    return _reported_bytes("RUSAGE_SELF")
 
 
-def _told_bytes(whose: str) -> int:
+def _reported_bytes(whose: str) -> int:
     try:
         import resource
     except ImportError:  # Windows, or a Python built without it

@@ -10,7 +10,7 @@ from typing import Any
 from bench.measurement.harness import Result, Summary
 from bench.texts.corpora import Corpus
 from bench.tokenizers.compression import Compressed
-from bench.tokenizers.speed import encode_result, train_result
+from bench.tokenizers.speed import encode_name, train_name
 from bench.tokenizers.texts import Texts
 from bench.tokenizers.vocabularies import Contents, LongToken
 from tokenizer.stats import PILE_BYTES
@@ -46,7 +46,7 @@ class Findings:
         for text in self.texts:
             for by in self.texts:
                 for num_threads in self.threads:
-                    result = encode_result(self.encodings, text.name, by.name, num_threads)
+                    result = self.encodings[encode_name(text.name, by.name, num_threads)]
                     seconds, ids = result.summary("cold"), result.summary("num_ids")
                     if seconds is not None and ids is not None:
                         size = text.train.stat().st_size
@@ -57,7 +57,7 @@ class Findings:
 
     def training(self, text: str, num_threads: int) -> Result:
         """Return the trainings on a text."""
-        return train_result(self.trainings, text, num_threads)
+        return self.trainings[train_name(text, num_threads)]
 
     def to_json(self) -> dict[str, object]:
         """Return a run as JSON-compatible data."""
@@ -104,10 +104,7 @@ class Speed:
 
     def to_json(self) -> dict[str, object]:
         """Return all fields."""
-        derived = {
-            "bytes_per_second": self.bytes_per_second,
-            "pile_seconds": self.pile_seconds,
-        }
+        derived = {"bytes_per_second": self.bytes_per_second, "pile_seconds": self.pile_seconds}
         return {**asdict(self), **derived}
 
 

@@ -28,7 +28,7 @@ def train_all(
     """Train each vocabulary on each number of threads, and save it beside its text."""
     entries = [
         Entry(
-            name=_name(f"train {text.name}", num_threads),
+            name=train_name(text.name, num_threads),
             order=Order(
                 contestant="ours",
                 task="train",
@@ -61,7 +61,7 @@ def encode_all(
         (by.train.parent / "special.json").write_text(json.dumps(special), "utf-8")
     entries = [
         Entry(
-            name=_name(f"encode {text.name} by {by.name}", num_threads),
+            name=encode_name(text.name, by.name, num_threads),
             order=Order(
                 contestant="ours",
                 task="encode",
@@ -85,15 +85,11 @@ def tokenizer_folder(texts: Texts) -> Path:
     return texts.train.parent / "tokenizer"
 
 
-def train_result(results: Mapping[str, Result], text: str, num_threads: int) -> Result:
-    """Return the trainings on a text."""
-    return results[_name(f"train {text}", num_threads)]
+def train_name(text: str, num_threads: int) -> str:
+    """Return the name of the trainings on a text."""
+    return f"train {text}, {num_threads} thr"
 
 
-def encode_result(results: Mapping[str, Result], text: str, by: str, num_threads: int) -> Result:
-    """Return the encodings of a text by the vocabulary of another, or its own."""
-    return results[_name(f"encode {text} by {by}", num_threads)]
-
-
-def _name(what: str, num_threads: int) -> str:
-    return f"{what}, {num_threads} thr"
+def encode_name(text: str, by: str, num_threads: int) -> str:
+    """Return the name of the encodings of a text by the vocabulary of another, or its own."""
+    return f"encode {text} by {by}, {num_threads} thr"

@@ -12,7 +12,7 @@ from itertools import permutations
 from pathlib import Path
 
 from bench.arguments import cache_folder, positive, thread_counts, whole
-from bench.console import say
+from bench.console import print_problems, say
 from bench.contestants.peers import CORPORA, fetch_extras
 from bench.durable import write_json
 from bench.measurement.harness import find_disagreements, run_when_idle
@@ -23,7 +23,7 @@ from bench.tokenizers.compression import compress
 from bench.tokenizers.findings import Findings
 from bench.tokenizers.speed import Run, encode_all, tokenizer_folder, train_all
 from bench.tokenizers.tables import print_findings, write_pictures
-from bench.tokenizers.texts import Texts, divide
+from bench.tokenizers.texts import divide
 from bpe import Vocabulary
 from bpe.messages.plural import plural
 from tokenizer import Tokenizer
@@ -83,10 +83,12 @@ def run(arguments: argparse.Namespace) -> int:
         _measure(findings, arguments, partial(run_when_idle, arguments.patience))
         if not findings.problems:
             _compare(findings, seed=arguments.seed)
-            _report(findings, arguments)
-    for problem in findings.problems:
-        say(f"PROBLEM: {problem}")
-    return 1 if findings.problems else 0
+            if arguments.json:
+                write_json(arguments.json, findings.to_json())
+            if arguments.svg:
+                write_pictures(findings, arguments.svg)
+            print_findings(findings)
+    return print_problems(findings.problems)
 
 
 def _folder(arguments: argparse.Namespace) -> AbstractContextManager[str | Path]:
@@ -108,13 +110,9 @@ def _start(arguments: argparse.Namespace, folder: Path) -> Findings:
         )
     sizes = dict(zip(_NAMES, arguments.vocab_sizes, strict=True))
     settings = {"seed": arguments.seed, "rounds": arguments.rounds, "vocabulary sizes": sizes}
-    return Findings(
-        machine=describe_machine(["bpe", "tokenizer", "numba", "numpy", *CORPORA.values()]),
-        settings=settings,
-        corpora=corpora,
-        texts=texts,
-        threads=arguments.threads,
-    )
+    machine = describe_machine(["bpe", "tokenizer", "numba", "numpy", *CORPORA.values()])
+    found = {"corpora": corpora, "texts": texts, "threads": arguments.threads}
+    return Findings(machine=machine, settings=settings, **found)
 
 
 def _measure(findings: Findings, arguments: argparse.Namespace, run: Run) -> None:
@@ -135,7 +133,8 @@ def _failures(findings: Findings) -> list[str]:
 
 def _compare(findings: Findings, *, seed: int) -> None:
     """Compare the vocabularies, and as a third the larger one cut to the smaller one's size."""
-    found = {_label(text, vocabulary): vocabulary for text, vocabulary in _trained(findings.texts)}
+    trained = {text.name: Vocabulary.load(tokenizer_folder(text)) for text in findings.texts}
+    found = {f"{name} {len(one):,}": one for name, one in trained.items()}
     small, large = sorted(found, key=lambda name: len(found[name]))
     cut = vocabularies.truncate(found[large], len(found[small]))
     if len(cut) < len(found[large]):
@@ -155,22 +154,6 @@ def _compare(findings: Findings, *, seed: int) -> None:
             findings.shared[f"{one} and {other}"] = vocabularies.num_shared(
                 found[one], found[other]
             )
-
-
-def _trained(texts: list[Texts]) -> list[tuple[Texts, Vocabulary]]:
-    return [(text, Vocabulary.load(tokenizer_folder(text))) for text in texts]
-
-
-def _label(text: Texts, vocabulary: Vocabulary) -> str:
-    return f"{text.name} {len(vocabulary):,}"
-
-
-def _report(findings: Findings, arguments: argparse.Namespace) -> None:
-    if arguments.json:
-        write_json(arguments.json, findings.to_json())
-    if arguments.svg:
-        write_pictures(findings, arguments.svg)
-    print_findings(findings)
 
 
 def _sizes(text: str) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench.console import table_console
+from bench.console import new_table, table_console
 from bench.display.plot import write_marks
 from bench.tokenizers.findings import Findings
 from bench.tokenizers.tasks import STAGES
@@ -73,23 +73,15 @@ def write_pictures(findings: Findings, folder: Path) -> None:
     )
 
 
-def _table(title: str, *columns: str, left: int = 1) -> Table:
-    table = Table(title=title)
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < left else "right")
-    return table
-
-
 def _texts(findings: Findings) -> Table:
     columns = ("text", "documents", "MB", "held out", "MB", "share also in training", "sha256")
-    table = _table("texts", *columns)
+    table = new_table("texts", *columns)
     for text, corpus in zip(findings.texts, findings.corpora, strict=True):
-        sizes = (text.num_train_documents, text.train_bytes, len(text.held_out))
         table.add_row(
             text.name,
-            f"{sizes[0]:,}",
-            f"{sizes[1] / 1e6:.1f}",
-            f"{sizes[2]:,}",
+            f"{text.num_train_documents:,}",
+            f"{text.train_bytes / 1e6:.1f}",
+            f"{len(text.held_out):,}",
             f"{text.held_out_bytes / 1e6:.1f}",
             f"{text.repeated_share:.0%}",
             corpus.sha256[:12],
@@ -99,7 +91,7 @@ def _texts(findings: Findings) -> Table:
 
 def _compression(findings: Findings) -> Table:
     names = list(findings.contents)
-    table = _table("bytes per token", "text", "document", "bytes", *names, left=2)
+    table = new_table("bytes per token", "text", "document", "bytes", *names, left=2)
     previous = None
     for one in findings.compressed:
         if previous is not None and previous != one.corpus:
@@ -112,7 +104,7 @@ def _compression(findings: Findings) -> Table:
 
 def _contents(findings: Findings) -> Table:
     every = findings.contents.values()
-    table = _table("what the vocabularies hold", "", *findings.contents)
+    table = new_table("what the vocabularies hold", "", *findings.contents)
 
     def row(what: str, values: Iterator[object]) -> None:
         table.add_row(what, *map(str, values))
@@ -143,7 +135,7 @@ def _lengths(counts: dict[int, int]) -> str:
 
 def _longest(findings: Findings) -> Table:
     columns = ("vocabulary", "token", "bytes", "id", "in training text", "documents")
-    table = _table("longest tokens", *columns, left=2)
+    table = new_table("longest tokens", *columns, left=2)
     for name, tokens in findings.longest.items():
         for one in tokens:
             numbers = (len(one.token), one.id, one.occurrences, one.documents)
@@ -165,7 +157,7 @@ def _shortened(token: bytes) -> str:
 
 def _trainings(findings: Findings) -> Table:
     columns = ("text", "thr", *STAGES, "train, s", "range", "MB/s", "peak MB", "before")
-    table = _table("training: median seconds by stage", *columns)
+    table = new_table("training: median seconds by stage", *columns)
     for text in findings.texts:
         for num_threads in findings.threads:
             result = findings.training(text.name, num_threads)
@@ -189,7 +181,7 @@ def _trainings(findings: Findings) -> Table:
 
 def _encodings(findings: Findings) -> Table:
     columns = ("text", "by", "thr", "MB/s", "range", "825 GB take", "as uint16", "as uint32")
-    table = _table("encoding, from a file to ids in memory", *columns, left=2)
+    table = new_table("encoding, from a file to ids in memory", *columns, left=2)
     for one in findings.speeds():
         slow, fast = (
             one.size_bytes / seconds / 1e6 for seconds in (one.seconds.maximum, one.seconds.minimum)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.table import Table
 
+from bench.console import new_table
 from bench.measurement.harness import Result
 from bench.training.contests.setting import NAMES, Way
 
@@ -66,9 +66,7 @@ def print_speeds(speeds: list[Speed], console: Console) -> None:
     """Print a table if there are lines."""
     if not speeds:
         return
-    table = Table(title="each in its best way: medians")
-    for name in _COLUMNS:
-        table.add_column(name, justify="left" if name in _COLUMNS[:3] else "right")
+    table = new_table("each in its best way: medians", *_COLUMNS, left=3)
     for one in speeds:
         table.add_row(
             one.device,

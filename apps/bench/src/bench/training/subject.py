@@ -6,22 +6,19 @@ measured (`measurement`, `tasks`), and which figures there are (`contests`, `tar
 
 import argparse
 import json
-import random
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from bench.arguments import add_contest_options, num_rounds
-from bench.console import say, table_console
+from bench.console import table_console
 from bench.contestants.models import DISTRIBUTIONS
-from bench.contestants.peers import fetch_extras, why_missing
-from bench.display.chart import write_chart
-from bench.display.table import print_table
-from bench.measurement.harness import Entry, Result, run_contest, run_when_idle
+from bench.contestants.peers import fetch_extras
+from bench.contests import add_contest_options, num_rounds, publish, run_and_keep
+from bench.measurement.harness import Entry, Result
 from bench.measurement.machine import describe_machine, num_cpus
-from bench.measurement.report import Report, write_report
+from bench.measurement.report import Report
 from bench.measurement.rows import Row
 from bench.measurement.targets import FIGURES
 from bench.training.contests import agreement, end_to_end, generation, memory, speed
@@ -32,7 +29,6 @@ from bench.training.speeds import Speed, print_speeds, read_speeds
 HELP = "Compare training of the reference model with a nanoGPT-style model and HF's Llama."
 
 _CONTESTS = ("agreement", "bfloat16", "float32", "memory", "generation", "cuda", "end-to-end")
-_SEED = 336
 _CUDA_KEYS = ("cuda", "cuda-peak", "cuda-large")
 _CUDA_BATCH, _CUDA_LARGE_BATCH = 32_768 // CONTEXT_LENGTH, 131_072 // CONTEXT_LENGTH
 _WHOLE_RUN_STEPS = 10_000  # of 32,768 tokens: 327.68M
@@ -90,8 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.device != "cuda":
             _run_cpu(session)
         _run_cuda(session)
-    _write(session)
-    return 1 if report.problems else 0
+    return _publish(session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +103,9 @@ class _Session:
     def contest(
         self, name: str, entries: Sequence[Entry], *, rounds: int | None = None
     ) -> dict[str, Result]:
-        """Run a contest and keep its samples; a failure of ours is a problem."""
-        results = run_contest(
-            entries,
-            num_rounds=rounds or num_rounds(self.arguments),
-            rng=random.Random(_SEED),
-            run=partial(run_when_idle, self.arguments.patience),
-            missing=why_missing,
-            progress=lambda line: say(f"{name}: {line}"),
-        )
-        self.report.contests.append((name, self.setting.device, results))
-        failures = [r for r in results.values() if r.failure and "ours" in r.entry.order.contestant]
-        self.report.problems.extend(f"{name}: {r.entry.name}: {r.failure[0]}" for r in failures)
-        return results
+        """Run a contest and keep its samples."""
+        how = {"place": self.setting.device, "entries": entries, "rounds": rounds}
+        return run_and_keep(self.report, self.arguments, name, **how)
 
     def ways(self, setting: ModelSetting, name: str, dtype: str) -> dict[str, Way]:
         """Return the ways of an earlier run, or find them."""
@@ -162,9 +147,8 @@ def _run_cpu(session: _Session) -> None:
 
 
 def _run_cuda(session: _Session) -> None:
-    is_there = session.arguments.device != "cpu" and _has_cuda()
     report = session.report
-    if not is_there:
+    if session.arguments.device == "cpu" or not _has_cuda():
         why = "not asked for" if session.arguments.device == "cpu" else "no CUDA device here"
         wanted = _CUDA_KEYS if session.wants("cuda") else ()
         wanted += ("cuda-end-to-end",) if session.wants("end-to-end") else ()
@@ -190,20 +174,14 @@ def _run_cuda(session: _Session) -> None:
         report.rows.extend(end_to_end.rows(session.contest("end-to-end", entries, rounds=1)))
 
 
-def _write(session: _Session) -> None:
+def _publish(session: _Session) -> int:
     arguments, report = session.arguments, session.report
     if arguments.quick:
         report.rows[:] = [replace(row, is_judged=False) for row in report.rows]
     report.settings["speeds"] = [asdict(one) for one in session.speeds]
-    if arguments.json:
-        write_report(report, arguments.json)
-    if arguments.svg:
-        write_chart(report.rows, arguments.svg)
     console = table_console(180)
     print_speeds(session.speeds, console)
-    print_table(report, console)
-    for problem in report.problems:
-        say(f"PROBLEM: {problem}")
+    return publish(report, arguments, console)
 
 
 def _token_file(cache_dir: Path) -> tuple[Path, str]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from bench.contestants.models.recipe import Recipe, read_recipe
+from bench.contestants.models.recipe import Recipe, flops_per_token, read_recipe
 from bench.tokenization.tasks import Outcome, own_peak_bytes, peak_bytes
 
 _ROUTE_ERROR = 2e-6  # relative; above it a product is not float32
@@ -24,12 +24,7 @@ _PEAK_SECONDS = 0.5
 
 
 def train(
-    contestant: ModuleType,
-    *,
-    num_threads: int,
-    warm_steps: int,
-    num_steps: int,
-    **recipe: Any,
+    contestant: ModuleType, *, num_threads: int, warm_steps: int, num_steps: int, **recipe: Any
 ) -> Outcome:
     """Take optimizer steps; seconds per token, the median of the steps after warm-up.
 
@@ -46,10 +41,10 @@ def train(
     ]
     middle = statistics.median(times)
     metrics = {
-        "seconds_per_token": middle / prepared.tokens_per_step,
+        "seconds_per_token": middle / prepared.config.tokens_per_step,
         "first_step": first,
         "compile": max(0.0, first - middle),
-        "flops_per_token": contestant.flops_per_token(prepared),
+        "flops_per_token": getattr(contestant, "flops_per_token", flops_per_token)(prepared),
     }
     return {"metrics": metrics, "digests": {}, "peak_bytes": _peak(prepared.device)}
 
@@ -126,12 +121,8 @@ def _prepare(num_threads: int, *, tokens: str, **recipe: Any) -> Recipe:
 
 
 def _set_up(num_threads: int) -> None:
+    """Multiply float32 by oneDNN if that is still float32: on AMX it would be bfloat16."""
     torch.set_num_threads(num_threads)
-    _choose_route()
-
-
-def _choose_route() -> None:
-    """Multiply float32 by oneDNN where that is float32 still: on AMX it would be bfloat16."""
     # torch replaces the module by an object that has it.
     settings = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]
     before = settings.fp32_precision

@@ -16,13 +16,7 @@ from einops import rearrange
 from torch import Tensor
 
 from bench.contestants.models.baseline import Step, build_step
-from bench.contestants.models.recipe import (
-    PRESET,
-    PROMPT,
-    VOCAB_SIZE,
-    Recipe,
-    reference_flops_per_token,
-)
+from bench.contestants.models.recipe import PRESET, PROMPT, VOCAB_SIZE, Recipe
 from trainer.config.presets import load_preset
 from trainer.config.run_config import ModelSection
 
@@ -108,8 +102,3 @@ def generator(weights: str) -> Callable[[int], int]:
         return found.shape[1] - len(PROMPT)
 
     return run
-
-
-def flops_per_token(recipe: Recipe) -> int:
-    """Return FLOPs per token of forward and backward: 6 N_matmul + causal attention."""
-    return reference_flops_per_token()

@@ -7,13 +7,7 @@ from pathlib import Path
 import torch
 
 from bench.contestants.models.baseline import Step
-from bench.contestants.models.recipe import (
-    PRESET,
-    PROMPT,
-    VOCAB_SIZE,
-    Recipe,
-    reference_flops_per_token,
-)
+from bench.contestants.models.recipe import PRESET, PROMPT, VOCAB_SIZE, Recipe
 from nn_layers import TransformerLM
 from trainer.config.presets import load_preset
 from trainer.inference.generation import generate
@@ -26,9 +20,8 @@ from trainer.training.step import build_stepper
 def build(recipe: Recipe) -> TransformerLM:
     """Return a newly initialised model that computes as the trainer plans."""
     plan = plan_compute(recipe.config, device=recipe.device)
-    return build_model(
-        recipe.config, vocab_size=VOCAB_SIZE, device=recipe.device, attention=plan.attention
-    )
+    how = {"vocab_size": VOCAB_SIZE, "device": recipe.device, "attention": plan.attention}
+    return build_model(recipe.config, **how)
 
 
 def stepper(recipe: Recipe) -> Step:
@@ -58,11 +51,6 @@ def generator(weights: str) -> Callable[[int], int]:
     return lambda number: sum(1 for _ in generate(model, PROMPT, max_tokens=number, **how))
 
 
-def flops_per_token(recipe: Recipe) -> int:
-    """Return FLOPs per token of forward and backward: 6 N_matmul + causal attention."""
-    return reference_flops_per_token()
-
-
 def command(*, run_dir: Path, cache_dir: Path, device: str, num_steps: int) -> list[str]:
     """Return the trainer's command for a full run on the standard library's source."""
     options = {
@@ -75,10 +63,5 @@ def command(*, run_dir: Path, cache_dir: Path, device: str, num_steps: int) -> l
         "run-dir": run_dir,
     }
     words = [f"--{name}={value}" for name, value in options.items()]
-    return [
-        sys.executable,
-        "-c",
-        "from trainer.cli.commands import train; train()",
-        "tinystories",
-        *words,
-    ]
+    code = "from trainer.cli.commands import train; train()"
+    return [sys.executable, "-c", code, "tinystories", *words]

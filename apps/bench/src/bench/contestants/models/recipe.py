@@ -36,11 +36,6 @@ class Recipe:
     compile: str
     """Baselines: "off", or a mode of torch.compile; ours: `training.compile`."""
 
-    @property
-    def tokens_per_step(self) -> int:
-        """Tokens per optimizer step."""
-        return self.config.tokens_per_step
-
 
 def read_recipe(
     tokens: str, *, device: str, dtype: str, batch_size: int, micro_batch_size: int, compile: str
@@ -78,6 +73,6 @@ def reference_config(cache_dir: Path) -> RunConfig:
     return dataclasses.replace(preset, corpus=corpus)
 
 
-def reference_flops_per_token() -> int:
+def flops_per_token(recipe: Recipe) -> int:
     """Return FLOPs per token of forward and backward: 6 N_matmul + causal attention."""
-    return training_flops(model_shape(load_preset(PRESET), vocab_size=VOCAB_SIZE), num_tokens=1)
+    return training_flops(model_shape(recipe.config, vocab_size=VOCAB_SIZE), num_tokens=1)

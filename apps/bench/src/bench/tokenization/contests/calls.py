@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from bench.measurement.harness import Entry, Order, Result
+from bench.measurement.harness import Entry, Result
 from bench.measurement.rows import Comparison, Row
 from bench.tokenization.contests.setting import Setting
 from bench.tokenization.tasks import SHORT_LENGTHS
@@ -12,10 +12,7 @@ _CONTESTANTS = ("ours", "tiktoken", "gigatoken", "huggingface")
 
 def entries(setting: Setting) -> list[Entry]:
     """Return every contestant that encodes, on one CPU."""
-    return [
-        Entry(name=name, order=Order(contestant=name, task="calls", arguments=setting.shared))
-        for name in _CONTESTANTS
-    ]
+    return [setting.entry(name, name, "calls", arguments=setting.shared) for name in _CONTESTANTS]
 
 
 def rows(setting: Setting, results: Mapping[str, Result]) -> list[Row]:

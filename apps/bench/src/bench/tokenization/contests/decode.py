@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.measurement.harness import Entry, Order, Result
+from bench.measurement.harness import Entry, Result
 from bench.measurement.rows import Comparison, Row
 from bench.texts.vocabulary import write_ids
 from bench.tokenization.contests.setting import Setting
@@ -18,13 +18,10 @@ _WAYS = {
 
 def entries(setting: Setting) -> list[Entry]:
     """Return every contestant with its fastest form of ids, and ours with a list as well."""
-    ids = str(_write(setting))
-    shared = {"vocabulary": str(setting.vocabulary), "ids": ids}
+    write_ids(setting.vocabulary, _text(setting), _path(setting))
+    shared = {"vocabulary": str(setting.vocabulary), "ids": str(_path(setting))}
     return [
-        Entry(
-            name=name,
-            order=Order(contestant=contestant, task="decode", arguments={**shared, "form": form}),
-        )
+        setting.entry(name, contestant, "decode", arguments={**shared, "form": form})
         for name, (contestant, form) in _WAYS.items()
     ]
 
@@ -48,8 +45,3 @@ def _path(setting: Setting) -> Path:
 def _text(setting: Setting) -> bytes:
     with setting.corpus.path.open("rb") as file:
         return file.read(setting.ids_bytes).decode(errors="ignore").encode()
-
-
-def _write(setting: Setting) -> Path:
-    write_ids(setting.vocabulary, _text(setting), _path(setting))
-    return _path(setting)

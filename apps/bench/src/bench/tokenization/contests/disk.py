@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from bench.measurement.harness import Entry, Order, Result
+from bench.measurement.harness import Entry, Result
 from bench.measurement.rows import Comparison, Row
 from bench.tokenization.contests.setting import Setting
 
@@ -10,7 +10,9 @@ from bench.tokenization.contests.setting import Setting
 def entries(setting: Setting) -> list[Entry]:
     """Return ours and gigatoken at each number of threads."""
     return [
-        Entry(name=f"{contestant}, {n} thr", order=_order(setting, contestant, n))
+        setting.entry(
+            f"{contestant}, {n} thr", contestant, "write", num_threads=n, arguments=setting.shared
+        )
         for n in setting.thread_counts
         for contestant in ("ours", "gigatoken")
     ]
@@ -24,7 +26,3 @@ def rows(setting: Setting, results: Mapping[str, Result]) -> list[Row]:
         ).row("disk", "disk", [f"gigatoken, {n} thr"], text_bytes=setting.corpus.size_bytes)
         for n in setting.thread_counts
     ]
-
-
-def _order(setting: Setting, contestant: str, n: int) -> Order:
-    return Order(contestant=contestant, task="write", num_threads=n, arguments=setting.shared)

@@ -1,9 +1,10 @@
 """Measure how fast a file becomes ids in memory."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from bench.measurement.harness import Entry, Order, Result
+from bench.measurement.harness import Entry, Result
 from bench.measurement.rows import Comparison, Row
 from bench.tokenization.contests.setting import Setting
 
@@ -21,9 +22,8 @@ def entries(setting: Setting) -> list[Entry]:
             _entry(setting, "gigatoken", 1, mode="sequential"),
             _entry(setting, "tiktoken", 1, passes=1),
         ]
-    most = max(setting.thread_counts)
-    order = _entry(setting, "huggingface", most, passes=1).order
-    return [*found, Entry(name="huggingface (check)", order=order, is_check=True)]
+    check = _entry(setting, "huggingface", max(setting.thread_counts), passes=1)
+    return [*found, replace(check, name="huggingface (check)", is_check=True)]
 
 
 def rows(setting: Setting, results: Mapping[str, Result]) -> list[Row]:
@@ -44,13 +44,8 @@ def rows(setting: Setting, results: Mapping[str, Result]) -> list[Row]:
 
 def _entry(setting: Setting, contestant: str, n: int, **arguments: str | int) -> Entry:
     mode = f", {arguments['mode']}" if "mode" in arguments else ""
-    order = Order(
-        contestant=contestant,
-        task="encode",
-        num_threads=n,
-        arguments={**setting.shared, **arguments},
-    )
-    return Entry(name=f"{contestant}, {n} thr{mode}", order=order)
+    name, arguments = f"{contestant}, {n} thr{mode}", {**setting.shared, **arguments}
+    return setting.entry(name, contestant, "encode", num_threads=n, arguments=arguments)
 
 
 def _shared(setting: Setting, results: Mapping[str, Result], n: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.measurement.harness import Entry, Order, Result
+from bench.measurement.harness import Entry, Result
 from bench.measurement.rows import Row
 from bench.tokenization.contests.setting import Setting
 
@@ -21,10 +21,10 @@ _TASKS = {"encode": "cold", "train": "train"}
 def entries(setting: Setting) -> list[Entry]:
     """Return ours on each text, at single and double length."""
     return [
-        Entry(name=_name(task, text, times), order=_order(setting, task, path))
+        setting.entry(_name(task, text, times), "ours", task, arguments=arguments)
         for text, paths in _texts(setting).items()
         for times, path in enumerate(paths, start=1)
-        for task in _TASKS
+        for task, arguments in _arguments(setting, path).items()
     ]
 
 
@@ -75,10 +75,7 @@ def _name(task: str, text: str, times: int) -> str:
     return f"{task}, {text} x{times}"
 
 
-def _order(setting: Setting, task: str, path: Path) -> Order:
-    arguments: dict[str, str | int]
-    if task == "encode":
-        arguments = {"vocabulary": str(setting.vocabulary), "passes": 1, "digest": path.stem}
-    else:
-        arguments = {"vocab_size": setting.train_vocab_size, "ties": "cs336"}
-    return Order(contestant="ours", task=task, arguments={"file": str(path), **arguments})
+def _arguments(setting: Setting, path: Path) -> dict[str, dict[str, str | int]]:
+    encode = {"vocabulary": str(setting.vocabulary), "passes": 1, "digest": path.stem}
+    train = {"vocab_size": setting.train_vocab_size, "ties": "cs336"}
+    return {"encode": {"file": str(path), **encode}, "train": {"file": str(path), **train}}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from bench.measurement.harness import Entry, Order, Result
+from bench.measurement.harness import Entry, Result
 from bench.measurement.machine import num_cpus
 from bench.measurement.rows import Comparison, Row
 from bench.tokenization.contests.setting import Setting
@@ -10,20 +10,13 @@ from bench.tokenization.contests.setting import Setting
 
 def entries(setting: Setting) -> list[Entry]:
     """Return ours with an empty kernel cache and with the user's."""
-    return [
-        Entry(name="ours, empty cache", order=compiling(setting, "empty")),
-        Entry(name="ours, cached", order=compiling(setting, "kept")),
-    ]
+    return [compiling(setting, "ours, empty cache", "empty"), compiling(setting)]
 
 
-def compiling(setting: Setting, cache: str) -> Order:
-    """Return the order that compiles or loads all kernels."""
-    return Order(
-        contestant="ours",
-        task="compile_kernels",
-        num_threads=num_cpus(),
-        arguments={**setting.shared, "cache": cache},
-    )
+def compiling(setting: Setting, name: str = "ours, cached", cache: str = "kept") -> Entry:
+    """Return the entry that compiles or loads all kernels."""
+    arguments, n = {**setting.shared, "cache": cache}, num_cpus()
+    return setting.entry(name, "ours", "compile_kernels", num_threads=n, arguments=arguments)
 
 
 def rows(setting: Setting, results: Mapping[str, Result]) -> list[Row]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.measurement.harness import Entry, Order
 from bench.texts.corpora import Corpus
 
 
@@ -28,9 +29,25 @@ class Setting:
     """Text whose ids are to be decoded."""
 
     @property
-    def shared(self) -> dict[str, str]:
+    def shared(self) -> dict[str, str | int]:
         """Return the arguments of most tasks."""
         return {"vocabulary": str(self.vocabulary), "file": str(self.corpus.path)}
+
+    def entry(
+        self,
+        name: str,
+        contestant: str,
+        task: str,
+        *,
+        arguments: Mapping[str, str | int],
+        num_threads: int = 1,
+        is_check: bool = False,
+    ) -> Entry:
+        """Return an entry for one task."""
+        order = Order(
+            contestant=contestant, task=task, num_threads=num_threads, arguments=arguments
+        )
+        return Entry(name=name, order=order, is_check=is_check)
 
     def floor_seconds(self, num_bytes: float, num_threads: int) -> float:
         """Return how long moving a number of bytes through memory takes."""

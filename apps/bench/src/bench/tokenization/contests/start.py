@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from bench.measurement.harness import Entry, Order, Result
+from bench.measurement.harness import Entry, Result
 from bench.measurement.machine import num_cpus
 from bench.measurement.rows import Comparison, Row
 from bench.tokenization.contests.setting import Setting
@@ -18,17 +18,10 @@ _WAYS = {
 
 def entries(setting: Setting) -> list[Entry]:
     """Return every contestant that encodes, with all CPUs."""
+    shared, n = {"vocabulary": str(setting.vocabulary)}, num_cpus()
     return [
-        Entry(
-            name=name,
-            order=Order(
-                contestant=contestant,
-                task="start",
-                num_threads=num_cpus(),
-                arguments={"vocabulary": str(setting.vocabulary), "how": how},
-            ),
-        )
-        for name, (contestant, how) in _WAYS.items()
+        setting.entry(name, who, "start", num_threads=n, arguments={**shared, "how": how})
+        for name, (who, how) in _WAYS.items()
     ]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bench.measurement.harness import Entry, Order, Result
+from bench.measurement.harness import Entry, Result
 from bench.measurement.rows import Comparison, Row, is_full_size
 from bench.tokenization.contests.setting import Setting
 
@@ -53,11 +53,6 @@ def rows(setting: Setting, results: Mapping[str, Result]) -> list[Row]:
 def _entry(
     setting: Setting, name: str, contestant: str, *, is_check: bool = False, **arguments: str | int
 ) -> Entry:
-    shared = {"file": str(setting.corpus.path), "vocab_size": setting.train_vocab_size}
-    order = Order(
-        contestant=contestant,
-        task="train",
-        num_threads=max(setting.thread_counts),
-        arguments={**shared, **arguments},
-    )
-    return Entry(name=name, order=order, is_check=is_check)
+    arguments |= {"file": str(setting.corpus.path), "vocab_size": setting.train_vocab_size}
+    how = {"num_threads": max(setting.thread_counts), "is_check": is_check}
+    return setting.entry(name, contestant, "train", arguments=arguments, **how)

@@ -19,10 +19,7 @@ NAMES = {
     "models.matmul": "matmul peak",
 }
 # Keep freed pages: by default glibc returns large blocks at once, and they fault again.
-ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
-}
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
