@@ -247,7 +247,7 @@ def test_plan_proposes_by_every_fit(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_inference_and_params_print_their_figures(capsys: pytest.CaptureFixture[str]) -> None:
     assert "314,572,800 bytes" in _output(capsys, "inference", "gpt2-xl", "--device", "H200")
-    assert "unknown: give --device" in _output(capsys, "inference", "gpt2-xl")
+    assert "unknown: pass --device" in _output(capsys, "inference", "gpt2-xl")
     assert "2,127,057,600" in _output(capsys, "params")
 
 
@@ -302,14 +302,14 @@ def test_measure_peak_multiplies(
     ("command", "arguments", "message"),
     [
         ("memory", ["gpt2-xl", "--batch-size", "0"], "batch_size is 0"),
-        ("memory", ["no-such-file.toml"], "no preset and no file"),
+        ("memory", ["no-such-file.toml"], "neither a preset nor a file"),
         ("memory", ["gpt2-xl", "--device", "H2000"], "did you mean 'H200'"),
         ("memory", ["gpt2-xl", "--memory-gb", "-1"], "must be positive"),
-        ("plan", [], "give --hours"),
+        ("plan", [], "pass --hours"),
         ("plan", ["--hours", "2"], "give --device"),
         ("plan", ["--hours", "2", "--device", "T4"], "no bfloat16"),
         ("plan", ["--hours", "2", "--device", "nonesuch"], "known are A100"),
-        ("plan", ["gpt2-xl"], "give --steps and --batch-size"),
+        ("plan", ["gpt2-xl"], "pass --steps and --batch-size"),
         ("plan", ["--hours", "2", "--write", "x.toml"], "trainer costs plan` for that"),
         ("inference", ["gpt2-xl", "--prompt-tokens", "2000"], "num_tokens is 2000"),
         ("measure_peak", ["--device", "tpu"], "tpu"),

@@ -143,7 +143,7 @@ def test_a_safetensors_header_says_the_shape(switches: dict[str, object], tmp_pa
     read = read_model(str(path))
     assert count_parameters(read.shape).total == model.num_parameters
     assert read.weights.num_parameters == model.num_parameters
-    with pytest.raises(ValueError, match="give --context-length"):
+    with pytest.raises(ValueError, match="pass --context-length"):
         read.require("context_length")
     whole = read_model(str(path), context_length=8, num_heads=3, head_width=None, **switches)
     assert whole.require("context_length", "num_heads") == ModelShape(
@@ -154,7 +154,11 @@ def test_a_safetensors_header_says_the_shape(switches: dict[str, object], tmp_pa
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("config.json", json.dumps({**LLAMA, "model_type": "mamba"}), "accepted are gpt2, llama"),
+        (
+            "config.json",
+            json.dumps({**LLAMA, "model_type": "mamba"}),
+            "one of gpt2, llama",
+        ),
         ("config.json", json.dumps({"model_type": "llama"}), "lacks 'vocab_size'"),
         ("config.json", json.dumps({**LLAMA, "hidden_size": "x"}), "d_model is 'x'"),
         (
@@ -163,13 +167,13 @@ def test_a_safetensors_header_says_the_shape(switches: dict[str, object], tmp_pa
             "layers of two kinds",
         ),
         ("config.json", json.dumps({"d_modle": 8}), "did you mean 'd_model'"),
-        ("config.json", "[]", "holds no JSON object"),
+        ("config.json", "[]", "must hold a JSON object"),
         ("config.json", "{", "not valid JSON"),
         ("config.json", "[" * 100_000, "not valid JSON"),
-        ("x.safetensors", "12345", "no safetensors file"),
+        ("x.safetensors", "12345", "not a safetensors file"),
         ("x.safetensors", "\x02\0\0\0\0\0\0\0{}", "known names"),
-        ("x.safetensors", '\x08\0\0\0\0\0\0\0{"a":[]}', "no safetensors file"),
-        ("x.bin", "", "of no known kind"),
+        ("x.safetensors", '\x08\0\0\0\0\0\0\0{"a":[]}', "not a safetensors file"),
+        ("x.bin", "", "of an unknown kind"),
         ("empty", None, "holds neither"),
     ],
 )

@@ -10,7 +10,7 @@ Stage: shape -> *FLOPs*. A product of (m, k) by (k, n) is 2 m k n. No number mix
 Norms, activations, softmax and the embedding look-up are not matrix products and count 0.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from accounting.shape import ModelShape
@@ -43,9 +43,9 @@ class Flops:
         """All matrix products."""
         return self.attention + self.feed_forward + self.head
 
-    def __add__(self, other: "Flops") -> "Flops":
-        names = [spec.name for spec in fields(self)]
-        return Flops(**{name: getattr(self, name) + getattr(other, name) for name in names})
+    def times(self, factor: int) -> "Flops":
+        """Return the FLOPs of several such passes."""
+        return Flops(**{name: factor * flops for name, flops in asdict(self).items()})
 
 
 def forward_flops(
@@ -103,12 +103,10 @@ def backward_flops(
     True
     """
     once = forward_flops(shape, num_tokens, convention=convention)
-    twice = once + once
+    twice = once.times(2)
     if attention == "fused" and convention != "model":
         recomputed = once.scores_and_values // 2
-        return twice + Flops(
-            qkv=0, scores_and_values=recomputed, output_projection=0, feed_forward=0, head=0
-        )
+        return replace(twice, scores_and_values=twice.scores_and_values + recomputed)
     return twice
 
 
@@ -125,14 +123,7 @@ def recomputed_flops(
         num_tokens: length of the sequence; None: the whole context.
         checkpointing: every block keeps only its input and repeats its forward pass.
     """
-    once = forward_flops(shape, num_tokens)
-    return Flops(
-        qkv=checkpointing * once.qkv,
-        scores_and_values=checkpointing * once.scores_and_values,
-        output_projection=checkpointing * once.output_projection,
-        feed_forward=checkpointing * once.feed_forward,
-        head=0,
-    )
+    return replace(forward_flops(shape, num_tokens).times(int(checkpointing)), head=0)
 
 
 def training_flops(shape: ModelShape, num_tokens: int, *, convention: Convention = "model") -> int:

@@ -66,14 +66,13 @@ def inference(
     cached = kv_cache_bytes(shape, num_tokens=length, itemsize=cache_bytes)
     weights = int(matrix_parameters(shape) * weight_bytes)
     read = weights + batch_size * cached
+    speed = None if bytes_per_second is None else batch_size * bytes_per_second / read
     return Inference(
         cache_bytes=batch_size * cached,
         prefill_flops=batch_size * prefill,
         decode_flops=batch_size * decode_flops(shape, num_tokens=length),
         read_bytes=read,
-        tokens_per_second=None
-        if bytes_per_second is None
-        else batch_size * bytes_per_second / read,
+        tokens_per_second=speed,
     )
 
 

@@ -1,9 +1,8 @@
 """Propose a model and a run for the hours and the device at hand.
 
-Stage: hours, device -> budget -> *shape, batch, steps* -> a run. Sizes come from a
-family of shapes with one parameter, the width; among those whose weights and batch fit, the one
-that the chosen fit of `scaling` likes best is taken. Learning rate and batch size follow a
-published fit and are a start, not an end: `sweep` finds better ones.
+Stage: hours, device -> budget -> *shape, batch, steps* -> a run. Sizes come from a family of shapes
+with one parameter, the width; of those whose weights and batch fit, the best by the chosen fit of
+`scaling` is taken. Learning rate and batch size follow a published fit; `sweep` finds better ones.
 """
 
 import math
@@ -13,12 +12,7 @@ from dataclasses import dataclass, replace
 from accounting.flops import training_flops
 from accounting.memory import peak_bytes
 from accounting.parameters import count_parameters
-from accounting.scaling import (
-    Approach,
-    effective_tokens,
-    optimal_allocation,
-    predicted_loss,
-)
+from accounting.scaling import Approach, effective_tokens, optimal_allocation, predicted_loss
 from accounting.shape import ModelShape
 from accounting.step import StepSettings
 
@@ -108,11 +102,9 @@ def propose(
     rate.
     """
     settings = settings or StepSettings()
-    candidates = [
-        shape
-        for shape in _family(vocab_size, context_length)
-        if _is_trainable(shape, budget) and _fits(shape, settings, budget)
-    ]
+    family = _family(vocab_size, context_length)
+    trainable = (shape for shape in family if _is_trainable(shape, budget))
+    candidates = [shape for shape in trainable if _fits(shape, settings, budget)]
     if not candidates:
         raise ValueError(
             f"no model fits {budget.hours:g} hours and {budget.memory_bytes:,.0f} bytes; "

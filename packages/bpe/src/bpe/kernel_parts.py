@@ -17,14 +17,7 @@ from bpe._kernels.cutting.cutter import (
 )
 from bpe._kernels.cutting.regex_cutter import cutter_for
 from bpe._kernels.cutting.validation import first_malformed
-from bpe._kernels.keys import (
-    SHORT_BYTES,
-    are_equal,
-    hash_bytes,
-    key_masks,
-    short_home,
-    short_key,
-)
+from bpe._kernels.keys import SHORT_BYTES, are_equal, hash_bytes, key_masks, short_home, short_key
 from bpe._kernels.machine import (
     GOLDEN,
     PRIME,

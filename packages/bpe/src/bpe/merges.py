@@ -95,11 +95,7 @@ def _plain_seconds(counts: PretokenCounts, num_merges: int) -> float:
 
 
 def merge_compiled(
-    counts: PretokenCounts,
-    num_merges: int,
-    *,
-    progress: Progress,
-    tie_breaking: str = CS336,
+    counts: PretokenCounts, num_merges: int, *, progress: Progress, tie_breaking: str = CS336
 ) -> list[Pair]:
     """Learn merges with the kernels, however little work it is; `learn_merges` chooses.
 
@@ -115,11 +111,7 @@ def merge_compiled(
 
 
 def merge_plainly(
-    counts: Mapping[bytes, int],
-    num_merges: int,
-    *,
-    progress: Progress,
-    tie_breaking: str = CS336,
+    counts: Mapping[bytes, int], num_merges: int, *, progress: Progress, tie_breaking: str = CS336
 ) -> list[Pair]:
     """Learn merges with dictionaries and a heap, in plain Python.
 

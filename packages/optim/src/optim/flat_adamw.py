@@ -41,11 +41,7 @@ class FlatAdamW:
     """
 
     def __init__(
-        self,
-        optimizer: AdamW,
-        *,
-        copy_dtype: torch.dtype | None = None,
-        compiled: bool = False,
+        self, optimizer: AdamW, *, copy_dtype: torch.dtype | None = None, compiled: bool = False
     ) -> None:
         groups = [group["params"] for group in optimizer.param_groups]
         self.parameters: list[torch.nn.Parameter] = [one for group in groups for one in group]

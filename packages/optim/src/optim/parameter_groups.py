@@ -38,10 +38,7 @@ def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str,
 
 
 def muon_groups(
-    model: nn.Module,
-    *,
-    weight_decay: float,
-    ends: Sequence[str] = ("token_embeddings", "lm_head"),
+    model: nn.Module, *, weight_decay: float, ends: Sequence[str] = ("token_embeddings", "lm_head")
 ) -> list[dict[str, Any]]:
     """Return groups for `Muon`: hidden matrices for Muon, other matrices and vectors for AdamW.
 

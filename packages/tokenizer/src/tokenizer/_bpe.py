@@ -36,13 +36,7 @@ try:
     from bpe.formats.gpt2 import read_json_object
     from bpe.formats.huggingface import STATEMENT_KEY
     from bpe.formats.statement import check_statement
-    from bpe.messages.arguments import (
-        as_path,
-        as_paths,
-        require,
-        require_iterable,
-        wrong_kind,
-    )
+    from bpe.messages.arguments import as_path, as_paths, require, require_iterable, wrong_kind
     from bpe.patterns import warn_of_slow_pattern
     from bpe.pieces import PIECE_BYTES, Readable, cut_files, cut_stream, not_utf8
     from bpe.special_tokens import append_missing, check_special_tokens

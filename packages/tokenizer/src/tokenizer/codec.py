@@ -14,11 +14,7 @@ from tokenizer._bpe import Vocabulary, require, wrong_kind
 from tokenizer.engine import Engine
 from tokenizer.ids import as_ids, as_keys, pack, smallest_dtype
 from tokenizer.plain import PlainEncoder
-from tokenizer.special_tokens import (
-    SpecialTokens,
-    cut_at_escaped_bytes,
-    require_no_surrogates,
-)
+from tokenizer.special_tokens import SpecialTokens, cut_at_escaped_bytes, require_no_surrogates
 
 if TYPE_CHECKING:
     from tokenizer._kernels.encoder import KernelEncoder

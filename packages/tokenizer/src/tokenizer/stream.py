@@ -169,7 +169,7 @@ class StreamDecoder:
         return text
 
     def finish(self) -> str:
-        """Return U+FFFD if the last character is incomplete, else nothing; then start anew."""
+        """Return U+FFFD if the last character is incomplete, else nothing; then reset."""
         rest = self._utf8.decode(b"", final=True)
         self._utf8.reset()
         self._num_pushed = 0

@@ -177,11 +177,7 @@ class TracedModel:
         if self._tables:
             saved += [tape.allocate("rotary tables: narrowed", "c j", FLOAT32) for _ in range(2)]
         return tape.op(
-            "attention: heads",
-            "b t h k",
-            [projected],
-            saves=[projected, *saved],
-            saves_output=True,
+            "attention: heads", "b t h k", [projected], saves=[projected, *saved], saves_output=True
         )
 
     def _rotate(self, x: Value) -> Value:

@@ -256,12 +256,7 @@ class Tape:
             _accumulate(grads, source, inner.pop(entry))
 
     def _record(
-        self,
-        inputs: Sequence[Value],
-        *,
-        saved: list[Storage],
-        work: Sequence[str],
-        alias: bool,
+        self, inputs: Sequence[Value], *, saved: list[Storage], work: Sequence[str], alias: bool
     ) -> _Node:
         wanted = [
             (one.node, one.storage if one.is_leaf else None, one.dims, one.itemsize)

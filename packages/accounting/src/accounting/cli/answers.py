@@ -22,7 +22,7 @@ from accounting.reports.memory import memory_sections
 from accounting.reports.runs import (
     allocation_section,
     duration_section,
-    inference_sections,
+    inference_section,
     parameter_section,
     plan_section,
 )
@@ -50,15 +50,11 @@ def answer_flops(arguments: argparse.Namespace, application: Application) -> str
 def answer_params(arguments: argparse.Namespace, application: Application) -> str:
     """Return parameters."""
     models = options.read_models(arguments, application, default=[DEFAULT_MODEL])
-    return _shown(
-        arguments,
-        [
-            parameter_section(
-                describe_model(name, model.shape), count_parameters(model.shape), model.weights
-            )
-            for name, model in models.items()
-        ],
-    )
+    sections = []
+    for name, model in models.items():
+        title, parameters = describe_model(name, model.shape), count_parameters(model.shape)
+        sections.append(parameter_section(title, parameters, model.weights))
+    return _shown(arguments, sections)
 
 
 def answer_memory(arguments: argparse.Namespace, application: Application) -> str:
@@ -84,7 +80,7 @@ def answer_memory(arguments: argparse.Namespace, application: Application) -> st
 
 
 def _bar(section: Section) -> dict[str, float]:
-    """Sum what lives at the peak by its kind, which the label says before the colon."""
+    """Sum the tensors at the peak by kind, the part of a label before the colon."""
     bar: dict[str, float] = {}
     for row in section.rows:
         kind = row.name.partition(":")[0]
@@ -113,7 +109,7 @@ def answer_inference(arguments: argparse.Namespace, application: Application) ->
         )
         sequences = plural(arguments.batch_size, "sequence")
         how = f"{sequences} of {prompt} + {plural(arguments.new_tokens, 'token')}"
-        sections += inference_sections(describe_model(name, shape), found, how=how)
+        sections.append(inference_section(describe_model(name, shape), found, how=how))
     return _shown(arguments, sections)
 
 
@@ -122,15 +118,13 @@ def answer_plan(arguments: argparse.Namespace, application: Application) -> str:
     models = options.read_models(arguments, application, default=[])
     if not models:
         return _proposal(arguments, application)
-    return _shown(
-        arguments,
-        [one for name, model in models.items() for one in _durations(arguments, name, model)],
-    )
+    found = [_durations(arguments, name, model) for name, model in models.items()]
+    return _shown(arguments, [section for sections in found for section in sections])
 
 
 def _proposal(arguments: argparse.Namespace, application: Application) -> str:
     if arguments.hours is None:
-        raise ValueError("give --hours and --device for a proposal, or a model to time")
+        raise ValueError("pass --hours and --device for a proposal, or a model to time")
     if application.plan_to_toml is None and (arguments.write or arguments.corpus):
         raise ValueError(f"accounting writes no configurations; use `{TRAINERS} plan` for that")
     dtype = arguments.dtype or "bfloat16"
@@ -167,30 +161,27 @@ def _durations(arguments: argparse.Namespace, name: str, model: Model) -> list[S
     steps = arguments.steps or (training and training.num_steps)
     batch_size = arguments.batch_size or (training and training.batch_size)
     if steps is None or batch_size is None:
-        raise ValueError(f"{name} does not say how long it trains; give --steps and --batch-size")
+        raise ValueError(f"{name} does not state how long it trains; pass --steps and --batch-size")
     tokens = steps * batch_size * shape.context_length
     if training and training.progress:
         left = remaining_time(training.progress, total_tokens=tokens)
         title = f"{name}: what is left, by its own metrics"
         return [duration_section(title, left, device=device, price=price)]
     peak = options.peak_of(arguments, arguments.dtype or "bfloat16")
-    return [
-        duration_section(
-            f"{describe_model(name, shape)}: {plural(tokens, 'token')} at {arguments.mfu:.0%} of "
-            f"{peak / 1e12:g} TFLOP/s, FLOPs by the {convention} convention",
-            training_time(
-                shape,
-                tokens,
-                flops_per_second=peak * arguments.mfu,
-                convention=convention,
-                evaluation_tokens=arguments.evaluation_tokens,
-                warm_up_seconds=arguments.warm_up_seconds,
-            ),
-            device=device,
-            price=price,
+    title = f"{describe_model(name, shape)}: {plural(tokens, 'token')} at {arguments.mfu:.0%} of "
+    sections = []
+    for convention in ("counter", "model"):
+        duration = training_time(
+            shape,
+            tokens,
+            flops_per_second=peak * arguments.mfu,
+            convention=convention,
+            evaluation_tokens=arguments.evaluation_tokens,
+            warm_up_seconds=arguments.warm_up_seconds,
         )
-        for convention in ("counter", "model")
-    ]
+        speed = f"{peak / 1e12:g} TFLOP/s, FLOPs by the {convention} convention"
+        sections.append(duration_section(f"{title}{speed}", duration, device=device, price=price))
+    return sections
 
 
 def answer_measure_peak(arguments: argparse.Namespace, application: Application) -> str:

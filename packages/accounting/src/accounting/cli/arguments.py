@@ -47,10 +47,7 @@ class _Parser(argparse.ArgumentParser):
 def add_models(parser: argparse.ArgumentParser, application: Application, *, default: str) -> None:
     """Add models by name or path, and options that spell one out."""
     parser.add_argument(
-        "models",
-        nargs="*",
-        metavar="MODEL",
-        help=f"{application.accepted}; default: {default}",
+        "models", nargs="*", metavar="MODEL", help=f"{application.accepted}; default: {default}"
     )
     shape = parser.add_argument_group(
         "a shape of your own, or changes to a preset or file", argument_default=_ABSENT

@@ -15,13 +15,13 @@ from accounting.shape import ModelShape
 from accounting.step import OPTIMIZERS
 
 _BYTES_PER_FLOAT32, _ADAMW_FLOPS = 4, OPTIMIZERS["adamw"].rule.flops
-_FORMULAS = {
-    "qkv": "2 t d (h k + 2 g k)",
-    "scores_and_values": "4 t t h k",
-    "output_projection": "2 t d h k",
-    "feed_forward": "6 t d f (SwiGLU) or 4 t d f",
-    "head": "2 t d v",
+_BLOCK = {
+    "qkv": ("qkv projections", "2 t d (h k + 2 g k)"),
+    "scores_and_values": ("scores and values", "4 t t h k"),
+    "output_projection": ("output projection", "2 t d h k"),
+    "feed_forward": ("feed-forward", "6 t d f (SwiGLU) or 4 t d f"),
 }
+"""Label and formula of each part of a block."""
 
 
 def describe(name: str, shape: ModelShape) -> dict[str, object]:
@@ -37,12 +37,7 @@ def describe(name: str, shape: ModelShape) -> dict[str, object]:
         "attention_percent": _percent(flops.attention, flops.total),
         "feed_forward_percent": _percent(flops.feed_forward, flops.total),
         "output_percent": _percent(flops.head, flops.total),
-        "per_block": {
-            "qkv": flops.qkv // shape.num_layers,
-            "scores_and_values": flops.scores_and_values // shape.num_layers,
-            "output_projection": flops.output_projection // shape.num_layers,
-            "feed_forward": flops.feed_forward // shape.num_layers,
-        },
+        "per_block": {part: getattr(flops, part) // shape.num_layers for part in _BLOCK},
         "head": flops.head,
         **{key: value for key, (_, value) in _training(shape).items()},
     }
@@ -84,26 +79,22 @@ def flops_bars(shapes: Mapping[str, ModelShape]) -> dict[str, dict[str, float]]:
 def _training(shape: ModelShape) -> dict[str, tuple[str, int]]:
     """Return the costs of a training step on one sequence, each with its convention."""
     tokens = shape.context_length
-    forward = forward_flops(shape).total
     fused = backward_flops(shape, attention="fused").total
     again = recomputed_flops(shape, checkpointing=True).total
+    hardware = forward_flops(shape).total + fused + again
+    counter = training_flops(shape, tokens, convention="counter")
     adamw, muon = optimizer_cost(shape, "adamw"), optimizer_cost(shape, "muon")
+    own = adamw.elementwise_flops - adamw.clipping_flops
     return {
         "backward_flops_math": ("backward (counter, attention math)", backward_flops(shape).total),
         "backward_flops_fused": ("backward (counter, attention fused)", fused),
         "training_flops_model": ("forward and backward (model)", training_flops(shape, tokens)),
-        "training_flops_counter": (
-            "forward and backward (counter, math)",
-            training_flops(shape, tokens, convention="counter"),
-        ),
+        "training_flops_counter": ("forward and backward (counter, math)", counter),
         "training_flops_hardware": (
             "forward and backward (hardware, fused, checkpointing)",
-            forward + fused + again,
+            hardware,
         ),
-        "adamw_own_flops": (
-            "AdamW alone, elementwise, per update",
-            adamw.elementwise_flops - adamw.clipping_flops,
-        ),
+        "adamw_own_flops": ("AdamW alone, elementwise, per update", own),
         "adamw_flops": ("AdamW and clipping, elementwise, per update", adamw.elementwise_flops),
         "muon_elementwise_flops": ("Muon, elementwise, per update", muon.elementwise_flops),
         "muon_matrix_flops": ("Muon, Newton-Schulz (counter), per update", muon.matrix_flops),
@@ -115,20 +106,12 @@ def _details(name: str, shape: ModelShape, *, explain: bool) -> list[str]:
     num_bytes = _BYTES_PER_FLOAT32 * parameters.total
     blocks = shape.num_layers
     rows = [
-        ("qkv projections, per block", f"{flops.qkv // blocks:,}", _FORMULAS["qkv"]),
-        (
-            "scores and values, per block",
-            f"{flops.scores_and_values // blocks:,}",
-            _FORMULAS["scores_and_values"],
+        *(
+            (f"{label}, per block", f"{getattr(flops, part) // blocks:,}", formula)
+            for part, (label, formula) in _BLOCK.items()
         ),
-        (
-            "output projection, per block",
-            f"{flops.output_projection // blocks:,}",
-            _FORMULAS["output_projection"],
-        ),
-        ("feed-forward, per block", f"{flops.feed_forward // blocks:,}", _FORMULAS["feed_forward"]),
         (f"all {blocks} blocks", f"{flops.total - flops.head:,}", "L times the four"),
-        ("head", f"{flops.head:,}", _FORMULAS["head"]),
+        ("head", f"{flops.head:,}", "2 t d v"),
         ("total", f"{flops.total:,}", "blocks and head"),
     ]
     training = [
@@ -153,8 +136,8 @@ _WHY = {
     "training_flops_hardware": "forward + backward + all blocks forward once more",
     "adamw_own_flops": f"{_ADAMW_FLOPS} N: {ADAMW_COUNT}",
     "adamw_flops": f"({_ADAMW_FLOPS} + {CLIPPING_FLOPS}) N; a counter of products sees 0",
-    "muon_elementwise_flops": "12 for hidden matrices, 17 for the rest, a parameter",
-    "muon_matrix_flops": "5 (4 m m n + 2 m^3) a hidden matrix, m <= n",
+    "muon_elementwise_flops": "per parameter: 12 for hidden matrices, 17 for the rest",
+    "muon_matrix_flops": "5 (4 m m n + 2 m^3) per hidden matrix, m <= n",
 }
 
 

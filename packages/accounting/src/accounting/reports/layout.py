@@ -35,7 +35,12 @@ class Section:
 
 def count(name: str, value: int, why: str = "") -> Row:
     """Return a row of a whole number."""
-    return Row(name, value, f"{value:,}", why)
+    return figure(name, value, ",", why)
+
+
+def figure(name: str, value: float, form: str, why: str = "") -> Row:
+    """Return a row of a number in a given format."""
+    return Row(name, value, format(value, form), why)
 
 
 def size(name: str, num_bytes: int, why: str = "") -> Row:

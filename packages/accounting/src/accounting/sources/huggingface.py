@@ -1,7 +1,7 @@
-"""Read the shape out of a Hugging Face config.json, for the architectures that are known.
+"""Read the shape from a Hugging Face config.json of a known architecture.
 
-Each of them is a dialect: the same sizes under other names, other defaults, and biases here and
-there. An architecture that is not known is refused: its parameters would be wrong.
+Stage: config.json -> *shape*. Each architecture is a dialect: the same sizes under other names,
+other defaults, other biases. An unknown one is refused, because its parameters would be wrong.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,26 +15,26 @@ def shape_from_huggingface(config: Mapping[str, Any], *, origin: str) -> ModelSh
 
     Args:
         config: the document.
-        origin: what error messages call it.
+        origin: its name in error messages.
 
     Raises:
-        ValueError: an unknown architecture, or a size that is missing; says what is accepted.
+        ValueError: the architecture is unknown, or a size is missing.
     """
     kind = config.get("model_type")
     if kind not in _DIALECTS:
         raise ValueError(
-            f"{origin} is of model_type {kind!r}, but accepted are {', '.join(MODEL_TYPES)}"
+            f"{origin} has model_type {kind!r}, but must have one of {', '.join(MODEL_TYPES)}"
         )
     try:
         return ModelShape(**_DIALECTS[kind](config))
     except KeyError as error:
-        raise ValueError(f"{origin} lacks {error}, which a {kind} needs; add it") from None
+        raise ValueError(f"{origin} lacks {error}, which {kind} needs; add it") from None
     except (TypeError, ValueError) as error:
         raise ValueError(f"{origin}: {error}") from None
 
 
 def _llama(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Read what Llama, Mistral and Qwen have in common."""
+    """Read the fields that Llama, Mistral and Qwen share."""
     return {
         "vocab_size": config["vocab_size"],
         "context_length": config["max_position_embeddings"],
@@ -84,7 +84,9 @@ def _gpt2(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refuse_mixed_windows(config: Mapping[str, Any]) -> None:
     if config.get("use_sliding_window", False):
-        raise ValueError("use_sliding_window has layers of two kinds, but only one is counted here")
+        raise ValueError(
+            "use_sliding_window makes layers of two kinds, but only one kind can be counted"
+        )
 
 
 _DIALECTS: dict[object, Callable[[Mapping[str, Any]], dict[str, Any]]] = {

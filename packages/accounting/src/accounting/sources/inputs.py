@@ -1,9 +1,9 @@
-"""Read a model from a preset's name, a configuration or weights.
+"""Read a model from the name of a preset, a configuration or weights.
 
-Stage: a name or a path -> *Model* -> every account. Nothing is downloaded, executed or guessed:
-what a source does not say is given beside it, or an error asks for it. Weights are read first: a
-configuration beside them adds what they do not say, if it describes the same model. Not here: the
-configurations of programs that train models, which pass their own readers (`Application`).
+Stage: a name or a path -> *Model* -> every account. Nothing is downloaded, executed or guessed: an
+error asks for missing fields. Weights are read first; a configuration beside them completes them if
+it describes the same model. Not here: the configurations of programs that train models, which pass
+their own readers (`Application`).
 """
 
 import difflib
@@ -25,7 +25,7 @@ from accounting.sources.weights import INDEX_SUFFIX, find_weights, read_weights
 
 WEIGHTS = "a .safetensors file or the index of several, or a folder that holds one of them"
 TRAINERS = "uv run --package trainer costs"
-"""What answers where only the trainer can read or write."""
+"""The command for files that only the trainer reads or writes."""
 
 
 def _read_json(path: Path) -> Model:
@@ -34,7 +34,7 @@ def _read_json(path: Path) -> Model:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(document, dict):
-        raise ValueError(f"{path} holds no JSON object, but a configuration is one")
+        raise ValueError(f"{path} must hold a JSON object")
     if "model_type" in document or "architectures" in document:
         return Model(name=str(path), shape=shape_from_huggingface(document, origin=str(path)))
     return Model(name=str(path), shape=_build_shape(document, origin=str(path)))
@@ -53,13 +53,13 @@ def read_model(source: str, *, application: Application = ACCOUNTING, **override
 
     Args:
         source: a preset's name or a path; see `Application.accepted`.
-        application: whose presets and configurations are known beside weights.
-        overrides: fields of `ModelShape` that the source does not say, or says otherwise; weights
-            are never said otherwise.
+        application: its presets and configurations are known besides weights.
+        overrides: fields of `ModelShape` that complete or replace those of a source; they must
+            agree with weights.
 
     Raises:
-        ValueError: no such preset or file, or not one that can be read, which says what can; or
-            weights of another model than the configuration in their folder, or the overrides.
+        ValueError: there is no such preset or file, it cannot be read, or its weights contradict
+            the configuration in their folder or the overrides.
 
     >>> read_model("gpt2-xl").shape.num_layers
     48
@@ -74,12 +74,12 @@ def read_model(source: str, *, application: Application = ACCOUNTING, **override
     else:
         near = difflib.get_close_matches(source, application.presets, n=1, cutoff=0.0)[0]
         raise ValueError(
-            f"{source!r} is no preset and no file; did you mean {near!r}? Accepted are "
+            f"{source!r} is neither a preset nor a file; did you mean {near!r}? Accepted are "
             f"{application.accepted}"
         )
     unknown = tuple(name for name in model.unknown if name not in overrides)
     model = replace(model, shape=replace(model.shape, **overrides), unknown=unknown)
-    _require_agreement(model, other="the shape that was given" if overrides else "its first layer")
+    _require_agreement(model, other="the given shape" if overrides else "its first layer")
     return model
 
 
@@ -100,7 +100,7 @@ def _read_folder(folder: Path, application: Application, *, num_heads: int | Non
     if weights is not None:
         model = _read_weights(weights, configs, application, num_heads=num_heads)
         if model.note:
-            raise ValueError(f"{model.note}; name the weights or the configuration alone")
+            raise ValueError(f"{model.note}; name only the weights or the configuration")
         return replace(model, name=str(folder))
     if not models:
         raise ValueError(
@@ -121,7 +121,7 @@ def _configs_in(folder: Path, application: Application) -> list[Path]:
 
 
 def _sizes(shape: ModelShape) -> ModelShape:
-    """Leave out how two spellings of one model differ without a difference."""
+    """Return a shape in which equal models are spelled alike."""
     return replace(
         shape, rope_layout="adjacent", num_kv_heads=shape.kv_heads, head_width=shape.d_head
     )
@@ -133,19 +133,19 @@ def _read_file(path: Path, application: Application, *, num_heads: int | None = 
         return _read_weights(path, configs, application, num_heads=num_heads)
     readers = {Path(name).suffix: read for name, read in application.formats.items()}
     if path.suffix not in readers:
-        raise ValueError(f"{path} is of no known kind; accepted are {application.accepted}")
+        raise ValueError(f"{path} is of an unknown kind; accepted are {application.accepted}")
     with _describing(path):
         return readers[path.suffix](path)
 
 
 @contextmanager
 def _describing(path: Path) -> Iterator[None]:
-    """Let whatever damaged content raises be a ValueError that names its file."""
+    """Turn any error of damaged content into a ValueError that names the file."""
     try:
         yield
     except (LookupError, TypeError, ArithmeticError, RecursionError) as error:
         raise ValueError(
-            f"{path} describes no model ({error!r}); give another file, or a preset"
+            f"{path} does not describe a model ({error!r}); name another file, or a preset"
         ) from error
     except ValueError as error:
         raise error if str(path) in str(error) else ValueError(f"{path}: {error}") from error
@@ -154,7 +154,7 @@ def _describing(path: Path) -> Iterator[None]:
 def _read_weights(
     path: Path, configs: Sequence[Path], application: Application, *, num_heads: int | None
 ) -> Model:
-    """Read weights; heads and context, which they do not say, from a configuration that fits."""
+    """Read weights; heads and context, which they lack, from a matching configuration."""
     with _describing(path):
         weights = read_weights(path)
         shape, unknown = shape_from_parameters(
@@ -168,7 +168,7 @@ def _read_weights(
             notes.append(str(error))
             continue
         full = beside.shape
-        if beside.has_spare_ids:  # the weights know how many a trained tokenizer has
+        if beside.has_spare_ids:  # the weights have exactly the tokenizer's
             full = replace(full, vocab_size=min(shape.vocab_size, full.vocab_size))
         found = describe_difference(
             full, weights.parameters, weights=str(weights.path), other=str(config)

@@ -1,6 +1,6 @@
-"""Describe a model that was read, and the programs whose models can be named.
+"""Hold a model that was read, and the programs that can name models.
 
-Stage: a name or a path -> *Model* -> every account. Not here: how one is read (`inputs.py`).
+Stage: a name or a path -> *Model* -> every account. Not here: reading one (`inputs.py`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,21 +17,21 @@ from accounting.time import Progress
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
-    """What a source says about training its model."""
+    """Training of the model, as its source describes it."""
 
     settings: Callable[[Device | None], StepSettings]
-    """How a step is computed on a device; None: on this machine."""
+    """Settings of a step on a device; None: on this machine."""
     num_steps: int
     """Optimizer steps of the whole run."""
     batch_size: int
-    """Windows a step."""
+    """Windows per step."""
     progress: Sequence[Progress] = ()
     """Measurements of a run under way, in order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Model:
-    """A model, and what its source says about training it."""
+    """A model and its training, as far as its source describes them."""
 
     name: str
     shape: ModelShape
@@ -39,16 +39,16 @@ class Model:
     has_spare_ids: bool = False
     """Whether a trained tokenizer may have fewer ids than the shape."""
     checkpoint: Path | None = None
-    """The newest weights, where they lie elsewhere than beside the configuration."""
+    """The newest weights, if they are not beside the configuration."""
     unknown: tuple[str, ...] = ()
-    """Fields of the shape that the source does not say; their values there mean nothing."""
+    """Fields of the shape that the source does not state; their values are placeholders."""
     weights: Weights | None = None
-    """What the source holds; None: a source without weights. The shape agrees with them."""
+    """None: the source holds no weights. The shape agrees with them."""
     note: str = ""
-    """Why what lies beside the source does not complete it."""
+    """Why the files beside the source do not complete it."""
 
     def require(self, *names: str) -> ModelShape:
-        """Return the shape, if it is known as far as it is needed.
+        """Return the shape, if the fields in `names` are known.
 
         Raises:
             ValueError: one of `names` is unknown.
@@ -56,22 +56,22 @@ class Model:
         missing = [f"--{name.replace('_', '-')}" for name in names if name in self.unknown]
         if missing:
             note = f" ({self.note})" if self.note else ""
-            raise ValueError(f"{self.name} does not say it all{note}; give {' and '.join(missing)}")
+            raise ValueError(f"{self.name} is incomplete{note}; pass {' and '.join(missing)}")
         return self.shape
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Application:
-    """A program in whose terms models are named and plans are written."""
+    """A program that names models and writes plans in its own terms."""
 
     command: str = ""
-    """What its users type before the name of one of the commands here, with a space."""
+    """Prefix of the commands here in this program, with a space."""
     presets: Mapping[str, Callable[[], Model]]
-    """Models by their names."""
+    """Models by name."""
     formats: Mapping[str, Callable[[Path], Model]]
-    """Readers by the names that configurations have in folders; elsewhere the suffix counts."""
+    """Readers by the file name of configurations in folders; for other files the suffix counts."""
     accepted: str
-    """What a model can be named by, for help and errors."""
+    """Accepted names of models, for help and errors."""
     plan_to_toml: Callable[[Plan, float, str | None], str] | None = None
     """Return a plan, its hours and the name of a corpus, if one is given, as a configuration; None:
     the program has none."""

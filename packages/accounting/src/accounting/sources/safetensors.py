@@ -1,7 +1,7 @@
-"""Read the header of a safetensors file: names, types and dimensions, but no numbers.
+"""Read the header of a safetensors file: names, types and dimensions.
 
-The header is JSON behind eight bytes of length, and says where each tensor lies in the rest. A
-file that is not exactly as long as that is refused. Not here: what the names mean (`weights.py`).
+Stage: file -> *stored tensors*. The header is eight bytes of length, then JSON with the place of
+each tensor in the rest; a file of another length is refused. Not here: the meaning of names.
 """
 
 import json
@@ -25,7 +25,7 @@ _BITS = {
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """One tensor as a file holds it."""
+    """One tensor of a file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -37,7 +37,7 @@ class StoredTensor:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes that it takes in the file."""
+        """Bytes in the file."""
         return -(-_BITS[self.dtype] * self.count // 8)
 
 
@@ -45,19 +45,21 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
     """Read the header of a safetensors file; no tensor is read.
 
     Raises:
-        ValueError: it is no safetensors file, or not as long as its header says.
+        ValueError: it is not a safetensors file, or its length contradicts its header.
     """
     with path.open("rb") as file:
         length, size = int.from_bytes(file.read(8), "little"), path.stat().st_size
         if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
-            raise ValueError(f"{path} is no safetensors file: its header would be {length} bytes")
+            raise ValueError(
+                f"{path} is not a safetensors file: its header would take {length} bytes"
+            )
         text = file.read(length)
     try:
         header = json.loads(text.decode("utf-8"), object_pairs_hook=without_repeats)
         header.pop("__metadata__", None)
         placed = {name: _read_entry(name, entry) for name, entry in header.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} is no safetensors file: its header is {error!r:.300}") from None
+        raise ValueError(f"{path} is not a safetensors file: bad header, {error!r:.300}") from None
     _require_whole(path, placed, num_bytes=size - 8 - length)
     return {name: tensor for name, (tensor, _) in placed.items()}
 
@@ -66,41 +68,41 @@ def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build a JSON object whose keys are all different.
 
     Raises:
-        ValueError: a key comes twice.
+        ValueError: a key is repeated.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice!r} comes twice")
+        raise ValueError(f"{twice!r} is repeated")
     return found
 
 
 def _read_entry(name: str, entry: Mapping[str, Any]) -> tuple[StoredTensor, list[int]]:
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if dtype not in _BITS:
-        raise ValueError(f"{name} is of the unknown type {dtype!r}")
+        raise ValueError(f"{name} has the unknown type {dtype!r}")
     if not all(type(number) is int and number >= 0 for number in (*shape, *offsets)):
-        raise ValueError(f"a dimension or an offset of {name} is no number")
+        raise ValueError(f"a dimension or an offset of {name} is not a number")
     if len(offsets) != 2:
-        raise ValueError(f"{name} has {len(offsets)} offsets and not 2")
+        raise ValueError(f"{name} has {len(offsets)} offsets, not 2")
     return StoredTensor(dtype, tuple(shape)), offsets
 
 
 def _require_whole(
     path: Path, placed: Mapping[str, tuple[StoredTensor, list[int]]], *, num_bytes: int
 ) -> None:
-    """Insist on tensors that lie one behind the other, from the first byte to the last."""
+    """Require tensors without gaps, from the first byte to the last."""
     end = 0
     for name, (tensor, (start, stop)) in sorted(placed.items(), key=lambda one: one[1][1]):
         if start != end or stop - start != tensor.num_bytes:
             raise ValueError(
-                f"{path} is no whole safetensors file: {name} lies at bytes {start:,} to {stop:,}, "
-                f"but should take {tensor.num_bytes:,} from {end:,} on; fetch or save it again"
+                f"{path} is not a whole safetensors file: {name} is at bytes {start:,} to "
+                f"{stop:,}, but needs {tensor.num_bytes:,} from {end:,}; download or save it again"
             )
         end = stop
     if end != num_bytes:
         raise ValueError(
-            f"{path} is no whole safetensors file: its tensors take {end:,} bytes, but behind its "
-            f"header are {num_bytes:,}; fetch or save it again"
+            f"{path} is not a whole safetensors file: its tensors take {end:,} bytes, but its "
+            f"header is followed by {num_bytes:,}; download or save it again"
         )

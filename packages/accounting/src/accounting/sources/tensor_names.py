@@ -1,8 +1,9 @@
-"""Give every parameter this project's name, whoever wrote it, and read or check a shape by them.
+"""Translate the names of parameters to this project's, and read or check a shape by them.
 
-Known are the names of this project and those that Llama, Mistral, Qwen and GPT-2 are published
-with, below whatever wrappers of torch add. What names and dimensions cannot say is how wide a head
-is (unless queries and keys have norms), and how long the context (unless positions are learned).
+Stage: stored tensors -> *parameters, shape*. Known are the names of this project and the published
+ones of Llama, Mistral, Qwen and GPT-2, inside any wrappers of torch. Names and dimensions do not
+determine the width of a head (unless queries and keys have norms) or the context (unless positions
+are learned).
 """
 
 import math
@@ -43,9 +44,9 @@ _OWN_OUTSIDE, _OWN_INSIDE = (
     for table in (_OUTSIDE, _INSIDE)
 )
 _TRANSPOSED = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
-"""Matrices that GPT-2 is published with input by output."""
+"""Matrices that GPT-2 publishes as input x output."""
 _BUFFERS = ("rotary_emb.inv_freq", "attn.masked_bias", "attn.bias")
-"""Saved beside the parameters, but not learned: frequencies, and GPT-2's mask."""
+"""Saved with the parameters, but not learned: frequencies, and GPT-2's mask."""
 _STACKS = {
     "attn.qkv_proj": ("attn.q_proj", "attn.k_proj", "attn.v_proj"),
     "ffn.w13": ("ffn.w1", "ffn.w3"),
@@ -54,10 +55,10 @@ _KNOWN = "known are those of this project, and of gpt2, llama, mistral, qwen2 an
 
 
 def name_parameters(tensors: Mapping[str, StoredTensor], *, origin: str) -> dict[str, StoredTensor]:
-    """Return the parameters among some tensors, by this project's names.
+    """Return the parameters among the tensors, by this project's names.
 
     Raises:
-        ValueError: a name that is not known, or two that mean the same.
+        ValueError: a name is unknown, or two mean the same parameter.
     """
     found: dict[str, StoredTensor] = {}
     spelled: dict[str, str] = {}
@@ -77,12 +78,14 @@ def name_parameters(tensors: Mapping[str, StoredTensor], *, origin: str) -> dict
         found[own], spelled[own] = StoredTensor(tensor.dtype, shape), name
     if unknown or not found:
         which = f": {', '.join(unknown[:3])}{', ...' * (len(unknown) > 3)}" if unknown else ""
-        raise ValueError(f"{origin} holds no language model with known names{which}; {_KNOWN}")
+        raise ValueError(
+            f"{origin} does not hold a language model with known names{which}; {_KNOWN}"
+        )
     return found
 
 
 def own_name(bare: str) -> str | None:
-    """Return this project's name of a parameter; None: it is not known.
+    """Return this project's name of a parameter; None if unknown.
 
     >>> own_name("layers.3.self_attn.o_proj.weight")
     'layers.3.attn.output_proj.weight'
@@ -98,7 +101,7 @@ def own_name(bare: str) -> str | None:
 
 
 def _bare(name: str) -> str:
-    """Return a name without what wrappers and enclosing modules put before and between."""
+    """Return a name without the parts that wrappers and enclosing modules add."""
     parts = [part for part in name.split(".") if part not in _WRAPPERS]
     while len(parts) > 1 and parts[0] in _PREFIXES:
         del parts[0]
@@ -112,15 +115,15 @@ def _is_buffer(bare: str) -> bool:
 def shape_from_parameters(
     parameters: Mapping[str, StoredTensor], *, origin: str, num_heads: int | None = None
 ) -> tuple[ModelShape, tuple[str, ...]]:
-    """Return the shape, and the names of those of its fields that the parameters do not say.
+    """Return the shape, and the names of its fields that parameters cannot determine.
 
     Args:
         parameters: by this project's names.
-        origin: what error messages call them.
-        num_heads: where it is known from elsewhere.
+        origin: their name in error messages.
+        num_heads: if known otherwise.
 
     Raises:
-        ValueError: they are no complete language model, or `num_heads` does not fit.
+        ValueError: they are not a complete language model, or `num_heads` does not fit.
     """
     first = {name[9:]: tensor for name, tensor in parameters.items() if name[:9] == "layers.0."}
     named = {**parameters, **first}
@@ -137,7 +140,7 @@ def shape_from_parameters(
         vocab_size=vocab_size,
         context_length=context,
         d_model=d_model,
-        num_layers=len(set(_layers(parameters))),
+        num_layers=_num_layers(parameters),
         num_heads=d_q // d_head,
         num_kv_heads=d_kv // d_head,
         head_width=None if d_q == d_model else d_head,
@@ -162,15 +165,15 @@ def difference(shape: ModelShape, parameters: Mapping[str, StoredTensor]) -> str
         shape: of a model.
         parameters: by this project's names.
     """
-    num_layers = len(set(_layers(parameters)))
-    if num_layers != shape.num_layers:  # first: a list for a billion layers would not end
-        return f"the weights have {num_layers} layers and not {shape.num_layers}"
+    num_layers = _num_layers(parameters)
+    if num_layers != shape.num_layers:  # first: listing a billion layers would not end
+        return f"the weights have {num_layers} layers, not {shape.num_layers}"
     expected = _as_stacked(dict(list_tensors(shape)), parameters)
     for name, dims in expected.items():
         if name not in parameters:
             return f"the weights lack {name}"
         if parameters[name].shape != dims:
-            return f"{name} is {parameters[name].shape} and not {dims}"
+            return f"{name} is {parameters[name].shape}, not {dims}"
     surplus = next((name for name in parameters if name not in expected), None)
     return None if surplus is None else f"the weights have {surplus} as well"
 
@@ -199,13 +202,13 @@ def _has_bias(shape: ModelShape, module: str) -> bool:
 def describe_difference(
     shape: ModelShape, parameters: Mapping[str, StoredTensor], *, weights: str, other: str
 ) -> str | None:
-    """Return a clause with both names, both counts and the first difference; None: there is none.
+    """Return a clause with both names, both counts and the first difference; None if equal.
 
     Args:
-        shape: what `other` describes.
+        shape: as `other` describes it.
         parameters: by this project's names.
-        weights: what the message calls the parameters.
-        other: what it calls the shape's source.
+        weights: name of the parameters in the message.
+        other: name of the shape's source there.
     """
     found = difference(shape, parameters)
     if found is None:
@@ -220,7 +223,7 @@ def describe_difference(
 def _as_stacked(
     expected: dict[str, tuple[int, ...]], parameters: Mapping[str, StoredTensor]
 ) -> dict[str, tuple[int, ...]]:
-    """Stack those matrices that the parameters have stacked."""
+    """Stack the matrices that the parameters hold stacked."""
     for name in parameters:
         module, _, kind = name.rpartition(".")
         for stack, parts in _STACKS.items():
@@ -233,8 +236,8 @@ def _as_stacked(
     return expected
 
 
-def _layers(names: Mapping[str, object]) -> Iterator[str]:
-    return (name.split(".")[1] for name in names if name.startswith("layers."))
+def _num_layers(names: Mapping[str, object]) -> int:
+    return len({name.split(".")[1] for name in names if name.startswith("layers.")})
 
 
 def _matrix(named: Mapping[str, StoredTensor], name: str, origin: str) -> tuple[int, int]:
@@ -248,7 +251,7 @@ def _matrix(named: Mapping[str, StoredTensor], name: str, origin: str) -> tuple[
 def _head_width(
     named: Mapping[str, StoredTensor], d_q: int, d_kv: int, num_heads: int | None
 ) -> tuple[int, bool]:
-    """Return the width of a head, and whether it is a guess with which all widths are right."""
+    """Return the width of a head, and whether it is a guess that fits all widths."""
     if "attn.q_norm.weight" in named:
         return math.prod(named["attn.q_norm.weight"].shape), False
     if num_heads is not None:

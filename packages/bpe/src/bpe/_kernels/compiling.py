@@ -58,7 +58,7 @@ def inlined(function: Callable[..., Any]) -> Any:
 def _without_literals(dispatcher: Any) -> Any:
     """Make calls with a literal number share the code for any number.
 
-    Numba would compile a function anew for each number that is passed as a literal.
+    Numba would compile a function again for each number that is passed as a literal.
     """
     resolve = dispatcher.get_call_template
 

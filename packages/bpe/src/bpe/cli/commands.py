@@ -139,8 +139,7 @@ def _add_counting_options(parser: argparse.ArgumentParser) -> None:
         help="a string that separates documents and becomes one token; may be repeated",
     )
     parser.add_argument(
-        "--pattern",
-        help=f"{', '.join(PATTERNS)} or a regular expression, which is slower [gpt2]",
+        "--pattern", help=f"{', '.join(PATTERNS)} or a regular expression, which is slower [gpt2]"
     )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="threads that count [one per usable CPU]"

@@ -88,10 +88,7 @@ def count_pretokens(
 
 
 def count_documents(
-    documents: Iterable[str],
-    special_tokens: Iterable[str] = (),
-    *,
-    pattern: str = GPT2,
+    documents: Iterable[str], special_tokens: Iterable[str] = (), *, pattern: str = GPT2
 ) -> PretokenCounts:
     """Count the pretokens of texts in memory, in this process; no pretoken crosses two texts.
 

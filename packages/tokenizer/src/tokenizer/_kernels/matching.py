@@ -9,15 +9,7 @@ Not here: merges in an order that does not allow this (`merging_long`).
 Source: van Antwerpen and Neubeck 2024, So many tokens, so little time (GitHub blog).
 """
 
-from bpe.kernel_parts import (
-    WORD,
-    helper,
-    load32,
-    load64,
-    shift_right,
-    store32,
-    store64,
-)
+from bpe.kernel_parts import WORD, helper, load32, load64, shift_right, store32, store64
 from tokenizer._kernels.tables.layout import SCRATCH, SCRATCH_BYTES, SYMBOL_IDS, SYMBOLS, get
 from tokenizer._kernels.tables.prefixes import longest_symbol
 from tokenizer._kernels.tables.symbols import ANY_TIME, SHORTER, SYMBOL_BYTES, are_apart, length_of

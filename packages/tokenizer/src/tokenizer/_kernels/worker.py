@@ -22,12 +22,7 @@ from tokenizer._kernels.encoding import (
 from tokenizer._kernels.long_pretokens import encode_by_matching, encode_by_merging
 from tokenizer._kernels.tables import layout, merging
 from tokenizer._kernels.tables.building import Tables
-from tokenizer._kernels.tables.memo import (
-    LONG_ENTRY,
-    SHORT_ENTRY,
-    move_long,
-    move_short,
-)
+from tokenizer._kernels.tables.memo import LONG_ENTRY, SHORT_ENTRY, move_long, move_short
 
 FIRST_SHORT, MAX_SHORT_ENTRIES = 1 << 14, 1 << 21  # 512 KB, 64 MB
 FIRST_LONG, MAX_LONG_ENTRIES = 1 << 12, 1 << 18  # 256 KB, 16 MB

@@ -108,9 +108,7 @@ class Tally:
         self._use = np.zeros(len(Use._fields), np.int64)
         self._use_address = address_of(self._use)
         self._allocate(
-            num_short=FIRST_ENTRIES,
-            num_long=FIRST_LONG_ENTRIES,
-            num_content=FIRST_CONTENT_BYTES,
+            num_short=FIRST_ENTRIES, num_long=FIRST_LONG_ENTRIES, num_content=FIRST_CONTENT_BYTES
         )
         # These calls do nothing but compile the kernels: unless all are compiled, work too small
         # to pay for compiling uses none of them.

@@ -10,12 +10,7 @@ first place: the carry runs through the ones and comes out after the run. Not he
 from bpe._kernels.compiling import inlined
 from bpe._kernels.cutting.character_runs import SPACE_BYTE
 from bpe._kernels.machine import leading_zeros, shift_right, trailing_zeros
-from bpe._kernels.vectors import (
-    BLOCK,
-    where_between,
-    where_equal,
-    where_letter_of,
-)
+from bpe._kernels.vectors import BLOCK, where_between, where_equal, where_letter_of
 
 SEEN_BYTES = BLOCK + 2  # a block, and two bytes for a contraction that begins in its last byte
 

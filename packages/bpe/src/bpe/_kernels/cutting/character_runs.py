@@ -16,13 +16,7 @@ from bpe._kernels.cutting.character_classes import (
     WHITE,
     class_and_width,
 )
-from bpe._kernels.machine import (
-    leading_zeros,
-    load8,
-    min_signed,
-    shift_right,
-    trailing_zeros,
-)
+from bpe._kernels.machine import leading_zeros, load8, min_signed, shift_right, trailing_zeros
 from bpe._kernels.vectors import BLOCK, where_between, where_equal, where_letter
 
 SYMBOL = OTHER | MARK

@@ -21,14 +21,7 @@ from bpe._kernels.cutting.character_classes import (
     class_and_width,
 )
 from bpe._kernels.cutting.character_runs import APOSTROPHE, SPACE_BYTE, contraction_length
-from bpe._kernels.machine import (
-    load8,
-    load32,
-    min_signed,
-    shift_right,
-    store32,
-    trailing_zeros,
-)
+from bpe._kernels.machine import load8, load32, min_signed, shift_right, store32, trailing_zeros
 from bpe._kernels.vectors import (
     BLOCK,
     list_bits,

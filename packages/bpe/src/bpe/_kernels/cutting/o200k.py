@@ -115,7 +115,7 @@ def _take_slashes(taken, newlines, slashes, symbols, first_symbols):
 
 @inlined
 def _contract(address, apostrophes, starts, num_rest):
-    """Join contractions to the words before them, and begin anew after them.
+    """Join contractions to the words before them, and begin again after them.
 
     Returns:
         The starts; and for how many bytes they are valid: up to an apostrophe after a contraction,

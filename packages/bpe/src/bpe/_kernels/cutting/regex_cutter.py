@@ -10,13 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from bpe._kernels.cutting.cutter import (
-    BATCH_TOKENS,
-    SPARE_ENDS,
-    Cutter,
-    Cutting,
-    cut_kernel,
-)
+from bpe._kernels.cutting.cutter import BATCH_TOKENS, SPARE_ENDS, Cutter, Cutting, cut_kernel
 from bpe._kernels.cutting.gpt2 import FARTHEST
 from bpe._kernels.memory import address_of, zeros
 from bpe.pretokens import Pretokenizer

@@ -23,14 +23,7 @@ from bpe._kernels.merging.state import (
     Progress,
     Symbols,
 )
-from bpe._kernels.merging.steps import (
-    DONE,
-    NO_PAIRS_LEFT,
-    fill_slots,
-    find_pairs,
-    lay_out,
-    merge,
-)
+from bpe._kernels.merging.steps import DONE, NO_PAIRS_LEFT, fill_slots, find_pairs, lay_out, merge
 from bpe.tie_breaking import CS336, HUGGINGFACE, SMALLEST_BYTES, alphabet
 
 KERNELS = (lay_out, find_pairs, merge, fill_slots)

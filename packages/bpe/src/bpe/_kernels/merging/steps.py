@@ -8,7 +8,7 @@ Stage: pretoken counts -> *merges*. The design rests on four facts.
 - Occurrences ascend, so the leftmost goes first: `aaa` becomes `aa a`.
 - A step changes counts once per distinct neighbour, not once per occurrence.
 - A pair whose first count is below the threshold can never reach it. It is not registered; only if
-  no other pair is left is the threshold lowered and are all pairs found anew. So any threshold
+  no other pair is left is the threshold lowered and are all pairs found again. So any threshold
   gives the same merges.
 
 No two merges make the same bytes, so a symbol stands for its bytes: where borders of symbols

@@ -19,14 +19,7 @@ from bpe.kernel_parts import (
     store32,
     store64,
 )
-from tokenizer._kernels.tables.layout import (
-    NUM_SYMBOLS,
-    SYMBOLS,
-    TREE,
-    TREE_MASK,
-    TREE_SHIFT,
-    get,
-)
+from tokenizer._kernels.tables.layout import NUM_SYMBOLS, SYMBOLS, TREE, TREE_MASK, TREE_SHIFT, get
 from tokenizer._kernels.tables.symbols import SHORTER, SYMBOL_BYTES
 
 _NODE_BITS = 28
