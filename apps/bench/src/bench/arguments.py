@@ -9,14 +9,20 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 
+def add_shared_options(parser: argparse.ArgumentParser, *, json: str, cache: str) -> None:
+    """Declare `--json`, `--cache-dir` and `--patience`, with the help of the first two."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help=f"write all {json} to FILE")
+    parser.add_argument("--cache-dir", type=cache_folder, default="", help=f"folder for {cache}")
+    parser.add_argument(
+        "--patience", type=float, default=10.0, metavar="SECONDS", help="wait for idle CPUs (10)"
+    )
+
+
 def positive(text: str) -> int:
     """Return a whole number of at least 1.
 
     >>> positive("3")
     3
-
-    Raises:
-        argparse.ArgumentTypeError: not a whole number, or below 1.
     """
     number = whole(text)
     if number < 1:
@@ -29,9 +35,6 @@ def thread_counts(text: str) -> tuple[int, ...]:
 
     >>> thread_counts("2,1,2")
     (1, 2)
-
-    Raises:
-        argparse.ArgumentTypeError: one is not a whole number, or below 1.
     """
     counts = tuple(sorted({whole(word) for word in text.split(",")}))
     if counts[0] < 1:
@@ -44,9 +47,6 @@ def numbers(text: str) -> tuple[float, ...]:
 
     >>> numbers("0,0.7,1")
     (0.0, 0.7, 1.0)
-
-    Raises:
-        argparse.ArgumentTypeError: one is not a number.
     """
     try:
         return tuple(float(word) for word in text.split(","))

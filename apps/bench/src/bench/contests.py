@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.arguments import cache_folder, names_of, positive
+from bench.arguments import add_shared_options, names_of, positive
 from bench.console import print_problems, say
 from bench.contestants.peers import why_missing
 from bench.display.chart import write_chart
@@ -25,15 +25,8 @@ _SEED = 336
 def add_contest_options(
     parser: argparse.ArgumentParser, contests: Collection[str], *, quick: str, cache: str
 ) -> None:
-    """Declare the options of subjects that hold contests.
-
-    Args:
-        parser: of the subject.
-        contests: their names.
-        quick: help of `--quick`.
-        cache: help of `--cache-dir`.
-    """
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples to FILE")
+    """Declare the options of subjects that hold contests."""
+    add_shared_options(parser, json="samples", cache=cache)
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios to FILE")
     parser.add_argument(
         "--rounds", type=positive, metavar="N", help="samples per contestant (5; quick: 1)"
@@ -42,10 +35,6 @@ def add_contest_options(
         "--only", type=names_of(contests, "contest"), help=f"of {','.join(contests)}"
     )
     parser.add_argument("--quick", action="store_true", help=quick)
-    parser.add_argument("--cache-dir", type=cache_folder, default="", help=cache)
-    parser.add_argument(
-        "--patience", type=float, default=10.0, metavar="SECONDS", help="wait for idle CPUs (10)"
-    )
 
 
 def num_rounds(arguments: argparse.Namespace) -> int:
@@ -64,13 +53,8 @@ def run_and_keep(
 ) -> dict[str, Result]:
     """Run a contest and keep its samples; a failure of ours is a problem.
 
-    Args:
-        report: keeps the samples and the problems.
-        arguments: options of the subject.
-        contest: its name.
-        place: its corpus or device.
-        entries: the participants.
-        rounds: samples per entry; None: by the options.
+    `place` is its corpus or device; `rounds` are samples per entry, by default those of the
+    options.
     """
     results = run_contest(
         entries,

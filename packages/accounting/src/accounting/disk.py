@@ -17,10 +17,6 @@ _FLOAT32 = 4
 def weights_file_bytes(shape: ModelShape, metadata: Mapping[str, str] | None = None) -> int:
     """Return the size of a safetensors file of all weights in float32.
 
-    Args:
-        shape: the model.
-        metadata: of the file's header; None: the usual one.
-
     >>> from accounting import PRESETS
     >>> weights_file_bytes(PRESETS["tinystories"])
     90789528

@@ -43,9 +43,9 @@ class Flops:
         """All matrix products."""
         return self.attention + self.feed_forward + self.head
 
-    def times(self, factor: int) -> "Flops":
-        """Return the FLOPs of several such passes."""
-        return Flops(**{name: factor * flops for name, flops in asdict(self).items()})
+    def __add__(self, other: "Flops") -> "Flops":
+        names = asdict(self)
+        return Flops(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
 
 def forward_flops(
@@ -103,7 +103,7 @@ def backward_flops(
     True
     """
     once = forward_flops(shape, num_tokens, convention=convention)
-    twice = once.times(2)
+    twice = once + once
     if attention == "fused" and convention != "model":
         recomputed = once.scores_and_values // 2
         return replace(twice, scores_and_values=twice.scores_and_values + recomputed)
@@ -115,15 +115,13 @@ def recomputed_flops(
 ) -> Flops:
     """Count what the backward pass of one sequence recomputes; hardware convention.
 
+    With checkpointing, every block keeps only its input and repeats its forward pass.
+
     `backward_flops` already includes what a fused attention kernel recomputes. The chunked loss
     recomputes nothing: it takes its gradients while it has the logits.
-
-    Args:
-        shape: the model.
-        num_tokens: length of the sequence; None: the whole context.
-        checkpointing: every block keeps only its input and repeats its forward pass.
     """
-    return replace(forward_flops(shape, num_tokens).times(int(checkpointing)), head=0)
+    once = asdict(replace(forward_flops(shape, num_tokens), head=0))
+    return Flops(**{name: checkpointing * flops for name, flops in once.items()})
 
 
 def training_flops(shape: ModelShape, num_tokens: int, *, convention: Convention = "model") -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from accounting.autograd.layers import FLOAT32, INT64, TracedModel, legend
 from accounting.autograd.losses import traced_loss
-from accounting.autograd.tape import Line, Storage, Tape, Value
+from accounting.autograd.tape import Line, Tape, Value
 from accounting.optimizer import optimizer_cost
 from accounting.parameters import count_parameters
 from accounting.shape import ModelShape
@@ -40,11 +40,7 @@ class Memory:
 
 
 def memory(shape: ModelShape, settings: StepSettings | None = None) -> Memory:
-    """Predict the memory of a training step after the first.
-
-    Args:
-        shape: the model.
-        settings: how the step is computed; None: the defaults, one window.
+    """Predict the memory of a training step after the first; by default of one window.
 
     >>> from accounting import PRESETS
     >>> small = memory(PRESETS["gpt2-small"])
@@ -77,8 +73,6 @@ def peak_bytes(shape: ModelShape, settings: StepSettings) -> int:
 
 
 class _Step:
-    """One optimizer step on a tape."""
-
     def __init__(
         self, shape: ModelShape, settings: StepSettings, *, snapshot_at: int | None = None
     ) -> None:
@@ -86,13 +80,16 @@ class _Step:
         self.tape = Tape(legend(shape, settings), snapshot_at=snapshot_at)
         self._model = TracedModel(shape, settings, self.tape)
         before = self.tape.live_bytes
-        self._state = self._moments()
+        self._state = [
+            self.tape.allocate("optimizer: moments", weight.dims, FLOAT32)
+            for weight in self._model.weights
+            for _ in self._rule(weight).state
+        ]
         self.state_bytes = self.tape.live_bytes - before
         self.kept_bytes = 0
         self.kept_lines: list[Line] = []
 
     def run(self) -> None:
-        """Run all micro-batches, then the update."""
         tape = self.tape
         for index in range(min(self._settings.num_micro_batches, 2)):  # the others equal the second
             before, persistent = tape.live_bytes, tape.lines()
@@ -103,13 +100,6 @@ class _Step:
             tape.backward(loss)
             del loss
         self._update()
-
-    def _moments(self) -> list[Storage]:
-        return [
-            self.tape.allocate("optimizer: moments", weight.dims, FLOAT32)
-            for weight in self._model.weights
-            for _ in self._rule(weight).state
-        ]
 
     def _rule(self, weight: Value) -> UpdateRule:
         is_hidden = len(weight.dims.split()) > 1 and weight.dims not in ("v d", "c d")
@@ -156,14 +146,11 @@ def _difference(lines: list[Line], earlier: list[Line]) -> list[Line]:
 def largest_batch(shape: ModelShape, settings: StepSettings, *, memory_bytes: int) -> int:
     """Return the largest number of windows per pass that fits; 0 if not even one does.
 
-    Args:
-        shape: the model.
-        settings: its batch size is ignored.
-        memory_bytes: available memory.
+    The batch size in `settings` is ignored.
     """
 
     def fits(batch_size: int) -> bool:
-        return peak_bytes(shape, replace(settings, batch_size=batch_size)) <= memory_bytes
+        return _peak_at(shape, settings, batch_size) <= memory_bytes
 
     if not fits(1):
         return 0
@@ -192,28 +179,27 @@ def linear_in_batch(shape: ModelShape, settings: StepSettings) -> LinearInBatch:
     Every tensor either grows with the batch or does not. So the sum at each moment of a step is
     linear in the batch, and for large batches the steepest line is the peak.
     """
-
-    def peak(batch_size: int) -> int:
-        return peak_bytes(shape, replace(settings, batch_size=batch_size))
-
     far = 1 << 20
-    slope = peak(far + 1) - peak(far)
-    constant = peak(far) - slope * far
+    at_far = _peak_at(shape, settings, far)
+    slope = _peak_at(shape, settings, far + 1) - at_far
+    constant = at_far - slope * far
     first = 1
-    while peak(first) != slope * first + constant:
+    while _peak_at(shape, settings, first) != slope * first + constant:
         first *= 2
     return LinearInBatch(slope, constant, first)
+
+
+def _peak_at(shape: ModelShape, settings: StepSettings, batch_size: int) -> int:
+    return peak_bytes(shape, replace(settings, batch_size=batch_size))
 
 
 def evaluation_bytes(shape: ModelShape, settings: StepSettings) -> int:
     """Return the peak while windows are scored between two steps.
 
+    The batch size in `settings` is the number of windows scored at once.
+
     Nothing is kept for a backward pass, but weights, gradients and moments stay, and all logits of
     a batch are alive at once.
-
-    Args:
-        shape: the model.
-        settings: its batch size is the number of windows scored at once.
     """
     tape = Tape(legend(shape, settings))
     model = TracedModel(shape, settings, tape)

@@ -5,12 +5,7 @@ Stage: numbers -> *words* -> every message. Not here: the messages.
 
 
 def plural(number: int | str, noun: str, several: str | None = None) -> str:
-    """Format a number with its noun.
-
-    Args:
-        number: the number; a string is used as it is.
-        noun: the singular.
-        several: the plural; None: `noun` with an s.
+    """Format a number with its noun; a string is used as it is, and the plural has an s by default.
 
     >>> plural(1, "document"), plural(2000, "document"), plural(0, "batch", "batches")
     ('1 document', '2,000 documents', '0 batches')

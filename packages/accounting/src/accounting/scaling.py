@@ -48,9 +48,6 @@ def optimal_allocation(flops: float, approach: Approach) -> Allocation:
         approach: the fit: "training-curves" is the paper's approach 1, "isoflop" 2,
             "parametric" 3.
 
-    Raises:
-        ValueError: a budget that is not positive.
-
     >>> best = optimal_allocation(1.21e20, "training-curves")
     >>> f"{best.parameters:.3g} parameters, {best.tokens:.3g} tokens"
     '1e+09 parameters, 2.02e+10 tokens'

@@ -104,14 +104,7 @@ class StepSettings:
 
 
 def check_fields(described: Any) -> None:
-    """Refuse unknown choices, switches that are not bool, and sizes that are not positive integers.
-
-    Args:
-        described: a dataclass; only fields of these kinds are checked.
-
-    Raises:
-        ValueError: names the first field with such a value.
-    """
+    """Refuse unknown choices, switches that are not bool, and sizes that are not positive."""
     for spec in fields(described):
         name, kind, value = spec.name, spec.type, getattr(described, spec.name)
         is_size = kind is int or (kind == int | None and value is not None)

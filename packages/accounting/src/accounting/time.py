@@ -95,10 +95,6 @@ def remaining_time(progress: Sequence[Progress], *, total_tokens: int) -> Durati
     The first moment is where measuring starts, so that loading and compiling do not count again;
     evaluations and checkpoints in between do, because they continue.
 
-    Args:
-        progress: in order.
-        total_tokens: of the whole run.
-
     Raises:
         ValueError: fewer than two different moments.
 

@@ -1,7 +1,7 @@
 """Draw figures as curves or as marks in rows.
 
 Stage: numbers -> *SVG*: curves on two axes, or marks in rows on one. Colours follow the reader's
-light or dark scheme. Not here: the pictures of contests (`chart`) and of losses (`learning_chart`).
+light or dark scheme. Not here: the pictures of contests (`chart`).
 """
 
 import math
@@ -17,32 +17,51 @@ _COLOURS = (("#2f6fde", "#6ea8fe"), ("#d9480f", "#ff922b"), ("#2b8a3e", "#51cf66
 
 
 def write_curves(
-    curves: Mapping[str, Sequence[Point]], path: Path, *, title: str, labels: tuple[str, str]
+    curves: Mapping[str, Sequence[Point]],
+    path: Path,
+    *,
+    title: str,
+    labels: tuple[str, str],
+    y_range: Point | None = None,
+    dashed: float | None = None,
 ) -> None:
-    """Draw curves on a logarithmic y axis; the file is complete or absent.
+    """Draw at most four curves; the file is complete or absent.
+
+    Without a `y_range`, the y axis is logarithmic, and values without a finite logarithm are left
+    out. With one, it has a mark for each tenth, and larger values are left out.
 
     Args:
-        curves: points by name, at most four. Values without a finite logarithm are left out.
+        curves: points by name.
         path: SVG file to write.
         title: title of the picture.
         labels: labels of the x axis and the y axis, with units.
+        y_range: lowest and highest value.
+        dashed: value of a dashed horizontal line.
     """
-    shown = {
-        name: [(x, math.log10(y)) for x, y in points if 0 < y < math.inf]
-        for name, points in curves.items()
-    }
-    xs, ys = zip(*(point for points in shown.values() for point in points), strict=True)
     left, bottom = 84, 416
     root = _canvas(476, title)
-    powers = _powers(min(ys), max(ys))
-    x_at = _scale((0.0, max(xs)), (left, _RIGHT))
-    y_at = _scale((powers[0], powers[-1]), (bottom, _TOP))
-    for power in powers:
-        line(root, (left, y_at(power)), (_RIGHT, y_at(power)), "grid")
-        text(root, left - 8, y_at(power) + 4, f"1e{power:+d}", "soft end")
-    for tick in _ticks(max(xs)):
-        if tick <= max(xs):
-            text(root, x_at(tick), bottom + 21, f"{tick:,.3g}", "soft middle")
+    if y_range is None:
+        shown = {
+            name: [(x, math.log10(y)) for x, y in points if 0 < y < math.inf]
+            for name, points in curves.items()
+        }
+        ys = [y for points in shown.values() for _, y in points]
+        marks = {power: f"1e{power:+d}" for power in _powers(min(ys), max(ys))}
+        y_range = min(marks), max(marks)
+    else:
+        low, high = y_range
+        shown = {n: [(x, y) for x, y in points if y <= high] for n, points in curves.items()}
+        marks = {n / 10: f"{n / 10:.1f}" for n in range(int(low * 10) + 1, int(high * 10) + 1)}
+    most = max(x for points in shown.values() for x, _ in points)
+    x_at, y_at = _scale((0.0, most), (left, _RIGHT)), _scale(y_range, (bottom, _TOP))
+    for mark, label in marks.items():
+        line(root, (left, y_at(mark)), (_RIGHT, y_at(mark)), "grid")
+        text(root, left - 8, y_at(mark) + 4, label, "soft end")
+    for tick in _ticks(most):
+        if tick <= most:
+            text(root, x_at(tick), bottom + 21, f"{tick:,.4g}", "soft middle")
+    if dashed is not None:
+        line(root, (left, y_at(dashed)), (_RIGHT, y_at(dashed)), "dashed")
     text(root, (left + _RIGHT) / 2, bottom + 43, labels[0], "soft middle")
     text(root, 16, _TOP - 14, labels[1], "soft")
     _legend(root, list(shown))
@@ -62,12 +81,7 @@ def write_marks(
 ) -> None:
     """Draw one line per row, with a mark for each series; the file is complete or absent.
 
-    Args:
-        rows: by name, one value >= 0 for each series; None draws no mark.
-        path: SVG file to write.
-        title: title of the picture.
-        series: names, at most four.
-        label: label of the x axis, with unit.
+    At most four series of values >= 0; None draws no mark.
     """
     left, pitch = 330, 22
     bottom = _TOP + pitch * len(rows)

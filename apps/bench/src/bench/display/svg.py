@@ -17,6 +17,7 @@ text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", s
 .end { text-anchor: end } .middle { text-anchor: middle }
 .back { fill: #ffffff } .ink { fill: #1f2328 } .soft { fill: #656d76 } .grid { stroke: #e4e7eb }
 polyline { fill: none; stroke-width: 2.25; stroke-linejoin: round }
+.dashed { stroke: #8c959f; stroke-dasharray: 6 4 }
 """
 _DARK = """.back { fill: #0d1117 } .ink { fill: #e6edf3 } .soft { fill: #9198a1 }
 .grid { stroke: #242a32 }
@@ -28,13 +29,7 @@ def canvas(
 ) -> Element:
     """Return an empty picture, whose colours follow the reader's light or dark scheme.
 
-    Args:
-        size: width and height, pixels.
-        name: for readers who do not see it.
-        light: CSS rules of its own, a line each.
-        dark: what a dark scheme changes of them.
-        heading: its first line.
-        at: where that begins.
+    `name` is for screen readers. `light` holds CSS rules; `dark` changes some in a dark scheme.
     """
     style = f"{_LIGHT}{light}@media (prefers-color-scheme: dark) {{\n{_DARK}{dark}}}\n"
     width, height = (f"{side:g}" for side in size)

@@ -100,7 +100,10 @@ def _footnotes(report: Report) -> list[str]:
             f"memory: share of memcpy speed reached ({speeds}, read and written), if text and "
             "ids were only moved"
         )
-    return [*lines, *_disturbances(report), *_failures(report), _agreements(report)]
+    agreement = report.agreement
+    if report.problems:
+        agreement = f"{len(report.problems)} PROBLEMS: see stderr"
+    return [*lines, *_disturbances(report), *_failures(report), agreement]
 
 
 def _disturbances(report: Report) -> list[str]:
@@ -128,9 +131,3 @@ def _failures(report: Report) -> list[str]:
             if result.failure
         }
     )
-
-
-def _agreements(report: Report) -> str:
-    if report.problems:
-        return f"{len(report.problems)} PROBLEMS: see stderr"
-    return report.agreement

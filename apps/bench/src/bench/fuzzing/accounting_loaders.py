@@ -71,7 +71,6 @@ def _write_weights(path: Path, weights: Mapping[str, tuple[int, ...]]) -> None:
     header, end = {"__metadata__": {"format": "pt"}}, 0
     for name, shape in weights.items():
         begin, end = end, end + 4 * shape[0] * (shape[1] if len(shape) > 1 else 1)
-        place = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
-        header[f"{name}.weight"] = place
+        header[f"{name}.weight"] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(end))

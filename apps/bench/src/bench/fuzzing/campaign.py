@@ -14,12 +14,7 @@ from typing import Protocol
 
 
 class FindingError(Exception):
-    """An input that violates what its target promises.
-
-    Args:
-        problem: description of what happened.
-        files: the input, by the name under which each part is kept.
-    """
+    """An input that violates what its target promises; `files` holds its parts by name."""
 
     def __init__(self, problem: str, files: Mapping[str, bytes]) -> None:
         super().__init__(problem)
@@ -74,11 +69,7 @@ def batch_rng(target: str, seed: int) -> random.Random:
 
 
 def read_log(path: Path) -> list[Tally]:
-    """Return what earlier campaigns wrote to a log; nothing if there is none.
-
-    Raises:
-        ValueError: the file is something else.
-    """
+    """Return what earlier campaigns wrote to a log; nothing if there is none."""
     if not path.exists():
         return []
     try:

@@ -18,10 +18,6 @@ FORMAT, VERSION = "bench-learning", 1
 class Results:
     """The finished trainings of one experiment.
 
-    Args:
-        path: the file, created with the first result.
-        settings: settings that all results share.
-
     Raises:
         ValueError: the file holds something else.
     """

@@ -28,11 +28,7 @@ _ROUNDS, _STEPS, _WARM_STEPS = 3, 12, 3
 
 
 class StepTimes:
-    """Seconds per step by optimizer and windows, kept in a file.
-
-    Args:
-        path: the file, created by `measure`.
-    """
+    """Seconds per step by optimizer and windows, kept in a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -27,10 +27,10 @@ class Contender:
     name: str
     options: tuple[str, ...]
     """Options for `train`."""
-    rate_option: str
-    """The tuned option."""
     rates: tuple[float, ...]
     """Learning rates to try, with one seed."""
+    rate_option: str = "--optimizer.learning-rate"
+    """The tuned option."""
     tuned_at: float = 1.0
     """Share of the baseline's tokens with which they are tried."""
     shares: tuple[float, ...] = (1.0,)
@@ -98,55 +98,25 @@ class Experiment:
 
 _ADAMW = ("--optimizer.name", "adamw")
 _MUON = ("--optimizer.name", "muon")
-_RATE = "--optimizer.learning-rate"
 _RAMP = ((0.3, 8), (0.7, 16))
+_ADAMW_RATES = (5.7e-3, 4e-3, 8e-3, 1.13e-2, 2.8e-3, 1.6e-2)
+_RATES = (8e-3, 5.7e-3, 1.13e-2, 1.6e-2)
+_RAMPED = {"rates": _RATES, "ramp": _RAMP, "tuned_at": 0.6, "shares": (0.75, 0.6)}
 
 CONTENDERS = {
     contender.name: contender
     for contender in (
-        Contender(
-            name="adamw",
-            options=_ADAMW,
-            rate_option=_RATE,
-            rates=(5.7e-3, 4e-3, 8e-3, 1.13e-2, 2.8e-3, 1.6e-2),
-        ),
-        Contender(
-            name="ramp",
-            options=_ADAMW,
-            rate_option=_RATE,
-            rates=(8e-3, 5.7e-3, 1.13e-2, 1.6e-2),
-            ramp=_RAMP,
-            tuned_at=0.6,
-            shares=(0.75, 0.6),
-        ),
-        Contender(
-            name="muon",
-            options=_MUON,
-            rate_option=_RATE,
-            rates=(8e-3, 5.7e-3, 1.13e-2, 1.6e-2),
-            tuned_at=0.75,
-            shares=(0.9, 0.75),
-        ),
-        Contender(
-            name="muon-ramp",
-            options=_MUON,
-            rate_option=_RATE,
-            rates=(8e-3, 5.7e-3, 1.13e-2, 1.6e-2),
-            ramp=_RAMP,
-            tuned_at=0.6,
-            shares=(0.75, 0.6),
-        ),
+        Contender(name="adamw", options=_ADAMW, rates=_ADAMW_RATES),
+        Contender(name="ramp", options=_ADAMW, **_RAMPED),
+        Contender(name="muon", options=_MUON, rates=_RATES, tuned_at=0.75, shares=(0.9, 0.75)),
+        Contender(name="muon-ramp", options=_MUON, **_RAMPED),
     )
 }
 """By name; the baseline first."""
 
 
 def run_trial(trial: Trial, contender: Contender, experiment: Experiment) -> dict[str, Any]:
-    """Train; return the final validation loss and the curve against tokens.
-
-    Raises:
-        ValueError: the training failed; the message holds its output.
-    """
+    """Train; return the final validation loss and the curve against tokens."""
     summary, rows = train(experiment.options(trial, contender))
     return {
         "loss": summary["validation_loss"],
@@ -161,10 +131,6 @@ def train(
     options: list[str], *, environment: Mapping[str, str] | None = None
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Run `train` in a process of its own; return its summary and the rows of its metrics.
-
-    Args:
-        options: its command line.
-        environment: of the process; None for that of this one.
 
     Raises:
         ValueError: it failed; the message holds its output.

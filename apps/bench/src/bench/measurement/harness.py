@@ -172,38 +172,33 @@ def run_order(order: Order) -> Sample:
 
 
 def run_when_idle(patience_seconds: float, order: Order) -> Sample:
-    """Wait for idle CPUs, but not for ever, and measure in a fresh process.
-
-    Raises:
-        SampleError: as `run_order`.
-    """
+    """Wait for idle CPUs, but not for ever, and measure in a fresh process."""
     wait_until_idle(patience_seconds)
     return run_order(order)
 
 
 def find_disagreements(results: Iterable[Result]) -> list[str]:
     """Compare the results; return one line for each name whose values differ."""
-    found: dict[str, dict[str, set[str]]] = {}
-    for result in results:
-        for sample in result.samples:
-            for name, digest in sample.digests.items():
-                found.setdefault(name, {}).setdefault(digest, set()).add(result.entry.name)
     return [
         f"{name} differ: "
         + "; ".join(f"{digest[:12]} by {', '.join(sorted(who))}" for digest, who in by.items())
-        for name, by in found.items()
+        for name, by in _by_digest(results).items()
         if len(by) > 1
     ]
 
 
 def agreeing(results: Iterable[Result]) -> dict[str, list[str]]:
     """Return the contestants that computed each compared result, by its name."""
-    found: dict[str, set[str]] = {}
+    return {name: sorted(set().union(*by.values())) for name, by in _by_digest(results).items()}
+
+
+def _by_digest(results: Iterable[Result]) -> dict[str, dict[str, set[str]]]:
+    found: dict[str, dict[str, set[str]]] = {}
     for result in results:
         for sample in result.samples:
-            for name in sample.digests:
-                found.setdefault(name, set()).add(result.entry.name)
-    return {name: sorted(who) for name, who in found.items()}
+            for name, digest in sample.digests.items():
+                found.setdefault(name, {}).setdefault(digest, set()).add(result.entry.name)
+    return found
 
 
 def _foreign(

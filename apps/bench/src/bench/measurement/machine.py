@@ -22,6 +22,7 @@ from bpe.counting.cpus import usable_cpus
 _STAT = Path("/proc/stat")
 _IDLE_ENOUGH = 0.88
 _LOOK_SECONDS = 0.25
+_COPIED_BYTES, _COPIES = 1 << 27, 8  # more than any cache holds; the first copy touches the pages
 
 
 def describe_machine(distributions: Iterable[str]) -> dict[str, Any]:
@@ -52,21 +53,16 @@ def installed_version(distribution: str) -> str | None:
         return None
 
 
-def copy_bandwidth(num_threads: int, *, size_bytes: int = 1 << 27, num_tries: int = 7) -> float:
-    """Measure memcpy: bytes read and written per second, the best of several tries.
-
-    Args:
-        num_threads: number of threads that copy concurrently.
-        size_bytes: bytes that each copies, far more than any cache holds.
-        num_tries: number of tries; the pages are touched before the first.
-    """
-    pairs = [(np.ones(size_bytes // 8), np.empty(size_bytes // 8)) for _ in range(num_threads)]
+def copy_bandwidth(num_threads: int) -> float:
+    """Measure memcpy in threads: bytes read and written per second, the best of several tries."""
+    numbers = _COPIED_BYTES // 8
+    pairs = [(np.ones(numbers), np.empty(numbers)) for _ in range(num_threads)]
     best = 0.0
     with ThreadPoolExecutor(num_threads) as pool:
-        for _ in range(num_tries + 1):
+        for _ in range(_COPIES):
             started = time.perf_counter()
             list(pool.map(lambda pair: np.copyto(pair[1], pair[0]), pairs))
-            best = max(best, 2 * size_bytes * num_threads / (time.perf_counter() - started))
+            best = max(best, 2 * _COPIED_BYTES * num_threads / (time.perf_counter() - started))
     return best
 
 

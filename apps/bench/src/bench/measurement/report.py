@@ -72,13 +72,9 @@ def _entry_json(result: Result) -> dict[str, object]:
         "contestant": order.contestant,
         "task": order.task,
         "threads": order.num_threads,
-        "arguments": {k: v for k, v in order.arguments.items() if not _is_path(v)},
+        # Paths describe this machine more than the sample.
+        "arguments": {k: v for k, v in order.arguments.items() if not Path(str(v)).is_absolute()},
         "is_check": result.entry.is_check,
         "failure": result.failure[0] if result.failure else None,
         "samples": [asdict(sample) for sample in result.samples],
     }
-
-
-def _is_path(argument: object) -> bool:
-    """Whether it describes this machine more than the sample."""
-    return isinstance(argument, str) and Path(argument).is_absolute()

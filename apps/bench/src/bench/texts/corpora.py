@@ -74,9 +74,8 @@ def named_corpus(path: Path, cache_dir: Path) -> Corpus:
     if not _is_settled(text):
         lines = text.splitlines(keepends=True)
         kept = [line for line in lines if _is_settled(line)]
-        source += (
-            f", less {plural(len(lines) - len(kept), 'line')} with code points too new for some"
-        )
+        less = plural(len(lines) - len(kept), "line")
+        source += f", less {less} with code points too new for some"
         data = "".join(kept).encode()
         if not data:
             raise ValueError(
@@ -92,11 +91,6 @@ def built_corpus(name: str, cache_dir: Path, *, limit_bytes: int | None = None) 
 
     Documents are taken in the order of the hashes of their names until there are enough, so any
     part of them is a fair sample.
-
-    Args:
-        name: a key of `KINDS`.
-        cache_dir: where corpora are kept.
-        limit_bytes: smaller than full size, for a quick look.
     """
     kind = KINDS[name]
     limit = min(kind.wanted_bytes, limit_bytes or kind.wanted_bytes)
@@ -106,13 +100,13 @@ def built_corpus(name: str, cache_dir: Path, *, limit_bytes: int | None = None) 
     if not (path.is_file() and record.is_file()):
         data = _join(kind.documents(), limit)
         write_atomically(path, data)
-        told = _describe(name, path, data, kind.wanted_bytes, kind.source).to_json()
-        content = {"format": FORMAT, "version": VERSION, **told}
+        recorded = _describe(name, path, data, kind.wanted_bytes, kind.source).to_json()
+        content = {"format": FORMAT, "version": VERSION, **recorded}
         write_json(record, content)
-    told = json.loads(record.read_text(encoding="utf-8"))
-    if (told.pop("format"), told.pop("version")) != (FORMAT, VERSION):
+    recorded = json.loads(record.read_text(encoding="utf-8"))
+    if (recorded.pop("format"), recorded.pop("version")) != (FORMAT, VERSION):
         raise ValueError(f"{record} is not a {FORMAT} of version {VERSION}; delete it")
-    return Corpus(path=path, **told)
+    return Corpus(path=path, **recorded)
 
 
 def _describe(name: str, path: Path, data: bytes, wanted: int, source: str) -> Corpus:

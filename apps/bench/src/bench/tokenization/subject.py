@@ -47,12 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "corpora", nargs="*", metavar="CORPUS", help=f"file, or one of {', '.join(KINDS)} (all)"
     )
-    add_contest_options(
-        parser,
-        _CONTESTS,
-        quick="2 MB: check that it works, no valid figures",
-        cache="folder for built corpora",
-    )
+    quick = "2 MB: check that it works, no valid figures"
+    add_contest_options(parser, _CONTESTS, quick=quick, cache="built corpora")
     parser.add_argument("--threads", type=thread_counts, default=(1, 2), help="numbers (1,2)")
     parser.add_argument(
         "--gpt2-dir",

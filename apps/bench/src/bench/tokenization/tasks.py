@@ -31,7 +31,7 @@ SENTENCE = "Every file answers one question about one stage of the pipeline."
 SHORT_LENGTHS = (10, 20, 50, 100)
 _SHORT_BATCHES, _SHORT_TEXTS = 5, 2000
 _TEXT_BYTES = 1 << 23  # beginning of the corpus, from which short texts are taken
-_WARM_UP_BYTES, _WARM_UP_SIZE = 1 << 22, 1000  # enough for every contestant to load everything
+WARM_UP_BYTES, WARM_UP_SIZE = 1 << 22, 1000  # enough for every contestant to load everything
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of getrusage
 _COMPILED_BYTES, _COMPILED_SIZE = 1 << 25, 32_000  # enough for ours to decide to compile
 
@@ -138,7 +138,7 @@ def train(
     run = contestant.trainer(num_threads=num_threads, ties=ties)
     if is_warm:
         with tempfile.TemporaryDirectory() as folder:
-            run(_beginning(Path(file), Path(folder, "text.txt"), _WARM_UP_BYTES), _WARM_UP_SIZE)
+            run(beginning(Path(file), Path(folder, "text.txt"), WARM_UP_BYTES), WARM_UP_SIZE)
     seconds, trained = _timed(lambda: run(Path(file), vocab_size))
     peak = peak_bytes()
     digests = {}
@@ -168,19 +168,14 @@ def compile_kernels(
 ) -> Outcome:
     """Load the compiled kernels of both packages, and compile the missing ones; ours only.
 
-    Args:
-        contestant: ours.
-        num_threads: threads of training.
-        vocabulary: vocabulary for encoding.
-        file: text to train on; its beginning suffices.
-        cache: "empty", in a process with a new cache folder, or "kept".
+    `cache` is "empty", for a process with a new cache folder, or "kept".
     """
     if cache == "empty":
         return _with_empty_cache({"vocabulary": vocabulary, "file": file}, num_threads)
     seconds, _ = _timed(lambda: contestant.warm_up(Path(vocabulary)))
     train_once = contestant.trainer(num_threads=num_threads, ties="cs336")
     with tempfile.TemporaryDirectory() as folder:
-        text = _beginning(Path(file), Path(folder, "text.txt"), _COMPILED_BYTES)
+        text = beginning(Path(file), Path(folder, "text.txt"), _COMPILED_BYTES)
         train_seconds, _ = _timed(lambda: train_once(text, _COMPILED_SIZE))
     metrics = {"tokenizer": seconds, "bpe": train_seconds, "both": seconds + train_seconds}
     return _outcome(metrics, {}, peak_bytes())
@@ -215,7 +210,7 @@ def _load_all(run: Callable[[Path], object]) -> None:
         run(path)
 
 
-def _beginning(source: Path, destination: Path, size_bytes: int) -> Path:
+def beginning(source: Path, destination: Path, size_bytes: int) -> Path:
     """Copy a number of bytes of a file, repeating the file if it is shorter."""
     with source.open("rb") as file:
         text = file.read(size_bytes).decode(errors="ignore").encode()
@@ -236,11 +231,7 @@ def _hash(ids: np.ndarray) -> str:
 
 
 def peak_bytes() -> int:
-    """Return the peak resident set of this process, including that of its largest child.
-
-    Raises:
-        ValueError: the system does not report it.
-    """
+    """Return the peak resident set of this process, including that of its largest child."""
     return own_peak_bytes() + _reported_bytes("RUSAGE_CHILDREN")
 
 

@@ -104,8 +104,8 @@ class Speed:
 
     def to_json(self) -> dict[str, object]:
         """Return all fields."""
-        derived = {"bytes_per_second": self.bytes_per_second, "pile_seconds": self.pile_seconds}
-        return {**asdict(self), **derived}
+        speed = {"bytes_per_second": self.bytes_per_second, "pile_seconds": self.pile_seconds}
+        return {**asdict(self), **speed}
 
 
 def _tokens_json(tokens: Sequence[LongToken]) -> list[dict[str, object]]:

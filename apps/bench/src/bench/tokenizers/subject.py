@@ -11,7 +11,7 @@ from functools import partial
 from itertools import permutations
 from pathlib import Path
 
-from bench.arguments import cache_folder, positive, thread_counts, whole
+from bench.arguments import add_shared_options, positive, thread_counts, whole
 from bench.console import print_problems, say
 from bench.contestants.peers import CORPORA, fetch_extras
 from bench.durable import write_json
@@ -56,15 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rounds", type=positive, default=3, metavar="N", help="samples per contestant (3)"
     )
     parser.add_argument("--threads", type=thread_counts, default=(1, 2), help="numbers (1,2)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings to FILE")
+    add_shared_options(parser, json="findings", cache="built corpora")
     parser.add_argument(
         "--svg", type=Path, metavar="FOLDER", help="draw three pictures into FOLDER"
-    )
-    parser.add_argument(
-        "--cache-dir", type=cache_folder, default="", help="folder for built corpora"
-    )
-    parser.add_argument(
-        "--patience", type=float, default=10.0, metavar="SECONDS", help="wait for idle CPUs (10)"
     )
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 from types import ModuleType
 
 from bench.texts.vocabulary import END_OF_TEXT
-from bench.tokenization.tasks import Outcome, peak_bytes
+from bench.tokenization.tasks import WARM_UP_BYTES, WARM_UP_SIZE, Outcome, beginning, peak_bytes
 from bpe import count_pretokens, train_vocabulary, vocabulary_from_counts
 
-_WARM_UP_BYTES, _WARM_UP_SIZE = 1 << 22, 1000
 STAGES = ("read", "count", "prepare", "first tenth", "to half", "second half", "finish", "save")
 
 
@@ -28,9 +27,13 @@ def train(
     builds the vocabulary. A small training goes first, so that all code is loaded.
     """
     path = Path(file)
-    _warm_up(path, num_threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        text = beginning(path, Path(scratch, "text.txt"), WARM_UP_BYTES)
+        train_vocabulary(text, WARM_UP_SIZE, [END_OF_TEXT], num_workers=num_threads)
     before, marks = peak_bytes(), [time.perf_counter()]
-    _read(path)
+    with path.open("rb") as read:
+        while read.read(1 << 20):
+            pass
     marks.append(time.perf_counter())
     counts = count_pretokens(path, [END_OF_TEXT], num_workers=num_threads)
     marks.append(time.perf_counter())
@@ -52,16 +55,3 @@ def train(
     metrics |= {"bytes counted": counted, "pretokens": counts.num_pretokens}
     digests = {f"vocabulary of {vocab_size} from {path.parent.name}": vocabulary.fingerprint}
     return {"metrics": metrics, "digests": digests, "peak_bytes": peak_bytes()}
-
-
-def _warm_up(path: Path, num_threads: int) -> None:
-    with path.open("rb") as file, tempfile.TemporaryDirectory() as folder:
-        text = Path(folder, "text.txt")
-        text.write_bytes(file.read(_WARM_UP_BYTES).decode(errors="ignore").encode())
-        train_vocabulary(text, _WARM_UP_SIZE, [END_OF_TEXT], num_workers=num_threads)
-
-
-def _read(path: Path) -> None:
-    with path.open("rb") as file:
-        while file.read(1 << 20):
-            pass

@@ -41,11 +41,7 @@ class Texts:
         return sum(len(document.encode()) for document in self.held_out)
 
     def draw(self, count: int, *, seed: int) -> list[str]:
-        """Draw held-out documents of 1,000 bytes or more, without replacement.
-
-        Raises:
-            ValueError: there are too few.
-        """
+        """Draw held-out documents of 1,000 bytes or more, without replacement."""
         long = [document for document in self.held_out if len(document.encode()) >= _SHORTEST_DRAWN]
         if len(long) < count:
             raise ValueError(

@@ -36,12 +36,8 @@ _WHOLE_RUN_STEPS = 10_000  # of 32,768 tokens: 327.68M
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the subject."""
-    add_contest_options(
-        parser,
-        _CONTESTS,
-        quick="check that it works, no valid figures",
-        cache="folder for the text",
-    )
+    quick = "check that it works, no valid figures"
+    add_contest_options(parser, _CONTESTS, quick=quick, cache="the text")
     parser.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
@@ -63,12 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     report = Report(
         subject="training",
         machine=describe_machine(sorted({*DISTRIBUTIONS.values()})),
-        settings={
-            "vocabulary": words,
-            "rounds": num_rounds(arguments),
-            "quick": arguments.quick,
-            "ways": {},
-        },
+        settings={"vocabulary": words, "rounds": num_rounds(arguments), "ways": {}}
+        | {"quick": arguments.quick},
         agreement="all compared results agree",
     )
     with tempfile.TemporaryDirectory() as compiled:  # inductor's cache, for this run only
@@ -103,12 +95,11 @@ class _Session:
     def contest(
         self, name: str, entries: Sequence[Entry], *, rounds: int | None = None
     ) -> dict[str, Result]:
-        """Run a contest and keep its samples."""
-        how = {"place": self.setting.device, "entries": entries, "rounds": rounds}
+        device = str(entries[0].order.arguments["device"])
+        how = {"place": device, "entries": entries, "rounds": rounds}
         return run_and_keep(self.report, self.arguments, name, **how)
 
     def ways(self, setting: ModelSetting, name: str, dtype: str) -> dict[str, Way]:
-        """Return the ways of an earlier run, or find them."""
         if self.arguments.ways is not None:
             ways: dict[str, Way] = _read_ways(self.arguments.ways, name)
         elif self.arguments.quick:

@@ -11,12 +11,7 @@ _CHUNK_BYTES, _CHUNKS_HELD = 40 * 2**20, 4  # of logits, by the kernel for CUDA
 
 
 def traced_loss(model: TracedModel, kind: str) -> Value:
-    """Run one batch forward, including the loss.
-
-    Args:
-        model: the model on its tape.
-        kind: one of the values of `StepSettings.loss`.
-    """
+    """Run one batch forward, including the loss, one of the kinds of `StepSettings.loss`."""
     tape = model.tape
     ids, targets = (tape.allocate("token ids", "b t", INT64) for _ in range(2))
     hidden = model.hidden_states(ids)

@@ -97,9 +97,9 @@ def read_models(
     if given and not arguments.models:
         missing = [name for name in _SIZES if name not in given]
         if missing:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
             raise ValueError(
-                f"a shape needs all six sizes; missing: {_options(missing)}; or name a model "
-                "that they change"
+                f"a shape needs all six sizes; missing: {options}; or name a model that they change"
             )
         return {"custom": Model(name="custom", shape=ModelShape(**given))}
     names = arguments.models or default
@@ -107,11 +107,7 @@ def read_models(
 
 
 def read_settings(arguments: argparse.Namespace, model: Model) -> StepSettings:
-    """Return how a step is computed: by the options, else as in the model's run.
-
-    Raises:
-        ValueError: a value out of range.
-    """
+    """Return how a step is computed: by the options, else as in the model's run."""
     given = {name: value for name, value in vars(arguments).items() if name in _STEP}
     training = model.training
     settings = training.settings(read_device(arguments)) if training else _DEFAULT
@@ -119,11 +115,7 @@ def read_settings(arguments: argparse.Namespace, model: Model) -> StepSettings:
 
 
 def read_device(arguments: argparse.Namespace) -> Device | None:
-    """Return the named device, or None.
-
-    Raises:
-        ValueError: an unknown device.
-    """
+    """Return the named device, or None."""
     return None if arguments.device is None else find_device(arguments.device)
 
 
@@ -153,7 +145,3 @@ def peak_of(arguments: argparse.Namespace, dtype: str) -> float:
     if peak is None:
         raise ValueError(f"{device.name} has no {dtype} in its datasheet; give another --dtype")
     return peak
-
-
-def _options(names: Iterable[str]) -> str:
-    return ", ".join(f"--{name.replace('_', '-')}" for name in names)

@@ -19,11 +19,7 @@ from accounting.sources.model import Application
 
 
 def run_named_command(argv: Sequence[str], *, application: Application) -> None:
-    """Answer the command that the first word names, for a program that offers all of them.
-
-    Raises:
-        SystemExit: as `run_command`.
-    """
+    """Answer the command that the first word names, for a program that offers all of them."""
     parser = argparse.ArgumentParser(
         prog=application.command.strip(),
         description="What models cost, before they run and while they train.",
@@ -68,10 +64,6 @@ def _parser(name: str, application: Application) -> argparse.ArgumentParser:
 def _declare_flops(parser: argparse.ArgumentParser, application: Application) -> None:
     options.add_models(parser, application, default="the GPT-2 sizes of both years")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="draw shares as SVG")
-
-
-def _declare_params(parser: argparse.ArgumentParser, application: Application) -> None:
-    options.add_models(parser, application, default=answers.DEFAULT_MODEL)
 
 
 def _declare_memory(parser: argparse.ArgumentParser, application: Application) -> None:
@@ -142,7 +134,7 @@ COMMANDS = {
     "params": Command(
         description="Parameters of a Transformer language model, component by component; exact.",
         epilog="params tinystories\nparams path/to/config.json\nparams model.safetensors",
-        declare=_declare_params,
+        declare=partial(options.add_models, default=answers.DEFAULT_MODEL),
         answer=answers.answer_params,
     ),
     "memory": Command(

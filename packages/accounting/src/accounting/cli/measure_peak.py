@@ -15,10 +15,6 @@ _SECONDS_A_SIZE = 1.0
 def measure_peak(device: str, dtype: str) -> tuple[float, int]:
     """Multiply square matrices and return the best FLOP/s, and the size that reached it.
 
-    Args:
-        device: cpu, cuda, cuda:1, ..., mps
-        dtype: float32 or bfloat16.
-
     Raises:
         ValueError: torch cannot be imported, or has no such device.
     """

@@ -16,11 +16,7 @@ def stacked_bars(
 ) -> str:
     """Return an SVG of one horizontal bar per name, divided into parts.
 
-    Args:
-        title: title above the bars.
-        bars: name -> part -> value; a bar may lack parts.
-        unit: unit of the values.
-        share: draw every bar over the full width, as shares of its sum.
+    `bars` maps names to the values of parts. With `share`, every bar has the full width.
     """
     parts = list(dict.fromkeys(part for bar in bars.values() for part in bar))
     rows_of_legend = -(-len(parts) // 4)

@@ -19,13 +19,7 @@ from accounting.step import StepSettings
 def memory_sections(
     shape: ModelShape, settings: StepSettings, *, memory_bytes: float
 ) -> list[Section]:
-    """Return all that `memory` prints for one model.
-
-    Args:
-        shape: the model.
-        settings: how a step is computed.
-        memory_bytes: memory of the device, for the largest batch.
-    """
+    """Return all that `memory` prints for one model."""
     found = memory(shape, settings)
     parameters = count_parameters(shape).total
     state = f"{found.optimizer_state / parameters:.3g} N"

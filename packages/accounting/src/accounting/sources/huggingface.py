@@ -13,10 +13,6 @@ from accounting.shape import ModelShape
 def shape_from_huggingface(config: Mapping[str, Any], *, origin: str) -> ModelShape:
     """Return the shape that a config.json describes.
 
-    Args:
-        config: the document.
-        origin: its name in error messages.
-
     Raises:
         ValueError: the architecture is unknown, or a size is missing.
     """
@@ -51,18 +47,10 @@ def _llama(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _mistral(config: Mapping[str, Any]) -> dict[str, Any]:
-    return _llama(config) | {"sliding_window": config.get("sliding_window")}
-
-
-def _qwen2(config: Mapping[str, Any]) -> dict[str, Any]:
-    _refuse_mixed_windows(config)
-    return _llama(config) | {"attention_bias": "qkv"}
-
-
-def _qwen3(config: Mapping[str, Any]) -> dict[str, Any]:
-    _refuse_mixed_windows(config)
-    return _llama(config) | {"qk_norm": True, "head_width": config.get("head_dim", 128)}
+def _qwen(config: Mapping[str, Any]) -> dict[str, Any]:
+    if config.get("use_sliding_window", False):
+        raise ValueError("use_sliding_window makes layers of two kinds; only one can be counted")
+    return _llama(config)
 
 
 def _gpt2(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,18 +70,13 @@ def _gpt2(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _refuse_mixed_windows(config: Mapping[str, Any]) -> None:
-    if config.get("use_sliding_window", False):
-        raise ValueError(
-            "use_sliding_window makes layers of two kinds, but only one kind can be counted"
-        )
-
-
 _DIALECTS: dict[object, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "gpt2": _gpt2,
     "llama": _llama,
-    "mistral": _mistral,
-    "qwen2": _qwen2,
-    "qwen3": _qwen3,
+    "mistral": lambda config: _llama(config) | {"sliding_window": config.get("sliding_window")},
+    "qwen2": lambda config: _qwen(config) | {"attention_bias": "qkv"},
+    "qwen3": lambda config: (
+        _qwen(config) | {"qk_norm": True, "head_width": config.get("head_dim", 128)}
+    ),
 }
 MODEL_TYPES = tuple(str(kind) for kind in _DIALECTS)

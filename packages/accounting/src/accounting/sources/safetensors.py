@@ -65,11 +65,7 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
 
 
 def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build a JSON object whose keys are all different.
-
-    Raises:
-        ValueError: a key is repeated.
-    """
+    """Build a JSON object whose keys are all different."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]

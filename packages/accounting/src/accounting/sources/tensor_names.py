@@ -117,11 +117,6 @@ def shape_from_parameters(
 ) -> tuple[ModelShape, tuple[str, ...]]:
     """Return the shape, and the names of its fields that parameters cannot determine.
 
-    Args:
-        parameters: by this project's names.
-        origin: their name in error messages.
-        num_heads: if known otherwise.
-
     Raises:
         ValueError: they are not a complete language model, or `num_heads` does not fit.
     """
@@ -159,12 +154,7 @@ def shape_from_parameters(
 
 
 def difference(shape: ModelShape, parameters: Mapping[str, StoredTensor]) -> str | None:
-    """Return how parameters differ from what a shape has, in words; None: they do not.
-
-    Args:
-        shape: of a model.
-        parameters: by this project's names.
-    """
+    """Return how parameters differ from what a shape has, in words; None: they do not."""
     num_layers = _num_layers(parameters)
     if num_layers != shape.num_layers:  # first: listing a billion layers would not end
         return f"the weights have {num_layers} layers, not {shape.num_layers}"
@@ -204,11 +194,7 @@ def describe_difference(
 ) -> str | None:
     """Return a clause with both names, both counts and the first difference; None if equal.
 
-    Args:
-        shape: as `other` describes it.
-        parameters: by this project's names.
-        weights: name of the parameters in the message.
-        other: name of the shape's source there.
+    `weights` and `other` name the parameters and the source of the shape.
     """
     found = difference(shape, parameters)
     if found is None:

@@ -52,9 +52,6 @@ class Weights:
 def read_weights(path: Path) -> Weights:
     """Read the weights that a file belongs to; from one shard, the whole set.
 
-    Args:
-        path: a .safetensors file, or the index of several.
-
     Raises:
         ValueError: damaged, incomplete, contradictory, or not a language model with known names.
     """

@@ -22,10 +22,7 @@ Step = Callable[[int], tuple[Tensor, Tensor]]
 def build_step(model: nn.Module, forward: Callable[[Tensor], Tensor], recipe: Recipe) -> Step:
     """Return a function that takes one optimizer step.
 
-    Args:
-        model: whose parameters are updated.
-        forward: (b, t) ids -> (b, t, v) logits; compiled here if the recipe asks for it.
-        recipe: what to train.
+    `forward` maps (b, t) ids to (b, t, v) logits; it is compiled here if the recipe asks for it.
     """
     config = recipe.config
     batch_size = config.training.batch_size

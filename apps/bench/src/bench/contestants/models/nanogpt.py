@@ -39,9 +39,7 @@ class _Block(nn.Module):
 class GPT(nn.Module):
     """(b, t) ids to (b, t, v) logits.
 
-    Args:
-        section: depth, width, heads and context; the rest is GPT-2's.
-        vocab_size: size of the vocabulary.
+    `section` gives depth, width, heads and context; the rest is GPT-2's.
     """
 
     def __init__(self, section: ModelSection, vocab_size: int) -> None:

@@ -40,16 +40,7 @@ class Recipe:
 def read_recipe(
     tokens: str, *, device: str, dtype: str, batch_size: int, micro_batch_size: int, compile: str
 ) -> Recipe:
-    """Return the recipe that the arguments of a sample describe.
-
-    Args:
-        tokens: path of a .npy file of token ids.
-        device: where to train.
-        dtype: float32 or bfloat16.
-        batch_size: windows per optimizer step.
-        micro_batch_size: windows per forward and backward pass.
-        compile: see `Recipe`.
-    """
+    """Return the recipe that the arguments of a sample describe; `tokens` is a .npy file of ids."""
     preset = load_preset(PRESET)
     training = dataclasses.replace(
         preset.training,

@@ -53,7 +53,6 @@ def find_ways(
 def _sample(
     samples: Samples, setting: ModelSetting, dtype: str, run: Run, tried: Mapping[str, list[Way]]
 ) -> None:
-    """Take one more sample of each way."""
     entries = {
         (name, way): setting.training(name, way, dtype, f"{NAMES[name]}, {way}")
         for name, ways in tried.items()
