@@ -1,9 +1,12 @@
-"""The Transformer language model, layer by layer, and every ablation of it.
+"""Build a Transformer language model, layer by layer, with every ablation of it.
 
 Names are imported when they are first used: a configuration and the names of options need no torch.
 """
 
+import ast
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,62 +31,25 @@ if TYPE_CHECKING:
     from nn_layers.rms_norm import RMSNorm
     from nn_layers.transformer_lm import TransformerLM
 
-__all__ = [
-    "Embedding",
-    "KVCache",
-    "Linear",
-    "ModelConfig",
-    "MultiHeadSelfAttention",
-    "NativeDecoder",
-    "NativeError",
-    "RMSNorm",
-    "RotaryPositionalEmbedding",
-    "SiLUFeedForward",
-    "SwiGLU",
-    "TransformerBlock",
-    "TransformerLM",
-    "cross_entropy",
-    "fused_cross_entropy",
-    "head_loss",
-    "linear_cross_entropy",
-    "perplexity",
-    "rotary_attention",
-    "round_weights",
-    "scaled_dot_product_attention",
-    "silu",
-    "softmax",
-    "why_no_kernels",
-    "why_no_rotary_attention",
-]
-
-_HOMES = {
-    "activations": "silu softmax",
-    "attention": "MultiHeadSelfAttention scaled_dot_product_attention",
-    "backends.cpu.build": "NativeError",
-    "backends.cpu.decoder": "NativeDecoder",
-    "backends.loss.chunked": "linear_cross_entropy",
-    "backends.loss.in_place": "fused_cross_entropy",
-    "backends.loss.triton": "head_loss",
-    "backends.rotary_attention": "rotary_attention why_no_rotary_attention",
-    "backends.triton.availability": "why_no_kernels",
-    "block": "TransformerBlock",
-    "config": "ModelConfig",
-    "embedding": "Embedding",
-    "feed_forward": "SiLUFeedForward SwiGLU",
-    "kv_cache": "KVCache",
-    "linear": "Linear",
-    "loss": "cross_entropy perplexity",
-    "positions": "RotaryPositionalEmbedding",
-    "precision": "round_weights",
-    "rms_norm": "RMSNorm",
-    "transformer_lm": "TransformerLM",
-}
+__all__ = ["Embedding", "KVCache", "Linear", "ModelConfig", "MultiHeadSelfAttention"]
+__all__ += ["NativeDecoder", "NativeError", "RMSNorm", "RotaryPositionalEmbedding"]
+__all__ += ["SiLUFeedForward", "SwiGLU", "TransformerBlock", "TransformerLM", "cross_entropy"]
+__all__ += ["fused_cross_entropy", "head_loss", "linear_cross_entropy", "perplexity"]
+__all__ += ["rotary_attention", "round_weights", "scaled_dot_product_attention", "silu", "softmax"]
+__all__ += ["why_no_kernels", "why_no_rotary_attention"]
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name from the module that has it."""
-    for module, held in _HOMES.items():
-        if name in held.split():
-            value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import a public name from its module."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_modules()[name]), name)
+    return value
+
+
+@cache
+def _modules() -> dict[str, str]:
+    """Return the module of each public name, as the imports for type checkers have it."""
+    nodes = ast.walk(ast.parse(Path(__file__).read_text(encoding="utf-8")))
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {alias.name: str(node.module) for node in imports for alias in node.names}

@@ -1,4 +1,4 @@
-"""The two pointwise or rowwise nonlinearities: SiLU and softmax."""
+"""Apply the two nonlinearities: SiLU and softmax."""
 
 import torch
 from jaxtyping import Float
@@ -19,17 +19,10 @@ def silu(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 
 
 def softmax(x: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:
-    """Return exp(x) normalised over `dim`, computed in at least float32.
+    """Return exp(x) normalised over `dim`, computed in at least float32, in the type of `x`.
 
-    The largest entry is subtracted first, so that no exponential overflows. A slice that is -inf
-    throughout has no distribution and comes out as zeros.
-
-    Args:
-        x: any shape; -inf means probability zero.
-        dim: the axis that sums to one.
-
-    Returns:
-        Same shape and type as `x`.
+    The largest entry is subtracted first, so that no exponential overflows. -inf means probability
+    zero; a slice of nothing but -inf gives zeros.
 
     >>> softmax(torch.tensor([1000.0, 1000.0]), dim=-1)
     tensor([0.5000, 0.5000])

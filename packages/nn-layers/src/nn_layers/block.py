@@ -8,13 +8,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, overload
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nn_layers.attention import MultiHeadSelfAttention
 from nn_layers.config import ModelConfig
 from nn_layers.feed_forward import find_feed_forward
+from nn_layers.initialization import Device, DType
 from nn_layers.kv_cache import KVCache
 from nn_layers.positions import Positions, build_positions
 from nn_layers.rms_norm import RMSNorm
@@ -82,7 +82,7 @@ def find_wiring(name: str) -> type[Wiring]:
 
 
 class TransformerBlock(nn.Module):
-    """Attention and feed-forward with residual sums; `config.norm` says where the norms stand.
+    """Attention and feed-forward with residual sums; `config.norm` places the norms.
 
     Args:
         config: the model's configuration.
@@ -91,8 +91,6 @@ class TransformerBlock(nn.Module):
             with SwiGLU and rotary positions, as CS336 spells them ...
         max_seq_len: ... the most positions ...
         theta: ... and the base of the rotary wavelengths.
-        device: where the weights live.
-        dtype: of the weights.
 
     Source: Xiong et al. 2020, arXiv:2002.04745, figure 1 (pre and post).
 
@@ -112,8 +110,8 @@ class TransformerBlock(nn.Module):
         config: ModelConfig,
         rope: Positions | None = None,
         *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        device: Device = None,
+        dtype: DType = None,
     ) -> None: ...
 
     @overload
@@ -125,15 +123,15 @@ class TransformerBlock(nn.Module):
         max_seq_len: int,
         theta: float,
         *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        device: Device = None,
+        dtype: DType = None,
     ) -> None: ...
 
     def __init__(
         self,
         *arguments: Any,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        device: Device = None,
+        dtype: DType = None,
         **named: Any,
     ) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Say what one model is: its sizes and every architecture switch, the ablations included.
+"""Describe one model: its sizes and every architecture switch, ablations included.
 
 Stage: configuration -> *model*. Impossible shapes are refused here, before a tensor is made.
 """
@@ -19,7 +19,7 @@ else:
 
 @dataclass(frozen=True)
 class Architecture:
-    """All of a `TransformerLM` but its vocabulary.
+    """All of a `TransformerLM` except its vocabulary.
 
     Raises:
         ValueError: a size below 1, heads that do not divide, an unknown switch.
@@ -48,11 +48,11 @@ class Architecture:
     feed_forward: FeedForward = "swiglu"
     """Gated SwiGLU (three matrices) or plain SiLU (two)."""
     qk_norm: bool = False
-    """RMSNorm on queries and keys, a head at a time."""
+    """RMSNorm on queries and keys, head by head."""
     tie_embeddings: bool = False
     """One matrix for the token embedding and the output head."""
     attention: str = "auto"
-    """How attention is computed, never what: a backend's name; auto: the fastest that is there."""
+    """How attention is computed, never what: a backend's name; auto: the fastest available."""
 
     def __post_init__(self) -> None:
         """Check sizes, divisibility and switches."""
@@ -66,9 +66,6 @@ class Architecture:
                 choices = ", ".join(map(repr, get_args(spec.type)))
                 raise ValueError(f"{spec.name} is {value!r}, but must be one of {choices}")
         require_known("attention", self.attention, option="attention")
-        self._check_heads()
-
-    def _check_heads(self) -> None:
         check_heads(self.d_model, self.num_heads, self.kv_heads)
         if self.position == "rope" and self.d_head % 2:
             raise ValueError(
@@ -85,7 +82,7 @@ class Architecture:
 
     @property
     def kv_heads(self) -> int:
-        """Key and value heads, whether or not they are grouped."""
+        """Key and value heads, grouped or not."""
         return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
 
 
@@ -105,11 +102,7 @@ class ModelConfig(Architecture, _Vocabulary):
 
 
 def check_heads(d_model: int, num_heads: int, num_kv_heads: int) -> None:
-    """Insist on query heads that divide the width, and key heads that divide the query heads.
-
-    Raises:
-        ValueError: they do not.
-    """
+    """Insist on query heads that divide the width, and key heads that divide the query heads."""
     if num_heads < 1 or d_model % num_heads:
         raise ValueError(
             f"num_heads={num_heads} heads do not divide d_model={d_model}; choose a divisor"

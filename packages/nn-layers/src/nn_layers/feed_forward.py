@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nn_layers.activations import silu
+from nn_layers.initialization import Device, DType
 from nn_layers.linear import Linear
 from nn_layers.state_dict import accept_stacked
 
@@ -24,8 +25,6 @@ class FeedForward(nn.Module):
         d_model: width of input and output.
         d_ff: width inside; 8/3 d_model gives a gated layer the parameters of a plain one with
             4 d_model.
-        device: where the weights live.
-        dtype: of the weights.
     """
 
     name: ClassVar[str]
@@ -36,8 +35,8 @@ class FeedForward(nn.Module):
         self,
         d_model: int,
         d_ff: int,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        device: Device = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__()
         self.w1 = Linear(d_model, d_ff, device=device, dtype=dtype)

@@ -1,8 +1,7 @@
 """Draw initial weights: every distribution in one place.
 
-Stage: configuration -> *initial weights*. All are normals cut at three standard deviations, drawn
-in place with torch's generator. Source: CS336, assignment 1 of 2025, section 3.4.1. Departure:
-none.
+Stage: configuration -> *initial weights*. All are normals cut at three standard deviations.
+Source: CS336, assignment 1 of 2025, section 3.4.1. Departure: none.
 """
 
 import math
@@ -11,6 +10,10 @@ import torch
 from torch import Tensor
 
 CUT_SIGMAS = 3.0
+
+Device = torch.device | str | None
+"""Where new weights live; None: torch's default. `DType` likewise."""
+DType = torch.dtype | None
 
 
 def linear_std(in_features: int, out_features: int) -> float:
@@ -23,7 +26,6 @@ def linear_std(in_features: int, out_features: int) -> float:
 
 def truncated_normal_(weight: Tensor, *, std: float) -> Tensor:
     """Fill `weight` with a normal of mean 0 and deviation `std`, cut at three deviations."""
+    cut = CUT_SIGMAS * std
     with torch.no_grad():
-        return torch.nn.init.trunc_normal_(
-            weight, mean=0.0, std=std, a=-CUT_SIGMAS * std, b=CUT_SIGMAS * std
-        )
+        return torch.nn.init.trunc_normal_(weight, mean=0.0, std=std, a=-cut, b=cut)

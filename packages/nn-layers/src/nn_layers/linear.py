@@ -6,17 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nn_layers.initialization import linear_std, truncated_normal_
+from nn_layers.initialization import Device, DType, linear_std, truncated_normal_
 
 
 class Linear(nn.Module):
-    """y = W x over the last axis; no bias.
-
-    Args:
-        in_features: width of the input.
-        out_features: width of the output.
-        device: where the weight lives.
-        dtype: of the weight.
+    """y = W x over the last axis.
 
     >>> Linear(3, 5)(torch.zeros(2, 4, 3)).shape
     torch.Size([2, 4, 5])
@@ -25,21 +19,11 @@ class Linear(nn.Module):
     __call__: Callable[..., Tensor]
 
     def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        self, in_features: int, out_features: int, device: Device = None, dtype: DType = None
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(
-            torch.empty(out_features, in_features, device=device, dtype=dtype)
-        )
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the initial weight."""
-        out_features, in_features = self.weight.shape
+        weight = torch.empty(out_features, in_features, device=device, dtype=dtype)
+        self.weight = nn.Parameter(weight)
         truncated_normal_(self.weight, std=linear_std(in_features, out_features))
 
     def forward(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:

@@ -1,4 +1,7 @@
-"""Score logits against the tokens that came: cross entropy and perplexity."""
+"""Score logits against the tokens that followed: cross entropy and perplexity.
+
+Stage: logits, targets -> *loss* -> gradients. Not here: faster ways (`backends`).
+"""
 
 from collections.abc import Sequence
 
@@ -14,23 +17,13 @@ IGNORE_INDEX = -100
 
 
 def cross_entropy(logits: Float[Tensor, "... v"], targets: Int[Tensor, "..."]) -> Float[Tensor, ""]:
-    """Return the mean of -log softmax(logits)[target], in nats.
+    """Return the mean of -log softmax(logits)[target] in nats, at least float32.
 
-    The largest logit is subtracted first, so no exponential overflows; computed in at least
-    float32.
-
-    Args:
-        logits: (..., v); unnormalised.
-        targets: (...) ids in [0, v).
-
-    Returns:
-        () at least float32.
+    The largest logit is subtracted first, so that no exponential overflows.
 
     Raises:
-        ValueError: logits and targets that do not belong together, nothing to average, or a target
-            of -100: there is no ignore_index.
-        RuntimeError: another target that is no id, and under torch.compile any; CUDA reports it
-            later.
+        ValueError: shapes that do not match, no targets, or a target of -100 (`ignore_index`).
+        RuntimeError: a target outside [0, v).
 
     >>> cross_entropy(torch.zeros(2, 3, 10), torch.zeros(2, 3, dtype=torch.int64))
     tensor(2.3026)
@@ -43,12 +36,13 @@ def cross_entropy(logits: Float[Tensor, "... v"], targets: Int[Tensor, "..."]) -
     return (log_total - chosen).mean()
 
 
-def check_targets(logits_shape: Sequence[int], targets: Int[Tensor, "..."]) -> None:
-    """Insist on one target for each vector of logits, on at least one, and on none to be ignored.
+def perplexity(logits: Float[Tensor, "... v"], targets: Int[Tensor, "..."]) -> Float[Tensor, ""]:
+    """Return exp of the cross entropy: the number of equally likely tokens it amounts to."""
+    return cross_entropy(logits, targets).exp()
 
-    Raises:
-        ValueError: another shape, no target, or a target of -100.
-    """
+
+def check_targets(logits_shape: Sequence[int], targets: Int[Tensor, "..."]) -> None:
+    """Insist on one target per vector of logits, at least one, and none of -100."""
     if targets.shape != tuple(logits_shape[:-1]):
         raise ValueError(
             f"targets of shape {tuple(targets.shape)} do not fit logits of shape "
@@ -60,26 +54,14 @@ def check_targets(logits_shape: Sequence[int], targets: Int[Tensor, "..."]) -> N
 
 
 def refuse_ignore_index(targets: Int[Tensor, "..."]) -> None:
-    """Refuse -100, where a look at the targets is possible without waiting.
-
-    Not looked at are those of another device, of torch.compile, and of a transform such as vmap.
-
-    Raises:
-        ValueError: a target is -100.
-    """
+    """Refuse -100, where the targets can be read without waiting: not on a GPU, nor in tracing."""
     if torch.compiler.is_compiling() or targets.device.type != "cpu":
         return
     if type(targets) is not Tensor or is_functorch_wrapped_tensor(targets):
         return
-    num_ignored = int((targets == IGNORE_INDEX).sum())
-    if num_ignored:
+    if num_ignored := int((targets == IGNORE_INDEX).sum()):
         raise ValueError(
             f"{num_ignored} of {targets.numel()} targets are {IGNORE_INDEX}, torch's ignore_index, "
             "which is not supported; leave those positions out of targets and logits (or hidden "
             "states)"
         )
-
-
-def perplexity(logits: Float[Tensor, "... v"], targets: Int[Tensor, "..."]) -> Float[Tensor, ""]:
-    """Return exp of the cross entropy: the number of equally likely tokens it amounts to."""
-    return cross_entropy(logits, targets).exp()

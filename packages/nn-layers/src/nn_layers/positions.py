@@ -1,9 +1,8 @@
-"""Give each position a mark: rotary angles, or none.
+"""Mark each position: with rotary angles, or not at all.
 
 Stage: beside attention. A scheme is a class with a `name`, which is `ModelConfig.position`'s value.
-It may change the model's input, rotate queries and keys, or add to the scores; what it leaves out
-changes nothing. A model builds one and all its layers share it. Fast backends run only the schemes
-that they know; the written-out formula runs any.
+It may change the model's input, rotate queries and keys, or add to the scores; by default it does
+none of these. A model builds one scheme, and all its layers share it.
 """
 
 import math
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from nn_layers.config import ModelConfig
 from nn_layers.embedding import look_up
+from nn_layers.initialization import Device
 from nn_layers.precision import at_least_float32, widest_float
 
 
@@ -28,18 +28,18 @@ class Positions(nn.Module):
     """Parameters and memory, as `accounting.ModelShape.position` has them."""
 
     @classmethod
-    def build(cls, config: ModelConfig, *, device: torch.device | str | None = None) -> "Positions":
+    def build(cls, config: ModelConfig, *, device: Device = None) -> "Positions":
         """Return the scheme that a configuration describes."""
         return cls()
 
     def embed(self, x: Float[Tensor, "... t d"], *, first: int) -> Float[Tensor, "... t d"]:
-        """Return the model's input, (..., t, d); its positions are first, first + 1, ..."""
+        """Return the model's input, (..., t, d), for the positions first, first + 1, ..."""
         return x
 
     def rotate(
         self, x: Float[Tensor, "... t k"], token_positions: Int[Tensor, "... t"]
     ) -> Float[Tensor, "... t k"]:
-        """Return queries or keys, (..., t, k), as their positions turn them."""
+        """Return queries or keys, (..., t, k), turned by their positions."""
         return x
 
     def bias(
@@ -56,7 +56,7 @@ class Positions(nn.Module):
 
 
 class NoPositions(Positions):
-    """No positions at all (NoPE): order is what the causal mask shows of it."""
+    """No positions at all (NoPE): only the causal mask shows the order."""
 
     name = "none"
 
@@ -68,12 +68,8 @@ class RotaryPositionalEmbedding(Positions):
         theta: base of the wavelengths.
         d_k: width of a head; even.
         max_seq_len: positions are 0 .. max_seq_len - 1.
-        device: where the tables live.
         layout: which dimensions pair up: "adjacent" (2j, 2j + 1) as in RoFormer, or "half"
             (j, j + d_k / 2) as in Llama checkpoints.
-
-    Raises:
-        ValueError: an odd width, an unknown layout, a size below 1.
 
     Source: Su et al. 2021, arXiv:2104.09864, eq. 34. Departure: none for "adjacent".
 
@@ -93,7 +89,7 @@ class RotaryPositionalEmbedding(Positions):
         theta: float,
         d_k: int,
         max_seq_len: int,
-        device: torch.device | str | None = None,
+        device: Device = None,
         *,
         layout: Literal["adjacent", "half"] = "adjacent",
     ) -> None:
@@ -107,16 +103,14 @@ class RotaryPositionalEmbedding(Positions):
                 f"max_seq_len is {max_seq_len} and theta {theta}, but both must be positive"
             )
         self.layout: Literal["adjacent", "half"] = layout
-        self._theta = theta
+        self._sizes = theta, d_k, max_seq_len
         where = torch.get_default_device() if device is None else torch.device(device)
-        cos, sin = _tables(theta, d_k, max_seq_len, where)
+        cos, sin = _tables(*self._sizes, where)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 
     @classmethod
-    def build(
-        cls, config: ModelConfig, *, device: torch.device | str | None = None
-    ) -> "RotaryPositionalEmbedding":
+    def build(cls, config: ModelConfig, *, device: Device = None) -> "RotaryPositionalEmbedding":
         """Return the tables that a configuration describes."""
         sizes = (config.rope_theta, config.d_head, config.context_length)
         return cls(*sizes, device=device, layout=config.rope_layout)
@@ -130,18 +124,15 @@ class RotaryPositionalEmbedding(Positions):
     def forward(
         self, x: Float[Tensor, "... t k"], token_positions: Int[Tensor, "... t"]
     ) -> Float[Tensor, "... t k"]:
-        """Rotate `x`.
+        """Rotate queries or keys.
 
         Args:
-            x: (..., t, k); queries or keys.
+            x: (..., t, k).
             token_positions: (..., t) or (t,); broadcast against the leading axes of `x`.
-
-        Returns:
-            (..., t, k) in the type of `x`.
 
         Raises:
             ValueError: `x` is not d_k wide.
-            IndexError: a position that is negative or beyond the tables; CUDA reports it later.
+            IndexError: a position outside [0, max_seq_len).
         """
         if x.shape[-1] != 2 * self.cos.shape[-1]:  # one pair would broadcast to any width
             raise ValueError(
@@ -149,16 +140,15 @@ class RotaryPositionalEmbedding(Positions):
             )
         wide = at_least_float32(x)
         cos, sin = self._angles_at(token_positions, wide.dtype)
-        pattern = "... (j r) -> r ... j" if self.layout == "adjacent" else "... (r j) -> r ... j"
-        first, second = rearrange(wide, pattern, r=2)
+        pair = "j r" if self.layout == "adjacent" else "r j"
+        first, second = rearrange(wide, f"... ({pair}) -> r ... j", r=2)
         turned = torch.stack((first * cos - second * sin, first * sin + second * cos), dim=-1)
-        back = "... j r -> ... (j r)" if self.layout == "adjacent" else "... j r -> ... (r j)"
-        return rearrange(turned, back).to(x.dtype)
+        return rearrange(turned, f"... j r -> ... ({pair})").to(x.dtype)
 
     def rotate_halves(
         self, x: Float[Tensor, "... t k"], token_positions: Int[Tensor, "... t"]
     ) -> Float[Tensor, "... t k"]:
-        """Rotate `x`, whose dimensions pair up as (j, j + d_k / 2) whatever the layout says."""
+        """Rotate `x`, whose dimensions pair up as (j, j + d_k / 2) whatever the layout is."""
         wide = at_least_float32(x)
         cos, sin = self._angles_at(token_positions, wide.dtype)
         first, second = wide.chunk(2, dim=-1)
@@ -166,36 +156,28 @@ class RotaryPositionalEmbedding(Positions):
         return turned.to(x.dtype)
 
     def float32_tables(self) -> tuple[Float[Tensor, "t j"], Float[Tensor, "t j"]]:
-        """Return cosines and sines as a kernel takes them."""
+        """Return cosines and sines in float32."""
         return self.cos.float(), self.sin.float()
 
     def _apply(
         self, fn: Callable[[Tensor], Tensor], recurse: bool = True
     ) -> "RotaryPositionalEmbedding":
-        """Move with the module, but never narrow the tables: `.bfloat16()` leaves them alone.
+        """Compute the tables again where the module moves to: no state dict has them.
 
-        No state dict holds them, so those that were built without memory are computed here.
+        They keep their type, so `.bfloat16()` does not narrow them.
         """
-        target = fn(torch.empty(0, dtype=torch.float32, device=self.cos.device)).device
-        # First what the target has no type for: `fn` could not move it.
-        dtype = min(self.cos.dtype, widest_float(target), key=lambda one: one.itemsize)
-        cos, sin = self.cos, self.sin = self.cos.to(dtype), self.sin.to(dtype)
-        super()._apply(fn, recurse)
-        device = self.cos.device
-        if cos.is_meta and device.type != "meta":
-            cos, sin = _tables(self._theta, 2 * cos.shape[-1], len(cos), device)
-        self.cos, self.sin = cos.to(device), sin.to(device)
+        where = fn(torch.empty(0, dtype=torch.float32, device=self.cos.device)).device
+        self.cos, self.sin = _tables(*self._sizes, where)
         return self
 
     def _angles_at(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return cosines and sines of positions."""
         advice = "give positions that the tables were built for"
-        tables = (self.cos, self.sin)
-        cos, sin = (look_up(one, positions, name="positions", advice=advice) for one in tables)
-        return cos.to(dtype), sin.to(dtype)
+        tables = (look_up(one, positions, "positions", advice) for one in (self.cos, self.sin))
+        cos, sin = (one.to(dtype) for one in tables)
+        return cos, sin
 
 
-def build_positions(config: ModelConfig, *, device: torch.device | str | None = None) -> Positions:
+def build_positions(config: ModelConfig, *, device: Device = None) -> Positions:
     """Return the scheme that a configuration names."""
     return find_scheme(config.position).build(config, device=device)
 
@@ -212,14 +194,11 @@ def find_scheme(name: str) -> type[Positions]:
 def _tables(
     theta: float, d_k: int, max_seq_len: int, device: torch.device
 ) -> tuple[Float[Tensor, "t j"], Float[Tensor, "t j"]]:
-    """Return cosines and sines of position times frequency, in the widest type of the device.
-
-    The angles are float64, so that long positions keep their digits, on the CPU where the device
-    has none.
-    """
-    widest = widest_float(device)
-    place = device if widest == torch.float64 else torch.device("cpu")
+    """Return cosines and sines of position times frequency, in the widest type of the device."""
+    # On the CPU and in float64, so that long positions keep their digits on every device.
+    place = torch.device("cpu")
     exponents = torch.arange(0, d_k, 2, device=place, dtype=torch.float64) / d_k
     positions = torch.arange(max_seq_len, device=place, dtype=torch.float64)
     angles = torch.outer(positions, theta**-exponents)
-    return angles.cos().to(widest).to(device), angles.sin().to(widest).to(device)
+    kind = widest_float(device)
+    return angles.cos().to(kind).to(device), angles.sin().to(kind).to(device)

@@ -7,17 +7,12 @@ from einops import reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nn_layers.initialization import Device, DType
 from nn_layers.precision import at_least_float32
 
 
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps) * gain, computed in at least float32.
-
-    Args:
-        d_model: width of the last axis.
-        eps: added to the mean square.
-        device: where the gain lives.
-        dtype: of the gain.
 
     Source: Zhang and Sennrich 2019, arXiv:1910.07467, eq. 4.
 
@@ -28,11 +23,7 @@ class RMSNorm(nn.Module):
     __call__: Callable[..., Tensor]
 
     def __init__(
-        self,
-        d_model: int,
-        eps: float = 1e-5,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        self, d_model: int, eps: float = 1e-5, device: Device = None, dtype: DType = None
     ) -> None:
         super().__init__()
         self.eps = eps

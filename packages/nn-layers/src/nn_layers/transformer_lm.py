@@ -1,4 +1,4 @@
-"""The language model: embed, transform, norm, project to the vocabulary.
+"""Turn token ids into logits: embed, transform, norm, project to the vocabulary.
 
 Stage: ids -> *logits* -> loss or samples. State-dict names are CS336's; a tied matrix is stored
 once, as token_embeddings.weight.
@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from nn_layers.block import TransformerBlock, find_wiring
 from nn_layers.config import ModelConfig
 from nn_layers.embedding import Embedding
-from nn_layers.initialization import linear_std, truncated_normal_
+from nn_layers.initialization import Device, DType, linear_std, truncated_normal_
 from nn_layers.kv_cache import KVCache
 from nn_layers.linear import Linear
 from nn_layers.positions import build_positions
@@ -25,15 +25,7 @@ from nn_layers.state_dict import strip_wrappers
 
 
 class TransformerLM(nn.Module):
-    """A decoder-only Transformer over token ids.
-
-    Args:
-        config: sizes and switches.
-        vocab_size, context_length, d_model, num_layers, num_heads, d_ff: in the place of a
-            configuration, the sizes as CS336 spells them; the switches are `ModelConfig`'s own ...
-        rope_theta: ... and so is the base of the rotary wavelengths where it is not given.
-        device: where the weights live.
-        dtype: of the weights.
+    """A decoder-only Transformer over token ids, built from a configuration or CS336's sizes.
 
     >>> model = TransformerLM(ModelConfig(10, 8, 16, 2, 2, 32))
     >>> model(torch.zeros(3, 5, dtype=torch.int64)).shape
@@ -46,13 +38,8 @@ class TransformerLM(nn.Module):
 
     @overload
     def __init__(
-        self,
-        config: ModelConfig,
-        *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        self, config: ModelConfig, *, device: Device = None, dtype: DType = None
     ) -> None: ...
-
     @overload
     def __init__(
         self,
@@ -64,43 +51,35 @@ class TransformerLM(nn.Module):
         d_ff: int,
         rope_theta: float = ...,
         *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        device: Device = None,
+        dtype: DType = None,
     ) -> None: ...
-
     def __init__(
-        self,
-        *arguments: Any,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        **named: Any,
+        self, *arguments: Any, device: Device = None, dtype: DType = None, **named: Any
     ) -> None:
         super().__init__()
         is_configured = "config" in named or isinstance(next(iter(arguments), None), ModelConfig)
-        config = (_configured if is_configured else _sized)(*arguments, **named)
+        config = (_given if is_configured else _sized)(*arguments, **named)
         _let_einops_know_tensors()
         self.register_load_state_dict_pre_hook(strip_wrappers)
         self.config = config
         self.activation_checkpointing = False
         """Whether to keep only each block's input for backward, and compute the rest again."""
-        sizes = (config.vocab_size, config.d_model)
-        self.token_embeddings = Embedding(*sizes, device=device, dtype=dtype)
+        place: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.token_embeddings = Embedding(config.vocab_size, config.d_model, **place)
         self.positions = build_positions(config, device=device)
         self.layers = nn.ModuleList(
-            TransformerBlock(config, self.positions, device=device, dtype=dtype)
-            for _ in range(config.num_layers)
+            TransformerBlock(config, self.positions, **place) for _ in range(config.num_layers)
         )
         has_final_norm = find_wiring(config.norm).has_final_norm
-        self.ln_final = (
-            RMSNorm(config.d_model, device=device, dtype=dtype) if has_final_norm else None
-        )
-        self.lm_head = (
-            None if config.tie_embeddings else Linear(*sizes[::-1], device=device, dtype=dtype)
-        )
+        self.ln_final = RMSNorm(config.d_model, **place) if has_final_norm else None
         if config.tie_embeddings:
             # One matrix, two uses: at the embedding's variance 1 the first logits would be huge.
-            head_std = linear_std(config.d_model, config.vocab_size)
-            truncated_normal_(self.token_embeddings.weight, std=head_std)
+            std = linear_std(config.d_model, config.vocab_size)
+            truncated_normal_(self.token_embeddings.weight, std=std)
+            self.lm_head = None
+        else:
+            self.lm_head = Linear(config.d_model, config.vocab_size, **place)
 
     @property
     def num_parameters(self) -> int:
@@ -110,19 +89,15 @@ class TransformerLM(nn.Module):
     def forward(
         self, token_ids: Int[Tensor, "... t"], *, cache: KVCache | None = None
     ) -> Float[Tensor, "... t v"]:
-        """Return the logits of each next token.
+        """Return the logits of each next token; position i has seen ids 0 .. i and nothing later.
 
         Args:
-            token_ids: (..., t) ids in [0, v).
-            cache: keys and values of the tokens before, extended in place; then `token_ids` is
-                (b, t) and continues them.
-
-        Returns:
-            (..., t, v), unnormalised; position i has seen ids 0 .. i and nothing later.
+            token_ids: (..., t) ids in [0, v); (b, t) with a cache, whose tokens they continue.
+            cache: keys and values of earlier tokens, extended in place.
 
         Raises:
             ValueError: more positions than the context holds.
-            IndexError: an id outside the vocabulary (CPU).
+            IndexError: an id outside the vocabulary.
         """
         return self.hidden_states(token_ids, cache=cache) @ self.head_weight.T
 
@@ -134,7 +109,7 @@ class TransformerLM(nn.Module):
     def hidden_states(
         self, token_ids: Int[Tensor, "... t"], *, cache: KVCache | None = None
     ) -> Float[Tensor, "... t d"]:
-        """Return what the head reads; see `forward`, which is this and the head."""
+        """Return what the head reads: `forward` without the last product."""
         past = 0 if cache is None else cache.length
         length = token_ids.shape[-1]
         if past + length > self.config.context_length:
@@ -153,7 +128,7 @@ class TransformerLM(nn.Module):
         return x if self.ln_final is None else self.ln_final(x)
 
 
-def _configured(config: ModelConfig) -> ModelConfig:
+def _given(config: ModelConfig) -> ModelConfig:
     return config
 
 
@@ -164,15 +139,10 @@ def _sized(
     num_layers: int,
     num_heads: int,
     d_ff: int,
-    rope_theta: float | None = None,
+    rope_theta: float = ModelConfig.rope_theta,
 ) -> ModelConfig:
     sizes = (vocab_size, context_length, d_model, num_layers, num_heads, d_ff)
-    if rope_theta is None:
-        return ModelConfig(*sizes)
     return ModelConfig(*sizes, rope_theta=rope_theta)
-
-
-_configured.__qualname__ = _sized.__qualname__ = "TransformerLM"  # in Python's own TypeErrors
 
 
 def _let_einops_know_tensors() -> None:
