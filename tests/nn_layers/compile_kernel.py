@@ -12,7 +12,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from nn_layers.backends.triton import attention as attention_launch
-from nn_layers.backends.triton import loss as cross_entropy_launch
+from nn_layers.backends.triton import cross_entropy as cross_entropy_launch
 from nn_layers.backends.triton.attention_backward import (
     attention_backward_keys,
     attention_backward_queries,

@@ -24,7 +24,7 @@ pytest.importorskip("triton", reason="the kernels need triton")
 from triton.runtime import interpreter
 
 from nn_layers.backends.triton import attention as attention_launch
-from nn_layers.backends.triton import loss as cross_entropy_launch
+from nn_layers.backends.triton import cross_entropy as cross_entropy_launch
 from nn_layers.backends.triton.attention import Blocks
 
 
@@ -145,7 +145,7 @@ def test_head_loss_is_the_plain_formula_and_so_are_its_gradients(dtype):
 
 
 def test_chunks_of_rows_add_up_to_the_whole(monkeypatch):
-    monkeypatch.setattr("nn_layers.backends.loss.triton.rows_a_chunk", lambda *_, **__: 7)
+    monkeypatch.setattr("nn_layers.backends.loss.triton.rows_per_chunk", lambda *_, **__: 7)
     _compare_loss(count=60, vocabulary=33, dtype=torch.float32)
 
 

@@ -38,7 +38,9 @@ def test_the_kernels_say_why_they_cannot_run() -> None:
     cpu = torch.device("cpu")
     assert "need a CUDA device, and this is cpu" in why_no_kernels(cpu)
     for device in (cpu, torch.device("cuda")):
-        assert "knows head widths" in why_no_rotary_attention(device, width=24, dtype=torch.float32)
+        assert "supports head widths" in why_no_rotary_attention(
+            device, width=24, dtype=torch.float32
+        )
         assert "float64" in why_no_rotary_attention(device, width=32, dtype=torch.float64)
     layer = MultiHeadSelfAttention(32, 2, attention="triton")
     with pytest.raises(ValueError, match="attention is triton, but the kernel of cpu is native"):

@@ -244,7 +244,7 @@ def test_a_cxx_that_is_no_program_is_passed_over_and_said(
     monkeypatch.setenv("CXX", command)
     _built(source, folder)
     (said,) = _warnings(caplog)
-    assert said.startswith(f"CXX is {command!r}, which is no program here: building with ")
+    assert said.startswith(f"CXX is {command!r}, which is not a program here: building with ")
 
 
 def test_a_compiler_that_makes_nothing_is_named(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nn_layers.activations import softmax
 from nn_layers.backends.layer import BackedAttention
 from nn_layers.config import check_heads
+from nn_layers.initialization import Device, DType
 from nn_layers.kv_cache import KVCache
 from nn_layers.linear import Linear
 from nn_layers.positions import NoPositions, Positions
@@ -30,8 +31,8 @@ def scaled_dot_product_attention(
 ) -> Float[Tensor, "... t w"]:
     """Return softmax(q k^T / sqrt(d_k) + bias) v, in the type of `v`.
 
-    A query sees the keys where `mask` is True, or gets zeros where there are none; `bias` is what
-    a position scheme adds to the scores. Source: Vaswani et al. 2017, arXiv:1706.03762, eq. 1.
+    A query sees the keys where `mask` is True, and gets zeros if it sees none; `bias` is what a
+    position scheme adds to the scores. Source: Vaswani et al. 2017, arXiv:1706.03762, eq. 1.
     """
     scores = einsum(q, k, "... t k, ... s k -> ... t s") / math.sqrt(q.shape[-1])
     scores = scores if bias is None else scores + bias
@@ -51,7 +52,6 @@ class MultiHeadSelfAttention(BackedAttention):
         rope: the position scheme, rotary or another; None: no positions.
         qk_norm: RMSNorm on queries and keys, before the rotation.
         attention: how to compute it, never what: a backend's name, or auto.
-        device, dtype: of the weights.
 
     Source: Vaswani et al. 2017, section 3.2.2; Ainslie et al. 2023, arXiv:2305.13245 (groups).
     """
@@ -65,8 +65,8 @@ class MultiHeadSelfAttention(BackedAttention):
         rope: Positions | None = None,
         qk_norm: bool = False,
         attention: str = "auto",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        device: Device = None,
+        dtype: DType = None,
     ) -> None:
         super().__init__()
         self.num_heads = num_heads

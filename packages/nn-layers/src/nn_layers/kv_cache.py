@@ -1,36 +1,27 @@
-"""Keep the keys and values of tokens already seen, so that decoding runs each token once."""
+"""Keep the keys and values of earlier tokens, so that decoding runs each token once."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from nn_layers.config import ModelConfig
+from nn_layers.initialization import Device, DType
 
 
 class KVCache:
     """Room for `context_length` keys and values of every layer, filled from the front.
 
-    Args:
-        config: the model's configuration.
-        batch_size: sequences decoded side by side.
-        device: where the buffers live; None: where the first keys are.
-        dtype: of the buffers; None: that of the first keys.
-
-    Pass it to `TransformerLM.forward`, which appends to it.
+    Pass it to `TransformerLM.forward`, which appends to it. Device and type are those of the first
+    keys if they are not given.
     """
 
     def __init__(
-        self,
-        config: ModelConfig,
-        batch_size: int = 1,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        self, config: ModelConfig, batch_size: int = 1, device: Device = None, dtype: DType = None
     ) -> None:
         self.capacity = config.context_length
         self._shape = (batch_size, config.kv_heads, config.context_length, config.d_head)
         self._device, self._dtype = device, dtype
-        self._keys: list[Tensor | None] = [None] * config.num_layers
-        self._values: list[Tensor | None] = [None] * config.num_layers
+        self._buffers: list[tuple[Tensor, Tensor] | None] = [None] * config.num_layers
         self.length = 0
         """Positions filled so far, in every layer."""
 
@@ -39,7 +30,7 @@ class KVCache:
     ) -> tuple[Float[Tensor, "b h s k"], Float[Tensor, "b h s k"]]:
         """Store one layer's new keys and values; return all of them, old and new.
 
-        `length` moves on once all layers have stored theirs, by `advance`.
+        `length` moves once all layers have stored theirs, by `advance`.
 
         Raises:
             ValueError: another number of sequences than the cache has room for.
@@ -48,25 +39,25 @@ class KVCache:
             raise ValueError(
                 f"{len(keys)} sequences, but the cache has batch_size={self._shape[0]}"
             )
-        if self._keys[layer] is None:
+        if self._buffers[layer] is None:
             dtype, device = self._dtype or keys.dtype, self._device or keys.device
-            self._keys[layer] = torch.zeros(self._shape, dtype=dtype, device=device)
-            self._values[layer] = torch.zeros(self._shape, dtype=dtype, device=device)
+            room = torch.zeros(2, *self._shape, dtype=dtype, device=device)
+            self._buffers[layer] = room[0], room[1]
         end = self.length + keys.shape[-2]
         all_keys, all_values = self.buffers(layer)
         all_keys[:, :, self.length : end], all_values[:, :, self.length : end] = keys, values
         return all_keys[:, :, :end], all_values[:, :, :end]
 
     def buffers(self, layer: int) -> tuple[Float[Tensor, "b h c k"], Float[Tensor, "b h c k"]]:
-        """Return one layer's whole room for keys and for values, for who writes there itself.
+        """Return one layer's whole room for keys and for values.
 
         Raises:
             ValueError: nothing is stored yet, so there is no room.
         """
-        keys, values = self._keys[layer], self._values[layer]
-        if keys is None or values is None:
+        buffers = self._buffers[layer]
+        if buffers is None:
             raise ValueError(f"layer {layer} has no keys yet; let the model see a token first")
-        return keys, values
+        return buffers
 
     def advance(self, num_tokens: int) -> None:
         """Count tokens that every layer has stored."""

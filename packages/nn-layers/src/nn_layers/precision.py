@@ -1,8 +1,7 @@
 """Choose the type of a sum, a product or a weight.
 
-Stage: beside all layers. Sums and exponentials are at least float32, products are as autocast has
-them, matrices can be kept in bfloat16, or in int8 with one scale per row. Rounding changes only
-what weights are, so any way to run the rounded model defines what a faster one must give.
+Stage: beside all layers. Sums and exponentials are at least float32, products follow autocast, and
+matrices can be rounded to bfloat16, or to int8 with one scale per row.
 """
 
 import copy
@@ -13,7 +12,7 @@ from jaxtyping import Float, Int8
 from torch import Tensor, nn
 
 Weights = Literal["float32", "bfloat16", "int8"]
-"""In what the matrices are kept; norm gains always stay as they are."""
+"""The type of the matrices; norm gains stay float32."""
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -30,7 +29,7 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def as_autocast_has_it(x: Tensor) -> Tensor:
-    """Return a factor in the type that autocast gives it: float64 and, without autocast, its own.
+    """Return a factor of a product in autocast's type; float64 and, without autocast, its own.
 
     >>> with torch.autocast("cpu", dtype=torch.bfloat16):
     ...     as_autocast_has_it(torch.ones(1, dtype=torch.float32)).dtype
@@ -53,11 +52,7 @@ def widest_float(device: torch.device) -> torch.dtype:
 
 
 def round_weights(model: Module, weights: Weights) -> Module:
-    """Return the model with matrices rounded to what `weights` can hold; float32: as it is.
-
-    Args:
-        model: in float32; not changed.
-        weights: see `Weights`.
+    """Return a copy of a float32 model with its matrices rounded; float32: the model itself.
 
     >>> model = nn.Linear(3, 5)
     >>> round_weights(model, "float32") is model
@@ -86,7 +81,7 @@ def quantize_rows(
     """
     wide = weight.detach().float()
     scales = wide.abs().amax(dim=1) / 127
-    scales = scales.masked_fill(scales == 0, 1.0)  # a row of zeros
+    scales = scales.masked_fill(scales == 0, 1.0)  # of a row of zeros
     return (wide / scales[:, None]).round().to(torch.int8), scales
 
 

@@ -1,4 +1,4 @@
-"""Read weights under other spellings: projections stacked in one matrix, names with wrappers.
+"""Read weights under other spellings: stacked projections, names with wrappers.
 
 Stage: saved weights -> *state dict* -> model. Saving always gives one matrix per projection.
 """
@@ -11,13 +11,7 @@ from torch import Tensor, nn
 
 
 def accept_stacked(module: nn.Module, stacked_name: str, parts: Sequence[str]) -> None:
-    """Let a module load the matrix that stacks some projections in the place of their own.
-
-    Args:
-        module: has the projections; a hook is registered with it.
-        stacked_name: of the stacked projection in that module.
-        parts: names of the projections, in the order of their rows.
-    """
+    """Let a module load one matrix `stacked_name` that stacks the rows of its projections."""
     module.register_load_state_dict_pre_hook(partial(_split_stacked, stacked_name, parts))
 
 
@@ -29,11 +23,7 @@ def _split_stacked(
     prefix: str,
     *_: object,
 ) -> None:
-    """Put the parts in the place of the matrix that stacks them; nothing where there is none.
-
-    Raises:
-        ValueError: another number of rows than the parts have together.
-    """
+    """Replace a stacked matrix by its parts, if the state dict has one."""
     stacked = state_dict.pop(f"{prefix}{stacked_name}.weight", None)
     if stacked is None:
         return
@@ -48,11 +38,10 @@ def _split_stacked(
 
 
 def plain_names(names: Iterable[str]) -> dict[str, str]:
-    """Map names of a state dict to those that the model has without its wrappers.
+    """Map names of a state dict to those of the model without its wrappers.
 
-    `torch.compile` puts `_orig_mod.` before the names of what it wraps, the whole model or a part;
-    DataParallel and its like put `module.` before all names. Where two names would become one,
-    all stay as they are.
+    `torch.compile` puts `_orig_mod.` before the names of what it wraps; DataParallel and the like
+    put `module.` before all names. If two names would become one, all stay as they are.
 
     >>> plain_names(["module._orig_mod.head.weight", "module._orig_mod.ln.weight"])
     {'module._orig_mod.head.weight': 'head.weight', 'module._orig_mod.ln.weight': 'ln.weight'}
@@ -68,17 +57,11 @@ def plain_names(names: Iterable[str]) -> dict[str, str]:
 def strip_wrappers(
     module: nn.Module, state_dict: MutableMapping[str, Any], prefix: str, *_: object
 ) -> None:
-    """Rename what was saved from a wrapped model; a hook that runs before a state dict is loaded.
-
-    Args:
-        module: is loading.
-        state_dict: changed in place.
-        prefix: of the module's own names.
-    """
+    """Rename what was saved from a wrapped model, in place; a hook of `load_state_dict`."""
     spelled = {plain: name for name, plain in plain_names(module.state_dict()).items()}
     for name in [name for name in state_dict if name.startswith(prefix)]:
         parts = [part for part in name.removeprefix(prefix).split(".") if part != "_orig_mod"]
-        while parts[0] == "module" and len(parts) > 1:  # no part of a model here has that name
+        while parts[0] == "module" and len(parts) > 1:  # no part of our models has that name
             parts = parts[1:]
         plain = ".".join(parts)
         target = prefix + spelled.get(plain, plain)

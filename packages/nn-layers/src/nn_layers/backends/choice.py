@@ -1,7 +1,7 @@
 """Decide which backend runs: the one that is named, or the first of the registry that can.
 
 Stage: name, setting -> *backend* -> layer, step. This is the only place that knows what `auto`
-means. A named backend that cannot run is an error; what `auto` would rather have is reported.
+means. A named backend that cannot run is an error; fallbacks of `auto` are reported.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ class Choice(Generic[B]):
     name: str
     backend: B
     notes: tuple[str, ...] = ()
-    """What `auto` would rather have run, and why it could not."""
+    """The fallback of `auto`, if any, and its reasons."""
 
 
 @cache
@@ -43,7 +43,7 @@ def choose_attention(
 ) -> Choice[AttentionBackend]:
     """Return the backend of attention that is named, or that `auto` takes; see `_choose`."""
     require_known("attention", asked, option=option)
-    return _choose(asked, attention_backends(), setting, option=option, say=say)
+    return _choose(asked, attention_backends(), setting, option, say)
 
 
 def choose_loss(
@@ -51,23 +51,24 @@ def choose_loss(
 ) -> Choice[LossBackend]:
     """Return the backend of the loss that is named, or that `auto` takes; see `_choose`."""
     require_known("loss", asked, option=option)
-    return _choose(asked, loss_backends(), setting, option=option, say=say)
+    return _choose(asked, loss_backends(), setting, option, say)
+
+
+def auto_order(backends: Mapping[str, Backend], setting: Setting) -> list[str]:
+    """Return the names that `auto` tries in a setting, in order."""
+    ranks = {name: one.rank(setting) for name, one in backends.items()}
+    return [name for _, name in sorted((rank, name) for name, rank in ranks.items() if rank)]
 
 
 def _choose(
-    asked: str, backends: Mapping[str, B], setting: Setting, *, option: str, say: Say | None
+    asked: str, backends: Mapping[str, B], setting: Setting, option: str, say: Say | None
 ) -> Choice[B]:
     """Walk the backends in the order of their ranks up to the first that can run.
 
-    Args:
-        asked: a name, or `auto`.
-        backends: by name.
-        setting: what is to be computed, and where.
-        option: what the choice is called.
-        say: told what is built; None: nothing may be built, and what would have to be is left out.
+    `say` reports what is built; None: nothing may be built, so what needs building is skipped.
 
     Raises:
-        ValueError: the named backend cannot run.
+        ValueError: the backend that is named cannot run.
     """
     if asked != "auto":
         if reason := _why_not(backends[asked], setting, say):
@@ -84,12 +85,6 @@ def _choose(
             return Choice(name, backend, (note,) if why else ())
         reasons[reason] = None
     raise AssertionError(f"no backend for {option} runs in {setting}")
-
-
-def auto_order(backends: Mapping[str, Backend], setting: Setting) -> list[str]:
-    """Return the names that `auto` tries in a setting, in order."""
-    ranks = {name: one.rank(setting) for name, one in backends.items()}
-    return [name for _, name in sorted((rank, name) for name, rank in ranks.items() if rank)]
 
 
 def _why_not(backend: Backend, setting: Setting, say: Say | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Declare what a backend says of itself: where it runs, its place in `auto`, and what it keeps.
+"""Declare what a backend provides: where it runs, its place in `auto`, what it keeps, how it runs.
 
 Stage: registry -> *backend* -> attention, loss. Each file below `attention/` and `loss/` defines a
 class `Backend` with one of the two bases here. Not here: which backend is taken (`choice`).
@@ -33,14 +33,14 @@ class Backend:
     """One way to compute attention or the loss; the base of both kinds."""
 
     keeps: ClassVar[str | tuple[str, ...]] = "plain"
-    """What stays for the backward pass, as `accounting.StepSettings` has it: the name of a way that
-    keeps the same, or, for attention, the axes of each float32 tensor beside queries, keys and
-    values."""
+    """What stays for the backward pass, in the terms of `accounting.StepSettings`: the name of a
+    way that keeps the same, or, for attention, the axes of each float32 tensor beside queries, keys
+    and values."""
     is_built_first: ClassVar[bool] = False
     """Whether kernels are compiled before the first use."""
 
     def rank(self, setting: Setting) -> int | None:
-        """Return the place in the order in which `auto` tries backends; None: it never does."""
+        """Return the place in the order in which `auto` tries backends; None: never."""
         return None
 
     def why_not(self, setting: Setting) -> str | None:
@@ -48,7 +48,7 @@ class Backend:
         return None
 
     def prepare(self, setting: Setting, say: Say) -> str | None:
-        """Build what must be there first, and say so; return why that failed, or None."""
+        """Build what is needed first, and report it; return why that failed, or None."""
         return None
 
 
@@ -72,26 +72,21 @@ class AttentionBackend(Backend):
     def attend(
         self, q: Tensor, k: Tensor, v: Tensor, *, past: int, bias: Tensor | None = None
     ) -> Tensor:
-        """Return the heads, (..., h, t, k), each seeing itself and what was before.
+        """Return the heads, (..., h, t, k), each position seeing itself and those before.
 
         Args:
-            q: (..., h, t, k), rotated as its positions want it.
+            q: (..., h, t, k), rotated by its positions.
             k: (..., h, s, k) with s = past + t.
             v: like `k`.
             past: keys before the first query.
-            bias: added to the scores, broadcast to (..., h, t, s); for `schemes` None alone.
+            bias: added to the scores, broadcast to (..., h, t, s); only if `schemes` is None.
         """
         raise NotImplementedError
 
     def attend_layer(self, layer: Projections, x: Tensor) -> Tensor | None:
-        """Return the heads of a whole window, (..., t, h k), from the layer's input at once.
+        """Return the heads of a whole window, (..., t, h k), from the layer's input, (..., t, d).
 
-        Args:
-            layer: projects, normalises and rotates.
-            x: (..., t, d).
-
-        Returns:
-            None where the layer is to project, rotate and call `attend` itself.
+        None: the layer is to project, rotate and call `attend` itself.
         """
         return None
 
@@ -100,7 +95,7 @@ class LossBackend(Backend):
     """One way to compute head and loss."""
 
     is_traceable: ClassVar[bool] = False
-    """Whether torch.compile may have it in one graph with the model."""
+    """Whether torch.compile can have it in one graph with the model."""
 
     def score(
         self, hidden: Tensor, weight: Tensor, targets: Tensor, *, is_compiled: bool
@@ -111,6 +106,6 @@ class LossBackend(Backend):
             hidden: (..., d) what the head reads.
             weight: (v, d) of the head.
             targets: (...) ids in [0, v).
-            is_compiled: whether the steps are, so that torch.compile may be used within.
+            is_compiled: whether steps are compiled, so that torch.compile may be used within.
         """
         raise NotImplementedError

@@ -18,7 +18,7 @@ from nn_layers.positions import Positions
 
 
 class BackedAttention(nn.Module):
-    """The base of a layer of attention, whose `attention` names what computes it."""
+    """The base of a layer of attention, whose `attention` names the backend that computes it."""
 
     __call__: Callable[..., Tensor]
     positions: Positions
@@ -28,7 +28,7 @@ class BackedAttention(nn.Module):
 
     @property
     def attention(self) -> str:
-        """The name of a backend; auto: the fastest here that is not built first."""
+        """The name of a backend; auto: the fastest here that needs no building."""
         return self._attention
 
     @attention.setter
@@ -36,20 +36,12 @@ class BackedAttention(nn.Module):
         self._attention, self.backend = name, self._find(name)
 
     def projection(self, *, is_cached: bool) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
-        """Return what makes queries, keys and values of the layer's input.
-
-        Without a compiler the copies that stacking makes cost what it saves.
-        """
+        """Return `project`, or its equal by one product, which pays only if it is compiled."""
         is_stacked = torch.compiler.is_compiling() and not is_cached
-        at_once = partial(project_at_once, cast(Projections, self))
-        return at_once if is_stacked else self.project
+        return partial(project_at_once, cast(Projections, self)) if is_stacked else self.project
 
     def _find(self, name: str) -> AttentionBackend:
-        """Return a backend that knows the positions; where it can run is seen when it does.
-
-        Raises:
-            ValueError: no backend has the name, or the one that has does not know them.
-        """
+        """Return a backend that knows the positions; whether it runs shows when it does."""
         require_known("attention", name, option="attention")
         scheme = type(self.positions)
         if name != "auto":
@@ -57,10 +49,8 @@ class BackedAttention(nn.Module):
             if reason := backend.why_not_positions(scheme):
                 raise ValueError(f"attention is {name}, but {reason}; use auto")
             return backend
-        weight = next(self.parameters())
-        setting = Setting(
-            device=weight.device, dtype=weight.dtype, d_head=self.d_head, positions=scheme
-        )
+        one = next(self.parameters())
+        setting = Setting(device=one.device, dtype=one.dtype, d_head=self.d_head, positions=scheme)
         return choose_attention("auto", setting).backend
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "BackedAttention":

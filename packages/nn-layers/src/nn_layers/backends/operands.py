@@ -1,7 +1,7 @@
-"""Refuse what an operation of our own would get wrong silently: operands, and derivatives of them.
+"""Refuse operands and derivatives that an operation of ours would get wrong silently.
 
-Stage: inside losses and attention. Torch takes what an own backward computes for a constant, an
-operation without a forward mode for one that does not depend on its operands, and one operand
+Stage: inside losses and attention. Torch takes the result of a custom backward for a constant, an
+operation without forward mode for one that does not depend on its operands, and one operand
 without memory (meta) as a sign that the result needs none.
 """
 
@@ -11,16 +11,11 @@ from torch.autograd.forward_ad import unpack_dual
 
 
 def check_operands(name: str, *operands: Tensor, plain: str) -> None:
-    """Insist on operands of one device, without tangents; to be called before the operation.
-
-    Args:
-        name: of the function.
-        operands: all its tensors.
-        plain: what has a forward mode, to be used instead.
+    """Insist on operands of one device, without tangents; call it before the operation `name`.
 
     Raises:
         ValueError: they are on several devices.
-        NotImplementedError: one has a tangent, as under `torch.func.jvp`.
+        NotImplementedError: one has a tangent, as under `torch.func.jvp`; `plain` has that mode.
     """
     if torch.compiler.is_compiling():  # which has checks of its own
         return
@@ -37,15 +32,7 @@ def check_operands(name: str, *operands: Tensor, plain: str) -> None:
 
 
 def refuse_second_derivative(name: str, *, plain: str) -> None:
-    """Refuse to be differentiated again; to be called in backward.
-
-    Args:
-        name: of the function.
-        plain: what can be differentiated twice, to be used instead.
-
-    Raises:
-        NotImplementedError: backward runs with `create_graph=True`.
-    """
+    """Refuse `create_graph=True`; call it in the backward of `name`. `plain` can do it."""
     if torch.is_grad_enabled() and not torch.compiler.is_compiling():
         raise NotImplementedError(
             f"{name} has no second derivative, but create_graph=True asks for it; use {plain}"

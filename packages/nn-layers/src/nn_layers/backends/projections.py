@@ -18,7 +18,7 @@ from nn_layers.rms_norm import RMSNorm
 
 @runtime_checkable
 class Projections(Protocol):
-    """What a layer of attention has before its heads; `MultiHeadSelfAttention` is one."""
+    """The part of `MultiHeadSelfAttention` that comes before its heads."""
 
     q_proj: Linear
     k_proj: Linear
@@ -36,8 +36,8 @@ def project_at_once(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return rotated queries and keys, and values; (..., h, t, k).
 
-    Scores don't depend on the order of a head's dimensions, so weights of adjacent pairs are
-    brought into halves, which vector units turn faster than neighbours.
+    Scores don't depend on the order of a head's dimensions, so adjacent pairs are rearranged into
+    halves, which vector units rotate faster.
     """
     positions, weights = layer.positions, _weights(layer)
     rotate = positions.rotate

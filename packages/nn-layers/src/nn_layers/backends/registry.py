@@ -1,7 +1,7 @@
 """List the ways to compute attention and the loss, and the position schemes, by name.
 
 Stage: source files -> *names* -> options, help, backends. Names and descriptions are read from the
-files, so no backend and no torch is imported for them. A new file in `attention/` or `loss/` is
+files, so neither a backend nor torch is imported for them. A new file in `attention/` or `loss/` is
 listed because it is there. Not here: which way `auto` takes (`choice`).
 """
 
@@ -37,11 +37,14 @@ def describe(kind: Kind) -> dict[str, str]:
     >>> describe("loss")["plain"]
     'Score all logits at once by the written-out formula.'
     """
-    return {name: _first_line(_path(kind, name)) for name in names(kind)}
+    folder = Path(__file__).with_name(kind)
+    files = {name: folder / f"{name.replace('-', '_')}.py" for name in names(kind)}
+    trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in files.items()}
+    return {name: (ast.get_docstring(tree) or "").split("\n")[0] for name, tree in trees.items()}
 
 
 def require_known(kind: Kind, name: str, *, option: str) -> None:
-    """Refuse a name that no backend has, and one that it had, with its new name.
+    """Refuse a name that no backend has, and a former one with its new name.
 
     Raises:
         ValueError: neither `auto` nor a backend.
@@ -62,12 +65,3 @@ def class_names(module: str) -> tuple[str, ...]:
     """
     text = Path(__file__).parents[1].joinpath(f"{module}.py").read_text(encoding="utf-8")
     return tuple(re.findall(r'^    name = "(\w+)"$', text, re.MULTILINE))
-
-
-def _path(kind: Kind, name: str) -> Path:
-    return Path(__file__).with_name(kind) / f"{name.replace('-', '_')}.py"
-
-
-def _first_line(path: Path) -> str:
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    return (docstring or "").partition("\n")[0]

@@ -1,9 +1,9 @@
 """Attend causally from stacked projections in one kernel, rotation included.
 
-Stage: queries, keys and values in one tensor -> *heads*. On CUDA the kernel is Triton's, on the CPU
-it is compiled C++; here both are registered with torch as one operation, so that autograd and
-torch.compile know it. The plain twin is `attention.scaled_dot_product_attention` after the
-rotation. Not here: masks, caches, dropout.
+Stage: queries, keys and values in one tensor -> *heads*. The kernel is Triton's on CUDA and
+compiled C++ on the CPU; here both are registered with torch as one operation, for autograd and
+torch.compile. The plain twin is `attention.scaled_dot_product_attention` after the rotation. Not
+here: masks, caches, dropout.
 """
 
 import os
@@ -24,9 +24,7 @@ from nn_layers.positions import RotaryPositionalEmbedding
 WIDTHS = (16, 32, 64, 128)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _ROTATIONS: dict[str, int] = {"none": 0, "adjacent": 1, "half": 2}
-
-
-# As Triton does, which settles this when it is first imported.
+# Triton, too, reads this once, when it is first imported.
 _IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
@@ -40,19 +38,13 @@ def kernel_of(device: torch.device) -> Literal["native", "triton"]:
 
 
 def why_no_rotary_attention(device: torch.device, *, width: int, dtype: torch.dtype) -> str | None:
-    """Return why `rotary_attention` cannot run, or None if it can.
-
-    Args:
-        device: where.
-        width: of a head.
-        dtype: of the activations.
-    """
+    """Return why `rotary_attention` cannot run with heads of a width, or None if it can."""
     if width not in WIDTHS:
-        return f"the attention kernel knows head widths {WIDTHS}, and this is {width}"
+        return f"the attention kernel supports head widths {WIDTHS}, and this is {width}"
     if kernel_of(device) == "native":
         return why_no_native_kernels(dtype)
     if dtype not in DTYPES:
-        return f"the attention kernel knows {DTYPES}, and this is {dtype}"
+        return f"the attention kernel supports {DTYPES}, and this is {dtype}"
     return why_no_kernels(device)
 
 
@@ -82,7 +74,7 @@ def rotary_attention(
     Raises:
         ValueError: heads that do not divide the width, a width without a kernel, short tables,
             tables on another device, or tables that are trained: they get no gradient.
-        NativeError: on a CPU that cannot, see `why_no_rotary_attention`.
+        NativeError: the CPU cannot run the kernel, see `why_no_rotary_attention`.
         NotImplementedError: an input has a tangent.
     """
     width = _width(qkv, num_heads, num_kv_heads)
@@ -104,7 +96,7 @@ def attend_layer(
     """Return the heads of a layer: project by one product, then rotate and attend in one kernel.
 
     Raises:
-        ValueError: the device of `x` has another kernel than `kernel`.
+        ValueError: `kernel` is not the kernel of the device of `x`.
     """
     if kernel != (own := kernel_of(x.device)):
         raise ValueError(
@@ -127,8 +119,7 @@ def _attend(
     qkv: Tensor, cos: Tensor, sin: Tensor, heads: int, key_heads: int, rotation: int
 ) -> tuple[Tensor, Tensor]:
     _width(qkv, heads, key_heads)
-    how = {"heads": heads, "key_heads": key_heads, "rotation": rotation}
-    return _kernel(qkv.device).run_forward(qkv, cos, sin, **how)
+    return _kernel(qkv.device).run_forward(qkv, cos, sin, heads, key_heads, rotation)
 
 
 @_attend.register_fake
@@ -153,30 +144,16 @@ def _attend_backward(
     rotation: int,
 ) -> Tensor:
     _width(qkv, heads, key_heads)
-    how = {"heads": heads, "key_heads": key_heads, "rotation": rotation}
-    return _kernel(qkv.device).run_backward(d_out, qkv, cos, sin, out, log_totals, **how)
+    saved = (qkv, cos, sin, out, log_totals)
+    return _kernel(qkv.device).run_backward(d_out, *saved, heads, key_heads, rotation)
 
 
 @_attend_backward.register_fake
-def _(
-    d_out: Tensor,
-    qkv: Tensor,
-    cos: Tensor,
-    sin: Tensor,
-    out: Tensor,
-    log_totals: Tensor,
-    heads: int,
-    key_heads: int,
-    rotation: int,
-) -> Tensor:
+def _(d_out: Tensor, qkv: Tensor, *_: object) -> Tensor:
     return qkv.new_empty(qkv.shape)
 
 
-def _save(
-    ctx: Any,
-    inputs: tuple[Tensor, Tensor, Tensor, int, int, int],
-    output: tuple[Tensor, Tensor],
-) -> None:
+def _save(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
     qkv, cos, sin, *ctx.rest = inputs
     ctx.save_for_backward(qkv, cos, sin, *output)
 
@@ -190,7 +167,7 @@ _attend.register_autograd(_differentiate, setup_context=_save)
 
 
 def _width(qkv: Tensor, heads: int, key_heads: int) -> int:
-    """Return the width of a head, having checked that the kernels know these heads."""
+    """Return the width of a head, having checked that the kernels support these heads."""
     has_heads = key_heads > 0 and heads > 0 and heads % key_heads == 0
     width, rest = divmod(qkv.shape[-1], heads + 2 * key_heads) if has_heads else (0, 0)
     if rest or width not in WIDTHS:

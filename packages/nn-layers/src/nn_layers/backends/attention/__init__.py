@@ -1,1 +1,1 @@
-"""The ways to compute attention: a module is a backend, its name the option's value."""
+"""Compute attention: a module is a backend, its name the option's value."""

@@ -1,11 +1,11 @@
-"""Attend by batched matrix products, a block of rows at a time.
+"""Attend by batched matrix products, one block of rows at a time.
 
 Stage: queries, keys, values -> *attention* -> heads. On a CPU, narrow heads and short windows make
-these products faster than torch's fused kernel, above all backward. Rows of a block look at no key
-behind the block, so with n blocks only (n + 1) / 2n of the square is computed. Uncompiled, the
-weights are computed again on the way back instead of kept (Dao et al. 2022, arXiv:2205.14135,
-section 3.1): one product more, and no square stays in memory. torch.compile is shown the formula,
-and joins what stands between the products; it keeps a square, and takes 0.6 of the time.
+these products faster than torch's fused kernel, above all backward. A block computes no scores
+beyond its last row, so with n blocks only (n + 1) / 2n of the square is computed. Uncompiled,
+backward recomputes the weights (Dao et al. 2022, arXiv:2205.14135, section 3.1): one more product,
+and no square stays in memory. torch.compile receives the formula and fuses what lies around the
+products: it keeps a square, and takes 0.6 of the time.
 """
 
 import math
@@ -27,7 +27,7 @@ _SQUARE_BYTES = 8 * 1024**2  # of the scores at hand; a few of them fit a CPU's 
 
 
 class Backend(sdpa.Backend):
-    """Products for whole windows; what continues a cache is torch's."""
+    """Products for whole windows; torch's kernel for what continues a cache."""
 
     keeps = "matmul"
 
@@ -49,20 +49,11 @@ def causal_attention_by_products(
 ) -> Float[Tensor, "... t w"]:
     """Return softmax(q k^T / sqrt(d_k)) v, where row i sees keys 0 .. i.
 
-    Under autocast the products are of its type. Uncompiled, there is no gradient of the gradient,
-    and no forward mode.
-
-    Args:
-        q: (..., t, k) queries.
-        k: (..., t, k) keys.
-        v: (..., t, w) values.
-
-    Returns:
-        (..., t, w) in the type of `v`, or of autocast.
+    Products and result have the type of `v`, or of autocast.
 
     Raises:
         ValueError: inputs on several devices.
-        NotImplementedError: an input has a tangent.
+        NotImplementedError: uncompiled, an input has a tangent.
 
     >>> x = torch.eye(2)[None]
     >>> causal_attention_by_products(x, x, x)[0, 0]
@@ -76,7 +67,7 @@ def causal_attention_by_products(
 
 
 def _attend_by_formula(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attend in operations that torch.compile can join, blocks of rows on top of each other."""
+    """Attend in operations that torch.compile can fuse."""
     length, blocks = q.shape[-2], []
     for first in range(0, length, ROWS_A_BLOCK):
         last = min(first + ROWS_A_BLOCK, length)
@@ -89,7 +80,7 @@ def _attend_by_formula(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 @torch.library.custom_op("nn_layers::causal_attention", mutates_args=())
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attend, with the heads of all windows along the first axis."""
+    """Attend; the heads of all windows lie along the first axis."""
     heads, scaled, hidden = torch.empty_like(v), _scaled(q), _hidden(q)
     with torch.autocast(q.device.type, enabled=False):
         for some, rows, seen in _parts(q):
@@ -125,13 +116,13 @@ def _scaled(q: Tensor) -> Tensor:
 
 
 def _hidden(q: Tensor) -> Tensor:
-    """Return what is added to the scores of a block and of its own keys: -inf at later ones."""
+    """Return the bias of a block's scores with its own keys: -inf at later ones."""
     rows = min(ROWS_A_BLOCK, q.shape[-2])
     return torch.full((rows, rows), -torch.inf, dtype=q.dtype, device=q.device).triu_(1)
 
 
 def _weigh(scores: Tensor, hidden: Tensor) -> Tensor:
-    """Put the softmax of a block's rows in the place of its scores; its own keys are the last."""
+    """Replace the scores of a block by their softmax; its own keys are the last columns."""
     rows = scores.shape[-2]
     wide = at_least_float32(scores)
     wide[..., -rows:] += hidden[:rows, :rows]
@@ -140,7 +131,7 @@ def _weigh(scores: Tensor, hidden: Tensor) -> Tensor:
 
 
 def _weigh_backward(weights: Tensor, grad: Tensor) -> Tensor:
-    """Put the gradient of the scores in the place of that of their softmax."""
+    """Replace the gradient of the weights by that of the scores."""
     wide = at_least_float32(weights)
     product = at_least_float32(grad).mul_(wide)
     total = product.sum(dim=-1, keepdim=True)
@@ -148,7 +139,7 @@ def _weigh_backward(weights: Tensor, grad: Tensor) -> Tensor:
 
 
 def _parts(q: Tensor) -> Iterator[tuple[slice, slice, slice]]:
-    """Yield the heads, their rows and the keys those see, in portions that a cache can hold."""
+    """Yield heads, rows and the keys that these see, in portions that a cache can hold."""
     num_heads, length, _ = q.shape
     portion = max(1, _SQUARE_BYTES // (min(ROWS_A_BLOCK, length) * length * q.element_size()))
     for head in range(0, num_heads, portion):
@@ -167,12 +158,12 @@ def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Te
     return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
 
 
-def _keep(ctx: Any, inputs: tuple, output: Tensor) -> None:
+def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 
-def _go_back(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return _attend_backward(grad, *ctx.saved_tensors)
 
 
-_attend.register_autograd(_go_back, setup_context=_keep)
+_attend.register_autograd(_differentiate, setup_context=_save)

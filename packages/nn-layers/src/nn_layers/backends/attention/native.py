@@ -1,4 +1,4 @@
-"""Attend by an own kernel in C++, rotation inside; for a CPU with AVX-512."""
+"""Attend by our own kernel in C++, rotation inside; for a CPU with AVX-512."""
 
 from torch import Tensor
 
@@ -10,7 +10,7 @@ from nn_layers.backends.rotary_attention import attend_layer, kernel_of, why_no_
 
 
 class Backend(matmul.Backend):
-    """The kernel for whole windows; what a cache or positions go with is by products."""
+    """The kernel for whole windows; products for what continues a cache or has given positions."""
 
     keeps = "native"
     is_built_first = True

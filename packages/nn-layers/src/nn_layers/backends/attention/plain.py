@@ -8,7 +8,7 @@ from nn_layers.backends.interface import AttentionBackend, Setting
 
 
 class Backend(AttentionBackend):
-    """`scaled_dot_product_attention`, what all others must equal."""
+    """`scaled_dot_product_attention`, which all others must equal."""
 
     schemes = None
 
@@ -24,6 +24,6 @@ class Backend(AttentionBackend):
 
 
 def causal_mask(k: Tensor, past: int) -> Tensor:
-    """Return (t, s), true where a query may look: at itself and at what was before."""
+    """Return (t, s), true where a query may look: at itself and at earlier keys."""
     size = k.shape[-2]
     return torch.ones(size, size, dtype=torch.bool, device=k.device).tril()[past:]

@@ -13,7 +13,7 @@ class Backend(AttentionBackend):
     keeps = "sdpa"
 
     def rank(self, setting: Setting) -> int | None:
-        """Come third on every device: whatever torch runs on has it."""
+        """Come third; torch has it on every device."""
         return 3
 
     def attend(

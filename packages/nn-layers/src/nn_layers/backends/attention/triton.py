@@ -1,4 +1,4 @@
-"""Attend by an own kernel in Triton, rotation inside; for CUDA."""
+"""Attend by our own kernel in Triton, rotation inside; for CUDA."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from nn_layers.backends.rotary_attention import attend_layer, why_no_rotary_atte
 
 
 class Backend(sdpa.Backend):
-    """The kernel for whole windows; what a cache or positions go with is torch's."""
+    """The kernel for whole windows; torch's for what continues a cache or has given positions."""
 
     keeps = "native"
     is_built_first = True

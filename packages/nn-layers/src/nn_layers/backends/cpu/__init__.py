@@ -1,1 +1,1 @@
-"""Kernels in C++ for the CPU, and their Python faces: build, attention, loss, decoder."""
+"""Run kernels in C++ on the CPU: build, attention, loss, decoder."""

@@ -1,7 +1,7 @@
-"""Hand arrays to C++: none whose place, type or size is another than the function takes.
+"""Hand arrays to C++, having checked place, type and size.
 
-Stage: arrays -> *addresses* -> compiled functions. C++ cannot know what lies at an address, and
-ends the process where it is mistaken, so nothing else in this package asks for one.
+Stage: arrays -> *addresses* -> compiled functions. C++ cannot check what lies at an address, and a
+wrong one ends the process, so nothing else in this package asks for one.
 """
 
 import ctypes
@@ -13,16 +13,10 @@ from torch import Tensor
 def pointer_to(
     array: Tensor, name: str, *, dtype: torch.dtype, shape: tuple[int, ...]
 ) -> ctypes.c_void_p:
-    """Return where the elements of an array begin, having checked what C++ takes for granted.
-
-    Args:
-        array: must outlive the call that reads or writes it.
-        name: what it holds, in the plural.
-        dtype: of its elements.
-        shape: all of it, row by row without gaps.
+    """Return the address of an array, which must outlive the call that reads or writes it.
 
     Raises:
-        ValueError: it is elsewhere, strided, of another type or of another shape.
+        ValueError: it is not on the CPU, has gaps, or has another type or shape.
 
     >>> pointer_to(torch.zeros(2), "losses", dtype=torch.float64, shape=(2,))
     Traceback (most recent call last):

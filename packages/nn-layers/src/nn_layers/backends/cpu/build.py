@@ -1,7 +1,7 @@
 """Build C++ for this machine's CPU, once, and load it.
 
-Stage: source file -> *shared library in a cache folder* -> functions, called by ctypes. It is built
-in seconds by the machine's own compiler, for all that its CPU can do; CPU only.
+Stage: source file -> *shared library in a cache folder* -> functions, called by ctypes. The
+machine's own compiler builds it in seconds, for every instruction of the CPU.
 """
 
 import ctypes
@@ -16,8 +16,8 @@ from pathlib import Path
 
 from nn_layers.backends.cpu.library_cache import find_library, make_library, report_once
 
-# Sums may be reordered, or no reduction is vectorised; NaN and infinity keep their meaning. Not
-# -ffast-math: linked into a library, it turns off denormal numbers for the whole process.
+# Without reordering of sums, no reduction would be vectorised; NaN and infinity keep their meaning.
+# Not -ffast-math: in a library, it turns off denormal numbers for the whole process.
 _FLAGS = (
     *("-std=c++17", "-O3", "-march=native", "-shared", "-fPIC"),
     *("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"),
@@ -25,20 +25,20 @@ _FLAGS = (
 
 
 class NativeError(RuntimeError):
-    """The compiled code cannot be had; the message says why and what to do."""
+    """The compiled code is not available; the message holds why and what to do."""
 
 
 def is_built(source: Path) -> bool:
-    """Whether the library is there already, whole and ours, so that having it costs nothing."""
+    """Whether the library exists already, whole and ours, so that using it costs nothing."""
     compiler = find_compiler()
     try:
         return compiler is not None and find_library(_name(source, compiler)) is not None
-    except OSError:  # whoever builds says so
+    except OSError:  # `build` reports it
         return False
 
 
 def build(source: Path) -> ctypes.CDLL:
-    """Return the library of a source file, after compiling it where it is not there yet.
+    """Return the library of a source file, compiled first if necessary.
 
     Raises:
         NativeError: there is no C++ compiler, it fails, or the cache folder cannot be written.
@@ -47,7 +47,7 @@ def build(source: Path) -> ctypes.CDLL:
     if compiler is None:
         raise NativeError(
             f"{source.name} needs a C++ compiler, and there is none (CXX, g++, clang++); install "
-            "one, or do without"
+            "one, or use another path"
         )
     try:
         name = _name(source, compiler)
@@ -55,28 +55,28 @@ def build(source: Path) -> ctypes.CDLL:
     except OSError as error:
         raise NativeError(
             f"{source.name} cannot be built below the cache folder: {error}; set XDG_CACHE_HOME "
-            "to a folder that can be written, or do without"
+            "to a folder that can be written, or use another path"
         ) from error
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
         raise NativeError(
             f"{path} cannot be loaded: {error}; set XDG_CACHE_HOME to a folder that libraries may "
-            "be loaded from, or do without"
+            "be loaded from, or use another path"
         ) from error
 
 
 def find_compiler() -> str | None:
-    """Return the C++ compiler that is there, None where there is none.
+    """Return the command of a C++ compiler, or None if there is none.
 
-    CXX may have arguments, as in `ccache g++`; where it names no program, the others are tried.
+    CXX may have arguments, as in `ccache g++`; if it names no program, the others are tried.
     """
     names = (os.environ.get("CXX"), "g++", "clang++")
     return next((name for name in names if name and shutil.which(_words(name)[0])), None)
 
 
 def _words(command: str) -> list[str]:
-    """Split a command as a shell does; one word where a path has spaces or a quote is open."""
+    """Split a command as a shell does, unless it is one path or has an open quote."""
     if shutil.which(command):
         return [command]
     try:
@@ -86,31 +86,31 @@ def _words(command: str) -> list[str]:
 
 
 def cpu_flags() -> frozenset[str]:
-    """Return what the CPU can do, in Linux's words; nothing where the system does not say."""
+    """Return the CPU's features by Linux's names; none on a system that does not list them."""
     lines = [line for line in _cpu_lines() if line.startswith(("flags", "Features"))]
     return frozenset(lines[0].split()) if lines else frozenset()
 
 
 def _name(source: Path, compiler: str) -> str:
-    """Name the library by all it follows from; the CPU is in it, because of -march=native."""
+    """Name the library by everything that it depends on; the CPU counts for -march=native."""
     read = [source, *sorted(source.parent.glob("*.h"))]
-    told = [one.read_text(encoding="utf-8") for one in read]
-    told += [*_describe_compiler(compiler), *_FLAGS, _describe_cpu()]
-    key = hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+    parts = [one.read_text(encoding="utf-8") for one in read]
+    parts += [*_describe_compiler(compiler), *_FLAGS, _describe_cpu()]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     return f"{source.stem.replace('_', '-')}-{key}"
 
 
 @cache
 def _describe_compiler(compiler: str) -> tuple[str, ...]:
-    """Return the command, where its program lies, and what it says of its version."""
+    """Return the command, the path of its program, and its version."""
     words = _words(compiler)
     version = _run([*words, "--version"]).stdout.partition("\n")[0]
     return compiler, str(shutil.which(words[0])), version
 
 
 def _describe_cpu() -> str:
-    told = [line for line in _cpu_lines() if line.startswith(("model name", "flags", "Features"))]
-    return "\n".join([platform.machine(), platform.processor(), *dict.fromkeys(told)])
+    kept = [line for line in _cpu_lines() if line.startswith(("model name", "flags", "Features"))]
+    return "\n".join([platform.machine(), platform.processor(), *dict.fromkeys(kept)])
 
 
 def _cpu_lines() -> list[str]:
@@ -123,24 +123,19 @@ def _cpu_lines() -> list[str]:
 def _compile(source: Path, compiler: str, to: Path) -> None:
     asked = os.environ.get("CXX")
     if asked and asked != compiler:
-        report_once(f"CXX is {asked!r}, which is no program here: building with {compiler}")
-    # Apple's clang has no OpenMP: one thread then.
+        report_once(f"CXX is {asked!r}, which is not a program here: building with {compiler}")
+    # Apple's clang has no OpenMP, and gets one thread.
     for openmp in (["-fopenmp"], []):
         done = _run([*_words(compiler), *_FLAGS, *openmp, str(source), "-o", str(to)])
         if done.returncode == 0 and to.exists():
             return
-    said = (done.stderr.strip().splitlines() or ["no message"])[0]
+    message = (done.stderr.strip().splitlines() or ["no message"])[0]
     raise NativeError(
-        f"{compiler} cannot build {source.name}: {said}; set CXX to another compiler, or do without"
+        f"{compiler} cannot build {source.name}: {message}; set CXX to another compiler, or use "
+        "another path"
     )
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
+    how = {"stdin": subprocess.DEVNULL, "capture_output": True}
+    return subprocess.run(command, encoding="utf-8", errors="replace", check=False, **how)

@@ -1,6 +1,6 @@
-"""Decode a token at the speed of memory: one compiled C++ function for the whole model.
+"""Decode one token at the speed of memory: one compiled C++ function for the whole model.
 
-Stage: model, caches -> *step of a token a sequence* -> logits. It computes what the plain layers
+Stage: model, caches -> *one token per sequence* -> logits. It computes what the plain layers
 compute, in float32, from weights that may be narrower; the layers remain the reference. CPU only.
 """
 
@@ -28,7 +28,7 @@ _KEPT = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int
 
 
 def is_decoder_built() -> bool:
-    """Whether the compiled step is there already, so that having it costs nothing."""
+    """Whether the compiled step exists already, so that using it costs nothing."""
     return build.is_built(_SOURCE)
 
 
@@ -36,8 +36,8 @@ class NativeDecoder:
     """A model's weights in one width, and the compiled step over them.
 
     Args:
-        model: on the CPU, in float32; its later changes need not be seen.
-        weights: how the matrices are kept: float32, bfloat16 or int8 with a scale a row.
+        model: on the CPU, in float32; later changes to it may go unseen.
+        weights: how the matrices are kept: float32, bfloat16 or int8 with one scale per row.
 
     Raises:
         NativeError: there is no C++ compiler, it fails, or the step does not know the model.
@@ -58,22 +58,23 @@ class NativeDecoder:
         ):
             if name not in known:
                 raise build.NativeError(
-                    f"the compiled step knows the {what} {' and '.join(known)}, not {name}; "
+                    f"the compiled step supports the {what} {' and '.join(known)}, not {name}; "
                     "use the layers themselves"
                 )
         self._step = build.build(_SOURCE).decode_step
         self._config = model.config
-        self._weights: Weights = weights
-        self._kept: list[object] = []  # what the addresses in the structures belong to
+        self._dtype = _KEPT[weights]
+        self._state = model.state_dict()
+        self._kept: list[object] = []  # owns the memory that the structures point to
         self._model = self._describe(model)
 
     def step(self, tokens: Sequence[int], caches: Sequence[KVCache]) -> Float[Tensor, "b v"]:
         """Append one token to each cache, and return the logits of the next ones.
 
-        The result for a sequence depends on none of the others, nor on the number of threads.
+        The result for a sequence depends neither on the others nor on the number of threads.
 
         Args:
-            tokens: one a sequence, in the vocabulary.
+            tokens: one per sequence, in the vocabulary.
             caches: of one sequence each, float32, filled by the model with at least one token.
 
         Raises:
@@ -105,7 +106,7 @@ class NativeDecoder:
             self._room_pointers("values", [values for _, values in rooms]),
             *map(_float32_pointer, written, ("scratch", "scratch", "logits"), sizes),
         )
-        width = ctypes.c_int64(_KEPT[self._weights].itemsize)
+        width = ctypes.c_int64(self._dtype.itemsize)
         if self._step(ctypes.byref(self._model), width, ctypes.byref(call)):
             raise AssertionError(f"weights of {width.value} bytes are unknown to {_SOURCE.name}")
         for cache in caches:
@@ -113,20 +114,16 @@ class NativeDecoder:
         return written[-1]
 
     def _room_pointers(self, name: str, rooms: Sequence[Tensor]) -> ctypes.Array:
-        """Return where the caches have their room for keys or values, all layers of each."""
         config = self._config
         shape = (1, config.kv_heads, config.context_length, config.d_head)
         pointers = (_float32_pointer(room, name, shape) for room in rooms)
         return (ctypes.c_void_p * len(rooms))(*pointers)
 
     def _describe(self, model: TransformerLM) -> "_Model":
-        config, state = model.config, model.state_dict()
+        config = model.config
         d, vocab, pairs = config.d_model, config.vocab_size, config.d_head // 2
-        embedding = self._matrix(state, "token_embeddings", vocab, d)
-        head = embedding if config.tie_embeddings else self._matrix(state, "lm_head", vocab, d)
-        layers = (_Layer * config.num_layers)(
-            *(self._layer(state, f"layers.{index}") for index in range(config.num_layers))
-        )
+        embedding = self._matrix("token_embeddings", vocab, d)
+        layers = (_Layer * config.num_layers)(*map(self._layer, range(config.num_layers)))
         self._kept.append(layers)
         positions, first = model.positions, cast(TransformerBlock, model.layers[0])
         is_rotary = isinstance(positions, RotaryPositionalEmbedding)
@@ -134,9 +131,9 @@ class NativeDecoder:
         cos, sin = (self._vector(one, "rope", config.context_length, pairs) for one in tables)
         return _Model(
             embedding=embedding,
-            head=head,
+            head=embedding if config.tie_embeddings else self._matrix("lm_head", vocab, d),
             layers=ctypes.cast(layers, ctypes.c_void_p),
-            final_norm=self._gain(state, "ln_final", d),
+            final_norm=self._gain("ln_final", d),
             cos=cos,
             sin=sin,
             num_layers=config.num_layers,
@@ -153,33 +150,32 @@ class NativeDecoder:
             eps=first.ln1.eps if isinstance(first.ln1, RMSNorm) else 1e-5,
         )
 
-    def _layer(self, state: dict[str, Tensor], prefix: str) -> "_Layer":
-        config = self._config
+    def _layer(self, index: int) -> "_Layer":
+        config, prefix = self._config, f"layers.{index}"
         d, d_ff, d_kv = config.d_model, config.d_ff, config.kv_heads * config.d_head
         rows = {"q": d, "k": d_kv, "v": d_kv, "output": d}
         # SwiGLU is w2(silu(w1 x) * w3 x): w1 is the gate, w3 goes up; without a gate, w1 goes up.
-        up, gate = ("w3", "w1") if f"{prefix}.ffn.w3.weight" in state else ("w1", None)
+        up, gate = ("w3", "w1") if config.feed_forward == "swiglu" else ("w1", None)
         widths = {"ln1": d, "ln2": d, "attn.q_norm": config.d_head, "attn.k_norm": config.d_head}
         return _Layer(
-            *(self._matrix(state, f"{prefix}.attn.{one}_proj", rows[one], d) for one in rows),
-            self._matrix(state, f"{prefix}.ffn.{up}", d_ff, d),
-            self._matrix(state, f"{prefix}.ffn.{gate}", d_ff, d) if gate else _Matrix(),
-            self._matrix(state, f"{prefix}.ffn.w2", d, d_ff),
-            *(self._gain(state, f"{prefix}.{name}", width) for name, width in widths.items()),
+            *(self._matrix(f"{prefix}.attn.{one}_proj", rows[one], d) for one in rows),
+            self._matrix(f"{prefix}.ffn.{up}", d_ff, d),
+            self._matrix(f"{prefix}.ffn.{gate}", d_ff, d) if gate else _Matrix(),
+            self._matrix(f"{prefix}.ffn.w2", d, d_ff),
+            *(self._gain(f"{prefix}.{name}", width) for name, width in widths.items()),
         )
 
-    def _matrix(self, state: dict[str, Tensor], name: str, rows: int, columns: int) -> "_Matrix":
-        weight, scales = state[f"{name}.weight"], None
-        if self._weights == "int8":
+    def _matrix(self, name: str, rows: int, columns: int) -> "_Matrix":
+        weight, scales = self._state[f"{name}.weight"], None
+        if self._dtype == torch.int8:
             weight, scales = quantize_rows(weight)
-        kept = weight.to(_KEPT[self._weights]).contiguous()
+        kept, shape = weight.to(self._dtype).contiguous(), (rows, columns)
         self._kept.append(kept)
-        dtype = _KEPT[self._weights]
-        place = pointer_to(kept, f"weights of {name}", dtype=dtype, shape=(rows, columns))
+        place = pointer_to(kept, f"weights of {name}", dtype=self._dtype, shape=shape)
         return _Matrix(place, self._vector(scales, f"scales of {name}", rows), rows, columns)
 
-    def _gain(self, state: dict[str, Tensor], name: str, width: int) -> ctypes.c_void_p | None:
-        return self._vector(state.get(f"{name}.weight"), f"gains of {name}", width)
+    def _gain(self, name: str, width: int) -> ctypes.c_void_p | None:
+        return self._vector(self._state.get(f"{name}.weight"), f"gains of {name}", width)
 
     def _vector(self, vector: Tensor | None, name: str, *shape: int) -> ctypes.c_void_p | None:
         if vector is None:
@@ -197,7 +193,7 @@ def _fields(kind: type, names: str) -> list[tuple[str, type]]:
     return [(name, kind) for name in names.split()]
 
 
-# As decode_step.cpp has them.
+# Laid out as in decode_step.cpp.
 class _Matrix(ctypes.Structure):
     _fields_ = (
         *_fields(ctypes.c_void_p, "weights scales"),

@@ -1,7 +1,7 @@
-"""Say whether this CPU can run the compiled kernels, and load them.
+"""Decide whether this CPU can run the compiled kernels, and load them.
 
-Stage: beside `attention`, `loss`. The kernels are for AVX-512, and for its products
-of bfloat16 where the arrays are bfloat16; elsewhere the layers take their other paths.
+Stage: beside `attention`, `loss`. The kernels need AVX-512, and for arrays of bfloat16 its products
+of bfloat16; on other CPUs the layers take other paths.
 """
 
 import ctypes
@@ -21,16 +21,14 @@ _NEEDED = {torch.float32: _AVX512, torch.bfloat16: _AVX512 | {"avx512_bf16"}}
 
 
 def why_no_native_kernels(dtype: torch.dtype) -> str | None:
-    """Return why this CPU cannot run the compiled kernels on `dtype`, or None if it can.
-
-    Nothing is built to find out.
+    """Return why this CPU cannot run the compiled kernels on `dtype`, or None; builds nothing.
 
     >>> why_no_native_kernels(torch.float64)
-    'compiled kernels know float32 and bfloat16, and this is float64'
+    'compiled kernels support float32 and bfloat16, and this is float64'
     """
     name = str(dtype).removeprefix("torch.")
     if dtype not in _NEEDED:
-        return f"compiled kernels know float32 and bfloat16, and this is {name}"
+        return f"compiled kernels support float32 and bfloat16, and this is {name}"
     if missing := _NEEDED[dtype] - cpu_flags():
         return f"compiled kernels in {name} need a CPU with {', '.join(sorted(missing))}"
     if find_compiler() is None:
@@ -39,13 +37,7 @@ def why_no_native_kernels(dtype: torch.dtype) -> str | None:
 
 
 def prepare_kernel(kernel: Kernel, dtype: torch.dtype, say: Callable[[str], None]) -> str | None:
-    """Build a kernel where it is not there yet, and load it; return why that failed, or None.
-
-    Args:
-        kernel: which.
-        dtype: of the arrays.
-        say: told before it is built, which takes seconds.
-    """
+    """Load a kernel, built first if necessary, which `say` reports; return why that failed."""
     if not is_built(_source(kernel)):
         say(f"building {kernel} for this CPU: some seconds, once")
     try:
@@ -57,10 +49,10 @@ def prepare_kernel(kernel: Kernel, dtype: torch.dtype, say: Callable[[str], None
 
 @cache
 def load_kernel(kernel: Kernel, dtype: torch.dtype) -> ctypes.CDLL:
-    """Return a kernel's library, built where it is not there yet.
+    """Return a kernel's library, built first if necessary.
 
     Raises:
-        NativeError: it cannot be had, or the system does not let this process use it.
+        NativeError: it cannot be built, or the system does not let this process use it.
     """
     if reason := why_no_native_kernels(dtype):
         raise NativeError(reason)

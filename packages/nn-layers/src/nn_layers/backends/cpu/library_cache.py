@@ -1,9 +1,9 @@
-"""Keep compiled libraries where nobody else can write, and hand out none that is not whole.
+"""Keep compiled libraries where nobody else can write, and return only whole ones.
 
 Stage: compiled library -> *file in a cache folder* -> the same library in another process. Loaded
-code runs with all rights of its user, and damaged code takes the process down. So the name of a
-library ends in a hash of its content, and file and folder must belong to this user or root. Not
-here: compiling and loading (`build`).
+code has all rights of its user, and damaged code ends the process. So the name of a library ends in
+a hash of its content, and file and folder must belong to this user or root. Not here: compiling and
+loading (`build`).
 """
 
 import atexit
@@ -19,35 +19,24 @@ from functools import cache
 from pathlib import Path
 
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
-_HAS_OWNERS = hasattr(os, "geteuid")  # Windows has other means
+_HAS_OWNERS = hasattr(os, "geteuid")  # Windows has none
 
 _log = logging.getLogger("nn_layers")
 
 
 def find_library(name: str) -> Path | None:
-    """Return the library that is kept as `name`, or None where there is none to be trusted.
-
-    Raises:
-        OSError: the cache folder cannot be read.
-    """
+    """Return the library that is kept as `name`, or None if there is none to trust."""
     for path in _kept_as(name, _cache_folder()):
         if (reason := _why_not_usable(path, name)) is None:
             return path
-        report_once(f"not loading {path}: {reason}; it is built anew")
+        report_once(f"not loading {path}: {reason}; it is rebuilt")
     return None
 
 
 def make_library(name: str, build: Callable[[Path], None]) -> Path:
-    """Build a library, keep it as `name`, and return where.
+    """Let `build` write a library to a path, keep it as `name`, and return its place.
 
-    Whoever builds the same at the same time does no harm: a library has its name when it is whole.
-
-    Args:
-        name: what `find_library` finds it by.
-        build: writes the library to the path that it is given.
-
-    Raises:
-        OSError: the cache folder cannot be written.
+    Several processes may do so at the same time: a library gets its name when it is whole.
     """
     _wanted_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = _cache_folder()
@@ -65,7 +54,7 @@ def make_library(name: str, build: Callable[[Path], None]) -> Path:
 
 @cache
 def report_once(what: str) -> None:
-    """Warn in the log, once in a process, however often it is met."""
+    """Log a warning once per process."""
     _log.warning("%s", what)
 
 
@@ -91,7 +80,7 @@ def _why_not_usable(path: Path, name: str) -> str | None:
 
 
 def _cache_folder() -> Path:
-    """Return where libraries are kept; a folder of this process alone where others have a say."""
+    """Return the folder of libraries: one of this process only if others can write to ours."""
     folder = _wanted_folder()
     if not folder.exists():
         return folder
@@ -129,7 +118,7 @@ def _own_folder() -> Path:
 
 
 def _stranger(path: Path) -> int | None:
-    """Return who else but this user and root says what is there, None where nobody does."""
+    """Return another user, not root, who owns a path, or None."""
     owners = {path.lstat().st_uid, path.stat().st_uid}  # of a link, and where it leads
     if not _HAS_OWNERS or owners <= (trusted := {os.geteuid(), 0}):
         return None
@@ -141,7 +130,7 @@ def _is_open(path: Path) -> bool:
 
 
 def _close(folder: Path) -> bool:
-    """Let nobody else write to our folder any more, and trust nothing that is there already."""
+    """Close our folder to other users, and remove the libraries that are there already."""
     if folder.stat().st_uid != os.geteuid():
         return False
     folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~_WRITABLE_BY_OTHERS)
@@ -149,6 +138,6 @@ def _close(folder: Path) -> bool:
         for path in kept:
             path.unlink()
         report_once(
-            f"others could write to {folder}: it is closed to them, and libraries built anew"
+            f"others could write to {folder}: it is closed to them, and libraries are rebuilt"
         )
     return True

@@ -1,6 +1,6 @@
-"""Replace logits by the gradient of their cross entropy on the CPU, by a compiled C++ function.
+"""Overwrite logits by the gradient of their cross entropy on the CPU, by a compiled C++ function.
 
-Stage: inside `fused_loss`: logits -> *loss_step.cpp* -> losses, and gradients in their place.
+Stage: inside `loss.chunked`: logits -> *loss_step.cpp* -> losses, and gradients in their place.
 """
 
 import ctypes
@@ -16,12 +16,7 @@ from nn_layers.backends.cpu.kernels import load_kernel
 def replace_by_gradient_natively_(
     logits: Float[Tensor, "n v"], targets: Int[Tensor, "n"], *, count: int
 ) -> Float[Tensor, ""]:
-    """Put the gradient in the place of the logits; return their share of a mean over `count`.
-
-    Args:
-        logits: contiguous, float32 or bfloat16 on the CPU.
-        targets: int64 ids in [0, v).
-        count: rows of the whole batch.
+    """Overwrite logits by their gradient; return their share of a mean over `count`.
 
     Raises:
         NativeError: this CPU cannot; see `why_no_native_kernels`.
@@ -30,23 +25,18 @@ def replace_by_gradient_natively_(
     rows, columns = logits.shape
     targets = targets.contiguous()
     losses = logits.new_empty(rows, dtype=torch.float32)
-    to_logits = pointer_to(logits, "logits", dtype=logits.dtype, shape=(rows, columns))
-    to_targets = pointer_to(targets, "targets", dtype=torch.int64, shape=(rows,))
-    to_losses = pointer_to(losses, "losses", dtype=torch.float32, shape=(rows,))
+    pointers = (
+        pointer_to(logits, "logits", dtype=logits.dtype, shape=(rows, columns)),
+        pointer_to(targets, "targets", dtype=torch.int64, shape=(rows,)),
+        pointer_to(losses, "losses", dtype=torch.float32, shape=(rows,)),
+    )
     least, most = (int(one) for one in targets.aminmax())
     if least < 0 or most >= columns:
         raise ValueError(
             f"targets of shape {tuple(targets.shape)} are {least} .. {most}, but {rows} ids of "
             f"0 .. {columns - 1} are needed"
         )
-    load_kernel("loss_step", logits.dtype).loss_replace(
-        ctypes.c_int64(logits.element_size()),
-        to_logits,
-        to_targets,
-        ctypes.c_int64(rows),
-        ctypes.c_int64(columns),
-        ctypes.c_float(1 / count),
-        ctypes.c_int64(torch.get_num_threads()),
-        to_losses,
-    )
+    sizes = map(ctypes.c_int64, (logits.element_size(), rows, columns, torch.get_num_threads()))
+    share = ctypes.c_float(1 / count)
+    load_kernel("loss_step", logits.dtype).loss_replace(*pointers, *sizes, share)
     return losses.sum() / count

@@ -65,8 +65,8 @@ extern "C" int knows(int64_t bytes) {
 }
 
 // logits (rows, columns), in place; losses (rows), written.
-extern "C" void loss_replace(int64_t bytes, void* logits, const int64_t* targets, int64_t rows,
-                             int64_t columns, float share, int64_t threads, float* losses) {
+extern "C" void loss_replace(void* logits, const int64_t* targets, float* losses, int64_t bytes,
+                             int64_t rows, int64_t columns, int64_t threads, float share) {
     if (bytes == 4)
         replace(static_cast<float*>(logits), targets, rows, columns, share, threads, losses);
 #ifdef __AVX512BF16__

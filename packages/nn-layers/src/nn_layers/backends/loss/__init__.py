@@ -1,1 +1,1 @@
-"""The ways to compute the loss: a module is a backend, its name the option's value."""
+"""Compute the loss: a module is a backend, its name the option's value."""

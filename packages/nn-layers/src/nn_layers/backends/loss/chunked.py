@@ -1,4 +1,4 @@
-"""Score some rows of logits at a time, so that they are never all there.
+"""Score some rows of logits at a time, so that they never exist all at once.
 
 Stage: hidden states, targets -> *loss*. Head and loss are computed together, with their gradients;
 the plain twin is `loss.cross_entropy`.
@@ -23,8 +23,8 @@ from nn_layers.precision import as_autocast_has_it, at_least_float32
 ROWS_A_CHUNK = 2048
 
 LossPath = Literal["plain", "compiled", "native"]
-"""plain: torch's operations. compiled: torch.compile makes one kernel of them. native: an own
-kernel, for a CPU with AVX-512 and a C++ compiler."""
+"""plain: torch's operations. compiled: torch.compile fuses them. native: our kernel, for a CPU with
+AVX-512 and a C++ compiler."""
 
 
 class Backend(LossBackend):
@@ -55,17 +55,7 @@ def linear_cross_entropy(
     """Return `cross_entropy(hidden @ weight.T, targets)` with `rows` rows of logits at a time.
 
     Under autocast the products run in its type; the weight's gradient is summed over the chunks
-    in the weight's own type.
-
-    Args:
-        hidden: (..., d) what the head reads.
-        weight: (v, d) of the head.
-        targets: (...) ids in [0, v).
-        rows: positions whose logits exist at one time.
-        path: how logits become their gradient, never which; see `LossPath`.
-
-    Returns:
-        () at least float32.
+    in the weight's own type. `path` is how logits become their gradient, never which.
 
     Raises:
         ValueError: as `cross_entropy`; or hidden states and weight of different types.
@@ -115,7 +105,7 @@ class _ChunkedLoss(Function):
 def _replace_by_gradient_in_one_kernel_(
     logits: Float[Tensor, "n v"], targets: Int[Tensor, "n"], *, count: int
 ) -> Float[Tensor, ""]:
-    """Do the same by comparisons instead of indices: more work, but a compiler fuses all of it."""
+    """Do the same by comparisons instead of indices: more work, but a compiler fuses it all."""
     wide = at_least_float32(logits)
     log_total = log_of_sum(wide)
     ids = torch.arange(wide.shape[-1], dtype=torch.int64, device=wide.device)

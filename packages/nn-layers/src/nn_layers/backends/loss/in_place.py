@@ -1,8 +1,7 @@
-"""Score all logits at once and put their gradient in their place.
+"""Score all logits at once and overwrite them with their gradient.
 
 Stage: logits, targets -> *loss*. The plain twin is `loss.cross_entropy`. The gradient is computed
-with the loss, because the logits are at hand then:
-d loss / d logits = (softmax(logits) - onehot(target)) / n.
+with the loss, while the logits are at hand: (softmax(logits) - onehot(target)) / n.
 """
 
 from typing import Any
@@ -34,12 +33,7 @@ def fused_cross_entropy(
 ) -> Float[Tensor, ""]:
     """Return `cross_entropy(logits, targets)`; the logits are overwritten by their gradient.
 
-    Args:
-        logits: (..., v); unnormalised; not to be used afterwards, so nothing may have kept them.
-        targets: (...) ids in [0, v).
-
-    Returns:
-        () at least float32.
+    Nothing else may use the logits afterwards.
 
     Raises:
         ValueError: as `cross_entropy`.
@@ -71,7 +65,7 @@ class _InPlaceLoss(Function):
 def replace_by_gradient_(
     logits: Float[Tensor, "n v"], targets: Int[Tensor, "n"], *, count: int
 ) -> Float[Tensor, ""]:
-    """Put the gradient in the place of the logits; return their share of a mean over `count`."""
+    """Overwrite logits by their gradient; return their share of a mean over `count`."""
     wide = at_least_float32(logits)
     log_total = log_of_sum(wide)
     index = targets.unsqueeze(-1)
@@ -83,6 +77,6 @@ def replace_by_gradient_(
 
 
 def log_of_sum(wide: Float[Tensor, "n v"]) -> Float[Tensor, "n 1"]:
-    """Return log sum exp of each row; the largest is taken out first, so nothing overflows."""
+    """Return log sum exp of each row; the largest is subtracted first, so nothing overflows."""
     top = wide.amax(dim=-1, keepdim=True)
     return (wide - top).exp_().sum(dim=-1, keepdim=True).log_() + top

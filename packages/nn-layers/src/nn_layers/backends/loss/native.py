@@ -1,4 +1,4 @@
-"""Score some rows of logits at a time by an own kernel in C++; for a CPU with AVX-512."""
+"""Score some rows of logits at a time by our own kernel in C++; for a CPU with AVX-512."""
 
 from torch import Tensor
 

@@ -7,7 +7,7 @@ from nn_layers.loss import cross_entropy
 
 
 class Backend(LossBackend):
-    """`cross_entropy`, what all others must equal."""
+    """`cross_entropy`, which all others must equal."""
 
     is_traceable = True
 

@@ -1,8 +1,8 @@
-"""Score some rows of logits at a time by an own kernel in Triton; for CUDA.
+"""Score some rows of logits at a time by our own kernel in Triton; for CUDA.
 
-Stage: hidden states, targets -> *loss*. Rows of logits exist in the type of the hidden states and
-turn into their gradient where they lie: float32 logits never exist, and a chunk fits into the GPU's
-L2 cache. Gradients come from the same pass. The plain twin is `loss.cross_entropy` of the logits.
+Stage: hidden states, targets -> *loss*. Logits have the type of the hidden states and are replaced
+by their gradient in the same pass: float32 logits never exist, and a chunk fits into the GPU's L2
+cache. The plain twin is `loss.cross_entropy` of the logits.
 """
 
 from typing import Any
@@ -18,10 +18,10 @@ from nn_layers.loss import refuse_ignore_index
 from nn_layers.precision import as_autocast_has_it
 
 CHUNK_BYTES = 40 * 2**20
-"""Of logits at one time: most of the L2 cache of an H100 (50 MB) or H200 (60 MB)."""
+"""Of logits at a time: most of the L2 cache of an H100 (50 MB) or H200 (60 MB)."""
 CHUNKS_HELD = 4
-"""Chunks of gradients kept until they go into the weight's gradient at once: each of its sums
-reads and writes all of it, in float32."""
+"""Chunks of gradients kept for one sum into the weight's gradient, which each sum reads and writes
+whole, in float32."""
 
 
 class Backend(LossBackend):
@@ -51,20 +51,13 @@ def head_loss(
 ) -> Float[Tensor, ""]:
     """Return the mean of -log softmax(hidden @ weight.T)[target], in nats.
 
-    Gradients are computed on the way, in any case; for a loss alone use `loss.cross_entropy`. That
-    of the weight is summed over the chunks in float32.
-
-    Args:
-        hidden: (..., d) what the head reads.
-        weight: (v, d) of the head, in the type of `hidden`.
-        targets: (...) ids in [0, v).
-
-    Returns:
-        () float32.
+    Gradients are always computed with the loss; if only the loss is needed, use `cross_entropy`.
+    The weight's gradient is summed over the chunks in float32. A target outside [0, v) makes the
+    loss nan.
 
     Raises:
-        ValueError: shapes, types or devices that do not belong together, nothing to average, or,
-            under Triton's interpreter, a target of -100. A target that is no id makes the loss nan.
+        ValueError: shapes, types or devices that do not match, nothing to average, or, under
+            Triton's interpreter, a target of -100.
         NotImplementedError: a second derivative or forward mode; `loss.cross_entropy` has both.
     """
     fits = targets.shape == hidden.shape[:-1] and weight.shape[1:] == hidden.shape[-1:]
@@ -83,14 +76,14 @@ def head_loss(
 def _score(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the loss and the gradients of hidden states and weight."""
     require_kernels(hidden.device)
-    from nn_layers.backends.triton.loss import replace_by_gradient_
+    from nn_layers.backends.triton.cross_entropy import replace_by_gradient_
 
     count, vocabulary = len(targets), len(weight)
     hidden, targets = hidden.contiguous(), targets.contiguous()
     losses = hidden.new_empty(count, dtype=torch.float32)
     d_hidden = torch.empty_like(hidden)
     d_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
-    rows = rows_a_chunk(vocabulary, element_bytes=hidden.element_size())
+    rows = rows_per_chunk(vocabulary, element_bytes=hidden.element_size())
     held_rows = rows * CHUNKS_HELD
     buffer = hidden.new_empty(min(held_rows, count), vocabulary)
     for start in range(0, count, held_rows):
@@ -105,10 +98,10 @@ def _score(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Ten
     return losses.mean(), d_hidden, d_weight
 
 
-def rows_a_chunk(vocabulary: int, *, element_bytes: int) -> int:
-    """Return how many rows of logits fit `CHUNK_BYTES`, a multiple of 256, at least that.
+def rows_per_chunk(vocabulary: int, *, element_bytes: int) -> int:
+    """Return how many rows of logits fit `CHUNK_BYTES`, a multiple of 256 and at least that.
 
-    >>> rows_a_chunk(10_000, element_bytes=2)
+    >>> rows_per_chunk(10_000, element_bytes=2)
     2048
     """
     return max(CHUNK_BYTES // (vocabulary * element_bytes) // 256, 1) * 256
@@ -129,11 +122,7 @@ def _(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, 
     return hidden.new_empty((), dtype=torch.float32), d_hidden, d_weight
 
 
-def _save(
-    ctx: Any,
-    inputs: tuple[Tensor, Tensor, Tensor],
-    output: tuple[Tensor, Tensor, Tensor],
-) -> None:
+def _save(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor, Tensor]) -> None:
     ctx.save_for_backward(*output[1:])
     ctx.weight_dtype = inputs[1].dtype
 

@@ -1,12 +1,11 @@
 """Launch the attention kernels: block sizes, grids and buffers.
 
-Block sizes are written down, not searched for: a search at start-up would cost more than it gains
-in a run of minutes. They fit into the shared memory and registers of one H100 multiprocessor, as
+Block sizes are fixed: a search at start-up would cost more than it gains in a run of minutes. They
+fit into the shared memory and registers of one H100 multiprocessor, as
 `tests/nn_layers/test_kernel_compilation.py` shows without one.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,8 +19,7 @@ from nn_layers.backends.triton.attention_forward import attention_forward
 LOG2_E = 1.4426950408889634
 
 
-@dataclass(frozen=True, slots=True)
-class Blocks:
+class Blocks(NamedTuple):
     """How one kernel cuts the square of scores, and what runs a block."""
 
     queries: int
@@ -44,15 +42,16 @@ def backward_blocks(width: int, *, is_narrow: bool) -> tuple[Blocks, Blocks]:
     return Blocks(64, 64, 8, 1), Blocks(64, 64, 8, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Geometry:
-    """What the kernels need to know of fused queries, keys and values, (b, t, (h + 2 g) k)."""
+class _Geometry:
+    """Heads and rotation of fused queries, keys and values, (b, t, (h + 2 g) k)."""
 
-    heads: int
-    key_heads: int
-    width: int
-    rotation: int
-    """As in `rotating`: 0 none, 1 adjacent, 2 half."""
+    def __init__(self, qkv: Tensor, heads: int, key_heads: int, rotation: int) -> None:
+        self.batch, self.length, columns = qkv.shape
+        self.heads, self.key_heads, self.rotation = heads, key_heads, rotation
+        self.width = columns // (heads + 2 * key_heads)
+        self.scale = self.width**-0.5
+        self.is_narrow = qkv.element_size() == 2
+        self._precision = "ieee" if qkv.dtype == torch.float32 else "tf32"
 
     def parts(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return views of the queries, keys and values."""
@@ -60,7 +59,7 @@ class Geometry:
         q, k, v = qkv.split(sizes, dim=-1)
         return q, k, v
 
-    def constants(self, qkv: Tensor, blocks: Blocks) -> dict[str, object]:
+    def constants(self, blocks: Blocks) -> dict[str, Any]:
         """Return the compile-time arguments of a kernel."""
         return {
             "HEADS": self.heads,
@@ -69,27 +68,25 @@ class Geometry:
             "ROTATION": self.rotation,
             "QUERIES": blocks.queries,
             "KEYS": blocks.keys,
-            "PRECISION": "ieee" if qkv.dtype == torch.float32 else "tf32",
+            "PRECISION": self._precision,
             "num_warps": blocks.warps,
             "num_stages": blocks.stages,
         }
 
 
 def run_forward(
-    qkv: Tensor, cos: Tensor, sin: Tensor, *, heads: int, key_heads: int, rotation: int
+    qkv: Tensor, cos: Tensor, sin: Tensor, heads: int, key_heads: int, rotation: int
 ) -> tuple[Tensor, Tensor]:
     """Return (b, t, h k) heads and (b, h, t) float32 log2 denominators."""
-    batch, length, _ = qkv.shape
-    geometry = _geometry(qkv, heads, key_heads, rotation)
-    out = qkv.new_empty(batch, length, heads * geometry.width)
-    log_totals = qkv.new_empty(batch, heads, length, dtype=torch.float32)
-    blocks = forward_blocks(is_narrow=qkv.element_size() == 2)
-    parts = geometry.parts(_rows(qkv))
+    g = _Geometry(qkv, heads, key_heads, rotation)
+    out = qkv.new_empty(g.batch, g.length, heads * g.width)
+    log_totals = qkv.new_empty(g.batch, heads, g.length, dtype=torch.float32)
+    blocks = forward_blocks(is_narrow=g.is_narrow)
+    parts = g.parts(_rows(qkv))
     _launch(
-        attention_forward, -(-length // blocks.queries) * batch * heads,
+        attention_forward, -(-g.length // blocks.queries) * g.batch * heads,
         *parts, cos.contiguous(), sin.contiguous(), out, log_totals,
-        *_strides(*parts), length, geometry.width**-0.5 * LOG2_E,
-        **geometry.constants(qkv, blocks),
+        *_strides(*parts), g.length, g.scale * LOG2_E, **g.constants(blocks),
     )  # fmt: skip
     return out, log_totals
 
@@ -101,38 +98,30 @@ def run_backward(
     sin: Tensor,
     out: Tensor,
     log_totals: Tensor,
-    *,
     heads: int,
     key_heads: int,
     rotation: int,
 ) -> Tensor:
     """Return the gradient of `qkv`, contiguous."""
-    batch, length, _ = qkv.shape
-    geometry = _geometry(qkv, heads, key_heads, rotation)
+    g = _Geometry(qkv, heads, key_heads, rotation)
     d_out, log_totals = _rows(d_out), log_totals.contiguous()
-    q, k, v = geometry.parts(_rows(qkv))
+    q, k, v = g.parts(_rows(qkv))
     d_qkv = torch.empty(qkv.shape, dtype=qkv.dtype, device=qkv.device)
-    dq, dk, dv = geometry.parts(d_qkv)
+    dq, dk, dv = g.parts(d_qkv)
     tables, deltas = (cos.contiguous(), sin.contiguous()), torch.empty_like(log_totals)
-    scale = geometry.width**-0.5
-    rows, columns = backward_blocks(geometry.width, is_narrow=qkv.element_size() == 2)
+    scales = (g.scale, g.scale * LOG2_E)
+    rows, columns = backward_blocks(g.width, is_narrow=g.is_narrow)
     _launch(
-        attention_backward_queries, -(-length // rows.queries) * batch * heads,
+        attention_backward_queries, -(-g.length // rows.queries) * g.batch * heads,
         q, k, v, *tables, out.contiguous(), d_out, log_totals, deltas, dq,
-        *_strides(q, k, v, d_out, dq), length, scale, scale * LOG2_E,
-        **geometry.constants(qkv, rows),
+        *_strides(q, k, v, d_out, dq), g.length, *scales, **g.constants(rows),
     )  # fmt: skip
     _launch(
-        attention_backward_keys, -(-length // columns.keys) * batch * key_heads,
+        attention_backward_keys, -(-g.length // columns.keys) * g.batch * key_heads,
         q, k, v, *tables, d_out, log_totals, deltas, dk, dv,
-        *_strides(q, k, v, d_out, dk, dv), length, scale, scale * LOG2_E,
-        **geometry.constants(qkv, columns),
+        *_strides(q, k, v, d_out, dk, dv), g.length, *scales, **g.constants(columns),
     )  # fmt: skip
     return d_qkv
-
-
-def _geometry(qkv: Tensor, heads: int, key_heads: int, rotation: int) -> Geometry:
-    return Geometry(heads, key_heads, qkv.shape[-1] // (heads + 2 * key_heads), rotation)
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""Causal attention backward: gradients of queries, then of keys and values; no atomics.
+"""Compute the gradients of causal attention: of queries, then of keys and values; no atomics.
 
-The weights are computed again from the saved denominators. Each gradient is summed in the registers
-of the one program that owns it, so results are the same at every run.
-Source: Dao 2023 (FlashAttention-2), arXiv:2307.08691, algorithm 2. Departure: two kernels, one that
-walks along a row of blocks and one along a column, instead of atomic sums into dq.
+The weights are recomputed from the saved denominators. Each gradient is summed in the registers of
+the one program that owns it, so results are the same in every run.
+Source: Dao 2023 (FlashAttention-2), arXiv:2307.08691, algorithm 2. Departure: two kernels, along
+rows and along columns of blocks, instead of atomic sums into dq.
 """
 
 from typing import no_type_check

@@ -1,4 +1,4 @@
-"""Causal attention forward: softmax(q k^T / sqrt(width)) v, block by block, rotation included."""
+"""Compute softmax(q k^T / sqrt(width)) v causally, block by block, rotation included."""
 
 from typing import no_type_check
 
@@ -19,31 +19,16 @@ def attention_forward(
 ):  # fmt: skip
     """Write `out` and `log_totals` for one block of queries of one head.
 
-    Grid: (batch * HEADS * blocks of queries,). Heads lie WIDTH elements apart in all tensors.
+    Grid: (batch * HEADS * blocks of queries,). Heads lie WIDTH elements apart in all tensors,
+    sequences *_batch and positions *_row.
 
-    Args:
-        q: (b, t, HEADS, WIDTH), strides q_batch and q_row.
-        k: (b, t, HEADS / GROUP, WIDTH), likewise; so is v.
-        v: see k.
-        cos: (length, WIDTH / 2) float32; unused without rotation. sin likewise.
-        sin: see cos.
-        out: (b, t, HEADS, WIDTH), contiguous; written.
-        log_totals: (b, HEADS, t) float32; written: log2 of the softmax's denominator.
-        q_batch: elements between sequences; _row: between positions.
-        q_row: see q_batch.
-        k_batch: see q_batch.
-        k_row: see q_batch.
-        v_batch: see q_batch.
-        v_row: see q_batch.
-        length: positions.
-        scale_log2: log2(e) / sqrt(WIDTH), so that exp2 does for exp.
-        HEADS: query heads.
-        GROUP: query heads that share a key head.
-        WIDTH: of a head.
-        ROTATION: see `rotating`.
-        QUERIES: rows of a block of queries.
-        KEYS: rows of a block of keys.
-        PRECISION: of float32 products; narrower types have but one.
+    - q: (b, t, HEADS, WIDTH); k, v: (b, t, HEADS / GROUP, WIDTH);
+    - cos, sin: (length, WIDTH / 2) float32; unused without rotation;
+    - out: (b, t, HEADS, WIDTH), contiguous; written;
+    - log_totals: (b, HEADS, t) float32; written: log2 of the softmax's denominator;
+    - scale_log2: log2(e) / sqrt(WIDTH), so that exp2 replaces exp;
+    - GROUP: query heads per key head; ROTATION: see `rotating`; QUERIES, KEYS: rows of a block;
+    - PRECISION: of float32 products.
     """
     blocks = tl.cdiv(length, QUERIES)
     # Of a head, the longest rows first: what is left at the end is short.

@@ -1,6 +1,6 @@
-"""Say whether the Triton kernels can run on a device, and if not, why.
+"""Decide whether the Triton kernels can run on a device, and if not, why.
 
-Triton is no requirement of this package: torch brings it where there is CUDA.
+This package does not require triton: CUDA builds of torch bring it.
 """
 
 import importlib.util
@@ -33,11 +33,7 @@ def why_no_kernels(device: torch.device) -> str | None:
 
 
 def require_kernels(device: torch.device) -> None:
-    """Refuse a device that the kernels cannot run on; Triton's interpreter takes any.
-
-    Raises:
-        ValueError: why not.
-    """
+    """Refuse a device that the kernels cannot run on; Triton's interpreter takes any."""
     reason = why_no_kernels(device)
     if reason is not None and os.environ.get("TRITON_INTERPRET") != "1":
         raise ValueError(f"{reason}; use another path")

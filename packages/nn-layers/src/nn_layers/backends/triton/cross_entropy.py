@@ -1,9 +1,34 @@
-"""Cross entropy of rows of logits, and its gradient in their place."""
+"""Replace rows of logits by the gradient of their cross entropy."""
 
-from typing import no_type_check
+from typing import Any, no_type_check
 
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
+
+COLUMNS = 2048
+WARPS = 8
+
+
+def replace_by_gradient_(
+    logits: Tensor, targets: Tensor, losses: Tensor, *, gradient_scale: float
+) -> None:
+    """Write each row's loss; overwrite its logits by their gradient, times `gradient_scale`.
+
+    Args:
+        logits: (n, v), rows contiguous; overwritten.
+        targets: (n,) int64 in [0, v), contiguous.
+        losses: (n,) float32, contiguous; written.
+        gradient_scale: usually 1 / all positions.
+    """
+    rows, vocabulary = logits.shape
+    kernel: Any = cross_entropy_rows
+    with torch.cuda.device_of(logits):  # Triton launches on the current device
+        kernel[(rows,)](
+            logits, targets, losses, logits.stride(0), vocabulary, gradient_scale,
+            COLUMNS=COLUMNS, num_warps=WARPS,
+        )  # fmt: skip
 
 
 @triton.jit
@@ -11,24 +36,15 @@ import triton.language as tl
 def cross_entropy_rows(
     logits, targets, losses, row_stride, vocabulary, gradient_scale, COLUMNS: tl.constexpr
 ):
-    """Write one row's loss; overwrite its logits by the gradient.
+    """Write one row's loss in nats; overwrite its logits by their gradient.
 
-    Grid: (rows,). A row is read twice; the second time it comes from the cache.
-
-    Args:
-        logits: (n, vocabulary), `row_stride` elements apart; overwritten by
-            (softmax - one-hot target) * gradient_scale.
-        targets: (n,) int64 in [0, vocabulary); the loss of any other is nan.
-        losses: (n,) float32; written: nats.
-        row_stride: between rows of logits.
-        vocabulary: columns.
-        gradient_scale: usually 1 / n.
-        COLUMNS: of a block.
+    Grid: (rows,). Tensors as in `replace_by_gradient_`; rows are `row_stride` elements apart. A row
+    is read twice, the second time from the cache. The loss of a target that is no id is nan.
     """
     row = tl.program_id(0).to(tl.int64)
     logits += row * row_stride
     target = tl.load(targets + row)
-    # A vector of running peaks and totals, one a lane: the lanes meet once, at the end.
+    # One running peak and total per lane; the lanes meet once, at the end.
     peaks = tl.full((COLUMNS,), float("-inf"), tl.float32)
     totals = tl.zeros((COLUMNS,), tl.float32)
     for start in range(0, vocabulary, COLUMNS):

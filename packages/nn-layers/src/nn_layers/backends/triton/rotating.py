@@ -1,7 +1,7 @@
-"""Load and store tiles of heads, rotating by position on the way: what attention kernels share.
+"""Load and store tiles of heads, rotated by position on the way, for the attention kernels.
 
 A rotated tile has its pairs side by side whichever layout it was loaded from. Queries and keys are
-permuted alike, so their products do not notice, and one matrix product serves both layouts.
+permuted alike, which leaves their products unchanged, so one matrix product serves both layouts.
 """
 
 from typing import no_type_check
@@ -31,15 +31,8 @@ def load_rotated(
 ):  # fmt: skip
     """Return (rows, WIDTH) of `x`, turned by the angles of its rows in float32, in its own type.
 
-    Args:
-        x: pointer to the first position of one head; a position is `stride` elements.
-        cos: pointer to (length, WIDTH / 2) float32.
-        sin: like `cos`.
-        rows: positions of the tile.
-        stride: between positions of `x`.
-        length: positions beyond are zeros.
-        WIDTH: of the head; a power of two.
-        ROTATION: NONE, ADJACENT or HALF.
+    `x` points to one head, with `stride` elements between positions; `cos` and `sin` point to
+    (length, WIDTH / 2) float32. Rows beyond `length` are zeros; WIDTH is a power of two.
     """
     if ROTATION == NONE:
         tile = load_tile(x, rows, stride, length, WIDTH)
@@ -101,7 +94,7 @@ def load_angles(cos, sin, rows, length, WIDTH: tl.constexpr):
 def _load_pairs(x, rows, stride, length, WIDTH: tl.constexpr, ROTATION: tl.constexpr):
     """Return the first and the second of each pair, (rows, WIDTH / 2) each."""
     if ROTATION == ADJACENT:
-        # One wide load, taken apart in registers: every other element alone would not coalesce.
+        # One wide load, split in registers: loads of every other element would not coalesce.
         tile = load_tile(x, rows, stride, length, WIDTH)
         first, second = tl.split(tl.reshape(tile, (tile.shape[0], WIDTH // 2, 2)))
     else:
