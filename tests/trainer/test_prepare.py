@@ -128,7 +128,7 @@ def test_tokenizer_of_a_stopped_run_is_reused(files: tuple[Path, Path]):
     reporter = Listener()
     again = run(files, reporter=reporter)
     assert f"reusing {first.directory}: tokenizer" in reporter.lines
-    assert any("left by a process that was stopped" in line for line in reporter.lines)
+    assert any("left by an interrupted process" in line for line in reporter.lines)
     assert again.hashes() == first.hashes()
     assert not (first.directory / ".tokens.part").exists()
 

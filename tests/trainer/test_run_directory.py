@@ -73,11 +73,11 @@ def test_a_run_that_another_process_is_about_to_begin_is_refused_by_name(tmp_pat
 
 def test_an_existing_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(ValueError, match=r"exists; name another by --run-dir"):
+    with pytest.raises(ValueError, match=r"exists; name another with --run-dir"):
         create_run(tmp_path)
     (tmp_path / "config.toml").touch()
     with pytest.raises(
-        ValueError, match=r"exists; resume it by uv run .* train --resume .* --run-dir"
+        ValueError, match=r"exists; resume it with uv run .* train --resume .* --run-dir"
     ):
         create_run(tmp_path)
 
@@ -89,7 +89,7 @@ def test_what_a_killed_process_left_before_the_run_began_is_taken_over(tmp_path:
     with hold_run(run, say=said.append):
         assert [path.name for path in sorted(tmp_path.iterdir())] == ["data.json", "run.lock"]
     assert len(said) == 1
-    assert ".config.toml.123.tmp, left by a process" in said[0]
+    assert ".config.toml.123.tmp, left by an interrupted process" in said[0]
 
 
 def test_a_run_that_is_held_is_refused_with_its_holder(tmp_path: Path) -> None:
@@ -115,14 +115,14 @@ def test_a_lock_whose_holder_died_is_recognised(tmp_path: Path) -> None:
     with hold_run(run, say=said.append):
         pass
     assert said == [
-        f"process {owner['pid']} on {socket.gethostname()} held {run.path} and ended without "
-        "leaving it; going on"
+        f"process {owner['pid']} on {socket.gethostname()} was killed while training in "
+        f"{run.path}; taking over"
     ]
 
 
 def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"file is no folder; name another by --run-dir"):
+    with pytest.raises(ValueError, match=r"file is not a directory; name another with --run-dir"):
         require_free(tmp_path / "file" / "run")
     require_free(tmp_path / "new" / "run")
 

@@ -61,7 +61,7 @@ def examine(run_dir: Path) -> Iterator[Finding]:
     yield from _prepared(run)
     temporary = temporary_files(run)
     for path in temporary:
-        yield Finding(path, True, "left by a process that was stopped; the next start removes it")
+        yield Finding(path, True, "left by an interrupted process; the next start removes it")
     known = {run.config, run.data, run.tokenizer, run.metrics, run.summary, run.curve, run.samples}
     known |= {run.lock, run.sittings, run.path / "checkpoints", *temporary}
     for path in sorted(set(run.path.iterdir()) - known):

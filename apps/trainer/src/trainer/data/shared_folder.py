@@ -58,7 +58,7 @@ def open_or_build(
                 _remove(folder)
         beside = folder.with_name(f".{folder.name}.part")
         if beside.exists():
-            reporter.say(f"removing {beside}, left by a process that was stopped")
+            reporter.say(f"removing {beside}, left by an interrupted process")
             _remove(beside)
         beside.mkdir()
         build(beside)

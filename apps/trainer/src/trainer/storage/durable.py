@@ -1,8 +1,8 @@
-"""Change the disk so that what is there is complete or absent, also after a power cut.
+"""Write files that are complete or absent, even after a power cut.
 
-Stage: beside every stage that leaves a file. A file is written beside its place, synced, renamed,
-and its directory synced; only then is it acknowledged. Mode bits follow the umask. Not promised:
-drives that acknowledge what is still in their own cache.
+Stage: under every stage that writes a file. A file is written beside its final place, synced and
+renamed, and its directory is synced; only then does the call return. Mode bits follow the umask.
+Not covered: drives that acknowledge writes still in their own cache.
 """
 
 import os
@@ -13,16 +13,16 @@ from pathlib import Path
 from bpe.formats.files import Staging, naming, sync_directory
 
 TEMPORARY = ".tmp"
-"""How the name of a directory ends that is not finished, or not wanted any more."""
+"""Suffix of a directory that is unfinished or about to be deleted."""
 
 UNFINISHED = (TEMPORARY, ".part")
-"""How names end of what a stopped process may leave."""
+"""Suffixes of what an interrupted process may leave."""
 
 
 def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Put a file into place, complete; a failure leaves what was there before.
+    """Write or replace a file; on failure, the previous one stays.
 
-    What a process left beside it that was stopped meanwhile is removed.
+    Leftovers of interrupted processes beside it are removed.
 
     Raises:
         OSError: the disk refused; it names `path`.
@@ -35,7 +35,7 @@ def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
 
 
 def write_durably(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Write a new file, and wait until the disk has its bytes; its name needs `sync_directory`.
+    """Write a new file and sync its bytes; its name still needs `sync_directory`.
 
     Raises:
         OSError: the disk refused, or the file exists; it names `path`.
@@ -47,7 +47,7 @@ def write_durably(path: Path, parts: Iterable[bytes | memoryview]) -> None:
 
 
 def append(path: Path, data: bytes) -> None:
-    """Append to a file, all of `data` or nothing; not synced, so a power cut may cost its end."""
+    """Append all of `data` or nothing; not synced, so a power cut may lose the end."""
     with naming(path), path.open("ab", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         try:
@@ -58,21 +58,21 @@ def append(path: Path, data: bytes) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Wait until the disk has the bytes of a file."""
+    """Sync the bytes of a file."""
     with path.open("r+b", buffering=0) as file:
         os.fsync(file.fileno())
 
 
 def rename_durably(path: Path, target: Path) -> None:
-    """Rename within a directory, and wait until the disk has the new name."""
+    """Rename within a directory and sync the new name."""
     path.rename(target)
     sync_directory(target.parent)
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a directory with all that is in it.
+    """Remove a file or a directory tree.
 
-    A directory loses its name first: half a deletion must not look like a damaged one.
+    A directory is renamed first: half a deletion must not look like damage.
     """
     if path.is_symlink() or not path.is_dir():
         path.unlink()
@@ -85,6 +85,5 @@ def remove(path: Path) -> None:
 
 
 def _write_all(descriptor: int, data: memoryview) -> None:
-    """Write everything: a call may take less than it is given."""
-    while data:
+    while data:  # one call may write only part of it
         data = data[os.write(descriptor, data) :]

@@ -1,6 +1,6 @@
-"""Tell a file from others: by the format and version that it states, by the hash of its bytes.
+"""Identify files by their stated format and version, and by the hash of their bytes.
 
-Stage: beside every file that a run leaves. Not here: the content of any of them.
+Stage: under every stage that reads a file back. Not here: what the files contain.
 """
 
 import hashlib
@@ -12,16 +12,16 @@ from typing import Any
 def require_format(
     found: Mapping[str, Any], *, name: str, version: int, source: str | Path
 ) -> None:
-    """Insist that a file says the format and version that this code reads.
+    """Require the format and version that this code reads.
 
     Raises:
-        ValueError: it says another, or none.
+        ValueError: the file states another format or version, or none.
     """
-    said = (found.get("format"), str(found.get("version")))
-    if said != (name, str(version)):
+    stated = (found.get("format"), str(found.get("version")))
+    if stated != (name, str(version)):
         raise ValueError(
-            f"{source} is of format {said[0]!r} version {said[1]}, but {name!r} version {version} "
-            "is needed; read it with the release that wrote it"
+            f"{source} is of format {stated[0]!r} version {stated[1]}, but {name!r} version "
+            f"{version} is needed; read it with the release that wrote it"
         )
 
 

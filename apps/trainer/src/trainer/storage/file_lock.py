@@ -1,8 +1,8 @@
-"""Let one process at a time do a piece of work on a shared folder.
+"""Lock a file so that one process at a time works on a shared folder.
 
-Stage: under downloads, prepared data and runs. The lock belongs to the open file, so it vanishes
-with its process however that ends; what the file says is only who holds it. Not here: machines
-whose file system does not share locks.
+Stage: under downloads, prepared data and runs. The lock belongs to the open file, so it ends with
+its process, however that ends; the file's content only names the holder. Not here: file systems
+that do not share locks between machines.
 """
 
 import json
@@ -22,12 +22,12 @@ if os.name == "nt":
 else:
     try:
         import fcntl
-    except ImportError:  # a Python built without it: the lock is of the process then, not the file
+    except ImportError:  # Python was built without it: the process holds the lock, not the file
         fcntl = None
 
     def _lock(descriptor: int, *, wait: bool) -> None:
         if fcntl is None:
-            os.lseek(descriptor, 0, os.SEEK_SET)  # it is locked from there on
+            os.lseek(descriptor, 0, os.SEEK_SET)  # lockf locks from the current position
             os.lockf(descriptor, os.F_LOCK if wait else os.F_TLOCK, 0)
         else:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -35,12 +35,7 @@ else:
 
 @contextmanager
 def file_lock(path: Path, *, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold `path` as a lock for the length of the block.
-
-    Args:
-        path: created where it is missing, and left behind empty.
-        on_wait: called once where another process holds the lock, before waiting for it.
-    """
+    """Hold a lock on `path`, which is created if missing; `on_wait` is called before waiting."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         try:
@@ -52,19 +47,19 @@ def file_lock(path: Path, *, on_wait: Callable[[], None]) -> Iterator[None]:
 
 
 class InUseError(ValueError):
-    """Another process is at it."""
+    """Another process holds the lock."""
 
 
 @contextmanager
 def exclusive_lock(path: Path, *, what: str) -> Iterator[str | None]:
-    """Hold `path` as a lock that says whose it is, or refuse at once; yields a stale owner.
+    """Hold a lock on `path` that names its holder, or refuse at once; yield a holder that died.
 
     Args:
-        path: created where it is missing; its folder exists.
-        what: is locked, for the message.
+        path: created if missing; its folder exists.
+        what: what is locked, for the message.
 
     Raises:
-        InUseError: another process holds the lock; the message names its number and machine.
+        InUseError: another process holds the lock; the message names it and its machine.
     """
     with path.open("a+b", buffering=0) as file:
         try:
@@ -75,7 +70,7 @@ def exclusive_lock(path: Path, *, what: str) -> Iterator[str | None]:
             ) from error
         stale = _owner(file)
         file.truncate(0)
-        with suppress(OSError):  # a full disk: the lock holds without its holder's name
+        with suppress(OSError):  # on a full disk, the lock does not name its holder
             file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
         try:
             yield stale
@@ -84,7 +79,7 @@ def exclusive_lock(path: Path, *, what: str) -> Iterator[str | None]:
 
 
 def lock_holder(path: Path) -> str | None:
-    """Return who holds an `exclusive_lock` at this moment; None: nobody. Changes nothing."""
+    """Return who holds an `exclusive_lock` now; None: it is free. Changes nothing."""
     if not path.is_file():
         return None
     with path.open("r+b", buffering=0) as file:
@@ -96,10 +91,8 @@ def lock_holder(path: Path) -> str | None:
 
 
 def _owner(file: RawIOBase) -> str | None:
-    """Read who holds or held a lock; None: nobody, or it can't be read.
-
-    The file is not opened once more: a lock of the process would end when that is closed.
-    """
+    """Read who holds or held a lock; None: no one, or the name is unreadable."""
+    # Not opened a second time: closing that descriptor would release a process-wide lock.
     try:
         file.seek(0)
         owner = json.loads(file.readall())

@@ -1,7 +1,7 @@
-"""Lay out a run directory: what lies where, which is free, which is the newest.
+"""Lay out run directories, create new ones, and keep two processes out of the same one.
 
-Stage: every stage writes here. Not here: the content of checkpoints (`checkpoint.py`) and of the
-metrics (`metrics.py`).
+Stage: every stage writes here. Not here: the content of checkpoints (`checkpoint/`) and metrics
+(`monitoring/metrics.py`).
 
     runs/quickstart-001/
         config.toml  data.json  metrics.jsonl  sittings.jsonl  loss.svg  summary.json  run.lock
@@ -47,19 +47,19 @@ class RunDirectory:
     data = _Inside("data.json")
     """Hashes of the token files that the run trains on, JSON."""
     metrics = _Inside("metrics.jsonl")
-    """One JSON object a line."""
+    """One JSON object per line."""
     sittings = _Inside("sittings.jsonl")
-    """How each sitting computed, one JSON object a line."""
+    """How each sitting computed, one JSON object per line."""
     curve = _Inside("loss.svg")
     """Loss against steps, SVG."""
     summary = _Inside("summary.json")
     """The final report, JSON; present once the run is finished."""
     tokenizer = _Inside("tokenizer")
-    """A copy of the tokenizer, so that the directory is complete by itself."""
+    """A copy of the tokenizer, so that the directory is self-contained."""
     lock = _Inside("run.lock")
-    """Held by the process that trains here, and says which that is."""
+    """Held by the process that trains here; names it."""
     samples = _Inside("samples")
-    """Texts sampled along the way."""
+    """Texts sampled during training."""
 
     def sample(self, step: int) -> Path:
         """The text sampled at `step`."""
@@ -70,22 +70,22 @@ class RunDirectory:
 def hold_new_run(
     path: Path | None, *, preset: str, say: Callable[[str], None], runs: Path = RUNS
 ) -> Iterator[RunDirectory]:
-    """Make a run directory and keep other processes out of it, as `hold_run` does.
+    """Create a run directory and lock it, as `hold_run` does.
 
     Args:
-        path: where; None: `runs/<preset>-NNN` with the smallest number above all runs that exist,
-            those included that other processes are about to begin.
-        preset: names it.
-        say: told what a killed process left, which is taken over.
-        runs: holds it.
+        path: where; None: `runs/<preset>-NNN`, numbered above all existing runs and those that
+            other processes are about to begin.
+        preset: names the default directory.
+        say: reports what a killed process left, which is taken over.
+        runs: parent of the default directory.
 
     Raises:
-        ValueError: the path exists, is another process's, or cannot be made.
+        ValueError: the path exists, is in use, or cannot be created.
     """
     if path is not None:
         run = create_run(path)
         with hold_run(run, say=say):
-            require_free(path)  # another process may have been faster
+            require_free(path)  # another process may have created it meanwhile
             yield run
         return
     numbers = [n for n, old in numbered_runs(preset, runs) if not _is_unborn(old)]
@@ -105,12 +105,12 @@ def hold_new_run(
 
 
 def create_run(path: Path) -> RunDirectory:
-    """Make a run directory; it is a run once it has its `config.toml`, which comes last.
+    """Create a run directory; it becomes a run with `config.toml`, which is written last.
 
-    What a process left that was killed before that is taken over.
+    What a process left that was killed before then is taken over.
 
     Raises:
-        ValueError: the path exists, or cannot be made.
+        ValueError: the path exists, or cannot be created.
     """
     require_free(path)
     return _make_run(path)
@@ -121,29 +121,29 @@ def _make_run(path: Path) -> RunDirectory:
         make_directory(path)
     except OSError as error:
         raise ValueError(
-            f"cannot make the run directory {path}: {error.strerror}; name another by --run-dir"
+            f"cannot create the run directory {path}: {error.strerror}; name another with --run-dir"
         ) from error
     return RunDirectory(path)
 
 
 @contextmanager
 def hold_run(run: RunDirectory, *, say: Callable[[str], None]) -> Iterator[None]:
-    """Keep other processes from training in a run directory, and clear what a killed one left.
+    """Lock a run directory for training, and remove what a killed process left.
 
     Raises:
-        ValueError: another process trains there; the message names it.
+        ValueError: another process is training there; the message names it.
     """
     with exclusive_lock(run.lock, what=f"run directory {run.path}") as stale:
         if stale is not None:
-            say(f"{stale} held {run.path} and ended without leaving it; going on")
+            say(f"{stale} was killed while training in {run.path}; taking over")
         for path in temporary_files(run):
-            say(f"removing {path}, left by a process that was stopped")
+            say(f"removing {path}, left by an interrupted process")
             remove(path)
         yield
 
 
 def temporary_files(run: RunDirectory) -> list[Path]:
-    """Return what interrupted processes left in a run directory."""
+    """Return the unfinished files of interrupted processes in a run directory."""
     folders = [run.path, run.samples, run.path / "checkpoints", run.tokenizer]
     return sorted(
         path
@@ -155,26 +155,27 @@ def temporary_files(run: RunDirectory) -> list[Path]:
 
 
 def require_free(path: Path) -> None:
-    """Insist that a run directory can be made at `path`, before hours of work are put into it.
+    """Require that a run directory can be created at `path`, before hours of work.
 
     Raises:
-        ValueError: the path exists, or its parent is no place to make a directory in.
+        ValueError: the path exists, or no directory can be created there.
     """
     if _is_taken(path):
         is_run = RunDirectory(path).config.exists()
-        way_on = f"resume it by {command('train', '--resume', path)}, or name" if is_run else "name"
-        raise ValueError(f"run directory {path} exists; {way_on} another by --run-dir")
+        advice = f"resume it with {command('train', '--resume', path)}, or " if is_run else ""
+        raise ValueError(f"run directory {path} exists; {advice}name another with --run-dir")
     above = (path.absolute(), *path.absolute().parents)
     parent = next(parent for parent in above if os.path.lexists(parent))
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        kind = "may not be written" if parent.is_dir() else "is no folder"
+        reason = "is not writable" if parent.is_dir() else "is not a directory"
         raise ValueError(
-            f"cannot make the run directory {path}: {parent} {kind}; name another by --run-dir"
+            f"cannot create the run directory {path}: {parent} {reason}; "
+            "name another with --run-dir"
         )
 
 
 def numbered_runs(preset: str, runs: Path = RUNS) -> list[tuple[int, Path]]:
-    """Return number and path of whatever is called `PRESET-NUMBER`, the highest number first."""
+    """Return number and path of everything named `PRESET-NUMBER`, the highest number first."""
     pattern = re.compile(re.escape(preset) + r"-([0-9]+)")
     paths = runs.iterdir() if runs.is_dir() else ()
     found = [(int(match[1]), path) for path in paths if (match := pattern.fullmatch(path.name))]
@@ -185,21 +186,21 @@ def require_run(path: Path) -> RunDirectory:
     """Return the run at `path`.
 
     Raises:
-        ValueError: there is no run.
+        ValueError: there is none.
     """
     run = RunDirectory(path)
     if not run.config.exists():
         raise ValueError(
-            f"{path} is not a run directory: it has no config.toml; name one that train left"
+            f"{path} is not a run directory: it has no config.toml; name one that train created"
         )
     return run
 
 
 def require_same_data(run: RunDirectory, hashes: dict[str, str]) -> None:
-    """Insist that prepared data is what the run recorded.
+    """Require the prepared data that the run recorded.
 
     Raises:
-        ValueError: the text or the tokenizer is another one.
+        ValueError: the text or the tokenizer changed.
     """
     recorded = read_json(run.data)
     changed = sorted(key for key, value in hashes.items() if recorded.get(key) != value)
@@ -214,25 +215,25 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        ValueError: the file holds something else.
+        ValueError: the file does not hold one.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON: {error}; restore it or start anew") from error
+        raise ValueError(f"{path} is not valid JSON: {error}; restore or remove it") from error
     if not isinstance(document, dict):
         raise ValueError(f"{path} holds {type(document).__name__}, but must hold a JSON object")
     return document
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write a small UTF-8 file so that it is complete or absent."""
+    """Write a small UTF-8 file, complete or absent."""
     make_directory(path.parent)
     write_atomically(path, [text.encode("utf-8")])
 
 
 def write_json_atomically(path: Path, document: object) -> None:
-    """Write a JSON document so that it is complete or absent."""
+    """Write a JSON document, complete or absent."""
     write_text_atomically(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -241,10 +242,8 @@ def _is_taken(path: Path) -> bool:
 
 
 def _is_unborn(path: Path) -> bool:
-    """Whether a directory holds no more than `create_run` and a kill before config.toml leave."""
+    """Whether a directory holds only what a process killed before config.toml leaves."""
     if path.is_symlink() or not path.is_dir():
         return False
-    born_with = {"run.lock", "data.json", "tokenizer"}
-    return all(
-        child.name in born_with or child.name.endswith(UNFINISHED) for child in path.iterdir()
-    )
+    early = {"run.lock", "data.json", "tokenizer"}
+    return all(one.name in early or one.name.endswith(UNFINISHED) for one in path.iterdir())
