@@ -1,1 +1,1 @@
-"""Describe one run: its sections, their checks, and presets as TOML."""
+"""Describe one run: its sections, their checks, and the presets."""

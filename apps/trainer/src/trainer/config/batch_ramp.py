@@ -1,9 +1,9 @@
-"""Say how many windows each step sees: fewer at first, when gradients agree and noise costs little.
+"""Set the windows of each step: fewer at first, when gradients agree and noise costs little.
 
 Stage: configuration -> *batch size of a step* -> batches, learning rate, tokens. A ramp is written
-`TOKENS:WINDOWS,...`: until so many training tokens, batches of so many windows. It is laid out in
-whole batches of `training.batch_size`, each of which an early stage divides into several steps: the
-run sees the same tokens in more steps, and no step straddles a border.
+`TOKENS:WINDOWS,...`: up to that many training tokens, batches have that many windows. It is laid
+out in whole batches of `training.batch_size`, which early stages divide into several steps: the run
+sees the same tokens in more steps, and no step straddles two stages.
 
 Source: Smith et al. 2018, arXiv:1711.00489 (grow the batch); McCandlish et al. 2018,
 arXiv:1812.06162 (why: the noise scale of the gradient grows along the run).
@@ -18,7 +18,7 @@ class Stage:
     """Consecutive steps of one batch size."""
 
     batch_size: int
-    """Windows a step."""
+    """Windows per step."""
     first_step: int
     """Steps before it."""
     first_window: int
@@ -26,7 +26,7 @@ class Stage:
 
 
 def parse_ramp(text: str | None, *, batch_size: int) -> list[tuple[int, int]]:
-    """Return (tokens until which, windows a step) of every stage before the whole batch.
+    """Return (tokens at its end, windows per step) of every stage before the whole batch.
 
     Raises:
         ValueError: unreadable, not growing, or sizes that do not divide the whole batch.
@@ -41,8 +41,8 @@ def parse_ramp(text: str | None, *, batch_size: int) -> list[tuple[int, int]]:
         pairs = [(tokens, windows) for tokens, windows in stages]
     except ValueError as error:
         raise ValueError(
-            f"training.batch-ramp is {text!r}, but must be TOKENS:WINDOWS, once or more with "
-            "commas between, as in 200_000:8,600_000:16"
+            f"training.batch-ramp is {text!r}, but must be TOKENS:WINDOWS pairs separated by "
+            "commas, such as 200_000:8,600_000:16"
         ) from error
     _require_growing(text, [(0, 0), *pairs])
     if any(batch_size % windows or windows >= batch_size for _, windows in pairs):
@@ -54,12 +54,12 @@ def parse_ramp(text: str | None, *, batch_size: int) -> list[tuple[int, int]]:
 
 
 def lay_out_ramp(text: str | None, *, batch_size: int, context_length: int) -> list[Stage]:
-    """Return the stages of a run, the last one with whole batches; none is empty.
+    """Return the stages of a run, none of them empty, the last with whole batches.
 
     Args:
         text: the ramp; None: whole batches from the start.
-        batch_size: windows of a whole batch.
-        context_length: tokens a window.
+        batch_size: windows per whole batch.
+        context_length: tokens per window.
 
     Raises:
         ValueError: see `parse_ramp`.
@@ -83,7 +83,7 @@ def stage_of_step(stages: list[Stage], step: int) -> Stage:
 
 
 def windows_after(stages: list[Stage], step: int) -> int:
-    """Return how many windows the first `step` steps see."""
+    """Return the number of windows in the first `step` steps."""
     if step == 0:
         return 0
     stage = stage_of_step(stages, step)
@@ -91,7 +91,7 @@ def windows_after(stages: list[Stage], step: int) -> int:
 
 
 def steps_until(stages: list[Stage], num_windows: int) -> int:
-    """Return the steps that see `num_windows`, a multiple of the whole batch."""
+    """Return the number of steps for `num_windows`, a multiple of the whole batch."""
     stage = next(one for one in reversed(stages) if one.first_window < num_windows)
     return stage.first_step + (num_windows - stage.first_window) // stage.batch_size
 
@@ -101,5 +101,5 @@ def _require_growing(text: str, pairs: list[tuple[int, int]]) -> None:
         if more_tokens <= tokens or more_windows <= windows:
             raise ValueError(
                 f"training.batch-ramp is {text!r}, but tokens and windows must be positive and "
-                "grow from stage to stage"
+                "grow from stage to stage; reorder it"
             )

@@ -1,6 +1,6 @@
 """Read the records of public datasets, one TOML file each in `data/public/`.
 
-Stage: a dataset's name -> *record* -> corpus configuration, download. A new file is a new dataset.
+Stage: a dataset's name -> *record* -> corpus configuration, download. To add a dataset, add a file.
 Not here: how files are fetched and unpacked (`data/public/`).
 """
 
@@ -15,14 +15,14 @@ _FOLDER = "data/public"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetFile:
-    """One file, as it is downloaded."""
+    """One file to download."""
 
     file: str
-    """Its name below the dataset's URL."""
+    """Its name, relative to the dataset's URL."""
     size_bytes: int | None = None
     """None: unknown."""
     sha256: str | None = None
-    """In hexadecimal digits; None: unknown, and the host's own is checked."""
+    """In hexadecimal; None: unknown, so the host's own is checked."""
 
     def __post_init__(self) -> None:
         """Refuse values of another type."""
@@ -31,14 +31,14 @@ class DatasetFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
-    """What a record holds."""
+    """One record."""
 
     licence: str
-    """Of the texts; for people."""
+    """Licence of the texts, for the reader."""
     url: str
-    """Where its files lie."""
+    """Folder of the files."""
     format: Literal["text", "gzip"]
-    """How they are read: UTF-8 text, or the same compressed."""
+    """UTF-8 text, plain or compressed."""
     train: DatasetFile
     validation: DatasetFile
 
@@ -68,5 +68,5 @@ def load_dataset(name: str) -> Dataset:
         return Dataset(**document, **parts)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{name}.toml is no record of a dataset: {error}; see its neighbours in {_FOLDER}"
+            f"{name}.toml is not a dataset record: {error}; see the others in {_FOLDER}"
         ) from error

@@ -1,6 +1,6 @@
-"""Hold the fields of a configuration to their types and ranges, by the names of their options.
+"""Check the types and ranges of configuration fields, and report them by option name.
 
-Stage: under every section of a run's configuration. Not here: what a section means (`config.py`).
+Stage: under every section of a run's configuration. Not here: what the sections mean.
 """
 
 import dataclasses
@@ -10,12 +10,13 @@ import typing
 from pathlib import Path
 
 SMALLEST, LARGEST = 1e-30, 1e30
-"""What float32 can multiply a weight by, and usually still hold the result."""
-_MAX_INT_BITS = 63  # as TOML, numpy and torch have them
+"""Factors that usually keep a float32 weight finite and nonzero."""
+_MAX_INT_BITS = 63  # of integers in TOML, numpy and torch
+_POSITIVE = "(0, inf)"
 
 
 def option_name(section: str, field: str) -> str:
-    """Return what the command line calls a field.
+    """Return a field's name on the command line.
 
     >>> option_name("schedule", "warmup_steps"), option_name("", "seed")
     ('schedule.warmup-steps', 'seed')
@@ -25,10 +26,10 @@ def option_name(section: str, field: str) -> str:
 
 
 def require_kinds(section: str, config: object) -> None:
-    """Refuse values of another type than their field's, and text that no file can hold.
+    """Refuse values of the wrong type, and text that no file can hold.
 
     Raises:
-        ValueError: there is one; the message names its option.
+        ValueError: one is found; the message names its option.
     """
     for spec in dataclasses.fields(config):  # type: ignore[arg-type]
         value, option = getattr(config, spec.name), option_name(section, spec.name)
@@ -36,78 +37,66 @@ def require_kinds(section: str, config: object) -> None:
             raise ValueError(f"{option} is {value!r:.200}, but must be {describe_kind(spec.type)}")
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, str | Path):
-                require_text(option, str(item))
+                _require_text(option, str(item))
             if isinstance(item, Path) and "\0" in str(item):
-                raise ValueError(f"{option} is {str(item)!r:.200}, but no file name has a NUL")
+                raise ValueError(
+                    f"{option} is {str(item)!r:.200}, but no path holds a NUL; remove it"
+                )
         if value == "none" and optional_kind(spec.type) is not None:
-            raise ValueError(f'{option} is "none", which is how files spell off; name another')
+            raise ValueError(f'{option} is "none", which means off in files; choose another')
 
 
-def require_text(option: str, text: str) -> None:
-    """Refuse what UTF-8 cannot spell, such as a file name of other bytes.
-
-    Raises:
-        ValueError: the message names the option.
-    """
+def _require_text(option: str, text: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"{option} is {text!r:.200}, which is not UTF-8 (at character {error.start}); use a "
-            "name or text that is"
+            f"{option} is {text!r:.200}, which is not UTF-8 (at character {error.start}); use "
+            "text or a name that is"
         ) from None
 
 
+def require_range(section: str, config: object, interval: str, *names: str) -> None:
+    """Refuse fields of a section outside an interval, such as "(0, 1]"; None is off.
+
+    Raises:
+        ValueError: one is outside.
+    """
+    low, high = map(float, interval[1:-1].split(","))
+    for name in names:
+        value = getattr(config, name)
+        is_border = (value == low and interval[0] == "[") or (value == high and interval[-1] == "]")
+        if value is not None and not (low < value < high or is_border):
+            needed = "positive and finite" if interval == _POSITIVE else f"in {interval}"
+            raise ValueError(f"{option_name(section, name)} is {value}, but must be {needed}")
+
+
 def require_positive(section: str, config: object, *names: str) -> None:
-    """Refuse fields of a section that are not positive and finite, by name.
+    """Refuse fields of a section that are not positive and finite; None is off.
 
     Raises:
         ValueError: one is not.
     """
-    for name in names:
-        value = getattr(config, name)
-        if not 0 < value < math.inf:
-            raise ValueError(
-                f"{option_name(section, name)} is {value}, but must be positive and finite"
-            )
+    require_range(section, config, _POSITIVE, *names)
 
 
 def require_multiplier(section: str, config: object, *names: str) -> None:
-    """Refuse fields of a section that float32 weights cannot be multiplied by; None is off.
+    """Refuse fields of a section that cannot scale float32 weights; None is off.
 
     Raises:
-        ValueError: one is not positive and finite, or out of float32's reach.
+        ValueError: one is not positive and finite, or beyond float32.
     """
-    given = [name for name in names if getattr(config, name) is not None]
-    require_positive(section, config, *given)
-    for name in given:
-        value = getattr(config, name)
-        if not SMALLEST <= value <= LARGEST:
-            raise ValueError(
-                f"{option_name(section, name)} is {value}, but float32 needs it in "
-                f"[{SMALLEST:g}, {LARGEST:g}]"
-            )
-
-
-def require_share(section: str, config: object, *names: str) -> None:
-    """Refuse fields of a section that are not in [0, 1), by name.
-
-    Raises:
-        ValueError: one is not.
-    """
-    for name in names:
-        value = getattr(config, name)
-        if not 0 <= value < 1:
-            raise ValueError(f"{option_name(section, name)} is {value}, but must be in [0, 1)")
+    require_positive(section, config, *names)
+    require_range(section, config, f"[{SMALLEST:g}, {LARGEST:g}]", *names)
 
 
 def is_number(value: object) -> typing.TypeGuard[int | float]:
-    """Whether a value is a finite number; true and false are none."""
+    """Whether a value is a finite number; booleans are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def is_of_kind(value: object, kind: typing.Any) -> bool:
-    """Whether a field of this type may hold the value; bool is not an int, an int is a float.
+    """Whether a field of this type may hold the value; a bool is not an int, an int is a float.
 
     >>> is_of_kind(3, float), is_of_kind(True, int), is_of_kind(("a",), tuple[str, ...])
     (True, False, True)
@@ -132,7 +121,7 @@ def is_of_kind(value: object, kind: typing.Any) -> bool:
 
 
 def describe_kind(kind: typing.Any) -> str:
-    """Return what a field of this type may hold, in words."""
+    """Describe the values that a field of this type may hold."""
     origin = typing.get_origin(kind)
     if origin is typing.Literal:
         return "one of " + ", ".join(map(repr, typing.get_args(kind)))
@@ -152,7 +141,7 @@ def describe_kind(kind: typing.Any) -> str:
 
 
 def optional_kind(kind: typing.Any) -> typing.Any:
-    """Return the type inside `X | None`; None: the field cannot be off."""
+    """Return the X of `X | None`; None: the field cannot be off."""
     if typing.get_origin(kind) is not types.UnionType:
         return None
     return next(arg for arg in typing.get_args(kind) if arg is not type(None))

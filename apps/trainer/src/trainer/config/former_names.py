@@ -1,7 +1,7 @@
-"""Know the fields that have moved, by their former names.
+"""Translate the former names of fields.
 
-Stage: a name or document from an earlier version -> *today's names*. What is saved is translated;
-what somebody writes is refused with the new name.
+Stage: a name or document from an earlier version -> *current names*. Saved configurations are
+translated; in options and presets, a former name is refused with the current one.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ _NEW_NAMES = {
 
 
 def current_name(name: str) -> str:
-    """Return what a field is called today; names with - or _.
+    """Return the current name of a field, spelled with - or _ as given.
 
     >>> current_name("optimizer.muon-scale"), current_name("optimizer.name")
     ('optimizer.muon.scale', 'optimizer.name')
@@ -29,7 +29,7 @@ def current_name(name: str) -> str:
 
 
 def require_current_name(name: str, *, origin: str = "") -> None:
-    """Refuse the former name of a field or option; the message holds today's.
+    """Refuse the former name of a field or option; the message gives the current one.
 
     Raises:
         ValueError: `name` is a former one.
@@ -41,12 +41,12 @@ def require_current_name(name: str, *, origin: str = "") -> None:
 
 
 def rename_former_keys(document: dict[str, Any]) -> None:
-    """Move every value of a saved configuration to where it is today."""
+    """Move the values of a saved configuration to their current names."""
     for old, new in _NEW_NAMES.items():
         section, name = old.split(".")
         _, inner, field = new.split(".")
         table = document.get(section)
         if isinstance(table, dict) and name in table:
             own = table.setdefault(inner, {})
-            if isinstance(own, dict):  # what is no table is refused as such
+            if isinstance(own, dict):  # anything else is refused later, as not a table
                 own[field] = table.pop(name)

@@ -1,6 +1,6 @@
-"""Take the model's configuration from `nn_layers`, the vocabulary left out.
+"""Configure the model as `nn_layers` does, without the vocabulary.
 
-Stage: a section of a run's configuration. Not here: what the fields mean (`nn_layers.config`).
+Stage: a section of a run's configuration. Not here: the fields (`nn_layers.config`).
 """
 
 import re
@@ -14,10 +14,10 @@ from trainer.config.field_checks import option_name, require_kinds, require_mult
 
 @dataclass(frozen=True)
 class ModelSection(Architecture):
-    """The Transformer (`nn_layers.ModelConfig`); the tokenizer gives the vocabulary size."""
+    """The Transformer (`nn_layers.ModelConfig`); the tokenizer sets the vocabulary size."""
 
     def __post_init__(self) -> None:
-        """Let the model's own checks speak before any text is read, by the names of options."""
+        """Run the model's own checks before any text is read, and report options by name."""
         require_kinds("model", self)
         require_known("attention", self.attention, option="model.attention")
         try:

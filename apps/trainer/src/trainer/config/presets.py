@@ -1,8 +1,8 @@
 """Read and write run configurations as TOML; find the presets that ship with the trainer.
 
-Stage: *TOML* -> RunConfig -> everything else. A key that no section has is an error that names the
-file, the key and the nearest valid one. TOML has no null, so an optional field that is off is
-written "none". Not here: the command line (`command_line.py`).
+Stage: *TOML* -> RunConfig -> everything else. The error for an unknown key names the file, the key
+and the nearest valid one. TOML has no null, so an optional field that is off is written "none". Not
+here: the command line (`cli/run_arguments.py`).
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ def load_preset(name: str) -> RunConfig:
     """Return the configuration of a preset.
 
     Raises:
-        ValueError: there is no such preset; names the nearest one.
+        ValueError: there is no such preset; the message names the nearest.
 
     >>> load_preset("tinystories").total_tokens
     327680000
@@ -44,14 +44,14 @@ def load_preset(name: str) -> RunConfig:
     names = preset_names()
     if name not in names:
         raise ValueError(
-            f"unknown preset {name!r}{hint(name, names)} presets are {', '.join(names)}"
+            f"unknown preset {name!r}{hint(name, names)} (presets: {', '.join(names)})"
         )
     text = shipped_documents(_FOLDER)[name].read_text(encoding="utf-8")
     return config_from_toml(text, origin=f"{name}.toml", preset=name)
 
 
 def load_config(path: Path) -> RunConfig:
-    """Return the configuration saved in a run directory's `config.toml`.
+    """Return the configuration in a run directory's `config.toml`.
 
     Raises:
         ValueError: the file is not TOML, or does not describe a run.
@@ -67,10 +67,10 @@ def config_from_toml(text: str, *, origin: str, preset: str | None = None) -> Ru
     """Build a `RunConfig` from TOML.
 
     Args:
-        text: the TOML document, one table a section.
-        origin: what error messages call it.
-        preset: the preset's name, where the document does not hold it; None: it was saved with a
-            run, maybe by an earlier version, whose names are translated.
+        text: the TOML document, one table per section.
+        origin: its name in error messages.
+        preset: the preset's name, if the document does not hold it; None: the document was saved
+            with a run, perhaps by an earlier version, whose names are translated.
 
     Raises:
         ValueError: not TOML, an unknown or missing key, a value of the wrong type or out of range.
@@ -87,10 +87,10 @@ def with_values(config: RunConfig, values: Mapping[str, object], *, origin: str)
     """Return a configuration with some fields changed.
 
     Args:
-        config: what to start from.
-        values: `section.field` (or a field outside of all sections) -> value as TOML holds it;
-            names with - or _.
-        origin: what error messages call it.
+        config: the base.
+        values: `section.field`, or a field outside all sections, spelled with - or _, to its value
+            as TOML holds it.
+        origin: their source in error messages.
 
     Raises:
         ValueError: an unknown field, a value of the wrong type or out of range.
@@ -100,34 +100,23 @@ def with_values(config: RunConfig, values: Mapping[str, object], *, origin: str)
     3
     """
     document = tomllib.loads(config_to_toml(config))
-    known = list(_names(document))
+    known = flat_settings(config)
     for name, value in values.items():
-        field = name.replace("-", "_")
-        if field not in known:
+        if name.replace("_", "-") not in known:
             require_current_name(name, origin=f"{origin}: ")
-            near = hint(field, [one.replace("_", "-") for one in known])
-            raise ValueError(f"{origin}: unknown field {name!r}{near}")
-        *sections, last = field.split(".")
+            raise ValueError(f"{origin}: unknown field {name!r}{hint(name, known)}")
+        *sections, last = name.replace("-", "_").split(".")
         reduce(operator.getitem, sections, document)[last] = value
     return _build_run(document, origin=origin)
 
 
-def _names(table: Mapping[str, object]) -> Iterator[str]:
-    """Yield the names of all fields, those of inner tables behind the table's name and a dot."""
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from (f"{key}.{name}" for name in _names(value))
-        else:
-            yield key
-
-
 def config_to_toml(config: RunConfig) -> str:
-    """Return the TOML document from which `config_from_toml` builds the same configuration."""
+    """Return the TOML document that `config_from_toml` reads back."""
     return "\n".join(_toml_lines(config, "")).lstrip("\n") + "\n"
 
 
 def _toml_lines(section: object, name: str) -> Iterator[str]:
-    """Yield the fields of a section, then those of the sections in it; none for an empty one."""
+    """Yield the fields of a section, then its inner sections; nothing for an empty one."""
     values = {spec.name: getattr(section, spec.name) for spec in dataclasses.fields(section)}  # type: ignore[arg-type]
     inner = {key: value for key, value in values.items() if dataclasses.is_dataclass(value)}
     plain = [f"{key} = {_toml_value(values[key])}" for key in values if key not in inner]
@@ -139,7 +128,7 @@ def _toml_lines(section: object, name: str) -> Iterator[str]:
 
 
 def flat_settings(config: RunConfig) -> dict[str, str]:
-    """Return every field as the command line spells it, with its value as TOML has it.
+    """Return every field, named as on the command line, with its value in TOML.
 
     >>> flat_settings(load_preset("quickstart"))["model.num-layers"]
     '4'
@@ -157,7 +146,7 @@ def flat_settings(config: RunConfig) -> dict[str, str]:
 def _build_run(document: dict[str, object], *, origin: str) -> RunConfig:
     try:
         return _build(RunConfig, document, origin=origin, prefix="")
-    except ValueError as error:  # a section that checked itself does not know its file
+    except ValueError as error:  # a section's own checks do not know the file
         if str(error).startswith(origin):
             raise
         raise ValueError(f"{origin}: {error}") from error
@@ -193,7 +182,7 @@ _INVALID = object()
 
 
 def _convert_scalar(value: typing.Any, kind: typing.Any) -> object:
-    """Return what TOML holds as a field of type `kind` has it, or `_INVALID`."""
+    """Convert a TOML value to a field's type; return `_INVALID` if it does not fit."""
     inner = optional_kind(kind)
     if inner is not None:
         return None if value == "none" else _convert_scalar(value, inner)
@@ -218,13 +207,8 @@ def _toml_value(value: object) -> str:
         return repr(value)
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
-    return _toml_string(str(value))
-
-
-def _toml_string(text: str) -> str:
-    """Quote as a TOML basic string; control characters are escaped as TOML 1.0 demands."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    body = "".join(
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    body = "".join(  # control characters are escaped, as TOML 1.0 requires
         char if char >= " " and char != "\x7f" else f"\\u{ord(char):04x}" for char in escaped
     )
     return f'"{body}"'

@@ -1,8 +1,8 @@
-"""Say what a resumed run may change: how it computes, not what.
+"""Decide what a resumed run may change: how it computes, not what.
 
-Stage: under a run's configuration, and between a saved one and the one that is asked for. Each
-field carries its own answer, as metadata; a section's answer holds for all its fields. A field
-without one decides what is trained. Not here: how a sitting computed (`sittings.py`).
+Stage: saved and requested configuration -> *differences allowed or refused*. Each field states in
+its metadata what a change affects, and a section may state it for all its fields; a field that
+states nothing determines what is trained. Not here: how a sitting computed (`sittings.py`).
 """
 
 import dataclasses
@@ -14,36 +14,36 @@ from trainer.config.field_checks import option_name
 _KEY = "resumed"
 
 HOW: Mapping[str, object] = {_KEY: "how"}
-"""Changes how the same thing is computed: the result is the same up to rounding."""
+"""Changes how the result is computed, which stays the same up to rounding."""
 BESIDE: Mapping[str, object] = {_KEY: "beside"}
-"""Changes what is watched, kept or found where: the weights are the same, bit for bit."""
+"""Changes what is logged, kept or found where; the weights stay the same, bit for bit."""
 LENGTH: Mapping[str, object] = {_KEY: "length"}
-"""Changes how long it goes on: the steps made so far are the same."""
+"""Changes the length of the run; the steps so far stay the same."""
 
 
 def how(*names: str) -> Mapping[str, object]:
-    """Return the answer of a section whose fields `names` change how the same is computed."""
+    """Return metadata for a section of which only the fields `names` may change."""
     return {_KEY: dict.fromkeys(names, "how")}
 
 
 def changed_options(saved: object, asked: object) -> Iterator[tuple[str, str | None]]:
-    """Yield every option that differs, with its answer: how, beside, length, or None."""
+    """Yield each option that differs, and what that affects: how, beside, length, or None."""
     for (option, old, key), (_, new, _) in zip(_options(saved), _options(asked), strict=True):
         if old != new:
             yield option, key
 
 
 def require_resumable(saved: object, asked: object, *, run_dir: Path) -> None:
-    """Insist that a resumed run trains what it began with.
+    """Require that a resumed run trains what it began with.
 
     Raises:
-        ValueError: fields differ that decide that; the message names all of them.
+        ValueError: fields differ that determine it; the message names them all.
     """
     refused = sorted(option for option, key in changed_options(saved, asked) if key is None)
     if refused:
         raise ValueError(
-            f"{run_dir} is resumed with its saved configuration, so these cannot change: "
-            f"{', '.join(refused)}; start a new run with them; a resumed run may change "
+            f"{run_dir} resumes with its saved configuration, so these cannot change: "
+            f"{', '.join(refused)}; start a new run to change them, or change only "
             f"{', '.join(_names_of_changeable(saved))}"
         )
 
@@ -51,7 +51,7 @@ def require_resumable(saved: object, asked: object, *, run_dir: Path) -> None:
 def _options(
     config: object, section: str = "", answer: object = None
 ) -> Iterator[tuple[str, object, str | None]]:
-    """Yield every option with its value and its answer, which a section may give for its fields."""
+    """Yield every option with its value and what changing it affects."""
     for spec in dataclasses.fields(config):  # type: ignore[arg-type]
         own = answer.get(spec.name) if isinstance(answer, Mapping) else answer
         own = spec.metadata.get(_KEY, own)
@@ -63,7 +63,7 @@ def _options(
 
 
 def _names_of_changeable(config: object) -> Iterator[str]:
-    """Yield single options that may change, and sections that may change as a whole."""
+    """Yield the options that may change, then the sections that may change as a whole."""
     whole = [
         spec.name
         for spec in dataclasses.fields(config)  # type: ignore[arg-type]
