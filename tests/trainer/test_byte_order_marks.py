@@ -62,7 +62,7 @@ def test_a_mark_inside_of_a_text_is_part_of_it(tmp_path: Path) -> None:
 def test_a_file_of_a_mark_alone_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(MARK)
-    with pytest.raises(ValueError, match=r"a\.txt is empty but for a byte-order mark"):
+    with pytest.raises(ValueError, match=r"a\.txt is empty except for a byte-order mark"):
         _resolve(tmp_path, train=(path,))
 
 

@@ -241,7 +241,7 @@ def test_file_named_twice_or_on_both_sides_is_noted(tmp_path: Path):
     path.write_text("one line\n" * 100)
     twice, both = resolve(tmp_path, source="files", train=(path, path), validation=(path,)).notes
     assert "is named twice" in twice
-    assert "is trained on and validated on" in both
+    assert "is used for both training and validation" in both
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 5, 13, 14, 1000])
@@ -363,7 +363,7 @@ def test_owt_is_unpacked_once_and_the_archive_removed(tmp_path: Path, mirror: tu
 def test_cut_archive_is_refused(tmp_path: Path, mirror: tuple[str, Path]):
     url, folder = mirror
     (folder / "owt_train.txt.gz").write_bytes(gzip.compress(bytes(range(128)) * 100)[:-20])
-    with pytest.raises(ValueError, match=r"owt_train\.txt\.gz is no complete gzip file"):
+    with pytest.raises(ValueError, match=r"owt_train\.txt\.gz is not a complete gzip file"):
         resolve(tmp_path, source="owt", mirror=url)
     assert list((tmp_path / "cache" / "downloads").glob("*.txt")) == []
 

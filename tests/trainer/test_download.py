@@ -204,7 +204,7 @@ def test_file_that_changed_meanwhile_is_fetched_anew(host: Host, tmp_path: Path)
 
 def test_wrong_content_is_refused_and_removed(host: Host, tmp_path: Path):
     host.etag = f'"{"0" * 64}"'
-    with pytest.raises(ValueError, match=f"SHA-256 {SHA256}, but the host says 0000"):
+    with pytest.raises(ValueError, match=f"SHA-256 {SHA256}, but the host states 0000"):
         fetch(host.url, tmp_path / "file.txt")
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"file.txt.lock"}
@@ -215,7 +215,7 @@ def test_hash_on_the_redirect_outranks_the_final_etag(host: Host, tmp_path: Path
     url = host.url.replace("file.txt", "redirect")
     assert fetch(url, tmp_path / "file.txt").checked
     host.linked_etag = f'"{"0" * 64}"'
-    with pytest.raises(ValueError, match="the host says 0000"):
+    with pytest.raises(ValueError, match="the host states 0000"):
         fetch(url, tmp_path / "again.txt")
 
 
@@ -253,7 +253,7 @@ def test_an_answer_of_unknown_length_needs_a_hash(host: Host, tmp_path: Path) ->
 
 def test_an_answer_of_unknown_length_that_is_cut_is_refused(host: Host, tmp_path: Path) -> None:
     host.headers, host.cuts = {"Connection": "close"}, [1000]
-    with pytest.raises(ValueError, match="but the host says"):
+    with pytest.raises(ValueError, match="but the host states"):
         fetch(host.url, tmp_path / "file.txt")
     assert [path.name for path in tmp_path.iterdir()] == ["file.txt.lock"]
 
@@ -268,7 +268,7 @@ def test_an_answer_that_goes_on_behind_its_end_is_refused(host: Host, tmp_path: 
     host.cuts, host.extra = [2_000_000], bytes(100)
     reporter = Listener()
     fetch(host.url, tmp_path / "file.txt", reporter=reporter)
-    assert any("the answer went on behind 5.1 MB" in line for line in reporter.lines)
+    assert any("the answer continued past 5.1 MB" in line for line in reporter.lines)
     assert [request.get("Range") for request in host.requests] == [None, "bytes=2000000-", None]
     assert (tmp_path / "file.txt").read_bytes() == BODY
 

@@ -104,7 +104,7 @@ def test_of_two_processes_one_builds_and_the_other_uses_its_work(
         children.append(_start(lambda: prepare(config, reporter=Reporter(mode="lines")), log))
         _wait_for(builds)
     # Only once the second one waits may the first one end.
-    _wait_for(logs[1], f"another process builds {next((tmp_path / 'data').iterdir()) / stage}")
+    _wait_for(logs[1], f"another process is building {next((tmp_path / 'data').iterdir()) / stage}")
     (tmp_path / "go on").touch()
     statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     assert statuses == [0, 0], [log.read_text() for log in logs]

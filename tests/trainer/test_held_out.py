@@ -83,7 +83,7 @@ def test_a_book_among_notes_is_not_held_out(seed: int, tmp_path: Path) -> None:
     train, held, note = divide(tmp_path, [*notes[:9], book, *notes[9:]], 0.05)
     assert train == [book]
     assert sorted(held) == sorted(notes)
-    assert f"19 of 20 documents ({share(train, held):.1%} of the bytes, where 5.0% was" in note
+    assert f"19 of 20 documents ({share(train, held):.1%} of the bytes instead of 5.0%" in note
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -116,9 +116,9 @@ def test_the_order_of_documents_does_not_decide(order: int, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("texts", "fraction", "held", "words"),
     [
-        ([b"a" * 50, b"b" * 500], 0.1, [b"a" * 50], "1 of 2 documents (10.9% of the bytes, where"),
-        ([b"a" * 50, b"b" * 90], 0.05, [b"a" * 50], "1 of 2 documents (38.0% of the bytes, where"),
-        ([b"a" * 50, b"b" * 90], 0.9, [b"b" * 90], "1 of 2 documents (62.0% of the bytes, where"),
+        ([b"a" * 50, b"b" * 500], 0.1, [b"a" * 50], "1 of 2 documents (10.9% of the bytes instead"),
+        ([b"a" * 50, b"b" * 90], 0.05, [b"a" * 50], "1 of 2 documents (38.0% of the bytes instead"),
+        ([b"a" * 50, b"b" * 90], 0.9, [b"b" * 90], "1 of 2 documents (62.0% of the bytes instead"),
         ([b"a\n" * 50, b"b\n" * 50], 0.1, None, "2 documents cannot give up 10.0%, so the last"),
         ([b"", b"a" * 5, b" \n", b"b" * 200], 0.1, [b"a" * 5], "1 of 2 documents"),
         ([b"a\nb\n" * 9] * 30, 0.1, None, "30 documents cannot give up 10.0%, so the last"),

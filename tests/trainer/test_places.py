@@ -88,7 +88,7 @@ def test_what_is_gone_is_named_with_the_option_for_its_new_place(
     run = (project / "runs/x").rename(tmp_path / "deep")
     text = (project / "corpus.txt").rename(tmp_path / "moved.txt")
     data = (project / "data").rename(tmp_path / "tokens")
-    words = r"corpus.txt is gone, and so are the token files in .*; name .* by --corpus.train, .*"
+    words = r"corpus.txt is gone, and so are the token files in .*; name .* with --corpus.train, .*"
     with pytest.raises(ValueError, match=words + "--corpus.cache-dir"):
         score_run(load_run(run), batch_size=4, reporter=QUIET)
     with pytest.raises(ValueError, match=words):

@@ -54,6 +54,10 @@ def run(
     return prepare(config, reporter=reporter or Listener())
 
 
+def text_of(file: TokenFile, data: PreparedData) -> str:
+    return data.tokenizer.decode(file.tokens.tolist())
+
+
 def test_tokens_are_the_text_with_end_of_text_after_every_document(files: tuple[Path, Path]):
     data = run(files)
     end = data.tokenizer.end_of_text_id
@@ -62,14 +66,14 @@ def test_tokens_are_the_text_with_end_of_text_after_every_document(files: tuple[
     assert data.validation.tokens.tolist() == [*data.tokenizer.encode(VALIDATION), end]
     assert data.train.tokens.dtype == np.uint16
     assert data.train.info.num_documents == 2
-    assert data.validation_bytes == len(VALIDATION)
+    assert text_of(data.validation, data) == VALIDATION + END
 
 
 def test_separator_of_the_user_is_not_doubled(files: tuple[Path, Path]):
     files[1].write_text(VALIDATION + END)
     data = run(files)
     assert np.count_nonzero(data.validation.tokens == data.tokenizer.end_of_text_id) == 1
-    assert data.validation_bytes == len(VALIDATION)
+    assert text_of(data.validation, data) == VALIDATION + END
 
 
 def test_second_run_reuses_both_stages_and_says_so(files: tuple[Path, Path]):
@@ -240,7 +244,9 @@ def test_vocabulary_that_ends_early_is_said_at_every_run(files: tuple[Path, Path
     for _ in range(2):
         data = run(files, vocab_size=5000)
         (note,) = data.notes
-        assert note.endswith(f"the vocabulary has {data.tokenizer.vocab_size} tokens, not 5,000")
+        assert note.endswith(
+            f"the vocabulary has {data.tokenizer.vocab_size} tokens instead of 5,000"
+        )
         assert 257 < data.tokenizer.vocab_size < 400
 
 

@@ -64,8 +64,8 @@ def load_dataset(name: str) -> Dataset:
     text = shipped_documents(_FOLDER)[name].read_text(encoding="utf-8")
     document = parse_toml(text, origin=f"{name}.toml")
     try:
-        parts = {part: DatasetFile(**document.pop(part)) for part in ("train", "validation")}
-        return Dataset(**document, **parts)
+        train, validation = (DatasetFile(**document.pop(part)) for part in ("train", "validation"))
+        return Dataset(train=train, validation=validation, **document)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{name}.toml is not a dataset record: {error}; see the others in {_FOLDER}"

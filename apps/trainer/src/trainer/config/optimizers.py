@@ -81,7 +81,7 @@ class MuonSection(OptimizerSection):
     momentum: float = 0.95
     """Decay of the gradient's running mean, with Nesterov lookahead."""
     scale: Literal["rms", "spectral"] = "rms"
-    """rms: entries move as far as AdamW's, so its rates fit; spectral: rates near 0.02."""
+    """rms: entries move as far as AdamW's, so its rates fit; spectral: rates are usually 0.02."""
 
     cost = OPTIMIZERS["muon"]
 

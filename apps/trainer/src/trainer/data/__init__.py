@@ -1,1 +1,1 @@
-"""Find text, turn it into tokens, and cut training windows out of them."""
+"""Find text, turn it into tokens, and cut training windows from them."""

@@ -1,10 +1,10 @@
 """Cut training windows out of one long token stream.
 
-Stage: token file -> *batches* -> model. Which window is the i-th of step s is an integer hash of
-(seed, s, i) and of nothing else: any device, micro-batch size and resume point see the same ones,
-and no sampler state has to be saved. The stream may be a `np.memmap` larger than memory: only the
-windows are read. Not here: shuffled epochs, document masking; ids are checked once, when the token
-file is opened.
+Stage: token file -> *batches* -> model. The start of window i of step s is an integer hash of
+(seed, s, i) and nothing else: every device, micro-batch size and resume point sees the same
+windows, and there is no sampler state to save. The stream may be a `np.memmap` larger than memory:
+only the windows are read. Not here: shuffled epochs, document masking, checks of the ids (done when
+the token file is opened).
 """
 
 import numpy as np
@@ -18,15 +18,15 @@ _LOW_HALF = np.uint64(0xFFFFFFFF)
 
 
 def window_starts(*, seed: int, step: int, indices: range, num_starts: int) -> np.ndarray:
-    """Return where the windows `indices` of one step begin: uniform, with replacement.
+    """Return the starts of the windows `indices` of one step: uniform, with replacement.
 
-    SplitMix64 is chained over seed, step and index; its 64 bits become a start by multiply-shift,
-    floor(hash * num_starts / 2^64), which favours no start by more than num_starts / 2^64.
+    SplitMix64 is chained over seed, step and index; multiply-shift maps its 64 bits to a start,
+    floor(hash * num_starts / 2^64), with a bias of at most num_starts / 2^64.
 
     Args:
         seed: in [0, 2^63).
         step: optimizer step, counted from zero.
-        indices: which windows of the step's batch, counted from zero over all its micro-batches.
+        indices: windows of the step's batch, counted from zero over all its micro-batches.
         num_starts: possible starts; at least 1.
 
     Returns:
@@ -86,13 +86,13 @@ def get_batch(
     *,
     rng: np.random.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Draw windows uniformly, with replacement, anew at each call.
+    """Draw new windows at each call, uniformly and with replacement.
 
     Args:
         dataset: (n,) integers; token ids, in memory or a memmap.
         batch_size: windows to draw.
         context_length: tokens per window.
-        device: where the tensors go; torch's own error where it cannot be used.
+        device: where the tensors go; an unusable device raises torch's own error.
         rng: the source of randomness; None: fresh entropy at every call.
 
     Returns:
@@ -121,7 +121,7 @@ def read_windows(
         tokens: (n,) integers; every start + context_length is below n.
         starts: (b,) int64.
         context_length: tokens per window.
-        device: where the tensors go; to CUDA through pinned memory, without waiting.
+        device: where the tensors go; copies to CUDA use pinned memory and do not wait.
 
     Returns:
         inputs and targets, (b, t) int64, contiguous.
@@ -133,16 +133,16 @@ def read_windows(
     is_pinned = device.type == "cuda" and torch.cuda.is_available()
     if is_pinned:
         windows = windows.pin_memory()
-    # Without pinned memory, a copy that is not waited for may read what was freed meanwhile.
+    # Without pinned memory, an asynchronous copy could read memory that was already freed.
     windows = windows.to(device, non_blocking=is_pinned)
     return windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
 
 
 def count_starts(tokens: np.ndarray, *, context_length: int) -> int:
-    """Return at how many places a window and its last target can begin.
+    """Return the number of positions where a window with its last target fits.
 
     Raises:
-        ValueError: at none.
+        ValueError: there is none.
     """
     if context_length < 1:
         raise ValueError(f"context_length is {context_length}, but a window needs at least 1 token")
@@ -166,7 +166,7 @@ def _mix(state: np.ndarray | np.uint64) -> np.ndarray:
 
 
 def _high_product(a: np.ndarray, b: np.uint64) -> np.ndarray:
-    """Return the upper 64 of the 128 bits of a * b, by the schoolbook in halves of 32 bits."""
+    """Return the upper 64 of the 128 bits of a * b, by long multiplication of 32-bit halves."""
     half = np.uint64(32)
     a_high, a_low, b_high, b_low = a >> half, a & _LOW_HALF, b >> half, b & _LOW_HALF
     middle = a_high * b_low + (a_low * b_low >> half)

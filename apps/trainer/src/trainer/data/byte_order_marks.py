@@ -1,8 +1,8 @@
-"""Drop the byte-order mark that a corpus file begins with.
+"""Drop the byte-order mark at the start of a corpus file.
 
-Stage: files -> *the same without marks* -> corpus. A file without one is used where it lies; of
-another a copy is written under the cache folder, once, named by its content. Not here: marks inside
-of a text, which are characters of it.
+Stage: files -> *files without marks* -> corpus. A file without a mark is used in place; of any
+other, a copy named by its content is written once to the cache folder. Not here: marks inside a
+text, which are ordinary characters.
 """
 
 import shutil
@@ -18,19 +18,14 @@ _NAME = "text.txt"
 def without_mark(file: TextFile, *, cache_dir: Path, reporter: Reporter) -> TextFile:
     """Return a checked file, or its copy without the mark.
 
-    Args:
-        file: of a corpus.
-        cache_dir: where the copy goes.
-        reporter: told that there was a mark.
-
     Raises:
-        ValueError: there is nothing but the mark, or the copy was altered since.
+        ValueError: the file holds nothing but the mark, or the copy was altered.
     """
     if not file.starts_with_mark:
         return file
     if file.size_bytes == len(MARK):
         raise ValueError(
-            f"{file.path} is empty but for a byte-order mark, but the corpus needs text; name "
+            f"{file.path} is empty except for a byte-order mark, but the corpus needs text; name "
             "another file"
         )
     folder = cache_dir / f"unmarked-{file.sha256[:16]}"

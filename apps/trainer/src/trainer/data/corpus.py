@@ -1,7 +1,7 @@
 """Find the text of a run: files to train on, files to validate on, and a hash of their content.
 
-Stage: *corpus configuration -> text files* -> prepare. What has to be put together or divided is
-written under the cache folder once; everything else is used where it lies. Not here: tokens.
+Stage: *corpus configuration -> text files* -> preparation. Text that has to be joined or divided is
+written to the cache folder once; other files are used in place. Not here: tokens.
 """
 
 import hashlib
@@ -24,14 +24,14 @@ from trainer.data.public.datasets import fetch_dataset, require_recorded
 from trainer.data.shared_folder import AlteredError, open_or_build
 from trainer.data.text_files import MARK, SEPARATOR, TextFile, check_text_file, text_error
 from trainer.monitoring.progress import Reporter, format_amount
-from trainer.storage.file_format import file_sha256
+from trainer.storage.file_format import file_sha256, require_format
 from trainer.storage.run_directory import read_json, write_json_atomically
 
 FORMAT, VERSION = "trainer-text", 2
 
 _TEXTS = ("train.txt", "validation.txt")
 _RULE = "by bytes"
-"""How text is divided: a text that was divided by another rule is another text."""
+"""How text is divided; part of the identity of a divided text."""
 _NOT_LIBRARY = frozenset(
     {"site-packages", "dist-packages", "test", "tests", "idlelib", "__pycache__"}
 )
@@ -41,60 +41,56 @@ _NOT_LIBRARY = frozenset(
 class Corpus:
     """Checked text, divided into training and validation.
 
-    The end of a file ends a document, as does end-of-text inside of one.
+    The end of a file ends a document, as does end-of-text inside it.
     """
 
     name: str
     train: tuple[TextFile, ...]
     validation: tuple[TextFile, ...]
     notes: tuple[str, ...]
-    """What a reader of the results should know: files left out, how the text was divided."""
+    """Notes on the results: files left out, how the text was divided."""
 
     @property
     def content_hash(self) -> str:
-        """Follow from the bytes of the two texts alone, not from names or places."""
+        """Hash of the bytes of the two texts; names and paths do not matter."""
         return short_hash(
             [[file.sha256 for file in self.train], [file.sha256 for file in self.validation]]
         )
 
     @property
     def train_bytes(self) -> int:
-        """Size of the training text, separators included."""
+        """Size of the training text, including separators."""
         return sum(file.size_bytes for file in self.train)
 
     @property
     def validation_bytes(self) -> int:
-        """Size of the validation text, separators included."""
+        """Size of the validation text, including separators."""
         return sum(file.size_bytes for file in self.validation)
 
 
 def resolve_corpus(config: CorpusConfig, *, reporter: Reporter) -> Corpus:
-    """Find, fetch or put together the text that `config` names.
+    """Find, fetch or assemble the text that `config` names.
 
     Raises:
-        ValueError: a file that cannot be used, too little text to divide, or a failed download.
+        ValueError: an unusable file, too little text to divide, or a failed download.
     """
+    is_divided = config.source == "files" and not config.validation
     if config.source == "stdlib":
         text, notes = _standard_library(config, reporter)
-    elif config.source == "files" and not config.validation:
+    elif is_divided:
         text, notes = _held_out_text(config, reporter)
     elif config.source == "files":
         text, notes = (config.train, config.validation), _repetitions(config)
     else:
         text, notes = fetch_dataset(config, reporter=reporter), ()
-    is_derived = config.source == "files" and not config.validation
-    check = partial(
-        check_text_file,
-        cache_dir=config.cache_dir,
-        reporter=reporter,
-        refuse_binary=not is_derived,
-    )
-    train, validation = (tuple(check(path) for path in paths) for paths in text)
+    where = {"cache_dir": config.cache_dir, "reporter": reporter}
+    check = partial(check_text_file, **where, refuse_binary=not is_divided)
+    train, validation = (tuple(map(check, paths)) for paths in text)
     if config.source not in ("stdlib", "files"):
         for file in (*train, *validation):
             require_recorded(file)
-    if not is_derived:
-        drop = partial(without_mark, cache_dir=config.cache_dir, reporter=reporter)
+    if not is_divided:
+        drop = partial(without_mark, **where)
         train, validation = (tuple(map(drop, files)) for files in (train, validation))
     corpus = Corpus(name=config.source, train=train, validation=validation, notes=notes)
     reporter.say(
@@ -110,20 +106,20 @@ _Text = tuple[tuple[Path, ...], tuple[Path, ...]]
 
 
 def _repetitions(config: CorpusConfig) -> tuple[str, ...]:
-    """Say what the user hardly means: files named twice, validation on training text."""
+    """Report likely mistakes: files named twice, validation on training text."""
     train, validation = ([path.resolve() for path in p] for p in (config.train, config.validation))
     twice = sorted({str(path) for p in (train, validation) for path in p if p.count(path) > 1})
     notes = [f"{path} is named twice, so its text counts twice" for path in twice]
     notes += [
-        f"{path} is trained on and validated on: the validation loss says how well the model "
-        "remembers, not how well it predicts"
+        f"{path} is used for both training and validation: the validation loss measures how well "
+        "the model remembers, not how well it predicts"
         for path in sorted(set(map(str, train)) & set(map(str, validation)))
     ]
     return tuple(notes)
 
 
 def _standard_library(config: CorpusConfig, reporter: Reporter) -> tuple[_Text, tuple[str, ...]]:
-    """Join the interpreter's own source files, a document each."""
+    """Join the interpreter's own source files, one document each."""
     root = Path(sysconfig.get_path("stdlib"))
     kept: list[tuple[str, bytes]] = []
     left_out: list[str] = []
@@ -138,8 +134,8 @@ def _standard_library(config: CorpusConfig, reporter: Reporter) -> tuple[_Text, 
             left_out.append(error)
     if len(kept) < 2:
         raise ValueError(
-            f"{root} has {len(kept)} usable .py files, but training and validation need some "
-            "each; name files with --corpus.train"
+            f"{root} has {len(kept)} usable .py files, but training and validation need at least "
+            "one each; name files with --corpus.train"
         )
     held, share = _hold_out_files(kept, config.validation_fraction)
 
@@ -164,7 +160,7 @@ def _write_documents(path: Path, documents: Iterable[bytes]) -> None:
 
 
 def _library_files(root: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield relative path and content of the library's source, sorted by path."""
+    """Yield the relative path and content of each source file, sorted by path."""
     found = []
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = [name for name in subfolders if name not in _NOT_LIBRARY]
@@ -176,8 +172,8 @@ def _library_files(root: Path) -> Iterator[tuple[str, bytes]]:
 def _hold_out_files(kept: list[tuple[str, bytes]], fraction: float) -> tuple[set[str], float]:
     """Return the names of the files to validate on, and their share of the bytes.
 
-    Names alone decide, so that other versions of the library divide alike, unless that gives less
-    than half of the share, or more than twice.
+    Only names decide, so that all versions of the library are divided alike, unless that gives less
+    than half the requested share or more than twice.
     """
     ordered = sorted((_place(name), name, len(data) + len(SEPARATOR)) for name, data in kept)
     names = np.array([name for _, name, _ in ordered], object)
@@ -189,7 +185,7 @@ def _hold_out_files(kept: list[tuple[str, bytes]], fraction: float) -> tuple[set
 
 
 def _place(name: str) -> int:
-    """Return a number below 2**64 that follows from a name.
+    """Hash a name to a number below 2**64.
 
     >>> [_place(name) < 2**63 for name in ("ast.py", "json/decoder.py", "re/_parser.py")]
     [False, True, False]
@@ -220,7 +216,7 @@ def _held_out_text(config: CorpusConfig, reporter: Reporter) -> tuple[_Text, tup
 def _written_once(
     cache_dir: Path, identity: list, *, write: Callable[[Path], list[str]], reporter: Reporter
 ) -> tuple[_Text, tuple[str, ...]]:
-    """Return the text of a folder named by what it is made of; write it where it is missing."""
+    """Return the text in a folder named by the identity of its sources; write it if missing."""
 
     def build(folder: Path) -> None:
         notes = write(folder)
@@ -234,13 +230,12 @@ def _written_once(
 
 
 def _read_notes(folder: Path) -> tuple[str, ...]:
-    document = read_json(folder / "text.json")
-    found = document.get("format"), document.get("version")
-    if found != (FORMAT, VERSION):
-        raise ValueError(f"{folder} says {found}, but this version reads {(FORMAT, VERSION)}")
+    path = folder / "text.json"
+    document = read_json(path)
+    require_format(document, name=FORMAT, version=VERSION, source=path)
     hashes, notes = document.get("sha256"), document.get("notes")
     if not isinstance(hashes, dict) or not isinstance(notes, list):
-        raise ValueError(f"{folder / 'text.json'} lacks hashes or notes")
+        raise ValueError(f"{path} lacks hashes or notes")
     for name in _TEXTS:
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name} is missing")
@@ -250,5 +245,5 @@ def _read_notes(folder: Path) -> tuple[str, ...]:
 
 
 def short_hash(identity: list) -> str:
-    """Hash anything that JSON can spell to 16 hex digits."""
+    """Hash a JSON value to 16 hex digits."""
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]

@@ -1,9 +1,9 @@
 """Cut the same training windows as `batches.py`, on the device that trains on them.
 
-Stage: token file -> *batches* -> model, inside a step that may be a captured CUDA graph: the step's
-number is a tensor, nothing waits, and the windows are the same integers as on the host. A token
-stream that does not fit beside the model stays on the host; its windows then travel through pinned
-memory while the device still computes the step before.
+Stage: token file -> *batches* -> model, inside a step that may be a captured CUDA graph: the step
+number is a tensor, nothing waits, and the windows are the same as on the host. A token stream that
+does not fit beside the model stays on the host; its windows travel through pinned memory while the
+device still computes the previous step. Not here: how a step uses the windows (`training/`).
 """
 
 from typing import Protocol
@@ -16,7 +16,7 @@ from torch import Tensor
 from trainer.data.batches import count_starts, window_starts
 
 SHARE_OF_FREE_MEMORY = 0.25
-"""Of the device's memory that the token stream may take before it stays on the host."""
+"""Share of free device memory that the token stream may take; a larger one stays on the host."""
 PINNED_SLOTS = 4
 _COPIED_AT_ONCE = 2**26
 _LOW_HALF = 0xFFFFFFFF
@@ -24,18 +24,16 @@ _SIGNED = {2: (np.int16, torch.int16), 4: (np.int32, torch.int32), 8: (np.int64,
 
 
 class WindowSource(Protocol):
-    """Gives a step its windows."""
+    """Provides the windows of each step, counted from zero."""
 
     def prepare(self, step: int, num_windows: int) -> None:
-        """Do on the host what `cut` needs for `step`, counted from zero; does not wait."""
-        ...
+        """Do the host's part of `cut` for `step`, without waiting."""
 
     def prefetch(self, step: int, num_windows: int) -> None:
         """Begin what `prepare` will need, while the device is busy."""
-        ...
 
     def cut(self, step: Int[Tensor, ""], indices: range) -> tuple[Tensor, Tensor]:
-        """Return inputs and targets, (b, t) int64 on the device; kernels only."""
+        """Return inputs and targets, (b, t) int64 on the device; launches kernels only."""
         ...
 
 
@@ -48,7 +46,7 @@ def choose_windows(
     device: torch.device,
     free_bytes: int | None = None,
 ) -> "DeviceWindows | PinnedWindows":
-    """Return windows cut on the device if the stream fits there, else windows that travel.
+    """Return windows cut on the device if the stream fits there, else windows copied to it.
 
     Args:
         tokens: (n,) unsigned integers, usually a memmap.
@@ -56,7 +54,7 @@ def choose_windows(
         context_length: tokens per window.
         max_windows: most windows in a step.
         device: where the steps run.
-        free_bytes: of the device; None: ask it.
+        free_bytes: free memory of the device; None: query it.
 
     Raises:
         ValueError: the stream cannot hold one window and its last target.
@@ -71,43 +69,27 @@ def choose_windows(
     )
 
 
-class DeviceWindows:
-    """Holds all tokens on the device and cuts windows there.
-
-    Args:
-        tokens: (n,) unsigned integers.
-        seed: see `batches.window_starts`.
-        context_length: tokens per window.
-        device: where the tokens go.
-
-    Raises:
-        ValueError: the stream cannot hold one window and its last target.
-    """
+class DeviceWindows(WindowSource):
+    """Holds all tokens on the device and cuts windows there; see `choose_windows`."""
 
     def __init__(
         self, tokens: np.ndarray, *, seed: int, context_length: int, device: torch.device
     ) -> None:
         self._num_starts = count_starts(tokens, context_length=context_length)
         self._tokens = _to_device(tokens, device)
-        # Torch indexes by signed integers only; the mask makes them what they were.
+        # Torch indexes signed integers only; the mask restores their unsigned values.
         self._mask = 2 ** (8 * tokens.itemsize) - 1 if tokens.itemsize < 8 else -1
         self._seed_hash = mix(torch.tensor(seed, dtype=torch.int64, device=device))
         self._offsets = torch.arange(context_length + 1, dtype=torch.int64, device=device)
 
-    def prepare(self, step: int, num_windows: int) -> None:
-        """Do nothing: all is on the device."""
-
-    def prefetch(self, step: int, num_windows: int) -> None:
-        """Do nothing."""
-
     def cut(self, step: Int[Tensor, ""], indices: range) -> tuple[Tensor, Tensor]:
-        """Return inputs and targets of the windows `indices` of `step`, counted from zero."""
+        """Return inputs and targets of the windows `indices` of `step`."""
         starts = self.starts(step, indices)
         windows = self._tokens[starts[:, None] + self._offsets].long() & self._mask
         return windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
 
     def starts(self, step: Int[Tensor, ""], indices: range) -> Int[Tensor, "b"]:
-        """Return what `batches.window_starts` returns."""
+        """Return the same starts as `batches.window_starts`."""
         first, last, every = indices.start, indices.stop, indices.step
         device = self._seed_hash.device
         numbers = torch.arange(first, last, every, dtype=torch.int64, device=device)
@@ -115,19 +97,8 @@ class DeviceWindows:
         return high_product(hashes, self._num_starts)
 
 
-class PinnedWindows:
-    """Holds the tokens on the host, and moves each step's windows through pinned memory.
-
-    Args:
-        tokens: (n,) unsigned integers, usually a memmap.
-        seed: see `batches.window_starts`.
-        context_length: tokens per window.
-        max_windows: most windows in a step.
-        device: where the windows go.
-
-    Raises:
-        ValueError: the stream cannot hold one window and its last target.
-    """
+class PinnedWindows(WindowSource):
+    """Holds the tokens on the host, copies windows by pinned memory; see `choose_windows`."""
 
     def __init__(
         self,
@@ -152,7 +123,7 @@ class PinnedWindows:
         self._offsets = np.arange(context_length + 1)
 
     def prefetch(self, step: int, num_windows: int) -> None:
-        """Read the windows of `step` into pinned memory; waits for none but a copy long past."""
+        """Read the windows of `step` into pinned memory, once an earlier copy from it is done."""
         slot = step % PINNED_SLOTS
         event = self._copied[slot]
         if event is not None:
@@ -165,7 +136,7 @@ class PinnedWindows:
         self._ready = (step, num_windows)
 
     def prepare(self, step: int, num_windows: int) -> None:
-        """Send the windows of `step` to the device."""
+        """Start copying the windows of `step` to the device."""
         if self._ready != (step, num_windows):
             self.prefetch(step, num_windows)
         slot = step % PINNED_SLOTS
@@ -175,16 +146,16 @@ class PinnedWindows:
             event.record()
 
     def cut(self, step: Int[Tensor, ""], indices: range) -> tuple[Tensor, Tensor]:
-        """Return inputs and targets of the windows `indices` of the step prepared last."""
+        """Return inputs and targets of the windows `indices` of the last prepared step."""
         windows = self._windows[indices.start : indices.stop : indices.step]
         return windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
 
 
 def mix(state: Int[Tensor, "..."]) -> Int[Tensor, "..."]:
-    """Advance SplitMix64 states by one and return its outputs, as `batches` does.
+    """Advance SplitMix64 states by one and return the outputs, as `batches` does.
 
-    The 64 bits are those of an unsigned integer, held in a signed one: sums and products wrap
-    around to the same bits, and shifts are made to bring in zeros.
+    Unsigned 64-bit integers are held in signed ones: sums and products wrap around to the same
+    bits, and `_shift` shifts in zeros.
     """
     mixed = state + _signed(0x9E3779B97F4A7C15)
     mixed = (mixed ^ _shift(mixed, 30)) * _signed(0xBF58476D1CE4E5B9)
@@ -201,7 +172,7 @@ def high_product(a: Int[Tensor, "..."], b: int) -> Int[Tensor, "..."]:
 
 
 def _shift(bits: Tensor, places: int) -> Tensor:
-    """Shift right, zeros coming in: torch's shift of a signed integer brings in its sign."""
+    """Shift right and fill with zeros, where torch's shift of signed integers copies the sign."""
     return (bits >> places) & (2 ** (64 - places) - 1)
 
 
@@ -210,7 +181,7 @@ def _signed(bits: int) -> int:
 
 
 def _to_device(tokens: np.ndarray, device: torch.device) -> Tensor:
-    """Copy tokens, some at a time: a memmap need not fit into the host's memory."""
+    """Copy tokens in parts: a memmap need not fit into the host's memory."""
     signed, dtype = _SIGNED[tokens.itemsize]
     moved = torch.empty(len(tokens), dtype=dtype, device=device)
     for first in range(0, len(tokens), _COPIED_AT_ONCE):

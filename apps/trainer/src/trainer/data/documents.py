@@ -1,6 +1,6 @@
-"""Cut files into documents and hold a share of them out for validation.
+"""Split files into documents and hold out a share of them for validation.
 
-Stage: files -> documents -> *training text, validation text*. Documents of any size pass through in
+Stage: files -> documents -> *training text, validation text*. Documents of any size are streamed in
 pieces. Not here: which files (`corpus.py`), their encoding (`text_files.py`).
 """
 
@@ -22,9 +22,9 @@ _CHUNK_BYTES = 1 << 20
 
 
 def iter_pieces(path: Path, *, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[tuple[bytes, bool]]:
-    r"""Yield the documents of a file in pieces, each with whether it ends its document.
+    r"""Yield the documents of a file in pieces, and whether each piece ends its document.
 
-    The end of the file ends a document too, unless only white space follows the last separator.
+    The end of the file ends a document, too, unless only white space follows the last separator.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "corpus.txt")
@@ -52,9 +52,9 @@ def hold_out_documents(
 ) -> str:
     """Write both texts, every document followed by end-of-text; return how they were divided.
 
-    A document's place follows from the contents: equal documents stay together, and reordering
-    files changes nothing but the order. Where the share comes to less than one document and no
-    documents come near it, the end of the text is held out instead, from the beginning of a line.
+    The contents alone decide where a document goes: equal documents stay together, and reordering
+    files only changes the order. If the share is less than one document and no documents come near
+    it, the end of the text is held out instead, from the start of a line.
 
     Raises:
         ValueError: too little text to divide.
@@ -63,7 +63,7 @@ def hold_out_documents(
     num_documents = int(np.count_nonzero(documents.is_text))
     if not num_documents:
         raise ValueError(
-            f"{', '.join(map(str, paths))} hold nothing but white space and <|endoftext|>, but the "
+            f"{', '.join(map(str, paths))}: nothing but white space and <|endoftext|>, but the "
             "corpus needs text; name other files"
         )
     is_held, share = _choose(documents, fraction=fraction)
@@ -88,23 +88,23 @@ def hold_out_documents(
 
 
 def _indivisible(documents: "_Documents") -> ValueError:
-    sizes = documents.sizes[documents.is_text]  # those of equal documents
+    sizes = documents.sizes[documents.is_text]  # all documents are equal
     times = "" if len(sizes) == 1 else f"{len(sizes):,} times "
     return ValueError(
         f"the corpus is {times}one line of {plural(int(sizes[0]) - len(SEPARATOR), 'byte')}: no "
-        "place to hold out text for validation; name a validation file, or other documents, "
+        "place to hold out text for validation; name a validation file, or more documents, "
         "separated by <|endoftext|>"
     )
 
 
 def describe_share(share: float, fraction: float) -> str:
-    """Say what share of the bytes is held out, and what was asked for where that is not it.
+    """Describe the share of the bytes held out, and the requested one if it differs.
 
     >>> describe_share(0.0501, 0.05), describe_share(0.008, 0.05)
-    ('5.0% of the bytes', '0.8% of the bytes, where 5.0% was asked for')
+    ('5.0% of the bytes', '0.8% of the bytes instead of 5.0%')
     """
     shown, asked = f"{share:.1%}", f"{fraction:.1%}"
-    return f"{shown} of the bytes{'' if shown == asked else f', where {asked} was asked for'}"
+    return f"{shown} of the bytes{'' if shown == asked else f' instead of {asked}'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +112,11 @@ class _Documents:
     """What decides which documents are held out, in the order of the text."""
 
     hashes: np.ndarray
-    """(n,) uint64, of each document's content."""
+    """(n,) uint64; hash of the content."""
     sizes: np.ndarray
-    """(n,) uint64; bytes, end-of-text included."""
+    """(n,) uint64; bytes, including end-of-text."""
     is_text: np.ndarray
-    """(n,) bool: it is not blank."""
+    """(n,) bool; whether it is not blank."""
 
 
 def _measure_documents(paths: Sequence[Path]) -> _Documents:
@@ -140,11 +140,11 @@ def _measure_documents(paths: Sequence[Path]) -> _Documents:
 
 
 def _choose(documents: _Documents, *, fraction: float) -> tuple[np.ndarray, float]:
-    """Return (n,) bool, the documents that are held out, and their share of the bytes of all text.
+    """Return (n,) bool, the documents to hold out, and their share of the bytes of all text.
 
-    In the order of their hashes, equal documents all or none of them: as many documents as the
-    share comes to, if their bytes are that share as well; else those whose bytes are. Blank ones
-    stay where they are: as validation text they would be worth nothing.
+    Documents are taken in the order of their hashes, equal ones together: as many as the share of
+    their number, if that is also the share of their bytes; otherwise by bytes. Blank ones are never
+    held out: they are worthless as validation text.
     """
     kept = documents.is_text
     values, group, counts = np.unique(
@@ -175,9 +175,9 @@ def _copy_documents(paths: Sequence[Path], *, is_held: np.ndarray, train: Path, 
 
 
 def _cut_tail(train: Path, validation: Path, *, fraction: float, otherwise: float) -> int:
-    """Move the end of `train`, from the beginning of a line, to `validation`; return its bytes.
+    """Move the end of `train`, from the start of a line, to `validation`; return its bytes.
 
-    0: nothing was moved, since no line begins there, or since whole documents, a share of
+    0: nothing moved, because no line starts there or because whole documents, with a share of
     `otherwise`, come nearer to `fraction`.
     """
     size = train.stat().st_size
@@ -200,8 +200,8 @@ def _cut_tail(train: Path, validation: Path, *, fraction: float, otherwise: floa
 
 
 def _line_border(file: BinaryIO, wanted: int, size: int) -> int | None:
-    """Return the beginning of a line near `wanted` with text on both sides; None: there is none."""
-    last = size - len(SEPARATOR) - 1  # a border here or later leaves nothing behind it
+    """Return the start of a line near `wanted` with text on both sides; None: there is none."""
+    last = size - len(SEPARATOR) - 1  # a border from here on leaves no text after it
     for start in range(wanted, last, _CHUNK_BYTES):
         file.seek(start)
         found = file.read(min(_CHUNK_BYTES, last - start)).find(b"\n")

@@ -1,21 +1,21 @@
-"""Choose documents at random so that their bytes are the share that was asked for.
+"""Choose random documents whose bytes make up a requested share.
 
-Stage: inside *documents, corpus*. Whoever calls puts them in a random order that follows from the
-documents themselves. Not here: reading and writing them.
+Stage: inside *documents, corpus*. The caller puts the documents in a random order that follows from
+their contents or names. Not here: reading and writing them.
 """
 
 import numpy as np
 
-_FEW = 20  # so many can be tried in every combination: 2**20 sums
+_FEW = 20  # so few can be tried in every combination: 2**20 sums
 _MOST_ROUNDS = 50
 
 
 def choose_documents(sizes: np.ndarray, *, fraction: float) -> np.ndarray:
-    """Choose documents of about `fraction` of all bytes: never none of them, never all.
+    """Choose documents that make up about `fraction` of all bytes, at least one and never all.
 
-    The first stretch of the order is taken that is off by no more than half the smallest document:
-    documents alike have chances alike. Where there is none, the nearest is mended by changing one
-    document for another, and of few documents the best choice is found.
+    The choice is the first stretch of the order within half the smallest document of the target, so
+    that similar documents have similar chances. If there is none, the nearest stretch is improved
+    by swapping documents; for few documents, the best choice is found.
 
     Args:
         sizes: (n,) int64, positive, n >= 2; bytes of each document, in a random order.
@@ -34,7 +34,7 @@ def choose_documents(sizes: np.ndarray, *, fraction: float) -> np.ndarray:
         if distance <= sizes.min() / 2:
             return chosen
         changed = _fill(sizes, _change_one(sizes, chosen, target), target)
-        # What goes over is given back: seen from the others, they are filled up.
+        # An excess is given back by filling up the complement.
         changed = ~_fill(sizes[::-1], ~changed[::-1], sizes.sum() - target)[::-1]
         if _distance(sizes, changed, target) >= distance:
             break
@@ -43,13 +43,13 @@ def choose_documents(sizes: np.ndarray, *, fraction: float) -> np.ndarray:
 
 
 def keeps_share(sizes: np.ndarray, chosen: np.ndarray, *, fraction: float) -> bool:
-    """Whether a choice is off by less than the smallest document, and neither nothing nor all."""
+    """Whether a choice is off by less than the smallest document, and neither empty nor all."""
     distance = _distance(sizes, chosen, fraction * int(sizes.sum()))
     return bool(chosen.any() and not chosen.all() and distance < sizes.min())
 
 
 def is_near(share: float, fraction: float) -> bool:
-    """Whether a share is more than half of what was asked for, and less than twice.
+    """Whether a share is more than half the requested one, and less than twice.
 
     >>> is_near(0.03, 0.05), is_near(0.02, 0.05)
     (True, False)
@@ -58,7 +58,7 @@ def is_near(share: float, fraction: float) -> bool:
 
 
 def share_of(sizes: np.ndarray, chosen: np.ndarray) -> float:
-    """Return the share of the bytes that a choice has."""
+    """Return a choice's share of the bytes."""
     return int(sizes[chosen].sum()) / int(sizes.sum())
 
 
@@ -67,9 +67,9 @@ def _distance(sizes: np.ndarray, chosen: np.ndarray, target: float) -> float:
 
 
 def _stretch(sizes: np.ndarray, target: float) -> np.ndarray:
-    """Choose a stretch of the order, which begins again at its end: the first near enough.
+    """Choose the first stretch of the order, taken as a circle, that is near enough.
 
-    Where none is off by half the smallest document or less, the nearest is chosen.
+    If none is within half the smallest document of the target, the nearest is chosen.
     """
     n = len(sizes)
     starts = np.arange(n)
@@ -83,7 +83,7 @@ def _stretch(sizes: np.ndarray, target: float) -> np.ndarray:
 
 
 def _fill(sizes: np.ndarray, chosen: np.ndarray, target: float) -> np.ndarray:
-    """Return a choice with those besides, in order, that the target has room for."""
+    """Add documents to a choice, in order, while the target has room for them."""
     filled, room = chosen.copy(), target - int(sizes[chosen].sum())
     candidates = np.flatnonzero(~chosen & (sizes <= room))
     smallest = sizes.min()
@@ -97,7 +97,7 @@ def _fill(sizes: np.ndarray, chosen: np.ndarray, target: float) -> np.ndarray:
 
 
 def _change_one(sizes: np.ndarray, chosen: np.ndarray, target: float) -> np.ndarray:
-    """Return the choice with that one added, taken away or changed which comes nearest."""
+    """Return the choice after the best single addition, removal or swap."""
     held, free = np.flatnonzero(chosen), np.flatnonzero(~chosen)
     free = free[np.argsort(sizes[free], kind="stable")]
     room = target - int(sizes[chosen].sum())
@@ -119,7 +119,7 @@ def _change_one(sizes: np.ndarray, chosen: np.ndarray, target: float) -> np.ndar
 
 
 def _nearest(ordered: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return where in `ordered` the value nearest to each wanted one stands."""
+    """Return the index in `ordered` of the value nearest to each wanted one."""
     above = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
     below = np.maximum(above - 1, 0)
     is_below = np.abs(ordered[below] - wanted) < np.abs(ordered[above] - wanted)
@@ -127,7 +127,7 @@ def _nearest(ordered: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def _best_choice(sizes: np.ndarray, target: float) -> np.ndarray:
-    """Try every combination but none and all; of equal ones, that of the first documents."""
+    """Try every combination except none and all; ties go to the first documents."""
     sums = np.zeros(1, np.int64)
     for size in sizes:
         sums = np.concatenate([sums, sums + size])

@@ -1,10 +1,9 @@
-"""Say what a prepared folder was given, and tell whether it still holds that.
+"""Record what a prepared folder holds, and verify that it still does.
 
-Stage: beside tokenizer and token files. A record holds the hashes, so that a finished folder is
-never taken for what it is not. Not here: how the folders are made (`prepare.py`).
+Stage: beside tokenizer and token files. A record of hashes identifies the content of a finished
+folder. Not here: how the folders are made (`preparation.py`).
 """
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,27 +11,27 @@ from bpe.formats.statement import AlteredVocabularyError
 from tokenizer import TokenFile, Tokenizer
 from tokenizer.files.token_file import documents_path, sidecar_path
 from trainer.data.shared_folder import AlteredError
+from trainer.data.text_files import hash_file
 from trainer.monitoring.progress import Reporter
-from trainer.storage.file_format import file_sha256
+from trainer.storage.file_format import file_sha256, require_format
 from trainer.storage.run_directory import read_json, write_json_atomically
 
 VERSION = 2
-"""Of the layout and meaning of a prepared folder; part of its name."""
+"""Version of the layout and meaning of a prepared folder; part of its name."""
 
 _TOKENIZER_FORMAT, _TOKENS_FORMAT = "trainer-tokenizer", "trainer-tokens"
 _RECORD = "prepared.json"
 _NAMES = ("train", "validation")
-_CHUNK_BYTES = 1 << 20
-_SHOWN_BYTES = 1 << 26  # smaller files are checked faster than a line about it is read
+_SHOWN_BYTES = 1 << 26  # smaller files are checked before anyone could read the progress line
 
 
 def record_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
-    """Write down that `folder` holds a tokenizer; last, when it is complete."""
+    """Record that `folder` holds a tokenizer; last, when it is complete."""
     _record(folder, _TOKENIZER_FORMAT, {"fingerprint": tokenizer.fingerprint})
 
 
 def record_tokens(folder: Path, files: Mapping[str, TokenFile]) -> None:
-    """Write down which token files `folder` holds, by name; last, when they are complete."""
+    """Record which token files `folder` holds, by name; last, when they are complete."""
     content = {name: file.info.sha256 for name, file in files.items()}
     sidecars = {
         _sidecar_key(name): file_sha256(sidecar_path(file.path)) for name, file in files.items()
@@ -44,8 +43,8 @@ def open_tokenizer(folder: Path) -> Tokenizer:
     """Load the tokenizer of a prepared folder.
 
     Raises:
-        AlteredError: it is not the one that was recorded.
-        ValueError: it is damaged, or nothing was recorded.
+        AlteredError: it is not the recorded one.
+        ValueError: it is damaged, or has no record.
         OSError: a file is missing.
     """
     recorded = _recorded(folder, _TOKENIZER_FORMAT).get("fingerprint")
@@ -55,7 +54,7 @@ def open_tokenizer(folder: Path) -> Tokenizer:
         raise AlteredError(f"{error}; {recorded} was trained on this text") from error
     if tokenizer.fingerprint != recorded:
         raise AlteredError(
-            f"{folder} holds the tokenizer {tokenizer.fingerprint}, but {recorded} was trained on "
+            f"{folder} holds tokenizer {tokenizer.fingerprint}, but {recorded} was trained on "
             "this text"
         )
     return tokenizer
@@ -64,11 +63,11 @@ def open_tokenizer(folder: Path) -> Tokenizer:
 def open_tokens(
     folder: Path, tokenizer: Tokenizer, *, reporter: Reporter
 ) -> tuple[TokenFile, TokenFile]:
-    """Open the token files of a prepared folder, having read them whole.
+    """Open the token files of a prepared folder after reading and verifying them in full.
 
     Raises:
-        AlteredError: a file is not the one that was recorded, or the tokenizer another one.
-        ValueError: a file is damaged, or nothing was recorded.
+        AlteredError: a file is not the recorded one, or belongs to another tokenizer.
+        ValueError: a file is damaged, or has no record.
         OSError: a file is missing.
     """
     train, validation = (TokenFile.open(folder / f"{name}.npy") for name in _NAMES)
@@ -83,19 +82,20 @@ def open_tokens(
 
 
 def require_recorded(file: TokenFile, *, reporter: Reporter) -> None:
-    """Insist that a token file is, to the bit, the one that was put into its prepared folder.
+    """Require that a token file is, to the bit, the one recorded in its folder.
 
     Raises:
-        AlteredError: ids, starts of documents or sidecar are others; the message says which.
-        ValueError: nothing was recorded.
+        AlteredError: ids, document starts or sidecar changed; the message names the file.
+        ValueError: there is no record.
         OSError: a file is missing.
     """
     path, sidecar = file.path, sidecar_path(file.path)
     recorded = _recorded(path.parent, _TOKENS_FORMAT)
     found = file_sha256(sidecar)
-    # What an earlier version prepared has no hash of the sidecar.
+    # Folders prepared by an earlier version record no hash of the sidecar.
     _require_same(sidecar, found, recorded.get(_sidecar_key(path.stem), found))
-    _require_same(path, _hash_tokens(file, reporter=reporter), recorded.get(path.stem))
+    hashed = hash_file(path, reporter=reporter, shown_bytes=_SHOWN_BYTES)
+    _require_same(path, hashed, recorded.get(path.stem))
     _require_same(path, file.info.sha256, recorded.get(path.stem))
     documents = documents_path(path)
     _require_same(documents, file_sha256(documents), file.info.documents_sha256)
@@ -118,20 +118,7 @@ def _record(folder: Path, format_name: str, content: Mapping[str, str]) -> None:
 
 
 def _recorded(folder: Path, format_name: str) -> dict[str, str]:
-    document = read_json(folder / _RECORD)
-    found = document.get("format"), document.get("version")
-    if found != (format_name, VERSION):
-        raise ValueError(f"{folder / _RECORD} says {found}, not {(format_name, VERSION)}")
+    path = folder / _RECORD
+    document = read_json(path)
+    require_format(document, name=format_name, version=VERSION, source=path)
     return document
-
-
-def _hash_tokens(file: TokenFile, *, reporter: Reporter) -> str:
-    size, done, digest = file.path.stat().st_size, 0, hashlib.sha256()
-    shown = reporter if size >= _SHOWN_BYTES else Reporter(mode="silent")
-    stage_of = shown.stage(f"check {file.path.name}", total=size, unit="bytes")
-    with stage_of as stage, file.path.open("rb") as opened:
-        while chunk := opened.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            done += len(chunk)
-            stage.update(done)
-    return digest.hexdigest()

@@ -1,9 +1,9 @@
-"""Find the text and token files of a run again, wherever it was moved.
+"""Find a run's text and token files after it was moved.
 
-Stage: run directory, saved configuration -> *places* -> tokens. Paths are saved absolute, so that a
-run goes on from any folder. Where one is gone it is looked for where it lay from the run, inside of
-the run and beside it; hashes decide whether what is there is the same. Not here: what `train` makes
-of text (`prepare.py`).
+Stage: run directory, saved configuration -> *current paths* -> tokens. Saved paths are absolute, so
+that a run resumes from any folder. A path that is gone is looked up relative to the run's former
+place, inside the run and beside it; hashes decide whether the content is the same. Not here: how
+text becomes tokens (`preparation.py`).
 """
 
 import os
@@ -17,21 +17,21 @@ from trainer.monitoring.progress import Reporter
 from trainer.storage.run_directory import RunDirectory, read_json, require_same_data
 
 DIRECTORY = "directory"
-"""Key of data.json: where the run lay when it last trained."""
+"""Key in data.json of the run's path when it last trained."""
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
-    """Return a configuration that means the same in every folder."""
+    """Return a configuration that does not depend on the current folder."""
     return _with_paths(config, Path.absolute)
 
 
 def find_places(run: RunDirectory, config: RunConfig, *, say: Callable[[str], None]) -> RunConfig:
-    """Return a run's configuration with the places where its text and token files are now.
+    """Return a run's configuration with the current paths of its text and token files.
 
     Args:
-        run: as it lies now.
-        config: with the paths as saved, or as asked for.
-        say: told of each path that is found elsewhere.
+        run: the run, where it is now.
+        config: its configuration, with saved or requested paths.
+        say: reports each path found elsewhere.
     """
     recorded = read_json(run.data).get(DIRECTORY) if run.data.exists() else None
     before = Path(recorded) if isinstance(recorded, str) else None
@@ -49,18 +49,18 @@ def find_places(run: RunDirectory, config: RunConfig, *, say: Callable[[str], No
 
 
 def prepare_again(run: RunDirectory, config: RunConfig, *, reporter: Reporter) -> PreparedData:
-    """Return tokenizer and token files of a run that has begun; without its text if that is gone.
+    """Return the tokenizer and token files of a run to resume, even if its text is gone.
 
     Args:
-        run: whose data it is to be.
-        config: with places as `find_places` returns them.
-        reporter: hears what is done.
+        run: the run.
+        config: its configuration, with paths from `find_places`.
+        reporter: shows progress.
 
     Raises:
-        ValueError: text and token files are gone, or they are others than the run began with.
+        ValueError: text and token files are gone, or differ from those the run began with.
     """
-    missing = [path for path in (*config.corpus.train, *config.corpus.validation)]
-    missing = [path for path in missing if not path.exists()]
+    paths = (*config.corpus.train, *config.corpus.validation)
+    missing = [path for path in paths if not path.exists()]
     if not missing or not run.data.exists():
         data = prepare(config, reporter=reporter)
     else:
@@ -78,7 +78,7 @@ def _open_tokens(
     if not (folder / "tokens").is_dir():
         raise ValueError(
             f"{missing[0]} is gone, and so are the token files in {folder}; name the new place of "
-            f"the text by --{option}, or that of the token files by --corpus.cache-dir"
+            f"the text with --{option}, or of the token files with --corpus.cache-dir"
         )
     reporter.say(f"{missing[0]} is gone: using the token files in {folder}")
     return open_prepared(folder, reporter=reporter)

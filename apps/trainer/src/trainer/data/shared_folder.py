@@ -1,6 +1,6 @@
-"""Build a folder once, complete or absent, whoever else wants it at the same time.
+"""Build a folder once, complete or absent, even if several processes need it at the same time.
 
-Stage: under prepared text, tokenizers and token files. Not here: what is in them.
+Stage: under prepared text, tokenizers and token files. Not here: their content.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class AlteredError(ValueError):
-    """A finished folder holds something else than what was put there."""
+    """The content of a finished folder was changed."""
 
 
 def open_or_build(
@@ -28,28 +28,29 @@ def open_or_build(
     build: Callable[[Path], object],
     reporter: Reporter,
 ) -> tuple[T, bool]:
-    """Return what `read` makes of the folder, and whether the folder was there already.
+    """Return what `read` makes of the folder, and whether the folder existed already.
 
-    The folder is built beside, synced and renamed, so neither a killed process nor a power cut
-    leaves anything that looks complete. A second process waits for the first and finds its work.
+    The folder is built beside its final place, synced and renamed, so neither a killed process nor
+    a power cut leaves one that looks complete. A second process waits for the first and reuses it.
 
     Args:
-        folder: named by everything that its content follows from.
-        read: raises ValueError or OSError where the content is incomplete; it is then built again.
-        build: fills the empty folder that it is given.
-        reporter: hears of damage and of waiting.
+        folder: named by everything that determines its content.
+        read: raises ValueError or OSError if the content is incomplete; it is then built again.
+        build: fills the given empty folder.
+        reporter: reports damage and waiting.
 
     Raises:
-        ValueError: `read` raised `AlteredError`. No stopped process leaves such content, so nothing
-            is overwritten; the message names the folder to remove.
+        ValueError: `read` raised `AlteredError`. No interrupted process leaves such content, so
+            nothing is overwritten; the message names the folder to remove.
     """
     if folder.exists():
-        # A finished folder may lie on a disk that is read-only, where no lock can be made.
+        # A finished folder may be on a read-only disk, where no lock can be created.
         with contextlib.suppress(_Damaged):
             return _read(folder, read), True
     make_directory(folder.parent)
     lock = folder.with_name(f".{folder.name}.lock")
-    with file_lock(lock, on_wait=lambda: reporter.say(f"another process builds {folder}; waiting")):
+    waiting = f"another process is building {folder}; waiting for it"
+    with file_lock(lock, on_wait=lambda: reporter.say(waiting)):
         if folder.exists():
             try:
                 return _read(folder, read), True
@@ -68,7 +69,7 @@ def open_or_build(
 
 
 class _Damaged(Exception):
-    """What `read` raised: a stopped process may have left this content."""
+    """`read` failed on content that an interrupted process may have left."""
 
 
 def _read(folder: Path, read: Callable[[Path], T]) -> T:
@@ -88,7 +89,7 @@ def _remove(path: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Wait until the disk has all that is in a folder, and all names of it."""
+    """Sync all files and directories in a folder."""
     for path in (folder, *folder.rglob("*")):
         if path.is_dir():
             sync_directory(path)

@@ -1,7 +1,7 @@
-"""Check that files are UTF-8 text, and fingerprint them, without holding one in memory.
+"""Check that files are UTF-8 text, and hash them, without loading them into memory.
 
-Stage: *files* -> corpus. What a large file gave is remembered by path, size and time of change, so
-that a run on gigabytes starts at once the second time. Not here: documents inside files.
+Stage: *files* -> corpus. Results for large files are cached by path, size and modification time, so
+that the second run on gigabytes starts at once. Not here: documents inside files.
 """
 
 import codecs
@@ -11,18 +11,19 @@ from pathlib import Path
 
 from trainer.config.run_config import END_OF_TEXT
 from trainer.monitoring.progress import Reporter
+from trainer.storage.file_format import require_format
 from trainer.storage.file_lock import file_lock
 from trainer.storage.run_directory import read_json, write_json_atomically
 
 SEPARATOR = END_OF_TEXT.encode()
 MARK = codecs.BOM_UTF8
-"""What some editors begin a file with; it is no text."""
+"""Written by some editors at the start of a file; not text."""
 
 FORMAT, VERSION = "trainer-text-files", 2
 _CHUNK_BYTES = 1 << 20
-_BINARY_PREFIX_BYTES = 1 << 13  # NUL is valid UTF-8, but text does not begin with it
-_REMEMBERED_BYTES = 1 << 24  # smaller files are read again faster than looked up
-_LONGEST_TAIL_BYTES = 64  # of white space behind a last separator
+_BINARY_PREFIX_BYTES = 1 << 13  # NUL is valid UTF-8, but text has none near its start
+_REMEMBERED_BYTES = 1 << 24  # reading a smaller file again is faster than looking it up
+_LONGEST_TAIL_BYTES = 64  # of white space after the last separator
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,25 +34,25 @@ class TextFile:
     size_bytes: int
     sha256: str
     ends_with_separator: bool
-    """Nothing but white space follows its last end-of-text."""
+    """Whether only white space follows its last end-of-text."""
     starts_with_mark: bool = False
-    """It begins with a byte-order mark."""
+    """Whether it starts with a byte-order mark."""
 
 
 def check_text_file(
     path: Path, *, cache_dir: Path, reporter: Reporter, refuse_binary: bool = True
 ) -> TextFile:
-    """Read a file once and vouch for it.
+    """Read and check a file.
 
-    `refuse_binary` looks for NUL near the beginning; off for text put together from checked files,
-    which may begin in the middle of one.
+    `refuse_binary` looks for NUL near the start; it is off for text cut from checked files, which
+    may start in the middle of one.
 
     Raises:
-        ValueError: it is missing, a folder, unreadable, empty, binary or not UTF-8.
+        ValueError: the file is missing, a folder, unreadable, empty, binary or not UTF-8.
     """
     try:
         if not path.is_file():
-            kind = "a folder" if path.is_dir() else "missing" if not path.exists() else "no file"
+            kind = "a folder" if path.is_dir() else "missing" if not path.exists() else "not a file"
             raise ValueError(f"{path} is {kind}, but the corpus needs a UTF-8 text file; name one")
         stat = path.stat()
         if not stat.st_size:
@@ -71,7 +72,7 @@ def check_text_file(
 
 
 def text_error(data: bytes, *, name: object) -> str | None:
-    r"""Say what is wrong with a small text held in memory; None: nothing.
+    r"""Return what is wrong with a small text in memory; None: nothing.
 
     >>> text_error(b"caf\xe9!", name="menu.txt")
     'menu.txt is not UTF-8: byte 0xe9 at offset 3 (invalid continuation byte)'
@@ -81,6 +82,19 @@ def text_error(data: bytes, *, name: object) -> str | None:
     except UnicodeDecodeError as error:
         return _not_utf8(name, data[error.start], error.start, error.reason)
     return None
+
+
+def hash_file(path: Path, *, reporter: Reporter, shown_bytes: int = 0) -> str:
+    """Return a file's SHA-256; progress is shown for files of at least `shown_bytes`."""
+    size, done, digest = path.stat().st_size, 0, hashlib.sha256()
+    shown = reporter if size >= shown_bytes else Reporter(mode="silent")
+    stage_of = shown.stage(f"check {path.name}", total=size, unit="bytes")
+    with stage_of as stage, path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            done += len(chunk)
+            stage.update(done)
+    return digest.hexdigest()
 
 
 def _read(path: Path, reporter: Reporter, *, refuse_binary: bool) -> TextFile:
@@ -113,13 +127,13 @@ def _refuse_binary(path: Path, beginning: bytes) -> None:
     offset = beginning.find(b"\0")
     if offset >= 0:
         raise ValueError(
-            f"{path} looks binary: byte 0x00 at offset {offset}; the corpus needs UTF-8 text "
-            "(UTF-16 files must be converted first)"
+            f"{path} looks binary: byte 0x00 at offset {offset}; the corpus needs UTF-8 text, so "
+            "name another file, or convert it if it is UTF-16"
         )
 
 
 def _decode(decoder: codecs.IncrementalDecoder, chunk: bytes, *, path: Path, start: int) -> None:
-    """Check the next bytes of a file; no bytes mean its end."""
+    """Check the next bytes of a file; an empty chunk is its end."""
     waiting = decoder.getstate()[0]
     try:
         decoder.decode(chunk, final=not chunk)
@@ -134,11 +148,10 @@ def _not_utf8(name: object, byte: int, offset: int, reason: str) -> str:
 
 
 def _load_memory(path: Path) -> list[dict]:
-    """Return what is remembered; anything unreadable counts as forgotten."""
+    """Return the cached entries; an unreadable cache counts as empty."""
     try:
         document = read_json(path)
-        if (document["format"], document["version"]) != (FORMAT, VERSION):
-            return []
+        require_format(document, name=FORMAT, version=VERSION, source=path)
         for entry in document["files"]:
             TextFile(path=path, **entry["file"])
             entry["key"][0]

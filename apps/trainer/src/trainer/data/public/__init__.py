@@ -1,1 +1,1 @@
-"""Fetch the public datasets."""
+"""Fetch public datasets."""

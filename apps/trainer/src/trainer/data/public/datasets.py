@@ -1,7 +1,7 @@
 """Turn a public dataset into plain text files: fetch, check and unpack them.
 
 Stage: *record -> text files* -> corpus. Not here: the records (`*.toml`, read by
-`config/datasets.py`), how one file is fetched (`download.py`).
+`config/datasets.py`), the download of one file (`download.py`).
 """
 
 import gzip
@@ -25,10 +25,10 @@ _CHUNK_BYTES = 1 << 20
 def fetch_dataset(
     config: CorpusConfig, *, reporter: Reporter
 ) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Return the files of a public dataset, downloaded unless they are there.
+    """Return the training and validation files of a public dataset, downloaded if missing.
 
     Raises:
-        ValueError: a download failed; what came so far is kept.
+        ValueError: a download failed; the part received so far is kept.
     """
     dataset, folder = load_dataset(config.source), config.cache_dir / "downloads"
     base = (config.mirror or dataset.url).rstrip("/")
@@ -41,10 +41,10 @@ def fetch_dataset(
 
 
 def require_recorded(file: TextFile) -> None:
-    """Insist that a downloaded text is still what was downloaded.
+    """Require that a text is as it was downloaded.
 
     Raises:
-        ValueError: it was altered since.
+        ValueError: it was altered.
     """
     recorded = read_json(_record(file.path)).get("sha256")
     if file.sha256 != recorded:
@@ -61,7 +61,7 @@ def _fetch(file: DatasetFile, url: str, path: Path, reporter: Reporter) -> Path:
         if wanted not in (None, getattr(found, name)):
             raise ValueError(
                 f"{path} has {name} {getattr(found, name)}, but the dataset's record has {wanted}; "
-                "remove it, and use another --corpus.mirror or mend the record"
+                "remove it, and use another --corpus.mirror or correct the record"
             )
     return path
 
@@ -76,7 +76,7 @@ def _fetch_packed(file: DatasetFile, url: str, path: Path, reporter: Reporter) -
     document = {"format": FORMAT, "version": VERSION, "url": url}
     document |= {"size_bytes": text.stat().st_size, "sha256": sha256}
     write_json_atomically(_record(text), document)
-    path.unlink()  # its record stays: where it came from, size and hash
+    path.unlink()  # its record stays: URL, size and hash
     return text
 
 
@@ -109,7 +109,7 @@ def _unpack(path: Path, text: Path, reporter: Reporter) -> str:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         part.unlink(missing_ok=True)
         raise ValueError(
-            f"{path} is no complete gzip file ({error}); remove it to download it again"
+            f"{path} is not a complete gzip file ({error}); remove it to download it again"
         ) from error
     part.replace(text)
     return digest.hexdigest()

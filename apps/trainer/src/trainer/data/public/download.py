@@ -1,12 +1,11 @@
-"""Fetch one large public file: announced, resumable, checked, complete or absent.
+"""Download one large file: announced, resumable, checked, complete or absent.
 
-Stage: *URL -> file* -> corpus. Bytes gather in `NAME.part`; the final name appears by renaming, and
-`NAME.json` beside it records where the file came from, its size and its SHA-256. Not here: which
-files there are (`corpus.py`), unpacking.
+Stage: *URL -> file* -> corpus. Bytes are collected in `NAME.part`, which is renamed at the end;
+`NAME.json` beside it records the URL, the size and the SHA-256. Not here: which files there are and
+how they are unpacked (`datasets.py`).
 """
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request
 
 from trainer.data.public.http_source import HttpAnswer, Validator, open_url
+from trainer.data.text_files import hash_file
 from trainer.monitoring.progress import Reporter, Stage, format_amount
 from trainer.storage.durable import TEMPORARY, rename_durably
 from trainer.storage.file_lock import file_lock
@@ -28,7 +28,7 @@ from trainer.storage.run_directory import read_json, write_json_atomically
 
 FORMAT, VERSION = "trainer-download", 1
 ATTEMPTS = 6
-"""Tries without visible progress before giving up."""
+"""Consecutive attempts without progress before giving up."""
 
 _CHUNK_BYTES = 1 << 20
 _RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -36,20 +36,20 @@ _RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DownloadRecord:
-    """What `NAME.json` beside a downloaded file says."""
+    """The content of `NAME.json` beside a downloaded file."""
 
     url: str
     size_bytes: int
     sha256: str
     checked: bool
-    """The host named the same SHA-256 (in its ETag); False: it named none."""
+    """Whether the host stated the same SHA-256 (in its ETag); False: it stated none."""
 
 
 _RECORDED = {"url": str, "size_bytes": int, "sha256": str, "checked": bool}
 
 
 class _InterruptedError(Exception):
-    """The connection gave less than it promised; trying again may help."""
+    """The connection delivered less than announced; a retry may help."""
 
 
 def download(
@@ -60,27 +60,29 @@ def download(
     sleep: Callable[[float], None] = time.sleep,
     timeout_seconds: float = 60.0,
 ) -> DownloadRecord:
-    """Fetch `url` to `destination`, or return at once where an earlier download is complete.
+    """Fetch `url` to `destination`, or return at once if an earlier download is complete.
 
-    A partial file continues where it ended, provided that the host still has the same version.
+    A partial file is resumed, provided that the host still has the same version.
 
     Args:
         url: http or https.
         destination: file to write; `.part`, `.part.json`, `.json` and `.lock` appear beside it.
-        reporter: hears what is fetched, from where and how large, before the first byte of it.
+        reporter: announces the file, its source and its size before the first byte.
         sleep: waits between attempts; tests pass their own.
         timeout_seconds: silence after which a connection counts as lost.
 
     Raises:
-        ValueError: the host refuses or keeps failing, the disk is full (the part stays for the next
-            try), or the content is not what the host says it is (the part is removed).
+        ValueError: the host refuses or keeps failing, the disk is full (the part is kept for the
+            next attempt), or the content does not match the host's hash (the part is removed).
     """
 
     def on_wait() -> None:
         reporter.say(f"another process is downloading {destination.name}; waiting for it")
 
     with file_lock(_beside(destination, ".lock"), on_wait=on_wait):
-        _remove_leftovers(destination)
+        for path in list(destination.parent.iterdir()):  # left by an interrupted process
+            if path.name.startswith(f".{destination.name}.") and path.name.endswith(TEMPORARY):
+                path.unlink()
         record = find_download(url, destination)
         if record is not None:
             _beside(destination, ".part.json").unlink(missing_ok=True)
@@ -90,16 +92,16 @@ def download(
 
 
 def find_download(url: str, destination: Path) -> DownloadRecord | None:
-    """Return the record of a complete earlier download of `url`; None where there is none.
+    """Return the record of a complete earlier download of `url`; None: there is none.
 
     Raises:
-        ValueError: the file is there without a usable record, or not as its record says.
+        ValueError: the file exists without a usable record, or does not match it.
     """
     path = _beside(destination, ".json")
     if not destination.exists():
         return None
     if not path.exists():
-        # Ours appear together with a record, so this is somebody's: never overwrite it.
+        # Downloads always have a record, so this is the user's own file: never overwrite it.
         raise ValueError(
             f"{destination} exists but has no record {path.name}; remove it to download it again, "
             "or train on it as a file of your own with --corpus.train"
@@ -108,7 +110,7 @@ def find_download(url: str, destination: Path) -> DownloadRecord | None:
     if (document.pop("format", None), document.pop("version", None)) != (FORMAT, VERSION):
         raise ValueError(f"{path} is not a {FORMAT} record of version {VERSION}; remove both files")
     if {key: type(value) for key, value in document.items()} != _RECORDED:
-        raise ValueError(f"{path} is no complete {FORMAT} record; remove both files")
+        raise ValueError(f"{path} is not a complete {FORMAT} record; remove both files")
     record = DownloadRecord(**document)
     if destination.stat().st_size != record.size_bytes:
         raise ValueError(
@@ -118,48 +120,46 @@ def find_download(url: str, destination: Path) -> DownloadRecord | None:
     return record if record.url == url else None
 
 
+@dataclass(frozen=True, slots=True)
 class _Download:
-    """One file on its way: attempts, the part, the checks."""
+    """One download in progress: attempts, the part, the checks."""
 
-    def __init__(
-        self,
-        url: str,
-        destination: Path,
-        reporter: Reporter,
-        sleep: Callable[[float], None],
-        timeout_seconds: float,
-    ) -> None:
-        self.url = url
-        self.destination = destination
-        self.part = _beside(destination, ".part")
-        self.part_record = _beside(destination, ".part.json")
-        self.reporter = reporter
-        self.sleep = sleep
-        self.timeout_seconds = timeout_seconds
+    url: str
+    destination: Path
+    reporter: Reporter
+    sleep: Callable[[float], None]
+    timeout_seconds: float
+
+    @property
+    def part(self) -> Path:
+        return _beside(self.destination, ".part")
+
+    @property
+    def part_record(self) -> Path:
+        return _beside(self.destination, ".part.json")
 
     def run(self) -> DownloadRecord:
-        """Try until the file is whole, as long as tries make progress."""
+        """Try until the file is complete, as long as attempts make progress."""
         furthest, failures = self._part_bytes(), 0
         while True:
             try:
-                validator = self._attempt()
-                return self._finish(validator)
+                return self._finish(self._attempt())
             except _InterruptedError as error:
                 reached = self._part_bytes()
-                # A server without ranges restarts at zero: only new ground counts as progress.
+                # A server without ranges restarts at zero: only new bytes count as progress.
                 failures = 0 if reached >= furthest + _CHUNK_BYTES else failures + 1
                 furthest = max(furthest, reached)
                 if failures >= ATTEMPTS:
                     raise ValueError(
                         f"could not download {self.url}: {error}, {failures} times in a row; "
-                        f"{_size(reached)} are kept in {self.part}, run again to continue"
+                        f"{_size(reached)} are kept in {self.part}, run again to resume"
                     ) from error
                 delay = min(2.0**failures, 30.0)
                 self.reporter.say(f"{self.url}: {error}; trying again in {delay:.0f} s")
                 self.sleep(delay)
 
     def _attempt(self) -> Validator:
-        """Append what is missing; return what the host said about the whole file."""
+        """Append the missing bytes; return what the host states about the whole file."""
         validator, have = self._load_part()
         if validator is not None and validator.size_bytes == have:
             return validator
@@ -180,9 +180,7 @@ class _Download:
             error.close()
             if error.code == 416:
                 self._drop_part()
-                raise _InterruptedError(
-                    "the host cannot continue the part; starting over"
-                ) from error
+                raise _InterruptedError("the host cannot resume; starting over") from error
             if error.code in _RETRIED_STATUSES:
                 raise _InterruptedError(f"HTTP {error.code} {error.reason}") from error
             raise ValueError(
@@ -201,24 +199,26 @@ class _Download:
         if not resumed and answer.starts_at != 0:
             self._drop_part()
             raise _InterruptedError(f"the host continued at byte {answer.starts_at}, not {have}")
-        if not answer.tells_its_end and validator.sha256 is None:
+        if not answer.states_its_end and validator.sha256 is None:
             raise ValueError(
-                f"{self.url} comes with neither its length nor its SHA-256, so half of it would "
-                "look like all of it; use another --corpus.mirror"
+                f"{self.url} comes with neither length nor SHA-256, so a partial file would go "
+                "unnoticed; use another --corpus.mirror"
             )
         start = have if resumed else 0
-        self._announce(validator, start)
-        self._require_space(validator, start)
+        total, name = validator.size_bytes, self.destination.name
+        size = "of unknown size" if total is None else _size(total)
+        rest = f", resuming at {_size(start)}" if start else ""
+        self.reporter.say(f"downloading {name} ({size}) from {self.url}{rest}")
+        missing = (total or 0) - start
+        if shutil.disk_usage(self.destination.parent).free < missing:
+            raise self._no_space(missing)
         with self._writing():
             write_json_atomically(self.part_record, {"url": self.url, **asdict(validator)})
-        total = validator.size_bytes
-        with self.reporter.stage(
-            f"download {self.destination.name}", total=total, unit="bytes"
-        ) as s:
-            received = self._copy(answer, start, s)
+        with self.reporter.stage(f"download {name}", total=total, unit="bytes") as stage:
+            received = self._copy(answer, start, stage)
             if total is not None and received > total:
                 self._drop_part()
-                raise _InterruptedError(f"the answer went on behind {_size(total)}")
+                raise _InterruptedError(f"the answer continued past {_size(total)}")
             if total is not None and received < total:
                 raise _InterruptedError(f"the answer ended at {_size(received)} of {_size(total)}")
         return validator
@@ -243,7 +243,7 @@ class _Download:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Tell errors of the disk from those of the connection, and name the file in them."""
+        """Separate disk errors from connection errors, and name the file in them."""
         try:
             yield
         except OSError as error:
@@ -251,16 +251,6 @@ class _Download:
                 raise self._no_space(0) from error
             error.filename = str(self.destination)
             raise
-
-    def _announce(self, validator: Validator, start: int) -> None:
-        size = "of unknown size" if validator.size_bytes is None else _size(validator.size_bytes)
-        rest = f", continuing at {_size(start)}" if start else ""
-        self.reporter.say(f"downloading {self.destination.name} ({size}) from {self.url}{rest}")
-
-    def _require_space(self, validator: Validator, start: int) -> None:
-        missing = (validator.size_bytes or 0) - start
-        if shutil.disk_usage(self.destination.parent).free < missing:
-            raise self._no_space(missing)
 
     def _no_space(self, needed: int) -> ValueError:
         free = shutil.disk_usage(self.destination.parent).free
@@ -270,12 +260,13 @@ class _Download:
         )
 
     def _finish(self, validator: Validator) -> DownloadRecord:
-        size, sha256 = self._part_bytes(), self._hash_part()
+        size, sha256 = self._part_bytes(), hash_file(self.part, reporter=self.reporter)
         if validator.sha256 not in (None, sha256):
             self._drop_part()
             raise ValueError(
-                f"{self.url} arrived with SHA-256 {sha256}, but the host says {validator.sha256}; "
-                "the part was removed, try again or use another --corpus.mirror"
+                f"{self.url} arrived with SHA-256 {sha256}, but the host states "
+                f"{validator.sha256}; the part was removed; try again or use another "
+                "--corpus.mirror"
             )
         checked = validator.sha256 is not None
         record = DownloadRecord(url=self.url, size_bytes=size, sha256=sha256, checked=checked)
@@ -284,23 +275,12 @@ class _Download:
             write_json_atomically(_beside(self.destination, ".json"), document)
             rename_durably(self.part, self.destination)
             self.part_record.unlink(missing_ok=True)
-        against = "as the host says" if checked else "the host names none to compare with"
+        against = "as the host states" if checked else "the host states none"
         self.reporter.say(f"{self.destination.name}: {_size(size)}, SHA-256 {sha256} ({against})")
         return record
 
-    def _hash_part(self) -> str:
-        digest, done, total = hashlib.sha256(), 0, self._part_bytes()
-        name = f"check {self.destination.name}"
-        stage_of = self.reporter.stage(name, total=total, unit="bytes")
-        with stage_of as stage, self.part.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-                done += len(chunk)
-                stage.update(done)
-        return digest.hexdigest()
-
     def _load_part(self) -> tuple[Validator | None, int]:
-        """Return what is known of the part, or drop one that cannot be continued safely."""
+        """Return what is known of the part, or drop a part that cannot be resumed safely."""
         try:
             document = json.loads(self.part_record.read_text(encoding="utf-8"))
             is_text = all(isinstance(document[key], str | None) for key in ("sha256", "if_range"))
@@ -308,7 +288,7 @@ class _Download:
             if document.pop("url") == self.url and is_usable:
                 return Validator(**document), self._part_bytes()
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            pass  # killed before anything was known: the same as no part
+            pass  # killed before anything was recorded: the same as no part
         self._drop_part()
         return None, 0
 
@@ -321,17 +301,10 @@ class _Download:
 
 
 def _write_all(file: FileIO, data: bytes) -> None:
-    """Write without a buffer that would try again, and fail again, when the file is closed."""
+    """Write unbuffered: a buffer would fail a second time when the file is closed."""
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
-
-
-def _remove_leftovers(destination: Path) -> None:
-    """Remove what a process that was stopped left beside; whoever calls this holds the lock."""
-    for path in list(destination.parent.iterdir()):
-        if path.name.startswith(f".{destination.name}.") and path.name.endswith(TEMPORARY):
-            path.unlink()
 
 
 def _beside(path: Path, suffix: str) -> Path:

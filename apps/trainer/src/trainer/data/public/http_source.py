@@ -1,6 +1,6 @@
-"""Read one HTTP answer: where its bytes begin, how many there are, which version they belong to.
+"""Open one HTTP answer: the position of its bytes, their number, and the version of the file.
 
-Stage: *URL -> answer* -> download. Standard library only. Not here: what to do with the bytes.
+Stage: *URL -> answer* -> download. Standard library only. Not here: the bytes (`download.py`).
 """
 
 import re
@@ -18,14 +18,14 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Validator:
-    """What a host said about one version of one file."""
+    """What a host states about one version of a file."""
 
     size_bytes: int | None
-    """None: the host did not say."""
+    """None: the host states none."""
     sha256: str | None
-    """The ETag where it is a SHA-256; Hugging Face gives it on its first redirect."""
+    """The ETag, if it is a SHA-256; Hugging Face sends it with its first redirect."""
     if_range: str | None
-    """A strong ETag or a date that lets a later request continue this version; None: it cannot."""
+    """A strong ETag or a date, by which a later request can resume; None: it cannot."""
 
     def is_same_file(self, other: "Validator") -> bool:
         """Compare versions by everything that both answers state."""
@@ -40,15 +40,15 @@ class HttpAnswer:
 
     Attributes:
         starts_at: position of its first byte in the whole file.
-        tells_its_end: a connection that is cut before shows as such.
-        validator: what it says about the file.
+        states_its_end: whether a connection cut before the end is detected.
+        validator: what it states about the file.
     """
 
     def __init__(self, response: HTTPResponse, *, linked_etag: str | None) -> None:
         self._response = response
         headers = response.headers
         self.starts_at, size = _extent(response)
-        self.tells_its_end = size is not None or response.chunked
+        self.states_its_end = size is not None or response.chunked
         etag = headers.get("ETag")
         self.validator = Validator(
             size_bytes=size,
@@ -71,9 +71,9 @@ def open_url(request: Request, *, timeout_seconds: float) -> HttpAnswer:
     """Send a GET request, follow redirects, and return the answer with its body unread.
 
     Raises:
-        urllib.error.URLError: no connection, or (HTTPError) a status that is not success.
-        ValueError: the address, or one that it redirects to, is not http(s), or is http where the
-            first was https; or the body is compressed for transport.
+        urllib.error.URLError: no connection, or (HTTPError) an error status.
+        ValueError: the address or a redirect is not http(s), or leads from https to http; or the
+            body is compressed for transport.
     """
     if request.type not in ("http", "https"):
         raise ValueError(f"cannot download {request.full_url}: need an http or https address")
@@ -83,14 +83,14 @@ def open_url(request: Request, *, timeout_seconds: float) -> HttpAnswer:
     if encoding != "identity":
         response.close()
         raise ValueError(
-            f"{request.full_url} comes with Content-Encoding {encoding}, which was not asked for; "
+            f"{request.full_url} comes with Content-Encoding {encoding}, which was not requested; "
             "use another --corpus.mirror"
         )
     return HttpAnswer(response, linked_etag=redirects.linked_etag)
 
 
 class _Redirects(HTTPRedirectHandler):
-    """Follow redirects and keep the hash that Hugging Face states on the way."""
+    """Follow redirects, and keep the hash that Hugging Face states in one of them."""
 
     linked_etag: str | None = None
 
