@@ -169,9 +169,9 @@ def test_a_tracker_that_fails_is_told_once_and_gets_the_rest_later(
     _log(tracking, tmp_path, 1, 6)
     tracking.close()
     assert [line for line in said if line.startswith("warning")] == [
-        "warning: wandb failed at step 4 and is left out from here on (RuntimeError: disk full "
-        f"in a library); the run goes on, {tmp_path / 'metrics.jsonl'} is complete, and a resumed "
-        "run gives it the rest"
+        "warning: wandb failed at step 4 and receives no more rows (RuntimeError: disk full "
+        f"in a library); the run continues, {tmp_path / 'metrics.jsonl'} is complete, and a "
+        "resumed run sends it the rest"
     ]
     assert [entry[3] for entry in fake.made] == [[1, 2, 3], [1, 2, 3, 4, 5, 6]]
     fake.broken.clear()

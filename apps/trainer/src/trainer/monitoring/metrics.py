@@ -1,8 +1,9 @@
-"""Keep the numbers of a run, one JSON object a line, against step and wall clock.
+"""Record the metrics of a run, one JSON object per line, by step and wall clock.
 
 Stage: training loop -> *metrics.jsonl* -> loss curve, your own plots. The file only grows, except
-on resume, where what lies beyond the checkpoint is dropped. Every line is strict JSON: a number
-that is not finite is the string "nan", "inf" or "-inf", and null means unknown.
+that resuming drops the rows beyond the checkpoint. Every line is strict JSON: a number that is not
+finite is the string "nan", "inf" or "-inf", and null means unknown. Not here: trackers
+(`tracking/`).
 """
 
 import json
@@ -24,15 +25,15 @@ class MetricsRow(TypedDict):
     kind: Literal["train", "evaluation"]
     """train: a batch before its update; evaluation: the validation windows."""
     step: int
-    """Updates made."""
+    """Updates so far."""
     seconds: float
-    """Wall clock of training so far, over all sittings."""
+    """Wall clock of training so far, in all sittings."""
     tokens: int
     """Training tokens seen so far."""
     loss: float
-    """Nats a token."""
+    """Nats per token."""
     learning_rate: float | None
-    """Of the update."""
+    """Learning rate of the update."""
     grad_norm: float | None
     """Global norm before clipping."""
     tokens_per_second: float | None
@@ -46,12 +47,12 @@ _KINDS = ("train", "evaluation")
 
 
 class MetricsLog:
-    """An append-only file of rows; each is in the file when `append` returns, a line at a time.
+    """An append-only file of rows; when `append` returns, the row is in the file.
 
     Args:
-        path: created with the first row; a torn last line of a killed process is dropped.
-        is_patient: when the disk refuses, keep rows and write them with a later one.
-        say: told when that begins.
+        path: created with the first row; a line that a killed process left incomplete is dropped.
+        is_patient: if the disk refuses rows, keep them and write them with a later one.
+        say: reports when that happens.
     """
 
     def __init__(
@@ -88,16 +89,16 @@ class MetricsLog:
                 self._waiting = b""
                 raise
             if not self._has_failed:
-                self._say(f"metrics are kept in memory until the disk takes them: {error}")
+                self._say(f"metrics stay in memory until the disk accepts them: {error}")
             self._has_failed = True
         else:
             self._waiting, self._has_failed = b"", False
 
     def truncate_after(self, step: int) -> int:
-        """Drop the rows beyond `step`, since a resumed run will write them again, and all damage.
+        """Drop damaged lines, and rows beyond `step`, which a resumed run writes again.
 
         Returns:
-            Lines that were dropped because they are no rows.
+            The number of damaged lines.
         """
         if not self._path.exists():
             return 0
@@ -116,7 +117,7 @@ def read_metrics(path: Path) -> list[MetricsRow]:
     """Read all complete rows, in order; a last line still being written is left out.
 
     Raises:
-        ValueError: a complete line is no metrics row; the message says which line.
+        ValueError: a complete line is not a metrics row; the message names the line.
     """
     try:
         *lines, _ = path.read_text(encoding="utf-8").split("\n")
@@ -126,10 +127,10 @@ def read_metrics(path: Path) -> list[MetricsRow]:
 
 
 def read_readable_metrics(path: Path) -> tuple[list[MetricsRow], list[str]]:
-    """Read what can be read, for people to look at: damaged lines are left out and named.
+    """Read all intact rows, for display.
 
     Returns:
-        The rows in order, and one complaint for each line left out. No file: no rows.
+        The rows in order, and one message per damaged line. No file: no rows.
     """
     if not path.exists():
         return [], []
@@ -145,7 +146,7 @@ def read_readable_metrics(path: Path) -> tuple[list[MetricsRow], list[str]]:
         if isinstance(row["step"], int) and row["kind"] in _KINDS:
             rows.append(row)
         else:
-            problems.append(f"left out: {source} has no step, or no kind that is known")
+            problems.append(f"left out: {source} has no step or no known kind")
     return rows, problems
 
 
@@ -163,7 +164,7 @@ def _from_line(line: str, source: str) -> MetricsRow:
     if not isinstance(document, dict):
         raise ValueError(f"{source} is not a JSON object; remove the line")
     require_format(document, name=FORMAT, version=VERSION, source=source)
-    return cast(MetricsRow, dict(_from_json(document)))  # what a stranger wrote is not checked
+    return cast(MetricsRow, dict(_from_json(document)))  # types of values are not checked
 
 
 def _to_json(value: object) -> object:

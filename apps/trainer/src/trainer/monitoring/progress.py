@@ -1,41 +1,40 @@
-"""Show how far a stage has come: a bar on a terminal, a few plain lines anywhere else.
+"""Show the progress of each stage: a bar on a terminal, a few plain lines elsewhere.
 
-Stage: beside all of them. This module owns the rule of what is shown and how often; stages only
-call `update`. Everything goes to stderr. Not here: metrics on disk, results on stdout.
+Stage: beside all of them. This module decides what is shown and how often; stages only call
+`update`. Everything goes to stderr. Not here: metrics on disk, results on stdout.
 """
 
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal, Protocol, TextIO, cast
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol, TextIO, cast
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from bpe.cli.unread_stream import UnreadStream
 
 Unit = Literal["bytes", "tokens", "steps", "documents", "files", "merges"]
 
-_LINE_SECONDS = 10.0  # plain lines: at most one in this time between the first and the last
-_FRAME_SECONDS = 0.1  # bar: at most one redraw in this time
-
 
 class Stage(Protocol):
-    """What a running stage calls to say how far it is."""
+    """Reports the progress of a running stage."""
 
     def update(self, done: float, *, total: float | None = None, note: str = "") -> None:
         """Show that `done` units are done; `total` and a non-empty `note` replace earlier ones."""
 
 
 class Reporter:
-    """Speak to the user on stderr, in whatever way the other end can show.
+    """Report to the user on stderr, in the form that the terminal or file can show.
 
     Args:
         mode: "auto" draws a bar on a terminal and writes lines elsewhere; "silent" shows nothing.
         stream: where to write; None: `sys.stderr` at the time of construction.
-        clock: seconds, monotonic; tests pass their own.
+        clock: monotonic seconds; tests pass their own.
 
     >>> import io
     >>> stream = io.StringIO()
@@ -53,14 +52,14 @@ class Reporter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         unread = UnreadStream(sys.stderr if stream is None else stream)
-        self._stream = cast(TextIO, unread)  # answers all that its stream does
+        self._stream = cast(TextIO, unread)  # has all methods of the stream
         self._mode = _choose_mode(self._stream) if mode == "auto" else mode
         self._clock = clock
         self._console = Console(file=self._stream, force_terminal=True, highlight=False)
         self._bars: Progress | None = None
 
     def say(self, line: str) -> None:
-        """Write one line; above the bar where one is drawn."""
+        """Write one line, above the bar if there is one."""
         if self._mode == "bar":
             self._console.print(Text(line), soft_wrap=True)
         elif self._mode == "lines":
@@ -71,34 +70,35 @@ class Reporter:
     def stage(
         self, description: str, *, total: float | None = None, unit: Unit = "steps"
     ) -> Iterator[Stage]:
-        """Open a stage; it is closed, with its last state shown, when the block ends.
+        """Open a stage; its last state is shown when the block ends.
 
         Stages may nest. A block left by an exception shows no final line.
 
         Args:
-            description: what is being done, as the user would say it.
-            total: units the stage will have done at its end; None: not known (yet).
+            description: what is being done, in the user's words.
+            total: units to do; None: not known yet.
             unit: what is counted.
         """
+        state = _State(description, total, unit)
         if self._mode == "bar":
             with self._open_bars() as bars:
-                stage = _BarStage(bars, description, total=total, unit=unit, clock=self._clock)
+                stage = _BarStage(state, self._clock, bars)
                 yield stage
                 stage.finish()
         elif self._mode == "lines":
-            lines = _LineStage(self.say, description, total=total, unit=unit, clock=self._clock)
-            yield lines
-            lines.finish()
+            stage = _LineStage(state, self._clock, self.say)
+            yield stage
+            stage.finish()
         else:
             yield _SilentStage()
 
     @contextmanager
     def _open_bars(self) -> Iterator[Progress]:
-        """Share one display among nested stages: only one can own the bottom of a terminal."""
+        """Share one display among nested stages: a terminal has room for one at its bottom."""
         if self._bars is not None:
             yield self._bars
             return
-        # No refresh thread: the stages fork worker processes, which must not inherit one.
+        # No refresh thread: stages fork worker processes, which must not inherit one.
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -116,7 +116,7 @@ class Reporter:
 
 
 def format_amount(amount: float, *, unit: Unit) -> str:
-    """Write an amount the way people read it.
+    """Format an amount for people.
 
     >>> format_amount(12_345_678, unit="bytes"), format_amount(12_345, unit="tokens")
     ('12.3 MB', '12,345 tokens')
@@ -129,19 +129,15 @@ def format_amount(amount: float, *, unit: Unit) -> str:
     return f"{amount:.0f} bytes"
 
 
-class _Count:
-    """How far one stage is, and how that reads."""
+@dataclass(slots=True)
+class _State:
+    """The progress of one stage."""
 
-    def __init__(self, *, total: float | None, unit: Unit) -> None:
-        self.done = 0.0
-        self.total = total
-        self.unit: Unit = unit
-        self.note = ""
-
-    def set(self, done: float, total: float | None, note: str) -> None:
-        self.done = done
-        self.total = self.total if total is None else total
-        self.note = note or self.note
+    description: str
+    total: float | None
+    unit: Unit
+    done: float = 0.0
+    note: str = ""
 
     def __str__(self) -> str:
         text = format_amount(self.done, unit=self.unit)
@@ -156,78 +152,74 @@ class _Count:
 
 
 class _SilentStage:
-    """Show nothing."""
+    """Shows nothing."""
 
     def update(self, done: float, *, total: float | None = None, note: str = "") -> None:
         pass
 
 
-class _LineStage:
-    """Write a line at the start, rarely in between, and one at the end."""
+class _ShownStage(ABC):
+    """Shows a stage's state at most once per interval."""
 
-    def __init__(
-        self,
-        say: Callable[[str], None],
-        description: str,
-        *,
-        total: float | None,
-        unit: Unit,
-        clock: Callable[[], float],
-    ) -> None:
-        self._say = say
-        self._description = description
-        self._count = _Count(total=total, unit=unit)
-        self._clock = clock
+    interval_seconds: ClassVar[float]
+
+    def __init__(self, state: _State, clock: Callable[[], float]) -> None:
+        self._state, self._clock = state, clock
         self._started = self._last_shown = clock()
-        say(f"{description}: {self._count}" if total is not None else f"{description} ...")
 
     def update(self, done: float, *, total: float | None = None, note: str = "") -> None:
-        self._count.set(done, total, note)
-        if self._clock() - self._last_shown >= _LINE_SECONDS:
+        state = self._state
+        state.done, state.note = done, note or state.note
+        state.total = state.total if total is None else total
+        if self._clock() - self._last_shown >= self.interval_seconds:
             self._last_shown = self._clock()
-            self._say(f"{self._description}: {self._count}")
+            self._show()
+
+    @abstractmethod
+    def _show(self) -> None: ...
+
+
+class _LineStage(_ShownStage):
+    """Writes a line at the start, a few in between, and one at the end."""
+
+    interval_seconds = 10.0
+
+    def __init__(
+        self, state: _State, clock: Callable[[], float], say: Callable[[str], None]
+    ) -> None:
+        super().__init__(state, clock)
+        self._say = say
+        say(f"{state.description} ..." if state.total is None else f"{state.description}: {state}")
+
+    def _show(self) -> None:
+        self._say(f"{self._state.description}: {self._state}")
 
     def finish(self) -> None:
         seconds = self._clock() - self._started
-        state = f"{self._count}, " if self._count.done else ""
-        self._say(f"{self._description}: {state}done in {seconds:.1f} s")
+        amount = f"{self._state}, " if self._state.done else ""
+        self._say(f"{self._state.description}: {amount}done in {seconds:.1f} s")
 
 
-class _BarStage:
-    """Move one bar of the shared display."""
+class _BarStage(_ShownStage):
+    """Moves one bar of the shared display."""
 
-    def __init__(
-        self,
-        bars: Progress,
-        description: str,
-        *,
-        total: float | None,
-        unit: Unit,
-        clock: Callable[[], float],
-    ) -> None:
+    interval_seconds = 0.1
+
+    def __init__(self, state: _State, clock: Callable[[], float], bars: Progress) -> None:
+        super().__init__(state, clock)
         self._bars = bars
-        self._count = _Count(total=total, unit=unit)
-        self._clock = clock
-        self._last_shown = clock()
-        self._task: TaskID = bars.add_task(description, total=total, state=str(self._count))
+        self._task = bars.add_task(state.description, total=state.total, state=str(state))
         bars.refresh()
 
-    def update(self, done: float, *, total: float | None = None, note: str = "") -> None:
-        self._count.set(done, total, note)
-        if self._clock() - self._last_shown >= _FRAME_SECONDS:
-            self._draw()
+    def _show(self) -> None:
+        done, total = self._state.done, self._state.total
+        state = str(self._state)
+        self._bars.update(self._task, completed=done, total=total, state=state, refresh=True)
 
     def finish(self) -> None:
-        self._draw()
+        self._show()
         self._bars.stop_task(self._task)
         self._bars.refresh()
-
-    def _draw(self) -> None:
-        self._last_shown = self._clock()
-        count = self._count
-        self._bars.update(
-            self._task, completed=count.done, total=count.total, state=str(count), refresh=True
-        )
 
 
 def _choose_mode(stream: TextIO) -> Literal["bar", "lines"]:

@@ -1,7 +1,7 @@
-"""Measure tokens a second and the share of the device's peak that they amount to.
+"""Measure tokens per second and the share of the device's peak that they use.
 
-Stage: beside the loop. MFU is model FLOPs over the datasheet's dense peak; where the device is not
-in `accounting`'s table it is unknown, which is not zero.
+Stage: beside the loop. MFU is model FLOP/s over the datasheet's dense peak; it is unknown, not
+zero, for a device that `accounting` does not list. Not here: the display (`progress.py`).
 """
 
 import time
@@ -18,7 +18,7 @@ from trainer.plan.devices import device_name
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Training speed over the last interval, evaluation and saving left out."""
+    """Training speed over an interval, without evaluation and saving."""
 
     tokens_per_second: float
     mfu: float | None
@@ -26,16 +26,16 @@ class Speed:
 
     @property
     def mfu_text(self) -> str:
-        """The utilization in per cent, or `unknown`."""
+        """The utilization in percent, or `unknown`."""
         return "unknown" if self.mfu is None else f"{self.mfu:.1%}"
 
 
 Cost = Literal["evaluation", "checkpoint", "logging", "data"]
-"""What the loop does beside the steps."""
+"""Work of the loop outside the steps."""
 
 
 class Throughput:
-    """Counts tokens against the clock; what happens in `paused` does not count."""
+    """Counts tokens against the clock, which stops inside `paused`."""
 
     def __init__(self, *, flops_per_token: float, device: torch.device, dtype: torch.dtype) -> None:
         self._flops_per_token = flops_per_token
@@ -48,11 +48,11 @@ class Throughput:
         self._start = time.monotonic()
 
     def add(self, tokens: int) -> None:
-        """Count tokens of a step."""
+        """Count the tokens of a step."""
         self._tokens += tokens
 
     def measure(self) -> Speed:
-        """Return the speed since the last call; the device must have been waited for."""
+        """Return the speed since the last call; the device must be synchronized."""
         now = time.monotonic()
         tokens, seconds = self._tokens, now - self._start
         self._total_tokens += tokens
@@ -61,12 +61,12 @@ class Throughput:
         return self._speed(tokens, seconds)
 
     def average(self) -> Speed:
-        """Return the speed over all that was measured."""
+        """Return the speed over all measured intervals."""
         return self._speed(self._total_tokens, self._total_seconds)
 
     @contextmanager
     def paused(self, cost: Cost) -> Iterator[None]:
-        """Leave out the time spent inside, and book it."""
+        """Exclude the time inside from training, and record it as a cost."""
         start, before = time.monotonic(), self._costs[cost]
         try:
             with self.booked(cost):
@@ -77,7 +77,7 @@ class Throughput:
 
     @contextmanager
     def booked(self, cost: Cost) -> Iterator[None]:
-        """Book the time spent inside; it counts as training all the same."""
+        """Record the time inside as a cost; it still counts as training."""
         start = time.monotonic()
         try:
             yield
@@ -85,7 +85,7 @@ class Throughput:
             self._costs[cost] += time.monotonic() - start
 
     def cost_shares(self) -> dict[str, float]:
-        """Return what share of the wall clock each cost had since the start, in [0, 1]."""
+        """Return each cost's share of the wall clock since the start, in [0, 1]."""
         seconds = self._total_seconds + self._paused_seconds
         return {cost: spent / seconds if seconds else 0.0 for cost, spent in self._costs.items()}
 

@@ -1,4 +1,4 @@
-"""Show a run elsewhere while it goes on: TensorBoard, Weights & Biases, trackio."""
+"""Track a run live in TensorBoard, Weights & Biases or trackio."""
 
 from trainer.tracking.fan_out import Tracking
 from trainer.tracking.trackers import Tracker, require_trackers

@@ -1,9 +1,9 @@
-"""Give the rows of metrics.jsonl to every tracker, once each, through kills and resumes.
+"""Send the rows of metrics.jsonl to every tracker exactly once, despite kills and resumes.
 
-Stage: metrics.jsonl -> *trackers* (`trackers.py`). metrics.jsonl is the source of truth: a row is
-there before a tracker gets it, a tracker that is asked for late gets the rows from before, and one
-that fails is left out, loudly, while the run goes on. RUN/tracking.json holds the name under which
-the trackers know the run, and how far each of them is.
+Stage: metrics.jsonl -> *trackers* (`trackers.py`). metrics.jsonl is the source of truth: rows are
+written there first, a tracker added later receives the earlier rows, and one that fails is dropped
+with a warning while the run continues. RUN/tracking.json holds the run's name in the trackers and
+the position of each.
 """
 
 import uuid
@@ -22,26 +22,26 @@ _PREFIXES = {"train": "train", "evaluation": "validation"}
 
 @dataclass(slots=True)
 class _Mark:
-    """How far a tracker is."""
+    """The position of a tracker."""
 
     step: int
     """It has all rows up to here."""
     is_open: bool
-    """It may have later ones too, up to the last that metrics.jsonl had when the process ended."""
+    """It may have later ones, up to the last row of metrics.jsonl when the process ended."""
 
 
 class Tracking:
-    """The trackers of one sitting; does nothing where none is asked for.
+    """The trackers of one sitting; without names, it does nothing.
 
-    Made before metrics.jsonl is cut back to the checkpoint, since how far the file goes is how far
-    the trackers of a process that was killed are.
+    Created before metrics.jsonl is truncated to the checkpoint: the end of the file is the position
+    of a killed process's trackers.
 
     Args:
         names: which trackers.
         folder: the run directory.
         project: groups runs.
         settings: every field of the configuration with its value.
-        say: told where to look, and of failures.
+        say: reports where to look, and failures.
     """
 
     def __init__(
@@ -72,11 +72,7 @@ class Tracking:
             mark.is_open = False
 
     def open(self, step: int) -> None:
-        """Begin or go on with every tracker, and give each the rows that it lacks.
-
-        Args:
-            step: where the run is; metrics.jsonl holds nothing later.
-        """
+        """Open every tracker at `step`, the last of metrics.jsonl, and send the rows it lacks."""
         self._step = step
         rows, _ = read_readable_metrics(self._metrics) if self._names else ([], [])
         for name in self._names:
@@ -91,17 +87,13 @@ class Tracking:
             self._save()
 
     def log(self, row: MetricsRow) -> None:
-        """Give a row that is in metrics.jsonl to every tracker."""
+        """Send a row of metrics.jsonl to every tracker."""
         self._step = row["step"]
         for name in list(self._trackers):
             self._give(name, row)
 
     def close(self, result: Mapping[str, float] | None = None) -> None:
-        """End the sitting.
-
-        Args:
-            result: what the finished run reached, if it is finished.
-        """
+        """End the sitting, and send the result of a finished run."""
         for name in list(self._trackers):
             if result:
                 values = {f"final/{key}": value for key, value in result.items()}
@@ -124,18 +116,18 @@ class Tracking:
             self._attempt(name, self._trackers[name].log, _values(row), step=row["step"])
 
     def _attempt(self, name: str, call: Callable[..., None], *given: object, **more: int) -> None:
-        """Call a tracker; one that fails is told once and left out."""
+        """Call a tracker; one that fails is reported once and dropped."""
         try:
             call(*given, **more)
-        except Exception as error:  # a library's failure, of whatever kind, is not the run's
+        except Exception as error:  # no failure of a library may end the run
             self._trackers.pop(name, None)
             mark = self._marks[name]
             mark.step, mark.is_open = max(mark.step, self._step - 1), False
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             self._say(
-                f"warning: {name} failed at step {self._step:,} and is left out from here on "
-                f"({reason}); the run goes on, {self._metrics} is complete, "
-                "and a resumed run gives it the rest"
+                f"warning: {name} failed at step {self._step:,} and receives no more rows "
+                f"({reason}); the run continues, {self._metrics} is complete, "
+                "and a resumed run sends it the rest"
             )
             self._save()
 
@@ -148,7 +140,7 @@ class Tracking:
             marks = {name: _Mark(**mark) for name, mark in document["trackers"].items()}
             return str(document["id"]), marks
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            self._say(f"{self._file} is damaged, so the run is tracked as a new one: {error}")
+            self._say(f"{self._file} is damaged, so trackers show a new run: {error}")
             return uuid.uuid4().hex, {}
 
     def _save(self) -> None:
@@ -161,7 +153,7 @@ class Tracking:
 
 
 def _values(row: MetricsRow) -> dict[str, float]:
-    """Return what a row measures, under names that trackers group by."""
+    """Return a row's values under names by which trackers group them."""
     prefix = _PREFIXES[row["kind"]]
     return {
         f"{prefix}/{key}": value

@@ -1,10 +1,10 @@
-"""Declare what a tracker is, and find those that there are.
+"""Declare what a tracker is, and find the trackers by name.
 
-Stage: rows of metrics.jsonl -> *one library's calls*. A module of `libraries` is a tracker, by its
-own library, an extra each. Values arrive as Python numbers at the logging points of the loop; every
-library queues them for a thread or process of its own. Nothing leaves the machine unless the
-environment asks for it: WANDB_MODE=online, TRACKIO_SPACE_ID, TRACKIO_SERVER_URL. Not here: which
-rows, and what happens when a library fails (`fan_out.py`).
+Stage: rows of metrics.jsonl -> *calls of one library*. Each module of `libraries` is a tracker, with
+an optional library of its own. Values arrive as Python numbers at the logging points of the loop;
+every library queues them for a thread or process of its own. Nothing leaves the machine unless the
+environment requests it: WANDB_MODE=online, TRACKIO_SPACE_ID, TRACKIO_SERVER_URL. Not here: which
+rows are sent, and failures of a library (`fan_out.py`).
 """
 
 from abc import ABC, abstractmethod
@@ -33,7 +33,7 @@ class TrackedRun:
 
 
 class Tracker(ABC):
-    """Where a run is shown; any method may raise what its library does.
+    """A place that shows a run; any method may raise its library's errors.
 
     Args:
         run: what to show.
@@ -43,10 +43,10 @@ class Tracker(ABC):
     package: ClassVar[str]
     """Its library."""
     can_forget: ClassVar[bool] = False
-    """Whether it takes steps again that it has seen. One that can is given all again that a killed
-    process may not have handed over."""
+    """Whether it accepts steps again that it has seen. If so, it receives again all that a killed
+    process may not have sent."""
     where: str
-    """How to look at it, for people."""
+    """How to open it, for people."""
 
     @abstractmethod
     def __init__(self, run: TrackedRun, *, after_step: int) -> None:
@@ -54,11 +54,11 @@ class Tracker(ABC):
 
     @abstractmethod
     def log(self, values: Mapping[str, float], *, step: int) -> None:
-        """Take values of a step; steps never fall, and one may come twice with other names."""
+        """Log values of a step; steps never fall, and one may come twice with other names."""
 
     @abstractmethod
     def close(self) -> None:
-        """Hand over what waits, and end the sitting."""
+        """Flush, and end the sitting."""
 
 
 def find_tracker(name: str) -> type[Tracker]:

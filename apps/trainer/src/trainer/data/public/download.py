@@ -201,8 +201,8 @@ class _Download:
             raise _InterruptedError(f"the host continued at byte {answer.starts_at}, not {have}")
         if not answer.states_its_end and validator.sha256 is None:
             raise ValueError(
-                f"{self.url} comes with neither length nor SHA-256, so a partial file would go "
-                "unnoticed; use another --corpus.mirror"
+                f"{self.url} comes with neither its length nor its SHA-256, so a partial file "
+                "would go unnoticed; use another --corpus.mirror"
             )
         start = have if resumed else 0
         total, name = validator.size_bytes, self.destination.name
@@ -265,8 +265,7 @@ class _Download:
             self._drop_part()
             raise ValueError(
                 f"{self.url} arrived with SHA-256 {sha256}, but the host states "
-                f"{validator.sha256}; the part was removed; try again or use another "
-                "--corpus.mirror"
+                f"{validator.sha256}; the part was removed, retry or use another --corpus.mirror"
             )
         checked = validator.sha256 is not None
         record = DownloadRecord(url=self.url, size_bytes=size, sha256=sha256, checked=checked)
