@@ -165,7 +165,7 @@ def test_prepare_takes_the_options_of_train_but_makes_no_run(
 ) -> None:
     assert parse_prepare(["owt", "--tokenizer.vocab-size", "300"]).config.preset == "owt"
     for arguments in (["--run-dir", "x"], ["--resume", "auto"]):
-        with pytest.raises(ValueError, match="prepare makes no run"):
+        with pytest.raises(ValueError, match="prepare creates no run"):
             parse_prepare(arguments)
     with pytest.raises(SystemExit):
         parse_prepare(["--help"])

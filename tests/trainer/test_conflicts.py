@@ -82,7 +82,7 @@ def test_fields_that_contradict_each_other_are_refused_by_their_options(
         ({"model": {"attention": "triton"}}, "model.attention is triton"),
         ({"model": {"d_model": 2**40}}, "model.d-model 1099511627776"),
         ({"training": {"batch_size": 2**50, "micro_batch_size": None}}, "of memory in a step"),
-        ({"model": {"context_length": 10_000}}, "at most, but model.context-length"),
+        ({"model": {"context_length": 10_000}}, "tokens, but model.context-length"),
     ],
 )
 def test_what_no_machine_or_text_allows_is_refused_before_a_tokenizer_is_trained(

@@ -104,7 +104,7 @@ def test_max_hours_ends_a_trial_resumably_and_says_what_is_left(
         patch.setattr(StopRequest, "is_late", property(lambda _: next(asked) > 6))
         code, out, err = run("sweep", *over, "--max-hours", 1)
     assert (code, out.count("not run")) == (0, 2), err
-    assert "--max-hours 1 are over: 0 trials are done, 2 are left; saved. Ask again" in err
+    assert "--max-hours 1 reached after 0 of 2 trials, saved; run the same command again" in err
     trials = Path("studies/quickstart-optimizer.learning-rate/trials")
     [checkpoint] = (trials / "learning-rate=0.001" / "checkpoints").iterdir()
     step = int(checkpoint.name.rpartition("-")[2])
@@ -152,7 +152,7 @@ def test_optuna_trains_stops_and_goes_on_from_the_run_directory(
     with monkeypatch.context() as patch:
         patch.setattr(StopRequest, "is_late", property(lambda _: next(calls) > 6))
         code, _, err = run("sweep", *asked, "--trials", 2, "--max-hours", 1)
-    assert code == 0 and "0 trials are done, 2 are left" in err
+    assert code == 0 and "reached after 0 of 2 trials" in err
     code, out, err = run("sweep", *asked, "--trials", 2)
     assert code == 0 and "resuming at step" in err
     assert out.count("finished") == 2 and "report.html" in out

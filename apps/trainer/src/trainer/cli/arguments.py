@@ -1,8 +1,8 @@
-"""Read the words of a command line before any parser does.
+"""Prepare the words of a command line for the parsers.
 
-Stage: argv -> *words that parsers understand* -> `command_line.py` and its kin. Whatever follows an
-option that takes text or a path is its value, though it begin with a dash; an option that does not
-exist is refused with the nearest one. Not here: what options mean.
+Stage: argv -> *words that parsers understand* -> `*_arguments.py`. The word after an option that
+takes text or a path is its value, even with a leading dash; an unknown option is refused with the
+nearest known one. Not here: what options mean.
 """
 
 import dataclasses
@@ -21,14 +21,9 @@ def read_arguments(argv: Sequence[str], cls: type) -> list[str]:
     """Return the words of a command line whose options are the fields of `cls`.
 
     Raises:
-        ValueError: a word that is not UTF-8, or an unknown option; names the nearest, however far.
+        ValueError: a word that is not UTF-8, or an unknown option; the message names the nearest.
     """
-    words = join_values(
-        argv,
-        options=text_options(cls),
-        paths=path_options(cls),
-        lists=path_list_options(cls),
-    )
+    words = join_values(argv, cls)
     known = ["--help", *_options(cls)]
     for word in words:
         given = word.split("=")[0]
@@ -42,27 +37,25 @@ def read_arguments(argv: Sequence[str], cls: type) -> list[str]:
     return words
 
 
-def join_values(
-    argv: Sequence[str],
-    *,
-    options: Collection[str],
-    paths: Collection[str] = (),
-    lists: Collection[str] = (),
-) -> list[str]:
+def join_values(argv: Sequence[str], cls: type, *, also: Collection[str] = ()) -> list[str]:
     """Join options and their values, so that no value is taken for an option.
 
+    Text is UTF-8 in any locale; a path keeps the locale's bytes. In a list of paths, one with a
+    leading dash becomes ./-NAME.
+
     Args:
-        argv: as the shell gives it.
-        options: take one value, any text or path; text is UTF-8 whatever the locale.
-        paths: those of them that take a path, which is kept as the locale spells it.
-        lists: take paths up to the next option; one that begins with a dash is spelled ./-NAME.
+        argv: the words from the shell.
+        cls: its fields are the options.
+        also: more options that take text.
 
     Raises:
         ValueError: a word that is not UTF-8.
 
-    >>> join_values(["x", "--prompt", "---", "--top-k", "5"], options=["--prompt"])
+    >>> options = dataclasses.make_dataclass("Options", [("prompt", str), ("top_k", int)])
+    >>> join_values(["x", "--prompt", "---", "--top-k", "5"], options)
     ['x', '--prompt=---', '--top-k', '5']
     """
+    options, paths, lists = text_options(cls).union(also), path_options(cls), path_list_options(cls)
     words, is_in_list, rest = [], False, iter(argv)
     for word in rest:
         option, equals, value = word.partition("=")
@@ -81,7 +74,7 @@ def join_values(
 
 
 def text_options(cls: type) -> set[str]:
-    """Return the options that take one value which is text or a path; repeated ones too."""
+    """Return the options that take text or one path, including repeatable ones."""
     kinds = (str, str | None, tuple[str, ...])
     return {option for option, kind in _options_and_kinds(cls) if kind in kinds} | path_options(cls)
 
@@ -97,7 +90,7 @@ def path_list_options(cls: type) -> set[str]:
 
 
 def with_python_booleans(argv: Sequence[str], cls: type) -> Iterator[str]:
-    """Spell `true` and `false` behind a switch as the parser wants them; TOML's way is ours."""
+    """Capitalize `true` and `false`, which we spell as in TOML, for the parser."""
     known = set(_options(cls))
     switches = {name for name in known if _negated(name) in known}
     for previous, word in zip(("", *argv), argv, strict=False):
@@ -121,7 +114,7 @@ def _options_and_kinds(cls: type, prefix: str = "") -> Iterator[tuple[str, objec
 
 
 def _options(cls: type) -> Iterator[str]:
-    """Yield what the fields of a dataclass are called on the command line."""
+    """Yield the options of a dataclass's fields, and their negations."""
     for option, kind in _options_and_kinds(cls):
         yield option
         if kind is bool:
@@ -129,15 +122,12 @@ def _options(cls: type) -> Iterator[str]:
 
 
 def _is_dashed(word: str) -> bool:
-    """Whether a word may be a path that looks like a short option; -h is help."""
+    """Whether a word may be a path that looks like a short option; -h is not."""
     return word.startswith("-") and not word.startswith("--") and word not in ("-", "-h")
 
 
 def _decoded(value: str) -> str:
-    """Return the text that a value's bytes spell in UTF-8, whatever encoding the locale names.
-
-    Under LC_ALL=C, Python passes bytes beyond ASCII on as lone surrogates.
-    """
+    """Decode a value's bytes as UTF-8: under LC_ALL=C, Python makes them lone surrogates."""
     try:
         return os.fsencode(value).decode("utf-8")
     except UnicodeError:

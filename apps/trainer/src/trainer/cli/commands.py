@@ -1,14 +1,14 @@
-"""The trainer's commands: train, prepare, generate, evaluate; report and the like; studies.
+"""Run the trainer's commands: about one run, pages about runs, studies of many runs.
 
-Progress goes to stderr, results to stdout. A user's mistake ends with one clear line and exit
-code 2; an interrupted command ends with 128 plus the signal's number, as shells expect.
+Stage: all of them, by command. Progress goes to stderr, results to stdout. A user error ends with
+one line and exit code 2; an interrupted command exits with 128 plus the signal's number, as shells
+expect. Not here: options (`*_arguments.py`).
 """
 
 import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,7 +21,7 @@ _MISTAKE = 2
 
 
 def _command(work: Callable[[list[str]], int]) -> Callable[[], NoReturn]:
-    """Make a program of what takes arguments and returns an exit code."""
+    """Turn a function from arguments to an exit code into a program."""
 
     @wraps(work)
     def program() -> NoReturn:
@@ -36,6 +36,7 @@ def train(argv: list[str]) -> int:
     from rich.console import Console
 
     from trainer.cli.run_arguments import parse_train
+    from trainer.command_hints import command
     from trainer.config.presets import config_to_toml
     from trainer.monitoring.progress import Reporter
     from trainer.run import train as run_training
@@ -56,7 +57,11 @@ def train(argv: list[str]) -> int:
         profile=request.profile,
     )
     if result.summary is None:
-        return _say_interrupted(result.run.path, result.step, result.exit_signal, reporter.say)
+        reporter.say(
+            f"interrupted after step {result.step:,}, which is saved; "
+            f"resume with: {command('train', '--resume', result.run.path)}"
+        )
+        return 128 + (result.exit_signal or signal.SIGINT)
     print_summary(result.summary, Console())
     print(f"run: {result.run.path}")
     return 0
@@ -64,7 +69,7 @@ def train(argv: list[str]) -> int:
 
 @_command
 def prepare(argv: list[str]) -> int:
-    """Train the tokenizer and write the token files, as `train` would; train no model."""
+    """Create the tokenizer and token files for `train`, but train no model."""
     from accounting.plural import plural
     from trainer.cli.run_arguments import parse_prepare
     from trainer.config.presets import config_to_toml
@@ -123,10 +128,8 @@ def generate(argv: list[str]) -> int:
         reporter.say(note)
     sys.stdout.write(prompt)
     for piece in pieces:
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-    sys.stdout.write("\n")
-    sys.stdout.flush()
+        print(piece, end="", flush=True)
+    print(flush=True)
     for note in notes[num_early:]:  # not in the middle of the text
         reporter.say(note)
     return 0
@@ -182,7 +185,7 @@ def doctor(argv: list[str]) -> int:
 
 @_command
 def report(argv: list[str]) -> int:
-    """Write one HTML page about a run."""
+    """Write an HTML page about a run or a study."""
     from trainer.cli.report_arguments import parse_report
     from trainer.report.files import write_report
 
@@ -200,7 +203,7 @@ def report(argv: list[str]) -> int:
 
 @_command
 def compare(argv: list[str]) -> int:
-    """Write one HTML page about several runs, and print their table."""
+    """Write an HTML page that compares runs, and print their table."""
     from rich.console import Console
 
     from trainer.cli.report_arguments import parse_compare
@@ -224,7 +227,7 @@ def compare(argv: list[str]) -> int:
 
 @_command
 def watch(argv: list[str]) -> int:
-    """Serve the page of a run while it goes on."""
+    """Serve the page of a running run or study."""
     from trainer.cli.report_arguments import parse_watch
     from trainer.report import build_server
     from trainer.report.files import render_path
@@ -234,7 +237,7 @@ def watch(argv: list[str]) -> int:
     def render() -> str:
         return render_path(request.run, refresh_seconds=request.every_seconds)
 
-    render()  # a mistake is told before anything is served
+    render()  # refuse a wrong path before serving
     with build_server(render, host=request.host, port=request.port) as server:
         host, port = server.server_address[:2]
         print(f"watching {request.run} at http://{host}:{port}/ until Ctrl-C", flush=True)
@@ -244,7 +247,7 @@ def watch(argv: list[str]) -> int:
 
 @_command
 def sweep(argv: list[str]) -> int:
-    """Train one run for each value, or each point of a grid."""
+    """Train one run per value, or per point of a grid."""
     from trainer.cli.sweep_arguments import parse_sweep
 
     return _run_study(parse_sweep(argv))
@@ -260,7 +263,7 @@ def ablate(argv: list[str]) -> int:
 
 @_command
 def lr_range(argv: list[str]) -> int:
-    """Raise the learning rate until training diverges, and say how much it bears."""
+    """Raise the learning rate until training diverges, to find the usable rates."""
     from trainer.cli.range_arguments import parse_lr_range
 
     return _run_study(parse_lr_range(argv))
@@ -268,7 +271,7 @@ def lr_range(argv: list[str]) -> int:
 
 @_command
 def costs(argv: list[str]) -> int:
-    """Account for presets, configurations and runs before or while they train."""
+    """Account for presets, configurations and runs before and during training."""
     from accounting.cli.commands import run_named_command
     from trainer.costs import TRAINER
 
@@ -279,7 +282,7 @@ def costs(argv: list[str]) -> int:
 def _run_study(request: "StudyRequest") -> int:
     from rich.console import Console
 
-    from accounting.plural import agree, plural
+    from accounting.plural import plural
     from trainer.experiments import print_study
     from trainer.monitoring.progress import Reporter
     from trainer.report.files import write_report
@@ -288,34 +291,21 @@ def _run_study(request: "StudyRequest") -> int:
     reporter = Reporter()
     result = request.run(reporter)
     study = result.study
-    # Files first: stdout may be full, or nobody may read it.
+    # Files first: writing to stdout may fail.
     written = [] if result.exit_signal is not None else list(write_report(study.path))
     show = print_range if study.kind == "lr-range" else print_study
     show(study, Console())
     print(f"study: {study.path}")
-    left = result.num_trials - result.num_done
+    done = f"{result.num_done} of {plural(result.num_trials, 'trial')}"
+    rerun = "saved; run the same command again to resume"
     if result.exit_signal is not None:
-        reporter.say(
-            f"interrupted after {result.num_done} of {plural(result.num_trials, 'trial')}; saved"
-        )
+        reporter.say(f"interrupted after {done}, {rerun}")
         return 128 + result.exit_signal
     for path in written:
         print(f"written: {path}")
     if result.is_out_of_time:
-        reporter.say(
-            f"--max-hours {request.max_hours:g} are over: {plural(result.num_done, 'trial')} "
-            f"{agree(result.num_done, 'is', 'are')} done, {left} {agree(left, 'is', 'are')} left; "
-            "saved. Ask again to go on"
-        )
+        reporter.say(f"--max-hours {request.max_hours:g} reached after {done}, {rerun}")
     return 0
-
-
-def _say_interrupted(path: Path, step: int, number: int | None, say: Callable[[str], None]) -> int:
-    from trainer.command_hints import command
-
-    way_on = command("train", "--resume", path)
-    say(f"interrupted after step {step:,}; saved. Go on with: {way_on}")
-    return 128 + (number or signal.SIGINT)
 
 
 def _guarded(command: Callable[[list[str]], int]) -> int:
@@ -334,14 +324,14 @@ def _guarded(command: Callable[[list[str]], int]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return _MISTAKE
     except KeyboardInterrupt as error:
-        print("interrupted; what was finished is kept and reused", file=sys.stderr)
+        print("interrupted; finished work is kept and will be reused", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(error, _TerminatedError) else signal.SIGINT)
     finally:
         signal.signal(signal.SIGTERM, previous)
 
 
 class _TerminatedError(KeyboardInterrupt):
-    """SIGTERM arrived: to be treated like Ctrl-C, but for the exit code."""
+    """SIGTERM arrived: treated like Ctrl-C, except for the exit code."""
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

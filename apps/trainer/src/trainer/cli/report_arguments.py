@@ -1,4 +1,7 @@
-"""Turn the arguments of `report`, `compare` and `watch` into what they ask for."""
+"""Turn the arguments of `report`, `compare` and `watch` into requests.
+
+Stage: argv -> *request* -> report. Not here: the pages (`report/`).
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,52 +18,50 @@ XAxis = Literal["steps", "tokens", "seconds"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportRequest:
-    """Write one HTML page about a run or a study: what was found, curves, samples, settings.
-
-    The page is a single file that loads nothing; open it in any browser.
-    """
-
-    run: tyro.conf.Positional[Path]
-    """Run directory, as `train` leaves it, or study; it may still be going on."""
+class _PageRequest:
     output: Path | None = None
-    """Where the page goes. Default: report.html in that directory."""
+    """Path of the page; default: report.html in that directory."""
     export: Path | None = None
-    """Also write plots (SVG) and table (CSV, Markdown, LaTeX) to this folder."""
+    """Also write plots (SVG) and tables (CSV, Markdown, LaTeX) to this folder."""
     png: bool = False
-    """With --export: plots as PNG too; needs the extra `png`."""
+    """With --export: also write plots as PNG; needs the extra `png`."""
     x_axis: XAxis = "steps"
-    """With --export: what its plots are drawn against. The page has a switch for it."""
+    """With --export: x axis of its plots. The page has a switch for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareRequest:
-    """Write one HTML page that holds runs beside each other, and print their table."""
+class ReportRequest(_PageRequest):
+    """Write an HTML page about a run or a study: findings, curves, samples, settings.
+
+    The page is a single file without external resources; open it in any browser.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Run directory or study; it may still be running."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareRequest(_PageRequest):
+    """Write an HTML page that compares runs, and print their table."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Run directories, at least two; what a study keeps beside them is skipped."""
+    """Run directories, at least two; other files of a study are skipped."""
     output: Path = Path("compare.html")
-    """Where the page goes."""
-    export: Path | None = None
-    """Also write plots (SVG) and table (CSV, Markdown, LaTeX) to this folder."""
-    png: bool = False
-    """With --export: plots as PNG too; needs the extra `png`."""
-    x_axis: XAxis = "steps"
-    """With --export: what its plots are drawn against. The page has a switch for it."""
+    """Path of the page."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WatchRequest:
-    """Serve the page of a run or a study while it goes on; Ctrl-C ends the page, not the run."""
+    """Serve the page of a running run or study; Ctrl-C ends the server, not the run."""
 
     run: tyro.conf.Positional[Path]
-    """Run directory, as `train` leaves it, or study."""
+    """Run directory or study."""
     host: str = "127.0.0.1"
-    """IP address to listen at; the default is reachable from this machine only."""
+    """IP address to listen on; the default can be reached only from this machine."""
     port: int = 8336
-    """Port to listen at; 0: any that is free."""
+    """Port to listen on; 0: any free one."""
     every_seconds: int = 5
-    """How often the page looks for news."""
+    """Seconds between updates of the page."""
 
 
 def parse_report(argv: Sequence[str]) -> ReportRequest:
@@ -87,7 +88,7 @@ def parse_compare(argv: Sequence[str]) -> CompareRequest:
     distinct = {path.resolve() for path in request.runs}
     if len(distinct) < 2 or len(distinct) < len(request.runs):
         raise ValueError(
-            f"compare needs two runs or more, each named once, but got "
+            f"compare needs at least two runs, each named once, but got "
             f"{', '.join(map(str, request.runs)) or 'none'}; name others, or use report for one"
         )
     return request
@@ -107,9 +108,8 @@ def parse_watch(argv: Sequence[str]) -> WatchRequest:
     return request
 
 
-def _require_folder(request: ReportRequest | CompareRequest) -> None:
-    given = {"--png": request.png, "--x-axis": request.x_axis != "steps"}
-    for option, is_given in given.items():
+def _require_folder(request: _PageRequest) -> None:
+    for option, is_given in (("--png", request.png), ("--x-axis", request.x_axis != "steps")):
         if is_given and request.export is None:
             raise ValueError(
                 f"{option} belongs to --export FOLDER; name a folder, or leave {option} out"

@@ -1,7 +1,7 @@
-"""Turn the arguments of `ablate` into a study, and those that every study has.
+"""Turn the arguments of `ablate`, and those of every study, into a study.
 
-Stage: argv -> *own options; the rest as `train` reads it* -> study. Not here: what is run
-(`running.py`), what only `sweep` has (`sweep_line.py`).
+Stage: argv -> *own options; the rest as `train` reads it* -> study. Not here: running the trials
+(`experiments/trials.py`), options of `sweep` and `lr-range` only.
 """
 
 import argparse
@@ -20,65 +20,60 @@ from trainer.experiments.study import STUDIES, Study, open_study
 from trainer.experiments.trials import MoreTrials, Sitting, StudyResult, run_study
 from trainer.monitoring.progress import Reporter
 
-_ABLATE = """Train a baseline and variants that each change one thing, several seeds of each.
+_ABLATE = """Train a baseline, and variants that each change one thing, with several seeds.
 
   ablate
   ablate --only no-norm nope silu --seeds 3 --training.max-steps 1000
 
-The first argument may be a preset; every option of `train` works here too and holds for all trials.
+The first argument may be a preset; every option of `train` works here, too, for all trials.
 Variants:
 {variants}"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyRequest:
-    """What the command line asked for."""
+    """A parsed command line."""
 
     study: Study
     gives_up: bool = False
     max_hours: float | None = None
-    """Of this sitting; None: to the last trial."""
+    """Limit of this sitting; None: no limit."""
     memory_bytes: int | None = None
-    """What a trial may take; None: what its device has."""
+    """Most memory per trial; None: all of the device's."""
     more: MoreTrials | None = None
-    """What adds trials when those that are known have run; None: nothing."""
+    """Adds trials after the known ones; None: there are no others."""
     engine: Callable[[Study, Sitting], StudyResult] | None = None
-    """What chooses and runs the trials; None: they are known."""
+    """Chooses and runs the trials; None: they are known."""
     notes: tuple[str, ...] = ()
-    """What to say before it begins."""
+    """Reported before the study starts."""
 
     def run(self, reporter: Reporter) -> StudyResult:
-        """Run what is left of it; the hours count from now on."""
+        """Run the remaining trials; the hours count from now."""
         for note in self.notes:
             reporter.say(note)
-        sitting = self._sitting(reporter)
+        hours, memory_bytes = self.max_hours, self.memory_bytes
+        sitting = Sitting(
+            reporter=reporter,
+            gives_up=self.gives_up,
+            fits=lambda study, trial: why_too_large(study.config(trial), memory_bytes=memory_bytes),
+            deadline=None if hours is None else time.monotonic() + 3600 * hours,
+        )
         if self.engine is not None:
             return self.engine(self.study, sitting)
         return run_study(self.study, sitting, more=self.more)
 
-    def _sitting(self, reporter: Reporter) -> Sitting:
-        hours = self.max_hours
-        return Sitting(
-            reporter=reporter,
-            gives_up=self.gives_up,
-            fits=lambda study, trial: why_too_large(
-                study.config(trial), memory_bytes=self.memory_bytes
-            ),
-            deadline=None if hours is None else time.monotonic() + 3600 * hours,
-        )
-
 
 def parse_ablate(argv: Sequence[str]) -> StudyRequest:
-    """Parse the command line of `ablate`, and begin or open its study.
+    """Parse the command line of `ablate`, and start or open its study.
 
     Raises:
-        ValueError: an unknown ablation, a variant that cannot be, another study.
+        ValueError: an unknown ablation, an impossible variant, another study.
         SystemExit: `--help` (0), or as `parse_train`.
     """
     variants = "\n".join(f"  {one.name:20} {one.question}" for one in ABLATIONS)
     parser = study_parser("ablate", _ABLATE.format(variants=variants))
-    parser.add_argument("--only", nargs="+", default=[], metavar="VARIANT", help="which (all)")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each variant (3)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="VARIANT", help="(all)")
+    parser.add_argument("--seeds", type=int, default=3, help="runs per variant (3)")
     own, rest = split_arguments(parser, argv)
     base = base_config(rest, "ablate")
     sitting = sitting_options(own)
@@ -92,14 +87,14 @@ _TEXT_OPTIONS = ("--study", "--against", "--over", "--retune", "--storage")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Complains as the other commands do."""
+    """A parser whose errors are ValueErrors."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message}; see --help")
 
 
 def study_parser(name: str, description: str) -> argparse.ArgumentParser:
-    """Return a parser of what every study has; its complaints are ValueErrors."""
+    """Return a parser of the options that every study has; its errors are ValueErrors."""
     parser = _Parser(
         prog=name,
         description=description,
@@ -108,56 +103,44 @@ def study_parser(name: str, description: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--study", type=Path, help="directory of the study (studies/...)")
-    parser.add_argument(
-        "--max-hours",
-        type=float,
-        metavar="H",
-        help="stop after H hours, saved; asked again, it goes on (no limit)",
-    )
-    parser.add_argument(
-        "--memory-gb",
-        type=float,
-        metavar="GB",
-        help="what a trial may take (what the device has in all)",
-    )
+    resumes = "save and stop after H hours; the same command resumes (no limit)"
+    parser.add_argument("--max-hours", type=float, metavar="H", help=resumes)
+    memory = "most memory per trial (all of the device's)"
+    parser.add_argument("--memory-gb", type=float, metavar="GB", help=memory)
     return parser
 
 
 def split_arguments(
     parser: argparse.ArgumentParser, argv: Sequence[str]
 ) -> tuple[argparse.Namespace, list[str]]:
-    """Read a study's own options; return the rest, which is for `train`."""
+    """Return a study's own options, and the remaining words for `train`."""
     return parser.parse_known_args(join_train_values(argv, options=_TEXT_OPTIONS))
 
 
 def base_config(rest: Sequence[str], prog: str) -> RunConfig:
-    """Read what is left as `train` does.
+    """Read the remaining words as `train` does.
 
     Raises:
-        ValueError: as `parse_train`, or an option that is about one run.
+        ValueError: as `parse_train`, or an option about a single run.
     """
     request = parse_train(rest, prog=prog)
     if request.run_dir is not None or request.resume or request.notes or request.print_config:
         raise ValueError(
-            f"{prog} names its run directories itself and goes on by itself, so it takes neither "
-            "--run-dir nor --resume nor --print-config; name a directory by --study"
+            f"{prog} names its run directories and resumes automatically, so it does not take "
+            "--run-dir, --resume or --print-config; name the study's directory with --study"
         )
     return request.config
 
 
 def require_seeds(number: int) -> int:
-    """Return the number of seeds.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """Return the number of seeds, or raise ValueError if it is not positive."""
     if number < 1:
         raise ValueError(f"--seeds is {number}, but must be at least 1")
     return number
 
 
 def sitting_options(own: argparse.Namespace) -> dict[str, Any]:
-    """Return what a `StudyRequest` has of the options that every study has.
+    """Return the common options as arguments of `StudyRequest`.
 
     Raises:
         ValueError: one is out of range.
@@ -168,11 +151,7 @@ def sitting_options(own: argparse.Namespace) -> dict[str, Any]:
 
 
 def as_bytes(gigabytes: float | None) -> int | None:
-    """Return the bytes of `--memory-gb`.
-
-    Raises:
-        ValueError: it is no amount.
-    """
+    """Return the bytes of `--memory-gb`, or raise ValueError if it is out of range."""
     if gigabytes is None:
         return None
     if not 0 < gigabytes < math.inf:

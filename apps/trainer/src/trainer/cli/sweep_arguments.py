@@ -1,7 +1,7 @@
 """Turn the arguments of `sweep` into a study.
 
-Stage: argv -> *axes, and what to seek along them* -> study. Not here: options that every study has
-(`command_line.py`).
+Stage: argv -> *axes, and how to search them* -> study. Not here: options that every study has
+(`study_arguments.py`).
 """
 
 import argparse
@@ -31,28 +31,28 @@ from trainer.experiments.study import STUDIES, open_study, safe_name
 if TYPE_CHECKING:
     from trainer.experiments.optuna_engine import Search
 
-_SWEEP = """Train one run for each value, or each point of a grid, and say which is best.
+_SWEEP = """Train one run per value, or per point of a grid, and report the best.
 
   sweep --over optimizer.learning-rate=1e-4..1e-1:log:8
   sweep tinystories-cpu --over training.batch-size=1,8,64 --over optimizer.learning-rate=1e-3,3e-3
   sweep --over model.num-layers=2,4,6 --seeds 3 --training.max-steps 1000
-  sweep --over training.batch-size=1,8,64,128,...        on by the last ratio, as far as memory goes
-  sweep --over training.batch-size=1,8,64,128,...,1024   likewise, but not beyond 1024
+  sweep --over training.batch-size=1,8,64,128,...        continue by the last ratio, up to memory
+  sweep --over training.batch-size=1,8,64,128,...,1024   the same, up to 1024
   sweep --over optimizer.learning-rate=1e-4..1e-1:log --engine optuna --trials 20 --give-up
-      Optuna proposes (TPE), learns from what ended, and prunes by the median (--give-up); a list is
-      a choice, a range needs no COUNT. Several processes, each with this line, share the study
+      Optuna proposes values (TPE), learns from finished trials, and prunes by the median
+      (--give-up); a list is a choice, and a range needs no COUNT
   sweep --over training.batch-size=1,8,64 --retune optimizer.learning-rate=1e-3,4e-3 --seeds 3
-      the best rate anew for each batch size with one seed, one more where the best is at an edge,
-      then the other seeds at the best
+      find the best rate for each batch size with one seed, try one more rate if the best is at an
+      edge, then run the other seeds at the best rate
 
-The first argument may be a preset; every option of `train` works here too and holds for all trials.
-Asked again, it goes on where it stopped; several processes may ask for the same study. A trial that
-diverges is a result, and so is one that cannot fit the memory, which is not begun: accounting
-predicts its peak. Where the batch size is swept, all trials see as many tokens."""
+The first argument may be a preset; every option of `train` works here, too, for all trials. Running
+the same command again resumes the study, and several processes may share it. A diverging trial is a
+result; so is one that does not fit into memory, as predicted by accounting, and it is not started.
+If the batch size is swept, all trials train on the same number of tokens."""
 
 
 def parse_sweep(argv: Sequence[str]) -> StudyRequest:
-    """Parse the command line of `sweep`, and begin or open its study.
+    """Parse the command line of `sweep`, and start or open its study.
 
     Raises:
         ValueError: an unknown field, an empty grid, a value out of range, another study.
@@ -66,7 +66,9 @@ def parse_sweep(argv: Sequence[str]) -> StudyRequest:
     if own.engine == "optuna":
         return _search(own, base, sitting)
     if own.trials is not None or own.storage is not None:
-        raise ValueError("--trials and --storage are for --engine optuna; the grid has its points")
+        raise ValueError(
+            "--trials and --storage are for --engine optuna; leave them out for a grid"
+        )
     overs, notes = _closed(own, base)
     if own.retune is not None:
         retune = _retune(own, base, overs)
@@ -87,7 +89,7 @@ def parse_sweep(argv: Sequence[str]) -> StudyRequest:
 def _search(own: argparse.Namespace, base: RunConfig, sitting: dict[str, Any]) -> StudyRequest:
     space = parse_space(own.over, base)
     if own.retune is not None or own.seeds != 1:
-        raise ValueError("--retune and --seeds are the grid's; --engine optuna runs a trial once")
+        raise ValueError("--retune and --seeds are the grid's; leave them out for --engine optuna")
     if own.trials is None or own.trials < 1:
         raise ValueError(f"--engine optuna needs --trials N, at least 1; given {own.trials}")
     storage = own.storage or "journal"
@@ -126,30 +128,22 @@ def _optuna_search() -> "type[Search]":
 
 def _parser() -> argparse.ArgumentParser:
     parser = study_parser("sweep", _SWEEP)
-    parser.add_argument("--over", action="append", default=[], metavar="FIELD=VALUES")
-    parser.add_argument(
-        "--retune", metavar="FIELD=VALUES", help="a field to find the best value of at each point"
-    )
-    parser.add_argument(
-        "--widen",
-        type=int,
-        default=MAX_ADDED,
-        metavar="N",
-        help=f"values that --retune may add where the best is at an edge ({MAX_ADDED})",
-    )
-    parser.add_argument("--engine", choices=("grid", "optuna"), default="grid", help="(grid)")
-    parser.add_argument("--trials", type=int, metavar="N", help="optuna: of the study in all")
-    parser.add_argument(
-        "--storage", metavar="WHERE", help="optuna: journal, in the study, or sqlite:///FILE"
-    )
-    parser.add_argument("--seeds", type=int, default=1, help="runs of each point (1)")
-    parser.add_argument("--give-up", action="store_true", help="end trials that others outdo")
-    parser.add_argument("--steps-as-given", action="store_true", help="not as many tokens each")
+    add = parser.add_argument
+    add("--over", action="append", default=[], metavar="FIELD=VALUES", help="an axis; repeatable")
+    add("--retune", metavar="FIELD=VALUES", help="a field to tune at each point")
+    widen = f"most values that --retune adds while the best is at an edge ({MAX_ADDED})"
+    add("--widen", type=int, default=MAX_ADDED, metavar="N", help=widen)
+    add("--engine", choices=("grid", "optuna"), default="grid", help="(grid)")
+    add("--trials", type=int, metavar="N", help="optuna: total number of trials")
+    add("--storage", metavar="WHERE", help="optuna: journal in the study, or sqlite:///FILE")
+    add("--seeds", type=int, default=1, help="runs per point (1)")
+    add("--give-up", action="store_true", help="stop trials that fall behind others")
+    add("--steps-as-given", action="store_true", help="equal steps instead of equal tokens")
     return parser
 
 
 def _closed(own: argparse.Namespace, base: RunConfig) -> tuple[list[Over], tuple[str, ...]]:
-    """Return the axes, lists with ... gone on with, and where they end."""
+    """Return the axes, with open lists (...) closed, and notes on where they end."""
     overs, notes = [], []
     fits = partial(why_too_large, memory_bytes=as_bytes(own.memory_gb))
     for over in map(parse_over, own.over):

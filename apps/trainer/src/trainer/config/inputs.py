@@ -25,7 +25,7 @@ else:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CorpusConfig:
-    """Where the text comes from."""
+    """The text to train and validate on."""
 
     source: Source
     """stdlib: Python's own source, offline; files: your own; others: downloaded datasets."""

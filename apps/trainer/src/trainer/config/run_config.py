@@ -111,7 +111,7 @@ class RunConfig:
     dtype: Literal["auto", "float32", "bfloat16"] = field(default="auto", metadata=HOW)
     """Compute type; weights stay float32. auto: bfloat16 on CUDA, float32 on the CPU and mps."""
     deterministic: bool = field(default=False, metadata=HOW)
-    """CUDA: equal runs give equal bits; slower, and some operations refuse. The CPU always does."""
+    """CUDA: make equal runs equal bit for bit, as on the CPU; slower, and some operations fail."""
 
     def __post_init__(self) -> None:
         """Check across sections; every section has checked itself."""
