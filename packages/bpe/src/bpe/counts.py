@@ -226,16 +226,13 @@ def _add_up(parts: list[Packed]) -> Packed:
     if num_pretokens < 2.0**62 and sum(len(part.lengths) for part in parts) > _LARGE_KINDS:
         from bpe._kernels.presence import can_compile
 
-        if can_compile() and (packed := _add_up_compiled(parts)) is not None:
-            return packed
+        if can_compile():
+            from bpe._kernels.compiling import are_ready
+            from bpe._kernels.counting.counter import KERNELS, add_up
+
+            if are_ready(*KERNELS):
+                return add_up(parts)
     total: Counter[bytes] = Counter()
     for part in parts:
         total.update(dict(zip(pretokens_of(part), part.counts.tolist(), strict=True)))
     return PretokenCounts(total).packed
-
-
-def _add_up_compiled(parts: list[Packed]) -> Packed | None:
-    from bpe._kernels.compiling import are_ready
-    from bpe._kernels.counting.counter import KERNELS, add_up
-
-    return add_up(parts) if are_ready(*KERNELS) else None

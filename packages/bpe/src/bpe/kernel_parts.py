@@ -44,51 +44,15 @@ from bpe._kernels.machine import (
 from bpe._kernels.memory import address_of, zeros
 from bpe._kernels.vectors import copy16, fill16, narrow16
 
-__all__ = [
-    "GOLDEN",
-    "PRIME",
-    "SHORT_BYTES",
-    "WORD",
-    "Cutter",
-    "address_of",
-    "announced",
-    "are_equal",
-    "are_ready",
-    "begin_buffer",
-    "choose",
-    "copy16",
-    "cut_by_cl100k",
-    "cut_by_gpt2",
-    "cut_by_o200k",
-    "cut_by_qwen2",
-    "cut_kernel",
-    "cutter_for",
-    "fill16",
-    "first_malformed",
-    "hash_bytes",
-    "helper",
-    "inlined",
-    "keep_scalar",
-    "kernel",
-    "key_masks",
-    "leading_zeros",
-    "load8",
-    "load32",
-    "load64",
-    "load_field",
-    "min_signed",
-    "min_unsigned",
-    "multiply",
-    "narrow16",
-    "prefetch",
-    "shift_right",
-    "short_home",
-    "short_key",
-    "store8",
-    "store32",
-    "store64",
-    "store128",
-    "store_field",
-    "trailing_zeros",
-    "zeros",
-]
+__all__ = ["announced", "are_ready", "helper", "inlined", "kernel"]
+__all__ += ["Cutter", "begin_buffer", "cut_by_cl100k", "cut_by_gpt2", "cut_by_o200k"]
+__all__ += ["cut_by_qwen2", "cut_kernel"]
+__all__ += ["cutter_for"]
+__all__ += ["first_malformed"]
+__all__ += ["SHORT_BYTES", "are_equal", "hash_bytes", "key_masks", "short_home", "short_key"]
+__all__ += ["GOLDEN", "PRIME", "WORD", "choose", "keep_scalar", "leading_zeros", "load8", "load32"]
+__all__ += ["load64", "load_field", "min_signed", "min_unsigned", "multiply", "prefetch"]
+__all__ += ["shift_right", "store8", "store32", "store64", "store128", "store_field"]
+__all__ += ["trailing_zeros"]
+__all__ += ["address_of", "zeros"]
+__all__ += ["copy16", "fill16", "narrow16"]

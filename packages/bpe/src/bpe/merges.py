@@ -69,29 +69,19 @@ def learn_merges(
 def _merge(
     counts: PretokenCounts, num_merges: int, *, tie_breaking: str, progress: Progress
 ) -> list[Pair]:
-    """Learn merges with whichever implementation finishes sooner."""
     options = {"tie_breaking": tie_breaking, "progress": progress}
-    seconds = _plain_seconds(counts, num_merges)
+    seconds = _SECONDS_PER_BYTE * len(counts.packed.content) + _SECONDS_PER_MERGE * num_merges
     if seconds > _LOADING_SECONDS:
         progress(0, num_merges)  # loading takes a while, and is part of the stage
         from bpe._kernels.presence import can_compile  # importing numba is slow
 
-        if can_compile() and _is_worth_compiling(seconds):
-            return merge_compiled(counts, num_merges, **options)
+        if can_compile():
+            from bpe._kernels.compiling import are_ready
+            from bpe._kernels.merging.learning import KERNELS
+
+            if seconds > _COMPILING_SECONDS or are_ready(*KERNELS):
+                return merge_compiled(counts, num_merges, **options)
     return merge_plainly(counts.by_pretoken, num_merges, **options)
-
-
-def _is_worth_compiling(seconds: float) -> bool:
-    from bpe._kernels.compiling import are_ready
-    from bpe._kernels.merging import learning as merging
-
-    return seconds > _COMPILING_SECONDS or are_ready(*merging.KERNELS)
-
-
-def _plain_seconds(counts: PretokenCounts, num_merges: int) -> float:
-    """Estimate how long merging takes in plain Python."""
-    num_bytes = len(counts.packed.content)
-    return _SECONDS_PER_BYTE * num_bytes + _SECONDS_PER_MERGE * num_merges
 
 
 def merge_compiled(
@@ -171,7 +161,6 @@ class _PairCounts:
                 heapq.heappush(self._heap, (-self._counts[other], self._order(other), other))
 
     def _add(self, word: list[bytes], index: int) -> set[Pair]:
-        """Count the pairs of a word; return them."""
         pairs = list(pairwise(word))
         for pair in pairs:
             self._counts[pair] += self._weights[index]

@@ -56,13 +56,7 @@ class Readable(Protocol):
 
 
 def not_utf8(error: UnicodeDecodeError, name: str | Path, *, start_byte: int) -> ValueError:
-    """Return the error that names the malformed byte of a source.
-
-    Args:
-        error: what decoding a part of the source raised.
-        name: of the source.
-        start_byte: where that part begins.
-    """
+    """Return the error that names the malformed byte of a source, whose part is at `start_byte`."""
     return ValueError(
         f"{name}: byte {start_byte + error.start} (0x{error.object[error.start]:02x}) is not UTF-8 "
         f"({error.reason}); convert it to UTF-8 or repair it"
@@ -106,11 +100,7 @@ def cut_stream(
 ) -> Iterator[bytes]:
     """Yield the content of a stream in pieces, cut as `cut_files` cuts files.
 
-    Args:
-        stream: open for reading, such as a file being decompressed; need not be seekable.
-        special_tokens: as for `cut_files`.
-        cut_at_spaces: as for `cut_files`.
-        piece_bytes: as for `cut_files`.
+    The stream need not be seekable, such as a file being decompressed.
     """
     borders = _Borders(tuple(s.encode() for s in special_tokens), cut_at_spaces=cut_at_spaces)
     held, wanted = b"", piece_bytes

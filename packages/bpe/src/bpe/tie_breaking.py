@@ -24,11 +24,7 @@ TIE_BREAKING: dict[str, str] = {
 
 
 def check_tie_breaking(name: str) -> str:
-    """Return `name` after checking that it is a rule.
-
-    Raises:
-        ValueError: there is no such rule.
-    """
+    """Return `name` after checking that it is a rule."""
     if not isinstance(name, str) or name not in TIE_BREAKING:
         raise ValueError(f"tie_breaking is {name!r}; name one of {', '.join(TIE_BREAKING)}")
     return name

@@ -25,10 +25,7 @@ _NO_CLASS = 0x10FFFF  # a noncharacter: never assigned, so in no class in any ve
 
 
 def class_ranges(name: str) -> tuple[tuple[int, int], ...]:
-    """Return the code points of one class as inclusive ranges, ascending.
-
-    Args:
-        name: one of Lu Ll Lt Lm Lo L M N.
+    """Return the code points of a class (Lu Ll Lt Lm Lo L M N) as inclusive ranges, ascending.
 
     >>> class_ranges("Lt")[0]
     (453, 453)
@@ -52,9 +49,6 @@ def stand_ins(pattern: str) -> dict[int, int]:
     require. That is exact as long as the pattern distinguishes code points only by the classes,
     white space and ASCII. Any other pattern (words, scripts, non-ASCII letters) follows the
     installed `regex`, and the map is empty.
-
-    Args:
-        pattern: regex source.
 
     >>> stand_ins(r"[a-z]+")
     {}

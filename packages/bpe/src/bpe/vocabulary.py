@@ -18,10 +18,9 @@ from bpe.formats.files import Staging, make_directory, require_inside
 from bpe.formats.gpt2 import (
     format_merges,
     format_vocab,
-    parse_json_object,
     parse_merges,
     parse_vocab,
-    read_text,
+    read_json_object,
 )
 from bpe.formats.huggingface import tokenizer_json
 from bpe.formats.statement import AlteredVocabularyError, Statement, check_statement
@@ -153,7 +152,7 @@ class Vocabulary:
         vocab_path, merges_path = directory / "vocab.json", directory / "merges.txt"
         for file in (path, vocab_path, merges_path):
             require_inside(file, directory)
-        header = parse_json_object(path, text=read_text(path))
+        header = read_json_object(path)
         special_tokens, pattern = _check_header(header, path)
         if header["version"] == _UNSTATED:
             return cls.from_files(vocab_path, merges_path, special_tokens, pattern)
@@ -183,9 +182,8 @@ class Vocabulary:
         """
         vocab_path = as_path(vocab_path, name="vocab_path")
         merges_path = as_path(merges_path, name="merges_path")
-        vocabulary = cls._read(
-            vocab_path, merges_path, check_special_tokens(special_tokens), pattern
-        )
+        special_tokens = check_special_tokens(special_tokens)
+        vocabulary = cls._read(vocab_path, merges_path, special_tokens, pattern)
         try:
             check_merges(vocabulary.tokens, vocabulary.merges, vocabulary.special_tokens)
         except ValueError as error:
@@ -254,7 +252,7 @@ class Vocabulary:
             return
         for rank, (left, right) in enumerate(self.merges):
             for token in (left, right, left + right):
-                if token not in self.ids:
+                if token not in ids:
                     raise ValueError(
                         f"merge {rank} is {excerpt(left)} + {excerpt(right)}, but "
                         f"{excerpt(token)} is not among the {plural(len(self), 'token')}; pass "
@@ -263,7 +261,6 @@ class Vocabulary:
 
 
 def _check_header(header: dict[str, object], path: Path) -> tuple[tuple[str, ...], str]:
-    """Return the special tokens and the pattern."""
     readable = {
         "format": (FORMAT,),
         "version": (FORMAT_VERSION, _UNSTATED),

@@ -165,7 +165,6 @@ def _common_age(optimizer: AdamW, parameters: Sequence[torch.nn.Parameter]) -> f
 
 
 def _lay_out(groups: Sequence[Sequence[Tensor]]) -> tuple[list[int], list[slice]]:
-    """Return where each parameter begins, and the slice of each group."""
     places, slices, end = [], [], 0
     for group in groups:
         start = end
@@ -221,17 +220,9 @@ def _advance(
 ) -> None:
     """Update one group in place, elementwise throughout, so that a compiler makes it one kernel.
 
-    Args:
-        value: (n,) parameters; updated, like mean and square.
-        gradient: (n,) before clipping.
-        mean: (n,) average of the gradient.
-        square: (n,) average of its square.
-        copy: (n,) narrow copy of the parameters, renewed; None: no copy.
-        scalars: (4,) factors of the gradient, the value, the step and the root.
-        is_sound: () whether to update at all.
-        beta1: decay of the mean.
-        beta2: decay of the square.
-        eps: added to the root.
+    `value`, `mean` (of the gradient), `square` (mean of its square) and the narrow `copy`, if any,
+    are (n,) and updated. `gradient` is (n,), before clipping. `scalars` are (4,) factors of the
+    gradient, the value, the step and the root; `is_sound` is (), whether to update at all.
     """
     clip, keep, rate, correction = scalars.unbind()
     clipped = gradient * clip

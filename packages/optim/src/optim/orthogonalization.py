@@ -43,11 +43,7 @@ of [0.001, 1] under those before; the same number of products, closer to 1. Sour
 
 
 def resolve_coefficients(coefficients: str | Sequence[Quintic]) -> tuple[Quintic, ...]:
-    """Return polynomials, by name or as they are.
-
-    Raises:
-        ValueError: an unknown name.
-    """
+    """Return polynomials, by name or as they are."""
     if not isinstance(coefficients, str):
         return tuple(coefficients)
     if coefficients not in COEFFICIENTS:
@@ -81,7 +77,8 @@ def orthogonalize(
     x = matrices.reshape(-1, rows, columns)
     if rows > columns:
         x = x.mT
-    norms = torch.linalg.matrix_norm(x, keepdim=True, dtype=_wide(x.dtype))
+    wide = torch.promote_types(x.dtype, torch.float32)
+    norms = torch.linalg.matrix_norm(x, keepdim=True, dtype=wide)
     x = (x / (norms * _SAFETY + _TINY)).to(matrices.dtype)
     with _without_autocast(x.device.type):
         for a, b, c in coefficients:
@@ -97,7 +94,3 @@ def _without_autocast(kind: str) -> AbstractContextManager[object]:
     """Return a context where products keep their dtype; some devices (meta) have no autocast."""
     is_known = torch.amp.is_autocast_available(kind)
     return torch.autocast(kind, enabled=False) if is_known else nullcontext()
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)

@@ -85,7 +85,6 @@ def _trained(model: nn.Module, *, weight_decay: float) -> dict[str, nn.Parameter
 
 
 def _named(parameters: Mapping[str, nn.Parameter], parts: Sequence[str]) -> set[str]:
-    """Return the names that have one of `parts` between their dots."""
     found = {name for name in parameters if not set(parts).isdisjoint(name.split("."))}
     if parts and not found:
         shown = ", ".join(list(parameters)[:5])

@@ -45,34 +45,9 @@ except ImportError as error:
         raise  # a dependency of bpe is missing, and its own message explains that best
     raise ImportError(_explain(error)) from error
 
-__all__ = [
-    "PATTERNS",
-    "PIECE_BYTES",
-    "STATEMENT_KEY",
-    "Pretokenizer",
-    "Readable",
-    "Staging",
-    "Vocabulary",
-    "append_missing",
-    "as_path",
-    "as_paths",
-    "can_compile",
-    "check_merges",
-    "check_num_threads",
-    "check_special_tokens",
-    "check_statement",
-    "cut_files",
-    "cut_stream",
-    "describe_error",
-    "not_utf8",
-    "read_json_object",
-    "repair_streams",
-    "require",
-    "require_inside",
-    "require_iterable",
-    "unspell",
-    "warn_of_slow_pattern",
-    "write_atomically",
-    "written_output",
-    "wrong_kind",
-]
+__all__ = ["PATTERNS", "PIECE_BYTES", "STATEMENT_KEY", "Pretokenizer", "Readable", "Staging"]
+__all__ += ["Vocabulary", "append_missing", "as_path", "as_paths", "can_compile", "check_merges"]
+__all__ += ["check_num_threads", "check_special_tokens", "check_statement", "cut_files"]
+__all__ += ["cut_stream", "describe_error", "not_utf8", "read_json_object", "repair_streams"]
+__all__ += ["require", "require_inside", "require_iterable", "unspell", "warn_of_slow_pattern"]
+__all__ += ["write_atomically", "written_output", "wrong_kind"]

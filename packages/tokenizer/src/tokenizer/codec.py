@@ -138,11 +138,7 @@ class Codec:
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """Return the bytes of `ids`, joined.
-
-        Raises:
-            ValueError: an id outside the vocabulary; names it and its position.
-        """
+        """Return the bytes of `ids`, joined."""
         ids = as_ids(ids)
         kernels = self._engine.kernels_for(len(ids))
         if kernels is not None and len(ids) >= _WORTH_PACKING:

@@ -26,11 +26,7 @@ _MAX_MERGES = (1 << 21) - 257
 
 
 class Engine:
-    """Gives a tokenizer its kernels once they pay; safe to use from several threads.
-
-    Args:
-        vocabulary: that of the tokenizer.
-    """
+    """Gives a tokenizer its kernels once they pay; safe to use from several threads."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary

@@ -262,7 +262,6 @@ def _require_plain_bpe(content: dict) -> None:
 
 
 def _pattern_of(pre_tokenizer: dict) -> str:
-    """Return the split pattern that a pre-tokenizer specifies."""
     steps = pre_tokenizer.get("pretokenizers", [pre_tokenizer])
     *splits, last = steps
     if last["type"] == "ByteLevel" and not last.get("add_prefix_space", True):

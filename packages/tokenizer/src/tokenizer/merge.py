@@ -51,11 +51,7 @@ class MergeTable:
             )
 
     def encode(self, data: bytes) -> list[int]:
-        """Return the ids of one pretoken.
-
-        Raises:
-            ValueError: a byte for which the vocabulary has no token.
-        """
+        """Return the ids of one pretoken."""
         ids = self.byte_ids(data)
         return self._merge_short(ids) if len(ids) < _LONG else self._merge_long(ids)
 
@@ -127,7 +123,6 @@ class MergeTable:
 
 
 def _rank_of(token: bytes, merges: Sequence[tuple[bytes, bytes]]) -> str:
-    """Name the first merge that involves a token."""
     for rank, (left, right) in enumerate(merges):
         if token in (left, right, left + right):
             return f"{rank} ({excerpt(left)}, {excerpt(right)})"
@@ -135,7 +130,6 @@ def _rank_of(token: bytes, merges: Sequence[tuple[bytes, bytes]]) -> str:
 
 
 def _walk(ids: list[int], following: list[int]) -> list[int]:
-    """Return the symbols that are still linked."""
     merged = []
     place = 0
     while place < len(ids):

@@ -18,9 +18,7 @@ _MAX_REMEMBERED_LENGTH = 64  # characters; longer ones rarely recur
 class PlainEncoder:
     """Encodes text without lone surrogates.
 
-    Args:
-        vocabulary: may lack bytes, which are then errors if they occur.
-        specials: the special tokens to cut at.
+    The vocabulary may lack bytes, which are then errors if they occur.
     """
 
     def __init__(self, vocabulary: Vocabulary, specials: SpecialTokens) -> None:
@@ -30,11 +28,7 @@ class PlainEncoder:
         self.remembered = _Remembered(self._merges)
 
     def encode(self, text: str, *, cuts_at_specials: bool = True) -> Iterator[int]:
-        """Yield the ids of `text`; chained C iterators are what makes this fast enough.
-
-        Raises:
-            ValueError: a byte for which the vocabulary has no token.
-        """
+        """Yield the ids of `text`; chained C iterators are what makes this fast enough."""
         return chain.from_iterable(self._runs_of_ids(text, cuts_at_specials=cuts_at_specials))
 
     def encode_bytes_singly(self, data: bytes) -> list[int]:

@@ -12,9 +12,6 @@ from collections.abc import Iterator, Mapping
 class SpecialTokens:
     """Find special tokens: the leftmost first, and the longest of several at one place.
 
-    Args:
-        ids: each special token and its id.
-
     >>> specials = SpecialTokens({"<a>": 0, "<a><b>": 1})
     >>> list(specials.cut("x<a><b>y<a>"))
     [('x', '<a><b>'), ('y', '<a>'), ('', None)]
@@ -43,11 +40,7 @@ class SpecialTokens:
         return None if self._pattern is None else self._pattern.search(text, start)
 
     def require_none(self, text: str, *, offset: int = 0) -> None:
-        """Refuse text that contains a special token.
-
-        Args:
-            text: what to check.
-            offset: index of its first character in the whole text.
+        """Refuse text that contains a special token; it begins at `offset` of the whole text.
 
         Raises:
             ValueError: it does; names the first one and its index.
@@ -61,10 +54,6 @@ class SpecialTokens:
 
     def undecided_from(self, text: str, *, start: int) -> int:
         """Return from where text to come may change which special tokens `text` contains.
-
-        Args:
-            text: the beginning of a longer text.
-            start: where to begin the search.
 
         Returns:
             The first place where the rest of `text` could begin a special token, possibly a longer
@@ -82,9 +71,7 @@ class SpecialTokens:
 def require_no_surrogates(text: str, *, offset: int = 0) -> None:
     """Refuse a `str` that is not text: UTF-8 has no bytes for half of a surrogate pair.
 
-    Args:
-        text: what to check.
-        offset: index of the first character of `text` in the whole text.
+    `offset` is the index of the first character of `text` in the whole text.
 
     Raises:
         ValueError: a lone surrogate; names its index.
@@ -102,10 +89,7 @@ def require_no_surrogates(text: str, *, offset: int = 0) -> None:
 
 
 def cut_at_escaped_bytes(text: str) -> Iterator[tuple[str, bytes]]:
-    r"""Yield each stretch of text and the bytes after it that were not UTF-8.
-
-    Args:
-        text: decoded with `errors="surrogateescape"`.
+    r"""Yield stretches of text with surrogate escapes, and the bytes escaped after each.
 
     >>> list(cut_at_escaped_bytes(b"a\xff\xfeb".decode(errors="surrogateescape")))
     [('a', b'\xff\xfe'), ('b', b'')]

@@ -75,13 +75,6 @@ def measure(
     Every run uses a fresh tokenizer, since one that has seen a text encodes it faster. The token
     file is written to a temporary directory and removed.
 
-    Args:
-        tokenizer: what to encode with.
-        path: UTF-8 text, or *.gz or *.zst of it.
-        num_threads: as for `encode_file`.
-        progress: called during the first run, as by `encode_file`.
-        clock: seconds, monotonic; tests pass their own.
-
     Raises:
         ValueError: the file is empty, or contains bytes that are not UTF-8.
     """

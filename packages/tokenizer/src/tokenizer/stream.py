@@ -37,10 +37,6 @@ class TextStream:
 
     Any other pattern may look ahead arbitrarily far, so text is held until a special token or the
     end closes it: memory is then bounded by the longest document.
-
-    Args:
-        specials: the special tokens to cut at.
-        pretokenizer: splits the stretches between them.
     """
 
     def __init__(self, specials: SpecialTokens, pretokenizer: Pretokenizer) -> None:
@@ -115,10 +111,6 @@ class StreamEncoder:
     """Turn text that arrives in pieces into ids; joined, they are those of the whole text.
 
     Ids come once there is enough text to cut, so not for every piece.
-
-    Args:
-        stream: cuts the text.
-        encode: turns a stretch into ids.
     """
 
     def __init__(self, stream: TextStream, *, encode: Callable[[str], Iterable[int]]) -> None:
@@ -142,10 +134,9 @@ class StreamEncoder:
 class StreamDecoder:
     r"""Turn ids into text one by one; a character is returned once all its bytes are there.
 
-    Joined, the pieces are what `Tokenizer.decode` returns for the same ids in one list.
+    `bytes_of` returns the bytes of ids; its second argument is the position of the first.
 
-    Args:
-        bytes_of: returns the bytes of ids; its second argument is the position of the first.
+    Joined, the pieces are what `Tokenizer.decode` returns for the same ids in one list.
     """
 
     def __init__(self, bytes_of: Callable[[list[int] | np.ndarray, int], bytes]) -> None:
@@ -180,10 +171,6 @@ def read_text_blocks(file: BinaryIO, *, name: str | Path) -> Iterator[tuple[str,
     """Yield UTF-8 text in blocks, each with its number of bytes; the last block has none.
 
     Nothing is translated: line ends and byte order marks are kept.
-
-    Args:
-        file: open for reading bytes.
-        name: what to call it in errors.
 
     Raises:
         ValueError: bytes that are not UTF-8; names file and byte.

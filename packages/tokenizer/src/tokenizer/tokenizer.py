@@ -139,9 +139,6 @@ class Tokenizer(Codec):
 
         Ids come once there is enough text to cut, so not one by one. The longest pretoken (with a
         custom pattern: the longest document), not the text, bounds the memory.
-
-        Args:
-            iterable: pieces of one text, such as an open text file.
         """
         needed = "pieces of text, such as an open file or [text]"
         require_iterable(iterable, name="iterable", needed=needed)
@@ -187,11 +184,7 @@ class Tokenizer(Codec):
         num_threads: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
-        """Encode text files as `encode_file` does, to ids in memory.
-
-        Returns:
-            (n,) of `dtype`.
-        """
+        """Encode text files as `encode_file` does, to (n,) ids of `dtype` in memory."""
         return encode_files_to_array(self, source, num_threads=num_threads, progress=progress)
 
     def encoder(self) -> StreamEncoder:

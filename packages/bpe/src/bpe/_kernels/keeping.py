@@ -48,9 +48,7 @@ class _Places(CompileResultCacheImpl):
 class KernelCache(FunctionCache):
     """Numba's cache of one function, restricted to files that are intact and ours.
 
-    Args:
-        function: the kernel in Python.
-        stamp: kept code with another stamp is stale.
+    Kept code with another stamp is stale.
 
     Raises:
         RuntimeError: no folder for it is writable.

@@ -26,10 +26,7 @@ PRIME = -4417276706812531889
 def instruction(num_operands: int, emit: Callable[..., Any], *, returns: Any = int64) -> Any:
     """Make a Numba intrinsic of int64 operands from a function that emits LLVM IR.
 
-    Args:
-        num_operands: 0 to 5.
-        emit: takes the IR builder and the operands; returns an i64 value, or nothing.
-        returns: Numba type of the result.
+    `emit` takes the IR builder and the operands, at most 5, and returns an i64 value or nothing.
     """
     signature = returns(*[int64] * num_operands)
 

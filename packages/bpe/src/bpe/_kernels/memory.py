@@ -12,11 +12,7 @@ _HUGE_PAGE_BYTES = 1 << 21
 
 
 def zeroed(num_bytes: int) -> np.ndarray:
-    """Return zeros, in huge pages if the system has them, as tables are accessed at random.
-
-    Returns:
-        (num_bytes or more,) uint8.
-    """
+    """Return (num_bytes or more,) uint8 zeros, in huge pages if possible, for random access."""
     if num_bytes < _HUGE_PAGE_BYTES or not hasattr(mmap, "MADV_HUGEPAGE"):
         return np.zeros(num_bytes, np.uint8)
     pages = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

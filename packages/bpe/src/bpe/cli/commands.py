@@ -57,7 +57,6 @@ def _run(
     work: Callable[[argparse.Namespace], str],
     arguments: Sequence[str] | None,
 ) -> int:
-    """Run a command and print the summary that it returns."""
     repair_streams()
     logging.basicConfig(format=f"{parser.prog}: note: %(message)s")
     try:
@@ -270,14 +269,12 @@ def _check_spelling(special_tokens: Sequence[str]) -> None:
 def _summarise(vocabulary: Vocabulary, output: Path) -> str:
     longest = sorted((left + right for left, right in vocabulary.merges), key=len)[-3:]
     shown = ", ".join(repr(token.decode(errors="replace")) for token in reversed(longest))
-    return "\n".join(
-        [
-            f"tokens       {len(vocabulary):,} ({len(vocabulary.special_tokens)} special, "
-            f"256 bytes, {plural(len(vocabulary.merges), 'merge')})",
-            f"longest      {shown or 'none beyond a byte'}",
-            f"fingerprint  {vocabulary.fingerprint}",
-            f"saved in     {output}",
-        ]
+    return (
+        f"tokens       {len(vocabulary):,} ({len(vocabulary.special_tokens)} special, "
+        f"256 bytes, {plural(len(vocabulary.merges), 'merge')})\n"
+        f"longest      {shown or 'none beyond a byte'}\n"
+        f"fingerprint  {vocabulary.fingerprint}\n"
+        f"saved in     {output}"
     )
 
 

@@ -14,12 +14,7 @@ _SECONDS_BETWEEN = {"bar": 0.1, "line": 5.0}
 
 
 class StageProgress:
-    """Shows the progress of stages: a bar on a terminal, otherwise a line every few seconds.
-
-    Args:
-        stream: where to write; None: stderr.
-        clock: seconds, monotonic.
-    """
+    """Shows the progress of stages: a bar on a terminal, otherwise a line every few seconds."""
 
     def __init__(
         self, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic

@@ -91,7 +91,6 @@ class _Output(io.FileIO):
     failure: OSError | None = None
 
     def write(self, data: Any, /) -> int | None:
-        """Write some of `data`."""
         try:
             return super().write(data)
         except OSError as error:

@@ -20,11 +20,10 @@ _PIECE_BYTES = 4096  # PIPE_BUF on Linux: what a pipe that reports room accepts 
 class UnreadStream:
     """Wraps a stream like stderr: line ends and `flush` write what can be written.
 
+    A stream without a file descriptor, or on a regular file, never blocks.
+
     All other attributes are those of the wrapped stream. Once writing works again, a line reports
     how many lines were dropped.
-
-    Args:
-        stream: a text stream; without a file descriptor, or on a regular file, it never blocks.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -51,7 +50,9 @@ class UnreadStream:
             return
         try:
             if self._dropped and self._has_room(0.0):
-                text, self._dropped = _describe_dropped(self._dropped) + text, 0
+                was = agree(self._dropped, "was", "were")
+                lines = plural(str(self._dropped), "line")
+                text, self._dropped = f"... {lines} of progress {was} not read\n{text}", 0
             self._write(text)
         except OSError:  # the reader has gone for good
             self._is_dead = True
@@ -79,8 +80,3 @@ def _blocking_descriptor(stream: TextIO) -> int | None:
         return None
     waits = stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
     return descriptor if waits and os.name == "posix" else None
-
-
-def _describe_dropped(number: int) -> str:
-    was = agree(number, "was", "were")
-    return f"... {plural(str(number), 'line')} of progress {was} not read\n"

@@ -18,11 +18,6 @@ class StageTimes:
 
     A stage lasts from its first report to the first report of the next one.
 
-    Args:
-        progress: receives every report.
-        first: the stage that begins now.
-        clock: seconds, monotonic.
-
     >>> clock = iter([0.0, 1.0, 4.0])
     >>> times = StageTimes(lambda *report: None, first="load", clock=lambda: next(clock))
     >>> times("count", 0, 9), times("count", 9, 9), times.end()

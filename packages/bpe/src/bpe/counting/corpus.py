@@ -181,8 +181,6 @@ def _choose_num_workers(num_workers: int, total_bytes: int) -> int:
 
 
 class _ByteProgress:
-    """Adds up bytes as they are done and reports the sum."""
-
     def __init__(self, progress: Progress | None, total_bytes: int) -> None:
         self._progress, self._total_bytes, self._done_bytes = progress, total_bytes, 0
         self(0)

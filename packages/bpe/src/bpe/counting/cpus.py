@@ -23,14 +23,11 @@ def usable_cpus(
 ) -> int:
     """Return how many CPUs this process may use, at least 1.
 
+    The arguments are for tests.
+
     That is the least of the CPUs that its affinity (or, from Python 3.13 on, PYTHON_CPU_COUNT), the
     quotas of its cgroups, rounded up, and Slurm's allotment per task admit; on platforms without
     any of these, all CPUs of the machine.
-
-    Args:
-        environ: None: that of the process.
-        own_cgroups: the file in which the system lists the cgroups of this process.
-        cgroups: where cgroups are mounted.
     """
     limits = [affinity_cpus(), *_quotas(own_cgroups, cgroups)]
     allotted = (os.environ if environ is None else environ).get("SLURM_CPUS_PER_TASK", "")
@@ -40,11 +37,7 @@ def usable_cpus(
 
 
 def check_num_threads(num_threads: int | None, *, name: str) -> int:
-    """Return how many threads or processes to use; None: one per usable CPU.
-
-    Raises:
-        ValueError: fewer than one.
-    """
+    """Return how many threads or processes to use; None: one per usable CPU."""
     if num_threads is None:
         return usable_cpus()
     require_whole_number(num_threads, name=name)

@@ -115,13 +115,10 @@ class _PieceQueue:
                 raise _PieceError(self._number, error) from error
 
     def stop(self) -> None:
-        """Hand out no more pieces."""
         self._is_stopped = True
 
 
 class _PieceError(Exception):
-    """Why a piece failed, and its number."""
-
     def __init__(self, number: int, reason: Exception) -> None:
         super().__init__(number, reason)
         self.number, self.reason = number, reason

@@ -37,17 +37,7 @@ def count_in_threads(
     num_threads: int,
     report: Callable[[int], None],
 ) -> Packed:
-    """Count pieces in `num_threads` threads; each takes the next piece when it is free.
-
-    Args:
-        pieces: what to count, in order; taken one at a time.
-        settings: how the text is split.
-        num_threads: threads to start.
-        report: called in the caller's thread with the bytes of each finished piece.
-
-    Raises:
-        OSError, ValueError: what the first piece that cannot be counted raises.
-    """
+    """Count pieces in `num_threads` threads; see `count_pieces`."""
     from bpe._kernels.compiling import announced
     from bpe._kernels.counting.counter import PieceCounter, kernels_for
 
@@ -61,7 +51,6 @@ def count_in_threads(
 
 
 def _without(packed: Packed, pretokens: list[bytes]) -> Packed:
-    """Return the counts without some of the pretokens."""
     starts = np.cumsum(packed.lengths) - packed.lengths
     is_kept = np.ones(len(starts), bool)
     is_byte_kept = np.ones(len(packed.content), bool)

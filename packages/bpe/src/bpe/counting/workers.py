@@ -35,17 +35,7 @@ def count_in_workers(
     num_workers: int,
     report: Callable[[int], None],
 ) -> dict[bytes, int]:
-    """Count pieces in `num_workers` processes; each takes the next piece when it is free.
-
-    Args:
-        pieces: what to count, in order; taken one at a time.
-        settings: how the text is split.
-        num_workers: processes to start.
-        report: called in this thread with the bytes of each finished piece.
-
-    Raises:
-        OSError, ValueError: what the first piece that cannot be counted raises.
-    """
+    """Count pieces in `num_workers` processes; see `count_pieces`."""
     total: Counter[bytes] = Counter()
     with ExitStack() as stack:
         workers = [stack.enter_context(_Worker(settings)) for _ in range(num_workers)]
@@ -84,8 +74,6 @@ def _serve() -> None:
 
 
 class _Worker:
-    """One child process and the pipes to it."""
-
     def __init__(self, settings: CountSettings) -> None:
         # -P: the child's import path is exactly the one sent in the first line
         self._process = subprocess.Popen(
@@ -110,11 +98,7 @@ class _Worker:
             self._requests.close()
 
     def count(self, piece: Piece) -> None:
-        """Have the worker count one piece.
-
-        Raises:
-            OSError, ValueError: what counting it raised.
-        """
+        """Have the worker count one piece; raise what it raised."""
         self._send([os.fspath(piece.path), piece.start_byte, piece.end_byte])
         reply = self._replies.readline()
         if not reply:
@@ -132,7 +116,6 @@ class _Worker:
         return marshal.loads(content)
 
     def kill(self) -> None:
-        """Kill the process, whatever it is doing."""
         self._process.kill()
 
     def _send(self, message: object) -> None:

@@ -27,14 +27,7 @@ _MAX_HEADER_BYTES = 100_000_000  # as in the safetensors library
 def save_counts(
     path: Path, packed: Packed, settings: CountSettings | None, *, dropped: Dropped
 ) -> None:
-    """Write counts to a file, complete or not at all.
-
-    Args:
-        path: the file to write.
-        packed: in the lexicographic order of the pretokens.
-        settings: how the text was split; None if unknown.
-        dropped: see `PretokenCounts`.
-    """
+    """Write counts, in the lexicographic order of their pretokens, to a file, whole or absent."""
     arrays = {"counts": packed.counts, "lengths": packed.lengths, "bytes": packed.content}
     blobs = {
         name: np.ascontiguousarray(array, _DTYPES[_ARRAYS[name]]).tobytes()
@@ -56,12 +49,7 @@ def save_counts(
 
 
 def load_counts(path: Path) -> tuple[Packed, CountSettings | None, Dropped]:
-    """Read a file that `save_counts` wrote.
-
-    Raises:
-        OSError: the file is missing or cannot be read.
-        ValueError: it is not such a file, is damaged, or has another version.
-    """
+    """Read a file that `save_counts` wrote."""
     content = path.read_bytes()
     try:
         header, body = _split(content)
@@ -110,7 +98,6 @@ def _seal(metadata: dict[str, str]) -> str:
 
 
 def _split(content: bytes) -> tuple[dict, memoryview]:
-    """Return the header and the bytes after it."""
     header_bytes = int.from_bytes(content[:8], "little")
     if not 2 <= header_bytes <= min(_MAX_HEADER_BYTES, len(content) - 8):
         raise ValueError("the header is cut off")

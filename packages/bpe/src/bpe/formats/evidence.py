@@ -27,11 +27,6 @@ def check_merges(
 ) -> None:
     """Refuse merges that were truncated, reordered, or made for other tokens.
 
-    Args:
-        tokens: bytes by id.
-        merges: in their order; the parts and the result of each are tokens.
-        special_tokens: those known by name.
-
     Raises:
         ValueError: they were; names the first token or merge that shows it.
     """

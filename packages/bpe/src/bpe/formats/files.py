@@ -133,11 +133,7 @@ def make_directory(directory: Path) -> None:
 
 
 def require_working_directory() -> None:
-    """Refuse to run without a working directory, which makes torch, for one, end the process.
-
-    Raises:
-        ValueError: it was deleted.
-    """
+    """Refuse to run without a working directory, which makes torch, for one, end the process."""
     try:
         Path.cwd()
     except FileNotFoundError as error:

@@ -81,10 +81,6 @@ def parse_vocab(
 def parse_merges(path: Path, *, by_spelling: Mapping[str, bytes]) -> list[tuple[bytes, bytes]]:
     """Read merges.txt, with or without its header line.
 
-    Args:
-        path: the file.
-        by_spelling: the tokens that merges may join and make.
-
     Raises:
         ValueError: malformed content; names the line.
     """
@@ -115,11 +111,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def parse_json_object(path: Path, *, text: str) -> dict[str, Any]:
-    """Parse the text of a file as `read_json_object` does.
-
-    Raises:
-        ValueError: malformed content; names the line.
-    """
+    """Parse the text of a file as `read_json_object` does."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(found := dict(pairs)) < len(pairs):

@@ -20,10 +20,6 @@ _COUNTED = {"num_tokens": "tokens", "num_merges": "merges"}
 def check_statement(stated: object, found: Statement) -> None:
     """Require that a vocabulary is the one that was saved.
 
-    Args:
-        stated: what the file holds in place of the statement; any JSON value.
-        found: the statement of the vocabulary that was read.
-
     Raises:
         AlteredVocabularyError: it is a different one.
         ValueError: nothing is stated.

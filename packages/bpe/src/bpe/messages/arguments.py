@@ -23,42 +23,26 @@ def wrong_kind(value: object, *, name: str, needed: str) -> TypeError:
 
 
 def require(value: Any, kind: type | tuple[type, ...], *, name: str, needed: str) -> None:
-    """Require an instance of a class.
-
-    Raises:
-        TypeError: it is not.
-    """
+    """Require an instance of a class."""
     if not isinstance(value, kind):
         raise wrong_kind(value, name=name, needed=needed)
 
 
 def require_all(values: Iterable[Any], kind: type, *, name: str, needed: str) -> None:
-    """Require exactly this class for each of many values, quickly.
-
-    Raises:
-        TypeError: one of them has another class.
-    """
+    """Require exactly this class for each of many values, quickly."""
     if not {*map(type, values)} <= {kind}:
         wrong = next(value for value in values if type(value) is not kind)
         raise wrong_kind(wrong, name=name, needed=needed)
 
 
 def require_iterable(value: Any, *, name: str, needed: str) -> None:
-    """Require several values; a string or bytes would be read as its characters.
-
-    Raises:
-        TypeError: it is a single value.
-    """
+    """Require several values; a string or bytes would be read as its characters."""
     if isinstance(value, str | bytes | bytearray) or not isinstance(value, Iterable):
         raise wrong_kind(value, name=name, needed=needed)
 
 
 def require_whole_number(value: Any, *, name: str) -> None:
-    """Require an int or a numpy integer.
-
-    Raises:
-        TypeError: it is neither; True and False do not count.
-    """
+    """Require an int or a numpy integer."""
     error = wrong_kind(value, name=name, needed="a whole number")
     if isinstance(value, bool):
         raise error
@@ -69,22 +53,14 @@ def require_whole_number(value: Any, *, name: str) -> None:
 
 
 def as_path(value: Any, *, name: str) -> Path:
-    """Return a path for a str or a path.
-
-    Raises:
-        TypeError: it is neither.
-    """
+    """Return a path for a str or a path."""
     if not isinstance(value, str | os.PathLike) or isinstance(os.fspath(value), bytes):
         raise wrong_kind(value, name=name, needed="a path as str or pathlib.Path")
     return Path(value)
 
 
 def as_paths(value: Any, *, name: str) -> list[Path]:
-    """Return the paths of one file, or of several.
-
-    Raises:
-        TypeError: it is neither.
-    """
+    """Return the paths of one file, or of several."""
     if isinstance(value, str | os.PathLike):
         return [as_path(value, name=name)]
     needed = "a path as str or pathlib.Path, or a list of them"

@@ -5,12 +5,7 @@ Stage: numbers -> *words* -> messages. Not here: which numbers are worth a messa
 
 
 def plural(number: int | str, noun: str, several: str | None = None) -> str:
-    """Write a number with its noun.
-
-    Args:
-        number: how many; a str is used as it is.
-        noun: its singular.
-        several: its plural; None: `noun` with an s.
+    """Write a number with its noun; a string is used as it is, and the plural has an s by default.
 
     >>> plural(1, "document"), plural(2000, "document"), plural(0, "batch", "batches")
     ('1 document', '2,000 documents', '0 batches')

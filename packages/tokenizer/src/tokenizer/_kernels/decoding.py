@@ -66,11 +66,7 @@ def decode(ids, places, content, out):
 
 
 class Decoder:
-    """Decodes arrays of ids.
-
-    Args:
-        tokens: the bytes of each id.
-    """
+    """Decodes arrays of ids."""
 
     def __init__(self, tokens: dict[int, bytes]) -> None:
         lengths = np.array([len(token) for token in tokens.values()], np.int64)

@@ -19,11 +19,7 @@ from tokenizer._kernels.tables.memo import OVERRUN
 
 
 class KernelEncoder:
-    """Encodes bytes that are UTF-8, and decodes.
-
-    Args:
-        vocabulary: has a token for each byte.
-    """
+    """Encodes bytes that are UTF-8, and decodes; the vocabulary has a token for each byte."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._pattern = vocabulary.pattern

@@ -30,13 +30,7 @@ def can_encode_short(pattern: str) -> bool:
 
 
 class Lane:
-    """The working memory of one thread.
-
-    Args:
-        pattern: how text is split into pretokens.
-        tables: of the vocabulary.
-        special_ids: special tokens to cut at, and their ids.
-    """
+    """The working memory of one thread."""
 
     def __init__(self, pattern: str, tables: Tables, special_ids: dict[bytes, int]) -> None:
         self._cutter = cutter = cutter_for(pattern, list(special_ids))

@@ -28,9 +28,7 @@ _KERNELS = (
 def start_kernels(vocabulary: Vocabulary, *, must: bool) -> KernelEncoder | None:
     """Return an encoder whose kernels are compiled.
 
-    Args:
-        vocabulary: has a token for each byte.
-        must: compile if necessary; otherwise return None in that case.
+    If they are not, it compiles them only if it `must`; otherwise it returns None.
     """
     cut = cut_kernel(vocabulary.pattern)
     short = short_kernel(vocabulary.pattern)

@@ -32,12 +32,7 @@ _ARENA_BYTES = 1 << 24
 
 
 class Worker:
-    """Encodes batches of pretokens for one thread.
-
-    Args:
-        tables: of the vocabulary.
-        special_ids: tokens that arrive as pretokens of their own, and their ids.
-    """
+    """Encodes batches of pretokens for one thread."""
 
     def __init__(self, tables: Tables, special_ids: dict[bytes, int]) -> None:
         self.dtype = tables.dtype
@@ -73,7 +68,6 @@ class Worker:
         return out
 
     def _encode_long(self, origin: int, ends: int, number: int, out: int) -> int:
-        """Encode a new long pretoken; return where the output continues."""
         encode = encode_by_matching if self._tables.are_ordered else encode_by_merging
         while (behind := encode(self.address, origin, ends, number, out)) < 0:
             self._make_scratch(-behind * 3 // 2)

@@ -99,7 +99,8 @@ def _encode(arguments: argparse.Namespace) -> None:
         if arguments.threads is not None:
             raise ValueError("--threads is for token files; add --output, or leave it out")
         tokenizer = Tokenizer.load(arguments.tokenizer)
-        _write_ids(_encode_sources(tokenizer, arguments))
+        for batch in _batches(_encode_sources(tokenizer, arguments)):
+            print(*batch)
         return
     if not arguments.files:
         raise ValueError("--output needs text files to encode; name at least one")
@@ -128,11 +129,6 @@ def _encode_sources(tokenizer: Tokenizer, arguments: argparse.Namespace) -> Iter
 
 def _encode_stream(tokenizer: Tokenizer, file: BinaryIO, name: str | Path) -> Iterator[int]:
     return tokenizer.encode_iterable(text for text, _ in read_text_blocks(file, name=name))
-
-
-def _write_ids(ids: Iterator[int]) -> None:
-    for batch in _batches(ids):
-        print(*batch)
 
 
 def _decode(arguments: argparse.Namespace) -> None:

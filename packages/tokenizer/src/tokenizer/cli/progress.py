@@ -17,11 +17,6 @@ _WIDTH = 24  # of the bar, in characters
 class Progress:
     r"""Show bytes done and in total; call it as often as you like.
 
-    Args:
-        description: what is being done.
-        stream: where to write; None: stderr.
-        clock: seconds, monotonic; tests pass their own.
-
     >>> import io
     >>> stream = io.StringIO()
     >>> Progress("encoding", stream=stream, clock=lambda: 0.0)(3_000_000, 3_000_000)

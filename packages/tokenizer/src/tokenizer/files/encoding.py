@@ -120,8 +120,7 @@ class _Encoding:
     def run(self, target: np.ndarray | None = None) -> Iterator[tuple[Piece, np.ndarray]]:
         """Yield pieces and their (n,) ids, in order; each array is void after the next one.
 
-        Args:
-            target: where the ids of all pieces go; they may be there already.
+        `target` is where the ids of all pieces go; they may be there already.
         """
         vocabulary = self._codec.vocabulary
         pieces = cut_sources(

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import BinaryIO
 
 import numpy as np
@@ -130,11 +129,6 @@ def _open_gzip(file: BinaryIO, path: Path) -> _Opened:
 
 
 def _open_zstd(file: BinaryIO, path: Path) -> _Opened:
-    zstd = _import_zstd(path)
-    return zstd.ZstdFile(file), (EOFError, zstd.ZstdError)
-
-
-def _import_zstd(path: Path) -> ModuleType:
     try:
         if sys.version_info >= (3, 14):
             from compression import zstd
@@ -146,4 +140,4 @@ def _import_zstd(path: Path) -> ModuleType:
             "without it); install tokenizer with the extra zstd (backports.zstd), or decompress "
             "the file first"
         ) from None
-    return zstd
+    return zstd.ZstdFile(file), (EOFError, zstd.ZstdError)

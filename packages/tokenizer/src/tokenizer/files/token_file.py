@@ -8,7 +8,6 @@ them. Not here: encoding.
 import errno
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -114,7 +113,8 @@ class TokenFile:
         Raises:
             ValueError: an id that the vocabulary does not have; names it and its position.
         """
-        for start, block in self._blocks():
+        for start in range(0, len(self), _BLOCK_TOKENS):
+            block = self.tokens[start : start + _BLOCK_TOKENS]
             outside = np.flatnonzero(block >= self.info.vocab_size)
             if outside.size:
                 raise ValueError(
@@ -160,19 +160,11 @@ class TokenFile:
             )
         return starts
 
-    def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:
-        for start in range(0, len(self), _BLOCK_TOKENS):
-            yield start, self.tokens[start : start + _BLOCK_TOKENS]
-
 
 class TokenFileWriter:
     """Write a token file block by block; it appears under its name when it is complete.
 
     Use as a context manager: leaving the block without `commit` leaves nothing behind.
-
-    Args:
-        path: the `.npy` to write.
-        dtype: of the ids.
 
     Raises:
         ValueError: the name does not end in `.npy`, or the sidecar would replace another file.
@@ -215,16 +207,7 @@ class TokenFileWriter:
         num_bytes: int,
         sources: tuple[str, ...],
     ) -> TokenFile:
-        """Put all parts into place; the fields are those of `TokenFileInfo`.
-
-        Args:
-            vocab_size: every id is below it.
-            tokenizer: fingerprint.
-            end_of_text_id: what separates documents, if anything does.
-            document_starts: (m,) int64.
-            num_bytes: of the source text.
-            sources: names of the source files.
-        """
+        """Put all parts into place; the fields are those of `TokenFileInfo`."""
         header_bytes = self._write_header()
         assert header_bytes == self._header_bytes, "numpy pads headers so that they can grow"
         self._array.finish()

@@ -180,7 +180,6 @@ class Tally:
         )
 
     def _make_room(self) -> None:
-        """Enlarge the tables that lack room for another group."""
         table, use, old = self._table, Use(*self._use.tolist()), self._arrays
         num_short, num_long = 2 * table.max_short, 2 * table.max_long
         num_content = table.max_content

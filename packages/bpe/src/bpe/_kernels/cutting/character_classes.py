@@ -29,11 +29,7 @@ _NUM_DECODABLE = 1 << 21  # anything that four bytes can decode to is in range
 
 @cache
 def class_table() -> np.ndarray:
-    """Return the class of every code point, read-only.
-
-    Returns:
-        (2^21,) uint8.
-    """
+    """Return the class of every code point: (2^21,) uint8, read-only."""
     table = np.full(_NUM_DECODABLE, OTHER, np.uint8)
     for category, value in _GENERAL_CATEGORIES.items():
         for low, high in class_ranges(category):

@@ -61,7 +61,11 @@ class Cutting(Protocol):
         ...
 
     def cut(self) -> int:
-        """Fill `ends` and return how many there are, 0 at the end of the buffer."""
+        """Fill `ends` and return how many there are, 0 at the end of the buffer.
+
+        Raises:
+            ValueError: a pretoken is longer than a gigabyte.
+        """
         ...
 
 
@@ -107,25 +111,14 @@ class Cutter:
     def open(self, address: int, num_bytes: int, readable_bytes: int) -> None:
         """Begin with a buffer, which the caller keeps alive.
 
-        Args:
-            address: of its first byte.
-            num_bytes: its length.
-            readable_bytes: how many bytes from `address` on may be read; if more than `num_bytes`,
-                the last 64 bytes are cut faster.
+        If more than `num_bytes` may be read, the last 64 bytes are cut faster.
         """
         assert readable_bytes >= num_bytes >= 0
         self._state[: _READABLE // 8 + 1] = address, 0, num_bytes, readable_bytes
         self._state[_STRETCH_END // 8 :] = 0
 
     def cut(self) -> int:
-        """Fill `ends` with the next batch.
-
-        Returns:
-            The number of tokens; 0 at the end of the buffer.
-
-        Raises:
-            ValueError: a pretoken is longer than a gigabyte.
-        """
+        """Fill `ends` with the next batch; see `Cutting`."""
         count = self._cut(self.state_address)
         if count < 0:
             raise ValueError(

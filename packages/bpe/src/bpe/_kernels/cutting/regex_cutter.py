@@ -22,12 +22,7 @@ _ESCAPE = "surrogateescape"  # every byte that is not UTF-8 becomes a character 
 def cutter_for(
     pattern: str, special_tokens: Sequence[bytes] = (), *, capacity: int = BATCH_TOKENS
 ) -> Cutting:
-    """Return a scanner's cutter if the pattern has a scanner, else a `RegexCutter`.
-
-    Args:
-        pattern: a name in `PATTERNS`, or regex source.
-        special_tokens: the UTF-8 bytes of each; the leftmost wins, then the longest.
-        capacity: tokens per batch; a scanner may add up to 64.
+    """Return a scanner's cutter if the pattern has one, else a `RegexCutter`; arguments are theirs.
 
     Raises:
         ValueError: the pattern is not a valid regular expression.
@@ -37,12 +32,7 @@ def cutter_for(
 
 
 class RegexCutter:
-    """Cut a buffer by any pattern; has the interface of `Cutter`.
-
-    Args:
-        pattern: a name in `PATTERNS`, or regex source.
-        special_tokens: the UTF-8 bytes of each; the leftmost wins, then the longest.
-        capacity: most tokens per batch.
+    """Cut a buffer by any pattern; has the arguments and the interface of `Cutter`.
 
     >>> text = np.frombuffer(b"ab12<|end|>c", np.uint8)
     >>> cutter = RegexCutter("[a-z]+|[0-9]", [b"<|end|>"])
@@ -77,14 +67,7 @@ class RegexCutter:
         self.origin, self._batch_bytes, self._too_many = address, 0, None
 
     def cut(self) -> int:
-        """Fill `ends` with the next batch.
-
-        Returns:
-            The number of tokens; 0 at the end of the buffer.
-
-        Raises:
-            ValueError: a pretoken is longer than a gigabyte.
-        """
+        """Fill `ends` with the next batch; see `Cutting`."""
         self.origin += self._batch_bytes
         count = end = 0
         while count < self._capacity:

@@ -6,7 +6,7 @@ here: what is done with the text in between (`cutter`).
 """
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 
 import numpy as np
 
@@ -20,15 +20,12 @@ _WORD_BYTES = 8
 
 
 class SpecialTable:
-    """The special tokens in the form that kernels need; owns the memory at `address`.
+    """A table of special tokens, all different, of two bytes or more; owns the memory at `address`.
 
     The table is int64 words: the number of groups; for each group of special tokens that share
     their first two bytes, those bytes, and where the records of the group start and end (in bytes
     from the table's start); for each special token the address of its bytes and its length, the
     longest of a group first.
-
-    Args:
-        special_tokens: at least two bytes each, all different.
     """
 
     def __init__(self, special_tokens: Sequence[bytes]) -> None:
@@ -36,7 +33,8 @@ class SpecialTable:
         if too_short:
             raise ValueError(f"special token {too_short[0]!r} is shorter than two bytes")
         self._content = np.frombuffer(b"".join(special_tokens), np.uint8)
-        starts = dict(zip(special_tokens, _starts(special_tokens), strict=True))
+        ends = accumulate(map(len, special_tokens))
+        starts = {token: end - len(token) for token, end in zip(special_tokens, ends, strict=True)}
         ordered = sorted(special_tokens, key=lambda special: (special[:2], -len(special)))
         groups = [list(members) for _, members in groupby(ordered, key=lambda s: s[:2])]
         records = 1 + _GROUP_WORDS * len(groups)
@@ -52,11 +50,6 @@ class SpecialTable:
             words += [*members[0][:2], first * _WORD_BYTES, end * _WORD_BYTES]
         self._words = np.array(words + specials, np.int64)
         self.address = address_of(self._words)
-
-
-def _starts(special_tokens: Sequence[bytes]) -> list[int]:
-    lengths = np.fromiter(map(len, special_tokens), np.int64, len(special_tokens))
-    return (np.cumsum(lengths) - lengths).tolist()
 
 
 @helper
@@ -95,7 +88,6 @@ def find_special(base, position, stop, end, readable, table):
 
 @inlined
 def _candidates(address, table):
-    """Mask the places among 64 where the first two bytes of some special token stand."""
     candidates = 0
     group = table + _WORD_BYTES
     end = group + load64(table) * (_GROUP_WORDS * _WORD_BYTES)

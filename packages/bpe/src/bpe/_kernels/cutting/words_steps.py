@@ -26,15 +26,7 @@ from bpe._kernels.machine import load8
 
 @helper
 def next_end(address, end, limit, classes, most_numbers):
-    """Return where the pretoken that begins at `address` ends.
-
-    Args:
-        address: where a pretoken begins.
-        end: where the text ends, after `address`.
-        limit: address after the last byte that may be read.
-        classes: address of the class table.
-        most_numbers: how many numbers make a pretoken.
-    """
+    """Return where the pretoken that begins at `address` ends; arguments as in `character_runs`."""
     kind, num_bytes = class_and_width(address, end, classes)
     place = address + num_bytes
     if kind & LETTER:

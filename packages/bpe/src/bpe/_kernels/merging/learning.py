@@ -60,8 +60,6 @@ def merge_compiled(
 
 
 class _Merger:
-    """Owns the arrays that the kernels change."""
-
     def __init__(
         self,
         packed: tuple[np.ndarray, np.ndarray, np.ndarray],
@@ -117,7 +115,6 @@ class _Merger:
                 return
 
     def merges(self) -> list[tuple[bytes, bytes]]:
-        """Return the merges done so far, as bytes."""
         num_symbols = int(self._progress[Progress._fields.index("num_symbols")])
         merges = self._merges[: num_symbols - 256]
         firsts = self._first[256:num_symbols].tolist()

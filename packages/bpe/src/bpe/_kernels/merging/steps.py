@@ -61,7 +61,7 @@ _AHEAD = 16  # how many occurrences ahead are prefetched
 
 @kernel
 def lay_out(content, lengths, counts, num_pretokens, place, text):
-    """Write the pretokens of two bytes or more to the places.
+    """Write the pretokens of two bytes or more to the places, and return the number of places.
 
     Args:
         content: address of the bytes of all pretokens, one after another.
@@ -70,9 +70,6 @@ def lay_out(content, lengths, counts, num_pretokens, place, text):
         num_pretokens: how many.
         place: address of the places, written.
         text: address of uint8 per place, written at the places that hold bytes.
-
-    Returns:
-        The number of places.
     """
     store32(place, BORDER)
     num_places = 1

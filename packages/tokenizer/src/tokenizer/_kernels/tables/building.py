@@ -24,9 +24,6 @@ _SLOTS_PER_SYMBOL = 4  # in the first tree that is tried
 class Tables:
     """The merges of a vocabulary as arrays.
 
-    Args:
-        vocabulary: has a token for each byte.
-
     Raises:
         ValueError: more merges than the tables can number.
     """
