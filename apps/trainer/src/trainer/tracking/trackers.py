@@ -1,6 +1,6 @@
 """Declare what a tracker is, and find the trackers by name.
 
-Stage: rows of metrics.jsonl -> *calls of one library*. Each module of `libraries` is a tracker, with
+Stage: rows of metrics.jsonl -> *calls of one library*. Each module of `libraries` is a tracker with
 an optional library of its own. Values arrive as Python numbers at the logging points of the loop;
 every library queues them for a thread or process of its own. Nothing leaves the machine unless the
 environment requests it: WANDB_MODE=online, TRACKIO_SPACE_ID, TRACKIO_SERVER_URL. Not here: which
