@@ -115,7 +115,7 @@ class Case:
     settings: dict[str, str]
     """Rows of the report's table of settings."""
     help: str
-    """A pattern in `train --help`."""
+    """A pattern in the help of the recipe's commands."""
     costs: str = ""
     """A pattern in what `costs` prints."""
     said: str = ""
@@ -244,6 +244,14 @@ assert found == [(line["step"], line["loss"]) for line in lines if line["kind"] 
 assert len(found) == 6
 assert [name for step, name, value in rows if step == "6"][-1].startswith("final/")
 """
+JSON = """
+import json
+from pathlib import Path
+
+[run] = json.loads(Path("tables/runs.json").read_text())
+assert (run["run"], run["steps"]) == ("exported", "6")
+assert Path("tables/runs.csv").read_text().splitlines()[0] == ",".join(run)
+"""
 DIGITS = """
 from pathlib import Path
 from bpe import Pretokenizer, Vocabulary
@@ -319,6 +327,11 @@ CASES = {
         help=r"--logging\.track .*\{csv,tensorboard,trackio,wandb\}",
         said="tracked by csv: .*metrics.csv",
         check=CSV,
+    ),
+    "An export format": Case(
+        settings={"training.max-steps": "6"},
+        help=r"tables \(json, csv, md, tex\)",
+        check=JSON,
     ),
     "A split pattern": Case(
         settings={"tokenizer.pattern": "gpt2-digits"},
@@ -473,11 +486,10 @@ def test_a_recipe_works_as_written(
     is_public = "--corpus.source" in commands[0]
     mirrored = ["--corpus.mirror", request.getfixturevalue("mirror")] if is_public else []
     commands[0] += mirrored or ["--corpus.train", "corpus.txt"]
-    outputs, said = recipes.run(
-        folder, [["train", "--help"], *commands], sources=sources, check=case.check
-    )
-    shown = dict(zip(["help", *(argv[0] for argv in commands)], outputs, strict=True))
-    assert re.search(case.help, shown["help"]), shown["help"]
+    helps = [[argv[0], "--help"] for argv in commands]
+    outputs, said = recipes.run(folder, [*helps, *commands], sources=sources, check=case.check)
+    shown = dict(zip((argv[0] for argv in commands), outputs[len(helps) :], strict=True))
+    assert re.search(case.help, "".join(outputs[: len(helps)])), outputs[0]
     assert re.search(case.said, said), said
     assert re.search(case.costs, shown.get("costs", "")), shown["costs"]
     run = folder / commands[0][commands[0].index("--run-dir") + 1]

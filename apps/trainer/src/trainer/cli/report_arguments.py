@@ -7,22 +7,23 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from trainer.cli.arguments import read_arguments
+from trainer.report.export import TABLES
 from trainer.report.own_files import is_left_beside_runs
 
 XAxis = Literal["steps", "tokens", "seconds"]
+_EXPORT_HELP = f"Also write plots (SVG) and tables ({', '.join(TABLES)}) to this folder."
 
 
 @dataclass(frozen=True, kw_only=True)
 class _PageRequest:
     output: Path | None = None
     """Path of the page; default: report.html in that directory."""
-    export: Path | None = None
-    """Also write plots (SVG) and tables (CSV, Markdown, LaTeX) to this folder."""
+    export: Annotated[Path | None, tyro.conf.arg(help=_EXPORT_HELP)] = None
     png: bool = False
     """With --export: also write plots as PNG; needs the extra `png`."""
     x_axis: XAxis = "steps"

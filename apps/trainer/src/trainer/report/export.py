@@ -1,4 +1,4 @@
-"""Export plots and tables for papers: SVG, PNG, CSV, Markdown, LaTeX.
+"""Export plots and tables for papers: SVG, PNG, and the formats of `TABLES`.
 
 Stage: RunHistory -> *a folder of files*. PNG needs the extra `png`. Not here: the page (`page.py`).
 """
@@ -26,7 +26,7 @@ _PNG_WIDTH = 2 * WIDTH  # pixels; sharp at a column's width in print
 def write_exports(
     histories: Sequence[RunHistory], folder: Path, *, png: bool = False, x_axis: str = "steps"
 ) -> list[Path]:
-    """Write every plot as SVG (and PNG) and the table of runs as CSV, Markdown and LaTeX.
+    """Write every plot as SVG (and PNG) and the table of runs in every format.
 
     Args:
         histories: at least one run.
@@ -71,12 +71,11 @@ def write_pictures(
 
 
 def write_table(rows: list[list[str]], folder: Path, *, name: str, columns: str) -> list[Path]:
-    """Write a table as CSV, Markdown and LaTeX; `columns` is LaTeX's column specification."""
+    """Write a table in every format; `columns` is LaTeX's column specification."""
     written = []
-    texts = {"csv": _csv(rows), "md": _markdown(rows), "tex": _latex(rows, columns)}
-    for suffix, content in texts.items():
+    for suffix, render in TABLES.items():
         written.append(folder / f"{name}.{suffix}")
-        write_text_atomically(written[-1], content)
+        write_text_atomically(written[-1], render(rows, columns))
     return written
 
 
@@ -109,13 +108,13 @@ def _png_renderer() -> Callable[[str], bytes]:
     return lambda svg: bytes(svg_to_bytes(svg_string=svg, width=_PNG_WIDTH, background="white"))
 
 
-def _csv(rows: list[list[str]]) -> str:
+def _csv(rows: list[list[str]], _: str) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 
-def _markdown(rows: list[list[str]]) -> str:
+def _markdown(rows: list[list[str]], _: str) -> str:
     def line(cells: list[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
@@ -136,3 +135,11 @@ def _latex(rows: list[list[str]], columns: str) -> str:
         f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{line(head)}\\midrule\n"
         f"{''.join(map(line, body))}\\bottomrule\n\\end{{tabular}}\n"
     )
+
+
+TABLES: dict[str, Callable[[list[list[str]], str], str]] = {
+    "csv": _csv,
+    "md": _markdown,
+    "tex": _latex,
+}
+"""How a table, head first, becomes text, by the suffix of its file."""
