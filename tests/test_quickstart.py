@@ -137,7 +137,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bitwise(
     assert code == 0
     code, _, err = run("train", "--resume", "cut", "--training.max-steps", 8)
     assert code == 0, err
-    assert f"resuming at step {steps[0]}" in err
+    assert f"resuming from step {steps[0]}" in err
     for name, weight in _weights(Path("whole"), steps[1]).items():
         assert torch.equal(weight, _weights(Path("cut"), steps[1])[name]), name
     train_rows = [
@@ -184,7 +184,7 @@ def test_a_signal_leaves_a_resumable_checkpoint(
     steps = [int(path.name.removeprefix("step-")) for path in Path("cut/checkpoints").iterdir()]
     code, _, err = run("train", "--resume", "cut", "--training.max-steps", max(steps) + 2)
     assert code == 0
-    assert f"resuming at step {max(steps):,}" in err
+    assert f"resuming from step {max(steps):,}" in err
 
 
 def _wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -381,7 +381,7 @@ def test_a_damaged_summary_is_written_again(run: Run, corpus: Path, content: str
     Path("x/summary.json").write_text(content)
     code, _, err = run("train", "--resume", "x")
     assert code == 0, err
-    assert "reporting again" in err
+    assert "writing the report again" in err
     assert json.loads(Path("x/summary.json").read_text())["step"] == 8
 
 
@@ -391,7 +391,7 @@ def test_a_damaged_copy_of_the_tokenizer_is_refused_or_mended(run: Run, corpus: 
     merges.write_text("\n".join(merges.read_text().splitlines()[:-1]) + "\n")
     code, _, err = run("generate", "x")
     assert code == 2
-    assert "merges were read: part of it was cut off" in err and "; copy " in err
+    assert "merges were read: part of it is missing" in err and "; copy " in err
     code, _, err = run("train", "--resume", "x", "--training.max-steps", 9)
     assert code == 0
     assert "is damaged and is copied again" in err
@@ -473,7 +473,7 @@ def test_a_signal_outside_of_training_says_how_to_go_on(
     assert code == 128 + number
     root = shlex.quote(str(Path(__file__).parents[1]))
     way_on = f"uv run --package trainer --project {root} train --resume x"
-    assert f"go on with: {way_on}\n" in err
+    assert f"resume with: {way_on}\n" in err
     monkeypatch.undo()
 
 

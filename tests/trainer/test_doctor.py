@@ -107,7 +107,7 @@ def test_a_checkpoint_that_no_run_can_go_on_from_is_named_and_refused(
 
 def test_what_is_not_looked_at_is_named(run: Path) -> None:
     (run / "report.html").touch()
-    [finding] = [finding for finding in examine(run) if "not looked at" in finding.text]
+    [finding] = [finding for finding in examine(run) if "not checked" in finding.text]
     assert (finding.path, finding.is_whole) == (run / "report.html", True)
 
 

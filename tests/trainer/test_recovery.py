@@ -68,7 +68,7 @@ def test_a_run_stopped_at_a_step_ends_alike(
         result, _ = run_tiny(config, tmp_path / "run")
     assert (result.step, result.summary) == (step, None)
     _, said = run_tiny(config, tmp_path / "run", resume=True)
-    assert f"resuming at step {step} " in said
+    assert f"resuming from step {step} " in said
     _require_alike(tmp_path / "run", whole)
 
 

@@ -39,7 +39,7 @@ def test_auto_passes_over_an_empty_folder_and_reports_it() -> None:
     request = parse_train(["--resume", "auto"])
     assert (request.run_dir, request.resume) == (older, True)
     assert request.notes == (
-        "passed over runs/quickstart-002: it has no config.toml, so it never became a run",
+        "skipped runs/quickstart-002: it has no config.toml, so it never became a run",
     )
 
 
@@ -95,7 +95,7 @@ def test_auto_passes_over_what_is_no_run_with_its_reason(
     found, notes = find_run_to_resume("auto", preset=PRESET)
     assert found == older
     assert len(notes) == 1
-    assert notes[0].startswith("passed over runs/quickstart-002: ")
+    assert notes[0].startswith("skipped runs/quickstart-002: ")
     assert reason in notes[0]
 
 

@@ -157,7 +157,7 @@ def test_another_end_of_the_schedule_is_reported(
 ) -> None:
     _cut(config, tmp_path / "run", monkeypatch, step=2)
     _, said = run_tiny(_changed(config, training__max_steps=4), tmp_path / "run", resume=True)
-    assert "the schedule ends at step 4 now, and not at 12" in said
+    assert "the schedule now ends at step 4 instead of 12" in said
 
 
 def test_fewer_steps_than_are_made_are_refused(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_fewer_steps_than_are_made_are_refused(tmp_path: Path) -> None:
     before = (tmp_path / "run" / "config.toml").read_bytes()
     shorter = tiny_config(tmp_path, training__max_steps=3)
     with pytest.raises(
-        ValueError, match=r"training\.max-steps ends the run at step 3, but .* made 6"
+        ValueError, match=r"training\.max-steps ends the run at step 3, but .* already at step 6"
     ):
         run_tiny(shorter, tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "config.toml").read_bytes() == before
@@ -175,6 +175,6 @@ def test_fewer_steps_than_are_made_are_refused(tmp_path: Path) -> None:
 
 def test_more_windows_than_tokens_are_refused_before_a_run_is_there(tmp_path: Path) -> None:
     config = tiny_config(tmp_path, evaluation__num_windows=10**9)
-    with pytest.raises(ValueError, match=r"evaluation\.num-windows is 1,000,000,000, more than"):
+    with pytest.raises(ValueError, match=r"evaluation\.num-windows is 1,000,000,000, but the"):
         run_tiny(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

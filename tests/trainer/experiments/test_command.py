@@ -111,7 +111,7 @@ def test_max_hours_ends_a_trial_resumably_and_says_what_is_left(
     assert 0 < step < 4
     assert not (trials / "learning-rate=0.002").exists()
     code, out, err = run("sweep", *over, "--max-hours", 1)
-    assert f"resuming at step {step}" in err and "not run" not in out
+    assert f"resuming from step {step}" in err and "not run" not in out
 
 
 def test_what_cannot_fit_is_a_result_and_ends_the_list(run: Run) -> None:
@@ -154,7 +154,7 @@ def test_optuna_trains_stops_and_goes_on_from_the_run_directory(
         code, _, err = run("sweep", *asked, "--trials", 2, "--max-hours", 1)
     assert code == 0 and "reached after 0 of 2 trials" in err
     code, out, err = run("sweep", *asked, "--trials", 2)
-    assert code == 0 and "resuming at step" in err
+    assert code == 0 and "resuming from step" in err
     assert out.count("finished") == 2 and "report.html" in out
     code, out, err = run("sweep", *asked, "--trials", 2)
     assert code == 0 and "trial" not in err

@@ -1,8 +1,8 @@
-"""From raw text to a trained language model: the application that uses all five packages."""
+"""Train a language model from raw text: the application that uses all five packages."""
 
 from trainer.quiet_start import quiet_start
 
-with quiet_start():  # torch takes its time
+with quiet_start():  # importing torch takes seconds
     from trainer.checkpoint.single_file import load_checkpoint, save_checkpoint
     from trainer.config.presets import load_preset
     from trainer.config.run_config import RunConfig

@@ -1,7 +1,7 @@
-"""Write the commands that messages recommend so that they work where they are read.
+"""Write the commands that messages recommend, so that they work when pasted.
 
-Stage: words of a command -> *a line to paste* -> messages. What is installed from a workspace is
-run by uv, which has to be told where the workspace is when the current directory is outside of it.
+Stage: words of a command -> *a line to paste* -> messages. In a workspace, uv runs the commands; it
+needs `--project` if the current directory is outside. Not here: the messages.
 """
 
 import shlex
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def command(*words: object) -> str:
-    """Return the line that runs one of the trainer's commands, its arguments quoted."""
+    """Return the line that runs one of the trainer's commands, with quoted arguments."""
     root = _workspace()
     if root is None:
         name, *rest = map(str, words)
@@ -33,7 +33,7 @@ def _project(root: Path) -> list[str]:
 
 @cache
 def _workspace() -> Path | None:
-    """Return the workspace that holds this file; None: it was installed without one."""
+    """Return the workspace that contains this file; None: installed without one."""
     for folder in Path(__file__).resolve().parents:
         file = folder / "pyproject.toml"
         if file.exists() and "[tool.uv.workspace]" in file.read_text(encoding="utf-8"):

@@ -1,4 +1,4 @@
-"""Answer accounting's questions about presets, configurations, checkpoints and runs.
+"""Describe presets, configurations, checkpoints and runs to accounting.
 
 Stage: a preset, TOML or run directory -> *accounting's model* -> every account. Not here: the
 accounts (`accounting`), the translation of a configuration into its terms (`plan/shape.py`).
@@ -43,7 +43,7 @@ def _read_preset(name: str) -> Model:
 
 
 def _read_toml(path: Path) -> Model:
-    """Read a configuration; one that lies in a run brings the run's progress and weights."""
+    """Read a configuration; one inside a run comes with the run's progress and weights."""
     config = config_from_toml(path.read_text(encoding="utf-8"), origin=str(path), preset=path.stem)
     run = RunDirectory(path.parent)
     rows = read_metrics(run.metrics) if path == run.config and run.metrics.exists() else []
@@ -81,7 +81,7 @@ def _describe(
 
 
 def _settings(config: RunConfig, device: Device | None) -> StepSettings:
-    """Return how the run computes: on the device that it would take here, or on one of CUDA."""
+    """Return how the run computes: on the device it would use here, or on a CUDA device."""
     if device is None:
         return step_settings(config, plan_compute(config, device=resolve_device(config.device)))
     setting = compute_setting(config, torch.device("cuda"))
@@ -99,7 +99,7 @@ def plan_to_toml(plan: Plan, hours: float, corpus: str | None = None) -> str:
 
     Args:
         plan: the proposal.
-        hours: after which the run stops, whatever its speed.
+        hours: after which the run stops at any speed.
         corpus: its source; None: owt.
     """
     shape, every = plan.shape, max(plan.num_steps // 20, 1)
@@ -135,6 +135,6 @@ TRAINER = Application(
     | {name: partial(_read_preset, name) for name in preset_names()},
     formats={"config.toml": _read_toml, **ACCOUNTING.formats},
     accepted=f"a preset ({', '.join(preset_names())}, or one of accounting's), a configuration "
-    f"(TOML), a run or checkpoint; a config.json of Hugging Face, {WEIGHTS}",
+    f"(TOML), a run or checkpoint; a Hugging Face config.json, {WEIGHTS}",
     plan_to_toml=plan_to_toml,
 )

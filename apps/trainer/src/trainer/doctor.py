@@ -1,7 +1,7 @@
-"""Read every file of a run and say which are whole.
+"""Verify every file of a run.
 
-Stage: run directory, prepared data -> *findings*. Reads only, and nothing is mended: each finding
-says what to do. Not here: whether the model is any good (`score.py`).
+Stage: run directory, prepared data -> *findings*. Files are only read; findings name the remedy.
+Not here: the quality of the model (`evaluation/score.py`).
 """
 
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ from trainer.summary import Summary
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What there is to say about one file."""
+    """The result for one file."""
 
     path: Path
     is_whole: bool
@@ -43,7 +43,7 @@ class Finding:
 
 
 def examine(run_dir: Path) -> Iterator[Finding]:
-    """Yield a finding for every file of a run, and for the data that it was trained on.
+    """Yield a finding for every file of a run, and for its prepared data.
 
     Raises:
         ValueError: there is no run.
@@ -65,7 +65,7 @@ def examine(run_dir: Path) -> Iterator[Finding]:
     known = {run.config, run.data, run.tokenizer, run.metrics, run.summary, run.curve, run.samples}
     known |= {run.lock, run.sittings, run.path / "checkpoints", *temporary}
     for path in sorted(set(run.path.iterdir()) - known):
-        yield Finding(path, True, "not looked at: resuming does without it")
+        yield Finding(path, True, "not checked: resuming does not need it")
 
 
 def _try(path: Path, text: str, check: Callable[[Path], object]) -> Finding:
@@ -101,25 +101,24 @@ def _checkpoints(run: RunDirectory) -> Iterator[Finding]:
     for path in paths:
         found = inspect_checkpoint(path)
         if isinstance(found, str):
-            text = f"{found}; resuming passes over it, and removes it in time"
-            yield Finding(path, False, text)
+            yield Finding(path, False, f"{found}; resuming skips it, and removes it later")
         elif load is None:
-            text = "manifest and SHA-256 of each file agree; not loaded, since the run is damaged"
+            text = "manifest and SHA-256 of each file agree; not loaded, because the run is damaged"
             yield Finding(path, True, text)
         else:
-            text = "manifest and SHA-256 of each file agree; a run can go on from it"
+            text = "manifest and SHA-256 of each file agree; the run can resume from it"
             yield _try(path, text, lambda path, found=found: load(found))
     if not paths:
         yield Finding(run.path / "checkpoints", True, "none yet; resuming starts at step 0")
 
 
 def _trial_loader(run: RunDirectory) -> Callable[[Checkpoint], object] | None:
-    """Return what does to a checkpoint all that resuming does; None: the run can't be built."""
+    """Return a function that loads a checkpoint as resuming does; None: the run is damaged."""
     try:
         config = load_config(run.config)
         vocab_size = Tokenizer.load(run.tokenizer).vocab_size
     except (OSError, ValueError):
-        return None  # said above
+        return None  # reported above
     model = build_model(config, vocab_size=vocab_size, device=torch.device("cpu"))
     optimizer = config.optimizer.build(model)
 
@@ -141,17 +140,17 @@ def _results(run: RunDirectory) -> Iterator[Finding]:
 
 
 def _prepared(run: RunDirectory) -> Iterator[Finding]:
-    """Look at the token files; they may be gone, since the text makes them again."""
+    """Check the token files, which may be gone: they can be made again from the text."""
     try:
         recorded = read_json(run.data)
         config = find_places(run, load_config(run.config), say=lambda _: None)
         folder = config.corpus.cache_dir / str(recorded["content_hash"]) / "tokens"
     except (OSError, ValueError, KeyError):
-        return  # said above
+        return  # reported above
     for name in ("train", "validation"):
         path = folder / f"{name}.npy"
         if not path.exists():
-            yield Finding(path, True, "not there; resuming makes it again from the text")
+            yield Finding(path, True, "missing; resuming makes it again from the text")
             continue
         expected = recorded.get(f"{name}_tokens")
         yield _try(path, "SHA-256 agrees", lambda path, want=expected: _check_tokens(path, want))

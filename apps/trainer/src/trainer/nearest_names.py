@@ -1,7 +1,8 @@
-"""Find the name that somebody meant: an option, a field, a preset.
+"""Find the option, field or preset that an unknown name most likely means.
 
-Stage: an unknown name -> *the likeliest known ones* -> a message. Names that other tools use come
-first, as `n_layer`; then initials, as `lr`; then spelling, with or without the section.
+Stage: an unknown name -> *the likeliest known ones* -> a message. Names that other tools use, such
+as `n_layer`, come first; then initials, such as `lr`; then spelling, with or without the section.
+Not here: former names (`config/former_names.py`).
 """
 
 import difflib
@@ -41,7 +42,7 @@ _KNOWN_AS = {name: [*names.split()] for name, names in _ELSEWHERE.items()}
 
 
 def nearest_names(name: str, choices: Iterable[str]) -> list[str]:
-    """Return the choices that a name most likely means, as they are written; all equally likely.
+    """Return the choices that a name most likely means; several if they are equally likely.
 
     >>> nearest_names("optimizer.lr", ["optimizer.name", "optimizer.learning_rate"])
     ['optimizer.learning_rate']
@@ -53,7 +54,7 @@ def nearest_names(name: str, choices: Iterable[str]) -> list[str]:
 
 
 def hint(name: str, choices: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` for the likeliest choice; nothing to choose from: nothing.
+    """Return `; did you mean 'x'?` for the likeliest choice, or nothing without choices.
 
     >>> hint("tinystorys", ["quickstart", "tinystories"])
     "; did you mean 'tinystories'?"
@@ -67,7 +68,7 @@ def _plain(name: str) -> str:
 
 
 def _likeness(given: str, known: str) -> float:
-    """Return how alike two names are; 2: other tools call it so."""
+    """Return the similarity of two names; 2: other tools use the given one for the known one."""
     whole, fields = (given, known), (given.split(".")[-1], known.split(".")[-1])
     for name, others in _KNOWN_AS.items():
         if fields[0] in others and known in (name, name.split(".")[-1]):

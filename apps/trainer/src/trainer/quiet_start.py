@@ -1,7 +1,7 @@
-"""Let a command end quietly while Python still imports torch, by Ctrl-C or for want of a module.
+"""End a command quietly if Ctrl-C or a missing module interrupts the import of torch.
 
-Stage: before every command. The import takes seconds, and comes before any code of a command that
-could catch what ends it. Whoever imports the package as a library keeps their own handling.
+Stage: before every command. The import takes seconds, and runs before a command could catch
+anything. Not here: programs that import the package, which keep their own handling.
 """
 
 import os
@@ -21,9 +21,9 @@ COMMANDS = frozenset(
 
 @contextmanager
 def quiet_start() -> Iterator[None]:
-    """Exit with 130 on Ctrl-C inside of the block, if this process is one of our commands.
+    """Exit with 130 on Ctrl-C inside the block, if this process is one of our commands.
 
-    Where something cannot be imported, the command says so in one line and exits with 2.
+    If an import fails, the command reports it in one line and exits with 2.
     """
     if Path(sys.argv[0] if sys.argv else "").stem not in COMMANDS:
         yield
@@ -33,11 +33,11 @@ def quiet_start() -> Iterator[None]:
             _require_folder()
             yield
     except ImportError as error:  # torch needs modules of Python's own that a build may lack
-        _refuse(f"{error}; install what is missing, or another Python if that is a part of it")
+        _refuse(f"{error}; install what is missing, or a Python that includes it")
 
 
 def _require_folder() -> None:
-    from bpe.formats.files import require_working_directory  # takes its time, if less
+    from bpe.formats.files import require_working_directory  # also slow to import
 
     try:
         require_working_directory()
@@ -52,7 +52,7 @@ def _refuse(reason: str) -> NoReturn:
 
 @contextmanager
 def _interrupts_exit() -> Iterator[None]:
-    # A command started with `nohup` or in the background goes on ignoring the signal.
+    # A command started in the background or with `nohup` keeps ignoring the signal.
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
@@ -64,4 +64,4 @@ def _interrupts_exit() -> Iterator[None]:
 
 
 def _exit_at_once(number: int, frame: FrameType | None) -> NoReturn:
-    os._exit(128 + number)  # an exception could be caught, or printed, by what is being imported
+    os._exit(128 + number)  # a module being imported could catch or print an exception

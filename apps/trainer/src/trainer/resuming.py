@@ -1,7 +1,7 @@
-"""Find the run that `--resume` means, and where in it training continues.
+"""Find the run to resume, and the step at which it continues.
 
 Stage: command line -> *run directory, checkpoint* -> train. Files are only read. Not here: what a
-resumed run may change (`resumable.py`).
+resumed run may change (`config/resumable.py`).
 """
 
 from collections.abc import Callable
@@ -26,19 +26,19 @@ AUTO = "auto"
 def find_run_to_resume(
     asked: str, *, preset: str, run_dir: Path | None = None
 ) -> tuple[Path | None, tuple[str, ...]]:
-    """Return the run directory that `--resume asked` means, and what to report about the choice.
+    """Return the run directory that `--resume asked` names, and notes on the choice.
 
     Args:
         asked: a run directory, or `auto`: `run_dir`, or else the newest run of the preset that can
             be resumed.
-        preset: whose runs `auto` looks at.
-        run_dir: what `--run-dir` says, if anything.
+        preset: the preset for `auto`.
+        run_dir: the value of `--run-dir`, if any.
 
     Returns:
-        The run, None where a new one is to begin; and a line for each that was passed over.
+        The run, None to start a new one; and one line per skipped run.
 
     Raises:
-        ValueError: a directory is named that is no run, or two different ones are.
+        ValueError: the directory is not a run, or two different ones are named.
     """
     if asked == AUTO and run_dir is not None:
         if RunDirectory(run_dir).config.exists():
@@ -48,25 +48,25 @@ def find_run_to_resume(
         return _newest_resumable(preset)
     path = Path(asked)
     if run_dir is not None and run_dir != path:
-        raise ValueError(f"--resume names {path} and --run-dir {run_dir}; name one run")
+        raise ValueError(f"--resume names {path}, but --run-dir names {run_dir}; name one run")
     return require_run(path).path, ()
 
 
 def _newest_resumable(preset: str) -> tuple[Path | None, tuple[str, ...]]:
-    """Return the newest run that can be resumed, or is finished: then there is nothing to do."""
+    """Return the newest run that is finished or can be resumed."""
     notes = []
     for _, path in numbered_runs(preset):
         reason = why_not_resumable(path, preset=preset)
         if reason is None:
             return path, tuple(notes)
-        notes.append(f"passed over {path}: {reason}")
+        notes.append(f"skipped {path}: {reason}")
     return None, (*notes, f"no run to resume at {RUNS / preset}-NNN: starting a new run")
 
 
 def why_not_resumable(path: Path, *, preset: str) -> str | None:
-    """Return why a run of the preset cannot be resumed at `path`; None: it can.
+    """Return why `path` is not a run of the preset to resume; None: it is.
 
-    Without a valid checkpoint it starts at step 0.
+    A run without a valid checkpoint counts: it starts at step 0.
     """
     run = RunDirectory(path)
     if not path.is_dir():
@@ -100,12 +100,12 @@ def find_start(
 
     Args:
         run: the run.
-        config: what is asked for now.
-        say: told of what is skipped, and of a schedule that changed.
+        config: the requested configuration.
+        say: reports skipped checkpoints and a changed schedule.
 
     Returns:
-        The newest valid checkpoint, None to start at step 0; and the report of a run with nothing
-        left to do, None where there is.
+        The newest valid checkpoint, None to start at step 0; and the report of a finished run, None
+        if steps are left.
 
     Raises:
         ValueError: the configuration changes what a resumed run may not, or ends before the
@@ -122,13 +122,13 @@ def find_start(
         return checkpoint, summary
     if checkpoint is not None and checkpoint.step > config.num_steps:
         raise ValueError(
-            f"training.max-steps ends the run at step {config.num_steps:,}, but {run.path} has "
-            f"made {checkpoint.step:,}; give at least as many, or start a new run"
+            f"training.max-steps ends the run at step {config.num_steps:,}, but {run.path} is "
+            f"already at step {checkpoint.step:,}; raise it, or start a new run"
         )
     if saved.schedule_steps != config.schedule_steps:
         say(
-            f"the schedule ends at step {config.schedule_steps:,} now, and not at "
-            f"{saved.schedule_steps:,}: the rates of the steps made so far stay as they were"
+            f"the schedule now ends at step {config.schedule_steps:,} instead of "
+            f"{saved.schedule_steps:,}; the steps so far used the former rates"
         )
     if checkpoint is None:
         say(f"{run.path} has no valid checkpoint: starting at step 0")
@@ -138,15 +138,15 @@ def find_start(
 def restore(
     checkpoint: Checkpoint, config: RunConfig, learner: Learner, *, say: Callable[[str], None]
 ) -> LoopState:
-    """Fill a learner from a checkpoint, and return how far the run was.
+    """Load a checkpoint into a learner, and return the state of the loop.
 
     Raises:
-        ValueError: it is a checkpoint of another model or optimizer, or damaged.
+        ValueError: the checkpoint belongs to another model or optimizer, or is damaged.
     """
     state = LoopState.from_checkpoint(checkpoint)
     require_same_model(checkpoint, config)
     load_into(checkpoint, learner.model, learner.optimizer)
-    say(f"resuming at step {state.step:,} from {checkpoint.path}")
+    say(f"resuming from step {state.step:,} ({checkpoint.path})")
     return state
 
 
@@ -157,7 +157,7 @@ def _finished_summary(
     *,
     say: Callable[[str], None],
 ) -> Summary | None:
-    """Return the report of a run with nothing left to do; its text need not be there any more."""
+    """Return the report of a finished run, whose text may be gone."""
     if checkpoint is None or not run.summary.exists():
         return None
     if not LoopState.from_checkpoint(checkpoint).is_finished(config):
@@ -165,6 +165,6 @@ def _finished_summary(
     try:
         summary = Summary.load(run.summary)
     except ValueError as error:
-        say(f"reporting again: {error}")
+        say(f"writing the report again: {error}")
         return None
     return summary if summary.step == checkpoint.step else None

@@ -1,7 +1,7 @@
-"""Run the whole pipeline for one configuration: prepare, build, train, report. Read this first.
+"""Run the whole pipeline for one configuration: prepare, build, train, report.
 
-Stage: all of them, in order. Not here: command lines (`cli/`), the steps (`training/loop.py`), and
-where a resumed run continues (`resuming.py`).
+Stage: all of them, in order; read this first. Not here: command lines (`cli/`), the steps
+(`training/loop.py`), where a resumed run continues (`resuming.py`).
 """
 
 import os
@@ -47,13 +47,13 @@ class RunResult:
 
     run: RunDirectory
     step: int
-    """Updates made so far."""
+    """Updates so far."""
     summary: Summary | None
     """The final report; None: the run was interrupted or given up, and can be resumed."""
     is_given_up: bool = False
     """Whether `on_evaluation` or `on_row` ended it."""
     exit_signal: int | None = None
-    """The signal that interrupted it; None: none did, though its deadline may have."""
+    """The signal that interrupted it; None: no signal, but perhaps the deadline."""
 
 
 @plain_modes()
@@ -68,25 +68,25 @@ def train(
     deadline: float | None = None,
     on_row: OnRow | None = None,
 ) -> RunResult:
-    """Train the model that `config` describes and leave everything in `run_dir`.
+    """Train the model that `config` describes; write everything to `run_dir`.
 
     Args:
         config: the complete configuration.
         run_dir: must not exist, unless `resume`; None: the next `runs/<preset>-NNN`.
         resume: continue from the newest valid checkpoint in `run_dir`, or from step 0 without one.
-        reporter: where progress goes; None: to stderr.
-        on_evaluation: given state and validation loss; False gives the run up, with a checkpoint.
+        reporter: shows progress; None: on stderr.
+        on_evaluation: receives state and validation loss; False saves and gives the run up.
         profile: record a few early steps; see `profiling.py`.
-        deadline: when to save and stop as if by a signal, seconds of `time.monotonic`.
-        on_row: given each row of metrics.jsonl; False gives the run up, likewise.
+        deadline: when to save and stop as if by a signal, in seconds of `time.monotonic`.
+        on_row: receives each row of metrics.jsonl; False saves and gives the run up.
 
     Returns:
         The final report, or where the run was interrupted.
 
     Raises:
-        ValueError: unusable text, an unusable device, an existing run directory, a checkpoint of
-            another model, text that changed since the run began, or (`DivergedError`) a loss that
-            is no longer a finite number.
+        ValueError: unusable text or device, an existing run directory, a checkpoint of another
+            model, text that changed since the run began, or (`DivergedError`) a loss that is no
+            longer finite.
     """
     config = with_absolute_paths(config)
     run_dir = None if run_dir is None else Path(run_dir)
@@ -94,13 +94,13 @@ def train(
     if not resume:
         return _begin(run_dir, config, sitting)
     if run_dir is None:
-        raise ValueError("run_dir is None, but must name the run to resume")
+        raise ValueError("run_dir is None, but resuming needs a run; name its directory")
     return _resume(require_run(run_dir), config, sitting)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sitting:
-    """What one call of `train` asks for that is not part of the run."""
+    """The arguments of one call of `train` that are not part of the run."""
 
     reporter: Reporter
     on_evaluation: OnEvaluation | None
@@ -108,51 +108,48 @@ class _Sitting:
     deadline: float | None
     is_profiled: bool
 
-    def require_steps(self, num_steps: int) -> None:
-        if self.is_profiled:
-            require_profiled_steps(num_steps)
-
 
 def _begin(run_dir: Path | None, config: RunConfig, sitting: _Sitting) -> RunResult:
-    """Train a new run; its directory is made once its text is known to be usable."""
+    """Start a new run; its directory is created once its text is known to be usable."""
     if run_dir is not None:
         require_free(run_dir)
-    sitting.require_steps(config.num_steps)
+    if sitting.is_profiled:
+        require_profiled_steps(config.num_steps)
     inputs = prepare_run(config, reporter=sitting.reporter)
     say = sitting.reporter.say
-    with hold_new_run(run_dir, preset=config.preset, say=say) as run, _way_on(run, say=say):
+    with hold_new_run(run_dir, preset=config.preset, say=say) as run, _resume_hint(run, say=say):
         return _run(run, inputs, None, sitting)
 
 
 def _resume(run: RunDirectory, config: RunConfig, sitting: _Sitting) -> RunResult:
-    """Train a run further, unless it is finished."""
+    """Continue a run, unless it is finished."""
     say = sitting.reporter.say
-    with hold_run(run, say=say), _way_on(run, say=say):
+    with hold_run(run, say=say), _resume_hint(run, say=say):
         checkpoint, summary = find_start(run, config, say=say)
         if summary is not None:
             return RunResult(run, summary.step, summary)
-        done = 0 if checkpoint is None else checkpoint.step
-        sitting.require_steps(config.num_steps - done)
+        if sitting.is_profiled:
+            require_profiled_steps(config.num_steps - (checkpoint.step if checkpoint else 0))
         config = find_places(run, config, say=say)
         inputs = prepare_run(config, reporter=sitting.reporter, begun=run)
         return _run(run, inputs, checkpoint, sitting)
 
 
 @contextmanager
-def _way_on(run: RunDirectory, *, say: Callable[[str], None]) -> Iterator[None]:
-    """Say how to go on where an interrupt comes outside of the training steps."""
+def _resume_hint(run: RunDirectory, *, say: Callable[[str], None]) -> Iterator[None]:
+    """Report how to resume after an interrupt outside the training steps."""
     try:
         yield
     except KeyboardInterrupt:
         if run.config.exists():
-            say(f"go on with: {command('train', '--resume', run.path)}")
+            say(f"resume with: {command('train', '--resume', run.path)}")
         raise
 
 
 def _run(
     run: RunDirectory, inputs: RunInputs, checkpoint: Checkpoint | None, sitting: _Sitting
 ) -> RunResult:
-    """Build the model, fill it from the checkpoint, record how it computes, and train."""
+    """Build the model, restore the checkpoint, record how the sitting computes, and train."""
     config, plan, data, say = inputs.config, inputs.plan, inputs.data, sitting.reporter.say
     learner = build_learner(config, plan, data)
     recorder = Recorder(
@@ -174,7 +171,7 @@ def _run(
         config, learner, state, evaluator, recorder, saver, health, sitting.reporter
     )
     with closing(recorder):
-        recorder.open(state.step)  # before memory is watched
+        recorder.open(state.step)  # before memory is measured
         return _train(run, data, loop, deadline=sitting.deadline)
 
 

@@ -1,8 +1,8 @@
-"""Get what a run needs before it begins, refuse what cannot work, record and report the rest.
+"""Prepare a run's plan and data, refuse what cannot work, and record and announce the rest.
 
-Stage: configuration -> *plan, tokenizer, token files* -> run directory. What follows from the
-configuration and the machine is refused before any text is read, what follows from the text as soon
-as enough of it is known.
+Stage: configuration -> *plan, tokenizer, token files* -> run directory. Problems of configuration
+and machine are reported before any text is read, problems of the text as early as possible. Not
+here: the preparation itself (`data/preparation.py`).
 """
 
 from collections.abc import Callable
@@ -32,36 +32,34 @@ def plan_run(config: RunConfig, *, reporter: Reporter) -> ComputePlan:
     """Decide how a run computes, before any text is read.
 
     Raises:
-        ValueError: a tracker, a device or a path of computation that is not to be had here, or more
-            memory in a step than the device has.
+        ValueError: a tracker, device or backend is unavailable here, or a step needs more memory
+            than the device has.
     """
     require_trackers(config.logging.track)
     device = resolve_device(config.device)
-    plan = plan_compute(config, device=device, say=reporter.say)  # says what can't be used
+    plan = plan_compute(config, device=device, say=reporter.say)
     require_memory(config, plan=plan, device=device)
     return plan
 
 
 @dataclass(frozen=True, slots=True)
 class RunInputs:
-    """What a run is made of."""
+    """A run, ready to be built."""
 
     config: RunConfig
     plan: ComputePlan
-    """How it computes."""
     data: PreparedData
-    """Its tokenizer and token files."""
 
 
 def prepare_run(
     config: RunConfig, *, reporter: Reporter, begun: RunDirectory | None = None
 ) -> RunInputs:
-    """Decide how a run computes, and get its tokenizer and token files.
+    """Decide how a run computes, and prepare its tokenizer and token files.
 
     Args:
         config: the run.
-        reporter: hears what is done.
-        begun: the run that is resumed; None: it is a new one.
+        reporter: shows progress.
+        begun: the run to resume; None: a new one.
 
     Raises:
         ValueError: see `plan_run`, `prepare`, `prepare_again` and `require_windows`.
@@ -77,24 +75,24 @@ def prepare_run(
 
 
 def require_windows(data: PreparedData, config: RunConfig) -> None:
-    """Insist on text for a window to train on and one to validate on.
+    """Require text for one training window and one validation window.
 
     Raises:
-        ValueError: there is too little, or nothing to score.
+        ValueError: there is too little text, or nothing to score.
     """
     needed = config.model.context_length + 1
     for name, file in (("training", data.train), ("validation", data.validation)):
         if len(file.tokens) < needed:
             raise ValueError(
-                f"the {name} text is {plural(len(file.tokens), 'token')}, but model.context-length "
-                f"{config.model.context_length} needs at least {needed:,}; shorten the context or "
-                "give more text"
+                f"the {name} text has {plural(len(file.tokens), 'token')}, but "
+                f"model.context-length {config.model.context_length} needs at least {needed:,}; "
+                "shorten the context or give more text"
             )
     num_validation, asked = len(data.validation.tokens), config.evaluation.num_windows
     if asked > num_validation:
         raise ValueError(
-            f"evaluation.num-windows is {asked:,}, more than the validation text has tokens "
-            f"({num_validation:,}); lower it or give more text to validate on"
+            f"evaluation.num-windows is {asked:,}, but the validation text has only "
+            f"{plural(num_validation, 'token')}; lower it or give more text to validate on"
         )
     scored = data.validation.tokens[: config.evaluation.final_tokens]
     if (scored == data.tokenizer.end_of_text_id).all():
@@ -106,7 +104,7 @@ def require_windows(data: PreparedData, config: RunConfig) -> None:
 
 
 def record_inputs(run: RunDirectory, inputs: RunInputs, *, say: Callable[[str], None]) -> None:
-    """Save tokenizer, hashes and, last since it makes the directory a run, the configuration."""
+    """Save tokenizer, hashes and, last because it completes the run, the configuration."""
     _copy_tokenizer(run, inputs.data.tokenizer, say=say)
     document = {"format": "run-data", "version": 1, **inputs.data.hashes()}
     write_json_atomically(run.data, {**document, DIRECTORY: str(run.path.absolute())})
@@ -116,7 +114,7 @@ def record_inputs(run: RunDirectory, inputs: RunInputs, *, say: Callable[[str], 
 def announce_run(
     run: RunDirectory, inputs: RunInputs, model: TransformerLM, *, say: Callable[[str], None]
 ) -> None:
-    """Report what is trained, how it computes, and how much it trains on."""
+    """Report the model, how it computes, and how much it trains on."""
     config, plan, data = inputs.config, inputs.plan, inputs.data
     say(f"run directory: {run.path}")
     say(
@@ -134,18 +132,19 @@ def announce_run(
     for stage in config.batch_stages if config.training.batch_ramp else ():
         tokens = stage.first_window * config.model.context_length
         say(
-            f"batch ramp: {plural(stage.batch_size, 'window')} a step from step "
-            f"{stage.first_step + 1:,} on, after {plural(tokens, 'token')}"
+            f"batch ramp: {plural(stage.batch_size, 'window')} per step from step "
+            f"{stage.first_step + 1:,}, after {plural(tokens, 'token')}"
         )
     if config.schedule.warmup_steps >= config.schedule_steps:
         say(
-            f"the run ends inside its warm-up of {plural(config.schedule.warmup_steps, 'step')}: "
-            "the learning rate never reaches its peak"
+            f"warning: the run ends during its warm-up of "
+            f"{plural(config.schedule.warmup_steps, 'step')}, so the learning rate never reaches "
+            "its peak"
         )
 
 
 def _copy_tokenizer(run: RunDirectory, tokenizer: Tokenizer, *, say: Callable[[str], None]) -> None:
-    """Make the run directory complete by itself; a copy that was damaged is made again."""
+    """Make the run directory self-contained; a damaged copy is replaced."""
     if run.tokenizer.exists():
         try:
             if Tokenizer.load(run.tokenizer).fingerprint == tokenizer.fingerprint:

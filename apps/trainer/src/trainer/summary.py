@@ -1,6 +1,7 @@
-"""Report a finished run: its loss, its bits per byte beside simple compressors, its aim, its cost.
+"""Report a finished run: loss, bits per byte beside simple compressors, aim and cost.
 
-Stage: trained model -> *summary.json, loss.svg, a table*.
+Stage: trained model -> *summary.json, loss.svg, a table*. Not here: scores (`evaluation/`), pages
+(`report/`).
 """
 
 import dataclasses
@@ -53,7 +54,7 @@ class Summary:
     scored_bytes: int
     """UTF-8 bytes of exactly the scored tokens' text."""
     validation_loss: float
-    """Nats a token, each scored token once."""
+    """Nats per token; each scored token counts once."""
     comparisons: list[Baseline]
     """The model first."""
     target_loss: float | None
@@ -61,19 +62,19 @@ class Summary:
     sample: str
     notes: list[str]
     loop_costs: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Share of the last sitting's wall clock that each thing beside the steps took, in [0, 1]."""
+    """Shares of the last sitting's wall clock spent outside the steps, in [0, 1]."""
     estimates: list[Estimate] = dataclasses.field(default_factory=list)
-    """What was predicted before the run, beside what came of it."""
+    """Predictions made before the run, beside the facts."""
     process_bytes: int | None = None
-    """The most that the last sitting's process had resident, libraries and all; CPU alone."""
+    """Peak resident memory of the last sitting's process, including libraries; CPU only."""
     process_start_bytes: int | None = None
-    """What it had before its first step."""
+    """Resident memory before its first step."""
     sittings: list[dict[str, object]] = dataclasses.field(default_factory=list)
     """How each sitting computed, see `Sitting`."""
 
     @property
     def aim(self) -> str | None:
-        """Whether the aim was reached, in words; None: the preset has none."""
+        """Whether the target loss was reached, in words; None: the preset has none."""
         if self.target_loss is None:
             return None
         reached = "reached" if self.validation_loss <= self.target_loss else "missed"
@@ -94,7 +95,7 @@ class Summary:
             estimates = [Estimate(**row) for row in content.pop("estimates", [])]
             return cls(comparisons=rows, estimates=estimates, **content)
         except (KeyError, TypeError) as error:
-            raise ValueError(f"{path} is no complete summary ({error}); remove it") from error
+            raise ValueError(f"{path} is not a complete summary ({error}); remove it") from error
 
     def save(self, path: Path) -> None:
         """Write `summary.json`."""
@@ -105,7 +106,7 @@ class Summary:
 def summarize(
     run: RunDirectory, data: PreparedData, loop: TrainingLoop, expectation: Expectation
 ) -> Summary:
-    """Score the model on the validation text, compare, sample, draw; write it to the run."""
+    """Score the model on the validation text, compare, sample, plot; write all to the run."""
     config, evaluator, throughput = loop.config, loop.evaluator, loop.learner.throughput
     score = evaluator.final_score()
     sample = ""
@@ -121,6 +122,7 @@ def summarize(
     speed = throughput.average()
     start, highest = process_bytes(expectation)
     sittings = read_sittings(run.sittings)
+    no_xz = why_no_xz() if config.evaluation.baselines else None
     summary = Summary(
         preset=config.preset,
         step=loop.state.step,
@@ -135,7 +137,7 @@ def summarize(
         target_loss=config.evaluation.target_loss,
         curve=str(run.curve),
         sample=sample,
-        notes=[*data.notes, *_missing(config), *describe_changes(sittings)],
+        notes=[*data.notes, *([no_xz] if no_xz else ()), *describe_changes(sittings)],
         loop_costs={name: round(share, 6) for name, share in throughput.cost_shares().items()},
         estimates=_estimates(run, loop, expectation),
         process_bytes=highest,
@@ -151,7 +153,7 @@ def print_summary(summary: Summary, console: Console) -> None:
     console.print(_comparison_table(summary))
     facts = Table(show_header=False, box=None, pad_edge=False)
     mfu = "unknown" if summary.mfu is None else f"{summary.mfu:.1%}"
-    facts.add_row("validation loss", f"{summary.validation_loss:.4f} nats a token")
+    facts.add_row("validation loss", f"{summary.validation_loss:.4f} nats per token")
     steps, tokens = plural(summary.step, "step"), plural(summary.training_tokens, "token")
     facts.add_row("training", f"{steps}, {tokens}")
     minutes, seconds = divmod(round(summary.training_seconds), 60)
@@ -160,7 +162,7 @@ def print_summary(summary: Summary, console: Console) -> None:
     facts.add_row("time", f"{duration} in the training loop, {speed}")
     if summary.loop_costs:
         costs = ", ".join(f"{name} {share:.1%}" for name, share in summary.loop_costs.items())
-        facts.add_row("beside the steps", f"{sum(summary.loop_costs.values()):.1%}: {costs}")
+        facts.add_row("outside the steps", f"{sum(summary.loop_costs.values()):.1%}: {costs}")
     if summary.aim is not None:
         facts.add_row("aim", summary.aim)
     for one in summary.estimates:
@@ -170,7 +172,7 @@ def print_summary(summary: Summary, console: Console) -> None:
         facts.add_row(one.what, f"expected {bound}{one.expected:,.0f}, found {found}")
     if summary.process_bytes is not None and summary.process_start_bytes is not None:
         before, most = summary.process_start_bytes, summary.process_bytes
-        facts.add_row(PROCESS, f"at most {most:,}, before the first step {before:,}")
+        facts.add_row(PROCESS, f"peak {most:,}, before the first step {before:,}")
     facts.add_row("loss curve", summary.curve)
     console.print(facts)
     for note in summary.notes:
@@ -185,7 +187,7 @@ def _comparison_table(summary: Summary) -> Table:
     table = Table(title=f"{tokens}, {plural(summary.scored_bytes, 'byte')}")
     table.add_column("predictor")
     table.add_column("bits per byte", justify="right")
-    table.add_column("nats a token", justify="right")
+    table.add_column("nats per token", justify="right")
     for row in summary.comparisons:
         nats = "" if row.nats_per_token is None else f"{row.nats_per_token:.4f}"
         table.add_row(row.name, f"{row.bits_per_byte:.4f}", nats)
@@ -204,20 +206,11 @@ def _estimates(run: RunDirectory, loop: TrainingLoop, expectation: Expectation) 
     ]
 
 
-def _missing(config: RunConfig) -> list[str]:
-    """Say which comparisons that were asked for there are not."""
-    reason = why_no_xz() if config.evaluation.baselines else None
-    return [] if reason is None else [reason]
-
-
 def _compare(
     data: PreparedData, score: StreamScore, *, config: RunConfig, say: Callable[[str], None]
 ) -> list[Baseline]:
-    model = Baseline(
-        name="this model",
-        bits_per_byte=score.bits_per_byte,
-        nats_per_token=score.nats_per_token,
-    )
+    nats = score.nats_per_token
+    model = Baseline(name="this model", bits_per_byte=score.bits_per_byte, nats_per_token=nats)
     if not config.evaluation.baselines:
         return [model]
     xz = "xz -9, " if why_no_xz() is None else ""
