@@ -38,15 +38,12 @@ _WARM_STEPS = 2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the subject."""
-    parser.add_argument(
-        "--steps", type=positive, default=100, metavar="N", help="steps per training (100)"
-    )
-    parser.add_argument("--rounds", type=positive, default=3, metavar="N", help="rounds (3)")
-    parser.add_argument(
-        "--others", type=positive, metavar="N", help="busy processes (as many as CPUs)"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples to FILE")
-    parser.add_argument("--cache-dir", type=cache_folder, default="", help="folder for the text")
+    add = parser.add_argument
+    add("--steps", type=positive, default=100, metavar="N", help="steps per training (100)")
+    add("--rounds", type=positive, default=3, metavar="N", help="rounds (3)")
+    add("--others", type=positive, metavar="N", help="busy processes (as many as CPUs)")
+    add("--json", type=Path, metavar="FILE", help="write all samples to FILE")
+    add("--cache-dir", type=cache_folder, default="", help="folder for the text")
 
 
 def run(arguments: argparse.Namespace) -> int:

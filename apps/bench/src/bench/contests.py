@@ -27,14 +27,11 @@ def add_contest_options(
 ) -> None:
     """Declare the options of subjects that hold contests."""
     add_shared_options(parser, json="samples", cache=cache)
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios to FILE")
-    parser.add_argument(
-        "--rounds", type=positive, metavar="N", help="samples per contestant (5; quick: 1)"
-    )
-    parser.add_argument(
-        "--only", type=names_of(contests, "contest"), help=f"of {','.join(contests)}"
-    )
-    parser.add_argument("--quick", action="store_true", help=quick)
+    add = parser.add_argument
+    add("--svg", type=Path, metavar="FILE", help="draw the ratios to FILE")
+    add("--rounds", type=positive, metavar="N", help="samples per contestant (5; quick: 1)")
+    add("--only", type=names_of(contests, "contest"), help=f"of {','.join(contests)}")
+    add("--quick", action="store_true", help=quick)
 
 
 def num_rounds(arguments: argparse.Namespace) -> int:

@@ -73,40 +73,31 @@ class Finding:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the subject."""
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="written by `train`")
-    parser.add_argument(
-        "--train", type=Path, required=True, metavar="FILE", help="training text of the runs"
-    )
-    parser.add_argument(
-        "--validation", type=Path, required=True, metavar="FILE", help="held-out text"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("runs", type=Path, nargs="+", metavar="RUN", help="written by `train`")
+    add("--train", type=Path, required=True, metavar="FILE", help="training text of the runs")
+    add("--validation", type=Path, required=True, metavar="FILE", help="held-out text")
+    add(
         "--prompt", action="append", metavar="TEXT", help='repeatable ("def ", "class ", "import ")'
     )
-    parser.add_argument(
+    add(
         "--temperatures",
         type=numbers,
         default=(0.0, 0.5, 0.8, 1.0, 1.3),
         metavar="NUMBERS",
         help="0 is greedy (0,0.5,0.8,1,1.3)",
     )
-    parser.add_argument(
+    add(
         "--top-ps",
         type=numbers,
         default=(1.0, 0.9),
         metavar="NUMBERS",
         help="draw from the likeliest tokens with this total probability; 1: from all (1,0.9)",
     )
-    parser.add_argument(
-        "--texts", type=positive, default=8, metavar="N", help="texts per prompt (8)"
-    )
-    parser.add_argument(
-        "--max-tokens", type=positive, default=256, metavar="N", help="tokens per text (256)"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all draws (0)")
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write measures and texts to FILE"
-    )
+    add("--texts", type=positive, default=8, metavar="N", help="texts per prompt (8)")
+    add("--max-tokens", type=positive, default=256, metavar="N", help="tokens per text (256)")
+    add("--seed", type=int, default=0, metavar="N", help="seed of all draws (0)")
+    add("--json", type=Path, metavar="FILE", help="write measures and texts to FILE")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -109,10 +109,8 @@ class _Step:
         tape, rules = self.tape, [(one, self._rule(one)) for one in self._model.weights]
         tape.enter("update", direction="")
         self._orthogonalize([one for one, rule in rules if rule.is_orthogonalized])
-        for weight, rule in rules:
-            passing = [
-                tape.allocate(_WORKSPACE, weight.dims, FLOAT32) for _ in range(rule.workspace)
-            ]
+        for one, rule in rules:
+            passing = [tape.allocate(_WORKSPACE, one.dims, FLOAT32) for _ in range(rule.workspace)]
             del passing
 
     def _orthogonalize(self, hidden: list[Value]) -> None:

@@ -36,13 +36,11 @@ class Budget:
     def __post_init__(self) -> None:
         """Refuse values with which no run can be planned."""
         for name in ("hours", "peak_flops_per_second", "memory_bytes"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}, but must be positive and finite"
-                )
+            if not 0 < (value := getattr(self, name)) < math.inf:
+                raise ValueError(f"{name} is {value}, but must be positive and finite")
         for name in ("utilization", "training_share"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be in (0, 1]")
+            if not 0 < (value := getattr(self, name)) <= 1:
+                raise ValueError(f"{name} is {value}, but must be in (0, 1]")
 
     @property
     def flops(self) -> float:

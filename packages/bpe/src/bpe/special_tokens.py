@@ -30,21 +30,16 @@ def check_special_tokens(special_tokens: Iterable[str]) -> tuple[str, ...]:
     checked = tuple(special_tokens)
     seen: set[str] = set()
     for special in checked:
+        shown = excerpt(special)
         if not isinstance(special, str) or not special:
-            raise ValueError(
-                f"special token {excerpt(special)} is not text; pass non-empty strings"
-            )
+            raise ValueError(f"special token {shown} is not text; pass non-empty strings")
         if special in seen:
-            raise ValueError(f"special token {excerpt(special)} is listed twice; list it once")
+            raise ValueError(f"special token {shown} is listed twice; list it once")
         seen.add(special)
         if special.isascii() and len(special) == 1:
-            raise ValueError(
-                f"special token {excerpt(special)} is a single byte; choose a longer one"
-            )
+            raise ValueError(f"special token {shown} is a single byte; choose a longer one")
         if any(0xD800 <= ord(character) < 0xE000 for character in special):
-            raise ValueError(
-                f"special token {excerpt(special)} contains a lone surrogate; remove it"
-            )
+            raise ValueError(f"special token {shown} contains a lone surrogate; remove it")
     return checked
 
 

@@ -32,9 +32,8 @@ class Codec:
         self._vocabulary = vocabulary
         self._tokens = vocabulary.tokens
         ids = vocabulary.ids
-        self._specials = SpecialTokens(
-            {name: ids[name.encode()] for name in vocabulary.special_tokens}
-        )
+        specials = {name: ids[name.encode()] for name in vocabulary.special_tokens}
+        self._specials = SpecialTokens(specials)
         self._plain = PlainEncoder(vocabulary, self._specials)
         self._engine = Engine(vocabulary)
 

@@ -87,9 +87,8 @@ class Tokenizer(Codec):
             ValueError: malformed content; names file and line.
         """
         names = check_special_tokens(() if special_tokens is None else special_tokens)
-        return cls.from_vocabulary(
-            Vocabulary.from_files(vocab_filepath, merges_filepath, names, pattern)
-        )
+        vocabulary = Vocabulary.from_files(vocab_filepath, merges_filepath, names, pattern)
+        return cls.from_vocabulary(vocabulary)
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":

@@ -50,9 +50,7 @@ class Line:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the subject."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
-    parser.add_argument(
-        "--markdown", action="store_true", help="print the memory table for the docs"
-    )
+    parser.add_argument("--markdown", action="store_true", help="print the docs' memory table")
     parser.add_argument("--quick", action="store_true", help="only the smallest model")
 
 

@@ -35,10 +35,8 @@ def decoder(vocabulary: Path) -> Callable[[Iterable[int]], bytes]:
 def trainer(*, num_threads: int, ties: str) -> Callable[[Path, int], list[tuple[bytes, bytes]]]:
     """Return a function from a file and a vocabulary size to merges."""
 
-    def train(path: Path, vocab_size: int) -> list[tuple[bytes, bytes]]:
-        _, merges = train_bpe(
-            path, vocab_size, [END_OF_TEXT], num_workers=num_threads, tie_breaking=ties
-        )
+    def train(path: Path, size: int) -> list[tuple[bytes, bytes]]:
+        _, merges = train_bpe(path, size, [END_OF_TEXT], num_workers=num_threads, tie_breaking=ties)
         return merges
 
     return train

@@ -107,19 +107,17 @@ def _footnotes(report: Report) -> list[str]:
 
 
 def _disturbances(report: Report) -> list[str]:
-    foreign = [
+    known = [
         sample.foreign_cpus
         for _, _, results in report.contests
         for result in results.values()
         for sample in result.samples
         if sample.foreign_cpus is not None
     ]
-    disturbed = sum(cpus > _DISTURBED_CPUS for cpus in foreign)
+    disturbed = sum(cpus > _DISTURBED_CPUS for cpus in known)
     if not disturbed:
         return []
-    return [
-        f"other processes kept CPUs busy during {disturbed} of {plural(len(foreign), 'sample')}"
-    ]
+    return [f"other processes kept CPUs busy during {disturbed} of {plural(len(known), 'sample')}"]
 
 
 def _failures(report: Report) -> list[str]:

@@ -24,16 +24,13 @@ _SAY_EVERY_SECONDS = 20.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the subject."""
-    parser.add_argument("--minutes", type=float, help="duration for all targets together (1)")
-    parser.add_argument(
-        "--batches", type=int, metavar="N", help="batches per target, instead of --minutes"
-    )
-    parser.add_argument("--only", metavar="NAMES", help=f"of {','.join(TARGETS)}")
-    parser.add_argument("--seed", type=int, metavar="N", help="first seed (0, or where --log ends)")
-    parser.add_argument(
-        "--log", type=Path, metavar="FILE", help="append the counts to FILE; resume where it ends"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--minutes", type=float, help="duration for all targets together (1)")
+    add("--batches", type=int, metavar="N", help="batches per target, instead of --minutes")
+    add("--only", metavar="NAMES", help=f"of {','.join(TARGETS)}")
+    add("--seed", type=int, metavar="N", help="first seed (0, or where --log ends)")
+    add("--log", type=Path, metavar="FILE", help="append the counts to FILE; resume where it ends")
+    add(
         "--keep",
         type=Path,
         default=Path("fuzz-findings"),

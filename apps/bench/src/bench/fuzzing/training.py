@@ -64,9 +64,7 @@ class CountDocuments:
         self._file.write_bytes(content)
         settings = CountSettings(PATTERNS[pattern], SPECIALS)
         pieces = cut_files([self._file], SPECIALS, cut_at_spaces=True)
-        packed = count_in_threads(
-            pieces, settings=settings, num_threads=2, report=lambda num_bytes: None
-        )
+        packed = count_in_threads(pieces, settings=settings, num_threads=2, report=lambda _: None)
         found = PretokenCounts.from_packed(packed, settings).by_pretoken
         truth = count_reference(content.decode(), SPECIALS, pattern=pattern)
         truth.pop(b"", None)

@@ -33,9 +33,7 @@ def write_learning_chart(contenders: Sequence[Contender], results: Results, path
     }
     baseline = contenders[0].name
     if baseline not in curves:
-        raise ValueError(
-            f"{baseline} has not been trained yet, so there is no goal to draw in {path}"
-        )
+        raise ValueError(f"{baseline} has not been trained yet, so {path} would have no goal")
     goal = curves[baseline][-1][1]
     low = min(goal, *(loss for curve in curves.values() for _, loss in curve)) - 0.05
     drawn = {

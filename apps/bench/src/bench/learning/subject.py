@@ -26,25 +26,20 @@ _SEEDS = (0, 1, 2)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the subject."""
-    parser.add_argument("--folder", type=_folder, default="", help="folder for text and results")
-    parser.add_argument(
-        "--only", type=names_of(CONTENDERS, "contender"), help=f"of {','.join(CONTENDERS)}"
-    )
-    parser.add_argument("--limit", type=int, metavar="N", help="stop after N trainings")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--folder", type=_folder, default="", help="folder for text and results")
+    add("--only", type=names_of(CONTENDERS, "contender"), help=f"of {','.join(CONTENDERS)}")
+    add("--limit", type=int, metavar="N", help="stop after N trainings")
+    add(
         "--tokens",
         type=positive,
         default=1_638_400,
         metavar="N",
         help="tokens of the baseline (1638400)",
     )
-    parser.add_argument(
-        "--layers", type=positive, default=3, metavar="N", help="layers of the model (3)"
-    )
-    parser.add_argument(
-        "--times", action="store_true", help="measure the steps; needs an idle machine"
-    )
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the curves to FILE")
+    add("--layers", type=positive, default=3, metavar="N", help="layers of the model (3)")
+    add("--times", action="store_true", help="measure the steps; needs an idle machine")
+    add("--svg", type=Path, metavar="FILE", help="draw the curves to FILE")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -57,22 +57,17 @@ class StepTimes:
         document = {"format": FORMAT, "version": VERSION, "seconds": self._seconds}
         write_json(self._path, document)
 
-    def of_step(self, contender: Contender, windows: int) -> float | None:
-        """Return the median seconds of a step; None if not measured."""
-        seconds = self._seconds.get(_key(contender.options, windows))
-        return statistics.median(seconds) if seconds else None
-
     def of_training(
         self, contender: Contender, share: float, experiment: Experiment
     ) -> float | None:
         """Return the seconds of all steps of a training; None if some were not measured."""
         batches, done, total = experiment.whole_batches(share), 0, 0.0
         for until, windows in (*contender.ramp, (1.0, BATCH_SIZE)):
-            seconds = self.of_step(contender, windows)
-            if seconds is None:
+            seconds = self._seconds.get(_key(contender.options, windows))
+            if not seconds:
                 return None
             end = round(until * batches)
-            total += (end - done) * BATCH_SIZE // windows * seconds
+            total += (end - done) * BATCH_SIZE // windows * statistics.median(seconds)
             done = end
         return total
 

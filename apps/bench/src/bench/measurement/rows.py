@@ -100,8 +100,3 @@ class Comparison:
             note="; ".join(failures),
             **more,
         )
-
-
-def is_full_size(corpus: Corpus) -> bool:
-    """Return whether a target for 100 MB of text applies to this corpus."""
-    return corpus.size_bytes >= 95_000_000

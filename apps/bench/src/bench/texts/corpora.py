@@ -78,9 +78,7 @@ def named_corpus(path: Path, cache_dir: Path) -> Corpus:
         source += f", less {less} with code points too new for some"
         data = "".join(kept).encode()
         if not data:
-            raise ValueError(
-                f"{path} has no line that all contestants split alike; name another file"
-            )
+            raise ValueError(f"{path} has no line that all contestants split alike; name another")
         path = cache_dir / f"{path.stem}-{hashlib.sha256(data).hexdigest()[:12]}.txt"
         write_atomically(path, data)
     return _describe(path.stem, path, data, 0, source)
@@ -232,13 +230,11 @@ def _installed() -> str:
 
 KINDS = {
     "python": _Kind(
-        _python_files, 100_000_000, "Python source of the standard library and installed packages"
+        _python_files, 10**8, "Python source of the standard library and installed packages"
     ),
-    "english": _Kind(
-        _english, 100_000_000, "docstrings, READMEs and METADATA of installed packages"
-    ),
+    "english": _Kind(_english, 10**8, "docstrings, READMEs and METADATA of installed packages"),
     "multilingual": _Kind(
-        _catalogues, 32_000_000, "translations in the locale catalogues of installed packages"
+        _catalogues, 32 * 10**6, "translations in the locale catalogues of installed packages"
     ),
 }
 """The corpora that are built if none is named."""

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
@@ -68,9 +69,8 @@ def encode(
 
 def write(contestant: ModuleType, *, num_threads: int, vocabulary: str, file: str) -> Outcome:
     """Encode a file to a file."""
-    other, run = (
-        contestant.file_writer(Path(vocabulary), num_threads=num_threads) for _ in range(2)
-    )
+    make = partial(contestant.file_writer, Path(vocabulary), num_threads=num_threads)
+    other, run = make(), make()
     with tempfile.TemporaryDirectory(dir=Path(file).parent) as folder:
         destination = Path(folder, "ids.npy")
         _load_all(lambda path: other(path, destination))

@@ -36,30 +36,21 @@ _NUM_DRAWN, _NUM_LONGEST, _NUM_ONLY = 10, 10, 24
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the subject."""
-    parser.add_argument(
-        "--keep", type=Path, metavar="FOLDER", help="keep texts and tokenizers in FOLDER"
-    )
-    parser.add_argument("--texts", action="store_true", help="make the texts in --keep and stop")
-    parser.add_argument(
-        "--megabytes", type=float, metavar="N", help="size of each corpus (full size)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--keep", type=Path, metavar="FOLDER", help="keep texts and tokenizers in FOLDER")
+    add("--texts", action="store_true", help="make the texts in --keep and stop")
+    add("--megabytes", type=float, metavar="N", help="size of each corpus (full size)")
+    add(
         "--vocab-sizes",
         type=_sizes,
         default=(10_000, 32_000),
         help="sizes of both vocabularies (10000,32000)",
     )
-    parser.add_argument(
-        "--seed", type=int, default=336, metavar="N", help="seed of all draws (336)"
-    )
-    parser.add_argument(
-        "--rounds", type=positive, default=3, metavar="N", help="samples per contestant (3)"
-    )
-    parser.add_argument("--threads", type=thread_counts, default=(1, 2), help="numbers (1,2)")
+    add("--seed", type=int, default=336, metavar="N", help="seed of all draws (336)")
+    add("--rounds", type=positive, default=3, metavar="N", help="samples per contestant (3)")
+    add("--threads", type=thread_counts, default=(1, 2), help="numbers (1,2)")
     add_shared_options(parser, json="findings", cache="built corpora")
-    parser.add_argument(
-        "--svg", type=Path, metavar="FOLDER", help="draw three pictures into FOLDER"
-    )
+    add("--svg", type=Path, metavar="FOLDER", help="draw three pictures into FOLDER")
 
 
 def run(arguments: argparse.Namespace) -> int:

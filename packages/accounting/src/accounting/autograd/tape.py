@@ -11,9 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
-_GENERATOR_BYTES = (
-    5056  # torch's checkpoint saves it with every part, so that dropout repeats exactly
-)
+_GENERATOR_BYTES = 5056  # torch saves it with every checkpointed part, so that dropout repeats
 
 
 @dataclass(frozen=True, slots=True)

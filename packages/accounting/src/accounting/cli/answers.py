@@ -64,9 +64,8 @@ def answer_memory(arguments: argparse.Namespace, application: Application) -> st
     sections, bars = [], {}
     for name, model in models.items():
         shape = model.require("context_length", "num_heads")
-        found = memory_sections(
-            shape, options.read_settings(arguments, model), memory_bytes=memory_bytes
-        )
+        settings = options.read_settings(arguments, model)
+        found = memory_sections(shape, settings, memory_bytes=memory_bytes)
         title = describe_model(name, shape)
         bars[title] = _bar(found[2])
         for index, one in enumerate(found):
@@ -134,14 +133,9 @@ def _proposal(arguments: argparse.Namespace, application: Application) -> str:
         memory_bytes=options.memory_of(arguments, default_gb=16),
         utilization=arguments.mfu,
     )
-    proposed = propose(
-        budget,
-        approach=arguments.approach,
-        unique_tokens=arguments.unique_tokens,
-        settings=StepSettings(
-            dtype="bfloat16" if dtype == "bfloat16" else "float32", loss="chunked"
-        ),
-    )
+    step = StepSettings(dtype="bfloat16" if dtype == "bfloat16" else "float32", loss="chunked")
+    how = {"approach": arguments.approach, "unique_tokens": arguments.unique_tokens}
+    proposed = propose(budget, settings=step, **how)
     sections = [allocation_section(budget.flops), plan_section(proposed, budget)]
     if application.plan_to_toml is None:
         return _shown(arguments, sections)

@@ -30,9 +30,7 @@ def new_parser(prog: str, description: str, *, epilog: str) -> argparse.Argument
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object")
-    parser.add_argument(
-        "--explain", action="store_true", help="print formula and term of each line"
-    )
+    parser.add_argument("--explain", action="store_true", help="print the formula of each line")
     return parser
 
 
@@ -66,9 +64,7 @@ def add_step(parser: argparse.ArgumentParser) -> None:
     """Add options for how a step is computed."""
     step = parser.add_argument_group("how a step is computed", argument_default=_ABSENT)
     step.add_argument("--batch-size", type=int, metavar="N", help="windows at once (1)")
-    step.add_argument(
-        "--num-micro-batches", type=int, metavar="N", help="passes before an update (1)"
-    )
+    step.add_argument("--num-micro-batches", type=int, metavar="N", help="passes per update (1)")
     for name in ("dtype", "attention", "loss"):
         step.add_argument(f"--{name}", choices=get_args(_STEP[name]))
     step.add_argument("--optimizer", choices=OPTIMIZERS)

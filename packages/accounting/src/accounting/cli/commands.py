@@ -78,9 +78,7 @@ def _declare_inference(parser: argparse.ArgumentParser, application: Application
     options.add_device(parser)
     group = parser.add_argument_group("what is generated")
     group.add_argument("--prompt-tokens", type=int, metavar="N", help="per sequence (the context)")
-    group.add_argument(
-        "--new-tokens", type=int, default=0, metavar="N", help="after the prompt (0)"
-    )
+    group.add_argument("--new-tokens", type=int, default=0, metavar="N", help="after it (0)")
     group.add_argument("--batch-size", type=int, default=1, metavar="N", help="sequences (1)")
     group.add_argument("--weight-bytes", type=float, default=2, metavar="N", help="a weight (2)")
     group.add_argument("--cache-bytes", type=float, default=2, metavar="N", help="a number (2)")

@@ -42,9 +42,7 @@ def _import_torch() -> ModuleType:
             "if a part of that is missing"
         ) from error
     except FileNotFoundError as error:
-        raise ValueError(
-            "the working directory was deleted; change to another one first"
-        ) from error
+        raise ValueError("the working directory was deleted; change to another one") from error
     return torch
 
 

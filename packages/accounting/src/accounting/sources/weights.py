@@ -121,12 +121,11 @@ def _read_set(index: Path) -> tuple[dict[str, StoredTensor], int]:
     _require_all(index, shards)
     tensors: dict[str, StoredTensor] = {}
     for shard in shards:
-        for name, tensor in read_header(index.parent / shard).items():
+        path = index.parent / shard
+        for name, tensor in read_header(path).items():
             if places.get(name) != shard:
                 place = places.get(name, "no shard")
-                raise ValueError(
-                    f"{index.parent / shard} holds {name}, but {index} places it in {place}"
-                )
+                raise ValueError(f"{path} holds {name}, but {index} places it in {place}")
             tensors[name] = tensor
     for name in places:
         if name not in tensors:

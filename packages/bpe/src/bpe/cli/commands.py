@@ -78,24 +78,19 @@ def _train_parser() -> argparse.ArgumentParser:
         "The result does not depend on --workers, nor on the order of the files unless\n"
         "--max-pretokens drops something.\n\n" + _SEVERAL_MACHINES,
     )
-    parser.add_argument(
-        "corpus", nargs="+", type=Path, metavar="CORPUS", help="a text file, or a file of counts"
-    )
-    parser.add_argument(
-        "--vocab-size", type=int, required=True, metavar="N", help="number of tokens in all"
-    )
+    add = parser.add_argument
+    add("corpus", nargs="+", type=Path, metavar="CORPUS", help="a text file, or a file of counts")
+    add("--vocab-size", type=int, required=True, metavar="N", help="number of tokens in all")
     _add_counting_options(parser)
     rules = "; ".join(f"{name}: {meaning}" for name, meaning in TIE_BREAKING.items())
-    parser.add_argument(
+    add(
         "--tie-breaking",
         default="cs336",
         metavar="RULE",
         help=f"which of equally frequent pairs merges first. {rules} [cs336]",
     )
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="directory to write"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace the contents of DIR")
+    add("--output", type=Path, required=True, metavar="DIR", help="directory to write")
+    add("--overwrite", action="store_true", help="replace the contents of DIR")
     return parser
 
 
@@ -131,18 +126,15 @@ def _parser(name: str, description: str, epilog: str) -> argparse.ArgumentParser
 
 
 def _add_counting_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--special-token",
         action="append",
         metavar="TEXT",
         help="a string that separates documents and becomes one token; may be repeated",
     )
-    parser.add_argument(
-        "--pattern", help=f"{', '.join(PATTERNS)} or a regular expression, which is slower [gpt2]"
-    )
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="threads that count [one per usable CPU]"
-    )
+    add("--pattern", help=f"{', '.join(PATTERNS)} or a regular expression, which is slower [gpt2]")
+    add("--workers", type=int, metavar="N", help="threads that count [one per usable CPU]")
     _add_max_pretokens(parser)
 
 

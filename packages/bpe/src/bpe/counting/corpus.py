@@ -74,9 +74,8 @@ def count_pretokens(
     total_bytes = _total_bytes(files)
     count = _choose_way(settings, total_bytes, num_workers)
     report = _ByteProgress(progress, total_bytes)
-    pieces = cut_files(
-        files, settings.special_tokens, cut_at_spaces=settings.pattern in PATTERNS.values()
-    )
+    is_known = settings.pattern in PATTERNS.values()
+    pieces = cut_files(files, settings.special_tokens, cut_at_spaces=is_known)
     if max_pretokens is None:
         return count(pieces, report)
     total = PretokenCounts(settings=settings)

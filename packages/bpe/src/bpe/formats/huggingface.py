@@ -76,9 +76,5 @@ def _pre_tokenizer(pattern: str) -> dict[str, object]:
 
 
 def _byte_level(*, use_regex: bool) -> dict[str, object]:
-    return {
-        "type": "ByteLevel",
-        "add_prefix_space": False,
-        "trim_offsets": False,
-        "use_regex": use_regex,
-    }
+    off = dict.fromkeys(("add_prefix_space", "trim_offsets"), False)
+    return {"type": "ByteLevel", **off, "use_regex": use_regex}

@@ -29,14 +29,11 @@ _BATCH = 1 << 16  # ids on one line, or decoded together
 def encode() -> None:
     """Encode text to ids: files to a token file, or any text to numbers on stdout."""
     parser = _parser("encode", "Turn text into token ids.")
-    parser.add_argument("files", nargs="*", type=Path, help="UTF-8 text [standard input]")
-    parser.add_argument(
-        "--output", type=Path, help="token file to write (*.npy); files may then be *.gz or *.zst"
-    )
-    parser.add_argument(
-        "--threads", type=int, help="with --output: threads to use [one per usable CPU]"
-    )
-    parser.add_argument("--text", help="encode this text instead of files")
+    add = parser.add_argument
+    add("files", nargs="*", type=Path, help="UTF-8 text [standard input]")
+    add("--output", type=Path, help="token file to write (*.npy); files may then be *.gz or *.zst")
+    add("--threads", type=int, help="with --output: threads to use [one per usable CPU]")
+    add("--text", help="encode this text instead of files")
     _run(parser, _encode)
 
 

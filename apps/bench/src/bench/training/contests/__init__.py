@@ -1,4 +1,1 @@
-"""Define the contests of the training table.
-
-Stage: setting -> *entries*, results -> *rows*: one module per contest. Not here: running them.
-"""
+"""Define the contests of the training table: entries, and rows of results."""
