@@ -473,6 +473,7 @@ def test_an_anchor_that_is_gone_or_not_unique_is_noticed(tmp_path: Path) -> None
             _apply(Step("a.py", "after", anchor, "z = 1\n"), tmp_path)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the recipes run in forks of one process")
 @pytest.mark.parametrize("title", CASES)
 def test_a_recipe_works_as_written(
     title: str, recipes: Recipes, prepared: Path, tmp_path: Path, request: pytest.FixtureRequest
