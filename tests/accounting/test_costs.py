@@ -127,7 +127,7 @@ def test_the_cache_and_decoding_cost_what_the_model_does(num_kv_heads: int | Non
         with FlopCounterMode(display=False) as counter:
             model(torch.zeros(3, 1, dtype=torch.int64), cache=cache)
     assert counter.get_total_flops() == 3 * decode_flops(shape, num_tokens=length)
-    buffers = [one for layer in (*cache._keys, *cache._values) for one in [layer]]
+    buffers = [one for layer in range(config.num_layers) for one in cache.buffers(layer)]
     held = sum(one.numel() * one.element_size() for one in buffers)
     assert held == 3 * kv_cache_bytes(shape, num_tokens=shape.context_length, itemsize=4)
 

@@ -183,7 +183,7 @@ def test_a_scheme_reaches_the_scores_with_and_without_a_cache() -> None:
 def test_the_compiled_step_refuses_positions_that_it_does_not_know() -> None:
     model = TransformerLM(ModelConfig(10, 8, 32, 1, 2, 32))
     model.positions = _Slopes()
-    with pytest.raises(NativeError, match="knows the positions none and rope, not slopes"):
+    with pytest.raises(NativeError, match="supports the positions none and rope, not slopes"):
         NativeDecoder(model)
 
 

@@ -94,6 +94,7 @@ class TransformerBlock(nn.Module):
 
     Source: Xiong et al. 2020, arXiv:2002.04745, figure 1 (pre and post).
 
+    >>> import torch
     >>> config = ModelConfig(10, 8, 16, 1, 2, 32)
     >>> TransformerBlock(config)(torch.zeros(3, 8, 16)).shape
     torch.Size([3, 8, 16])
