@@ -69,7 +69,7 @@ def test_a_module_that_torch_lacks_is_named_in_one_line_by_a_command(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == status
-    line = "error: No module named '_not_built'; install what is missing, or a Python that includes it"
+    line = "error: No module named '_not_built'; install what is missing, or a Python that "
     assert done.stderr.startswith(line if program == "train" else "")
     assert done.stderr.count("\n") == (program == "train")
 
