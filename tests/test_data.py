@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.data.batches import get_batch, sample_batch, window_starts
+from trainer.data.batches import get_batch, sample_batch
+from trainer.data.window_starts import window_starts
 
 
 def test_get_batch() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trainer.config.batch_ramp import parse_ramp
 from trainer.config.presets import config_from_toml, config_to_toml, load_preset
 from trainer.config.run_config import RunConfig
-from trainer.data.batches import window_starts
+from trainer.data.window_starts import window_starts
 from trainer.plan.learning_rate import learning_rate
 
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.data.batches import sample_batch, window_starts
+from trainer.data.batches import sample_batch
 from trainer.data.device_batches import (
     DeviceWindows,
     PinnedWindows,
@@ -14,6 +14,7 @@ from trainer.data.device_batches import (
     high_product,
     mix,
 )
+from trainer.data.window_starts import window_starts
 
 CPU = torch.device("cpu")
 

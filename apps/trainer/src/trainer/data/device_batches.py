@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from trainer.data.batches import count_starts, window_starts
+from trainer.data.batches import count_starts
+from trainer.data.window_starts import window_starts
 
 SHARE_OF_FREE_MEMORY = 0.25
 """Share of free device memory that the token stream may take; a larger one stays on the host."""
