@@ -5,8 +5,7 @@ Stage: residual stream -> *block* -> residual stream. A wiring is a class with a
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, Unpack, overload
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from nn_layers.attention import MultiHeadSelfAttention
 from nn_layers.config import ModelConfig
 from nn_layers.feed_forward import find_feed_forward
-from nn_layers.initialization import Device, DType
+from nn_layers.initialization import Place
 from nn_layers.kv_cache import KVCache
 from nn_layers.positions import Positions, build_positions
 from nn_layers.rms_norm import RMSNorm
@@ -23,11 +22,11 @@ Layer = Callable[[Tensor], Tensor]
 
 
 class Wiring:
-    """How a sublayer joins the residual stream; the base of all ways."""
+    """How a sublayer joins the residual stream."""
 
     name: ClassVar[str]
     has_norms: ClassVar[bool] = True
-    """One for each sublayer; without, `norm` returns what it gets."""
+    """Whether each sublayer has one; if not, `norm` is the identity."""
     has_final_norm: ClassVar[bool] = False
     """Whether the model has one before its head."""
 
@@ -84,19 +83,13 @@ def find_wiring(name: str) -> type[Wiring]:
 class TransformerBlock(nn.Module):
     """Attention and feed-forward with residual sums; `config.norm` places the norms.
 
-    Args:
-        config: the model's configuration.
-        rope: the model's position scheme; None: one of its own, as the configuration has it.
-        d_model, num_heads, d_ff: in the place of a configuration, the sizes of a pre-norm block
-            with SwiGLU and rotary positions, as CS336 spells them ...
-        max_seq_len: ... the most positions ...
-        theta: ... and the base of the rotary wavelengths.
+    It is built from a configuration and the model's position scheme (None: one of its own), or from
+    CS336's sizes: a pre-norm block with SwiGLU and rotary positions.
 
     Source: Xiong et al. 2020, arXiv:2002.04745, figure 1 (pre and post).
 
     >>> import torch
-    >>> config = ModelConfig(10, 8, 16, 1, 2, 32)
-    >>> TransformerBlock(config)(torch.zeros(3, 8, 16)).shape
+    >>> TransformerBlock(ModelConfig(10, 8, 16, 1, 2, 32))(torch.zeros(3, 8, 16)).shape
     torch.Size([3, 8, 16])
     >>> block = TransformerBlock(d_model=16, num_heads=2, d_ff=32, max_seq_len=8, theta=10_000.0)
     >>> block(torch.zeros(3, 8, 16)).shape
@@ -107,12 +100,7 @@ class TransformerBlock(nn.Module):
 
     @overload
     def __init__(
-        self,
-        config: ModelConfig,
-        rope: Positions | None = None,
-        *,
-        device: Device = None,
-        dtype: DType = None,
+        self, config: ModelConfig, rope: Positions | None = None, **place: Unpack[Place]
     ) -> None: ...
 
     @overload
@@ -123,38 +111,40 @@ class TransformerBlock(nn.Module):
         d_ff: int,
         max_seq_len: int,
         theta: float,
-        *,
-        device: Device = None,
-        dtype: DType = None,
+        **place: Unpack[Place],
     ) -> None: ...
 
-    def __init__(
-        self,
-        *arguments: Any,
-        device: Device = None,
-        dtype: DType = None,
-        **named: Any,
-    ) -> None:
+    def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__()
         is_configured = "config" in named or isinstance(next(iter(arguments), None), ModelConfig)
-        config, rope = (_configured if is_configured else _sized)(*arguments, **named)
+        (self._build if is_configured else self._build_from_sizes)(*arguments, **named)
+
+    def _build_from_sizes(
+        self, d_model: int, num_heads: int, d_ff: int, max_seq_len: int, theta: float, **place: Any
+    ) -> None:
+        # A block has no vocabulary, and is one layer.
+        config = ModelConfig(1, max_seq_len, d_model, 1, num_heads, d_ff, rope_theta=theta)
+        self._build(config, **place)
+
+    def _build(
+        self, config: ModelConfig, rope: Positions | None = None, **place: Unpack[Place]
+    ) -> None:
         self.wiring = find_wiring(config.norm)
-        norm = partial(RMSNorm, device=device, dtype=dtype)
-        norm = norm if self.wiring.has_norms else nn.Identity
-        self.ln1 = norm(config.d_model)
+        has_norms = self.wiring.has_norms
+        self.ln1 = RMSNorm(config.d_model, **place) if has_norms else nn.Identity()
         self.attn = MultiHeadSelfAttention(
             config.d_model,
             config.num_heads,
             num_kv_heads=config.num_kv_heads,
-            rope=build_positions(config, device=device) if rope is None else rope,
+            rope=build_positions(config, device=place.get("device")) if rope is None else rope,
             qk_norm=config.qk_norm,
             attention=config.attention,
-            device=device,
-            dtype=dtype,
+            **place,
         )
-        self.ln2 = norm(config.d_model)
-        feed_forward = find_feed_forward(config.feed_forward)
-        self.ffn = feed_forward(config.d_model, config.d_ff, device=device, dtype=dtype)
+        self.ln2 = RMSNorm(config.d_model, **place) if has_norms else nn.Identity()
+        self.ffn = find_feed_forward(config.feed_forward)(config.d_model, config.d_ff, **place)
+
+    _build.__qualname__ = _build_from_sizes.__qualname__ = "TransformerBlock"  # in TypeErrors
 
     def forward(
         self,
@@ -171,19 +161,3 @@ class TransformerBlock(nn.Module):
 
         x = self.wiring.join(x, attend, self.ln1)
         return self.wiring.join(x, self.ffn, self.ln2)
-
-
-def _configured(
-    config: ModelConfig, rope: Positions | None = None
-) -> tuple[ModelConfig, Positions | None]:
-    return config, rope
-
-
-def _sized(
-    d_model: int, num_heads: int, d_ff: int, max_seq_len: int, theta: float
-) -> tuple[ModelConfig, None]:
-    """Return the configuration of a block alone: vocabulary and depth are those of no model."""
-    return ModelConfig(1, max_seq_len, d_model, 1, num_heads, d_ff, rope_theta=theta), None
-
-
-_configured.__qualname__ = _sized.__qualname__ = "TransformerBlock"  # in Python's own TypeErrors

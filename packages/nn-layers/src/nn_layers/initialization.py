@@ -5,6 +5,7 @@ Source: CS336, assignment 1 of 2025, section 3.4.1. Departure: none.
 """
 
 import math
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -14,6 +15,13 @@ CUT_SIGMAS = 3.0
 Device = torch.device | str | None
 """Where new weights live; None: torch's default. `DType` likewise."""
 DType = torch.dtype | None
+
+
+class Place(TypedDict, total=False):
+    """Where new weights live, and their type."""
+
+    device: Device
+    dtype: DType
 
 
 def linear_std(in_features: int, out_features: int) -> float:

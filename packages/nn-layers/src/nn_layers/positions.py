@@ -115,12 +115,6 @@ class RotaryPositionalEmbedding(Positions):
         sizes = (config.rope_theta, config.d_head, config.context_length)
         return cls(*sizes, device=device, layout=config.rope_layout)
 
-    def rotate(
-        self, x: Float[Tensor, "... t k"], token_positions: Int[Tensor, "... t"]
-    ) -> Float[Tensor, "... t k"]:
-        """Return `forward(x, token_positions)`."""
-        return self(x, token_positions)
-
     def forward(
         self, x: Float[Tensor, "... t k"], token_positions: Int[Tensor, "... t"]
     ) -> Float[Tensor, "... t k"]:
@@ -144,6 +138,8 @@ class RotaryPositionalEmbedding(Positions):
         first, second = rearrange(wide, f"... ({pair}) -> r ... j", r=2)
         turned = torch.stack((first * cos - second * sin, first * sin + second * cos), dim=-1)
         return rearrange(turned, f"... j r -> ... ({pair})").to(x.dtype)
+
+    rotate = forward
 
     def rotate_halves(
         self, x: Float[Tensor, "... t k"], token_positions: Int[Tensor, "... t"]

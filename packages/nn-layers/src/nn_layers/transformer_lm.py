@@ -5,7 +5,7 @@ once, as token_embeddings.weight.
 """
 
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 import torch
 from einops import rearrange
@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from nn_layers.block import TransformerBlock, find_wiring
 from nn_layers.config import ModelConfig
 from nn_layers.embedding import Embedding
-from nn_layers.initialization import Device, DType, linear_std, truncated_normal_
+from nn_layers.initialization import Place, linear_std, truncated_normal_
 from nn_layers.kv_cache import KVCache
 from nn_layers.linear import Linear
 from nn_layers.positions import build_positions
@@ -37,9 +37,7 @@ class TransformerLM(nn.Module):
     __call__: Callable[..., Tensor]
 
     @overload
-    def __init__(
-        self, config: ModelConfig, *, device: Device = None, dtype: DType = None
-    ) -> None: ...
+    def __init__(self, config: ModelConfig, **place: Unpack[Place]) -> None: ...
     @overload
     def __init__(
         self,
@@ -50,24 +48,35 @@ class TransformerLM(nn.Module):
         num_heads: int,
         d_ff: int,
         rope_theta: float = ...,
-        *,
-        device: Device = None,
-        dtype: DType = None,
+        **place: Unpack[Place],
     ) -> None: ...
-    def __init__(
-        self, *arguments: Any, device: Device = None, dtype: DType = None, **named: Any
-    ) -> None:
+    def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__()
         is_configured = "config" in named or isinstance(next(iter(arguments), None), ModelConfig)
-        config = (_given if is_configured else _sized)(*arguments, **named)
+        (self._build if is_configured else self._build_from_sizes)(*arguments, **named)
+
+    def _build_from_sizes(
+        self,
+        vocab_size: int,
+        context_length: int,
+        d_model: int,
+        num_layers: int,
+        num_heads: int,
+        d_ff: int,
+        rope_theta: float = ModelConfig.rope_theta,
+        **place: Unpack[Place],
+    ) -> None:
+        sizes = (vocab_size, context_length, d_model, num_layers, num_heads, d_ff)
+        self._build(ModelConfig(*sizes, rope_theta=rope_theta), **place)
+
+    def _build(self, config: ModelConfig, **place: Unpack[Place]) -> None:
         _let_einops_know_tensors()
         self.register_load_state_dict_pre_hook(strip_wrappers)
         self.config = config
         self.activation_checkpointing = False
         """Whether to keep only each block's input for backward, and compute the rest again."""
-        place: dict[str, Any] = {"device": device, "dtype": dtype}
         self.token_embeddings = Embedding(config.vocab_size, config.d_model, **place)
-        self.positions = build_positions(config, device=device)
+        self.positions = build_positions(config, device=place.get("device"))
         self.layers = nn.ModuleList(
             TransformerBlock(config, self.positions, **place) for _ in range(config.num_layers)
         )
@@ -126,23 +135,6 @@ class TransformerLM(nn.Module):
         if cache is not None:
             cache.advance(length)
         return x if self.ln_final is None else self.ln_final(x)
-
-
-def _given(config: ModelConfig) -> ModelConfig:
-    return config
-
-
-def _sized(
-    vocab_size: int,
-    context_length: int,
-    d_model: int,
-    num_layers: int,
-    num_heads: int,
-    d_ff: int,
-    rope_theta: float = ModelConfig.rope_theta,
-) -> ModelConfig:
-    sizes = (vocab_size, context_length, d_model, num_layers, num_heads, d_ff)
-    return ModelConfig(*sizes, rope_theta=rope_theta)
 
 
 def _let_einops_know_tensors() -> None:

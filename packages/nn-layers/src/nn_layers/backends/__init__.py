@@ -1,5 +1,6 @@
-"""Compute attention and the loss: how, never what. One file per way, below `attention` and `loss`.
+"""Compute attention and the loss: how, never what.
 
-Stage: beside the textbook, whose formulas every backend must equal. `registry` lists the ways,
+Stage: beside the textbook, whose formulas every backend must equal. `attention` and `loss` hold one
+file per way, `registry` lists the ways,
 `interface` declares what each one provides, `choice` decides what `auto` takes.
 """
