@@ -216,7 +216,7 @@ def test_what_generate_notes_does_not_interrupt_the_text(run: Run, corpus: Path)
     process = subprocess.run([sys.executable, "-c", *command], capture_output=True, check=True)
     first, *_, last, end = process.stdout.decode().split("\n")
     assert "only its tail is used" in first
-    assert last == "the context of 16 tokens is full: going on from the last 8"
+    assert last == "the context of 16 tokens is full: continuing from the last 8"
     assert end == ""
 
 

@@ -15,12 +15,9 @@ from trainer.config.run_config import RunConfig
 from trainer.plan.compute import ComputePlan, plan_compute
 from trainer.plan.model import build_model
 from trainer.training.device_step import _GraphRunner
-from trainer.training.step import (
-    EagerStepper,
-    _device_stepper,
-    build_loss,
-    host_windows,
-)
+from trainer.training.learner import _device_stepper
+from trainer.training.model_loss import build_loss
+from trainer.training.step import EagerStepper, host_windows
 
 CPU = torch.device("cpu")
 TOKENS = np.random.default_rng(0).integers(300, size=2000).astype(np.uint16)

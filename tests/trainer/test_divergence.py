@@ -9,7 +9,7 @@ from faults.tiny_run import outcome, run_tiny, tiny_config
 from safetensors.torch import load_file
 from torch import nn
 
-import trainer.training.step
+import trainer.training.learner
 from trainer.config.run_config import RunConfig
 from trainer.training.divergence import SPIKE_LOGGED, LossSpikes, find_not_finite
 
@@ -21,7 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _spoil(monkeypatch: pytest.MonkeyPatch, *steps: int, factor: float = math.nan) -> None:
     """Have the losses of some steps come out as something else."""
-    build = trainer.training.step.build_loss
+    build = trainer.training.learner.build_loss
     calls = 0
 
     def spoiled(*args: object, **options: object) -> object:
@@ -35,7 +35,7 @@ def _spoil(monkeypatch: pytest.MonkeyPatch, *steps: int, factor: float = math.na
 
         return one
 
-    monkeypatch.setattr(trainer.training.step, "build_loss", spoiled)
+    monkeypatch.setattr(trainer.training.learner, "build_loss", spoiled)
 
 
 def _config(folder: Path, **changes: object) -> RunConfig:
@@ -50,7 +50,7 @@ def test_a_step_that_is_not_finite_makes_no_update_and_is_said(
     result, said = run_tiny(_config(folder, training__max_skipped_steps=2), tmp_path / "run")
     assert result.step == 12
     assert "step 6: loss" in said
-    assert "1 step made no update, 2 in a row up to now" in said
+    assert "1 step made no update, 2 in a row so far" in said
     assert [r["loss"] for r in outcome(tmp_path / "run")["metrics"][5:6]] == [str(factor)]
     weights = load_file(tmp_path / "run" / "checkpoints" / "step-12" / "model.safetensors")
     assert all(weight.isfinite().all() for weight in weights.values())

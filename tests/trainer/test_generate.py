@@ -98,7 +98,7 @@ def test_full_context_goes_on_from_its_last_half_and_says_so_once() -> None:
         [7, 8],
         [7, 8, 9],
     ]
-    assert notes == ["the context of 4 tokens is full: going on from the last 2"]
+    assert notes == ["the context of 4 tokens is full: continuing from the last 2"]
 
 
 def test_context_of_one_token_still_generates() -> None:
@@ -395,4 +395,4 @@ def test_a_compiler_that_is_missing_is_said(
     else:
         generate(_transformer().float(), [1], compile=compile, **how)
         assert len(notes) == 1
-        assert notes[0].startswith("not compiled, and slower: ")
+        assert notes[0].startswith("decoding: falling back to the layers, which are slower: ")

@@ -24,7 +24,7 @@ from trainer.inference.decoders import CachedDecoder
 from trainer.plan.compute import ComputePlan, plan_compute
 from trainer.plan.devices import loaded_dtype, resolve_device, resolve_dtype, wait_for
 from trainer.plan.model import build_model
-from trainer.training.step import build_stepper
+from trainer.training.learner import build_stepper
 
 CPU, MPS = torch.device("cpu"), torch.device("mps")
 TINY = (

@@ -14,8 +14,9 @@ from trainer.config.run_config import RunConfig
 from trainer.plan.compute import plan_compute
 from trainer.plan.learning_rate import set_learning_rate
 from trainer.plan.model import build_model
+from trainer.training.learner import build_stepper
 from trainer.training.model_loss import build_loss
-from trainer.training.step import EagerStepper, build_stepper
+from trainer.training.step import EagerStepper
 
 CPU = torch.device("cpu")
 

@@ -16,7 +16,7 @@ from trainer.plan.estimate import compare_with_facts, expect_run
 from trainer.plan.learning_rate import learning_rate
 from trainer.plan.model import build_model
 from trainer.plan.tensor_memory import TensorWatch
-from trainer.training.step import build_stepper
+from trainer.training.learner import build_stepper
 
 CPU = torch.device("cpu")
 VOCABULARY = 700

@@ -31,7 +31,7 @@ from trainer.plan.model import build_model
 from trainer.run import RunResult
 from trainer.storage.run_directory import RunDirectory
 from trainer.training.device_step import DeviceStepper
-from trainer.training.step import build_stepper
+from trainer.training.learner import build_stepper
 
 Row = Callable[[], tuple[Run, Sequence[Tensor]]]
 

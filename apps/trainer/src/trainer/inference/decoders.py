@@ -1,8 +1,8 @@
-"""Get the logits of the next token, in the plain way and in faster ones that equal it.
+"""Compute the logits of the next token, in the plain way and in faster ones that equal it.
 
-Stage: windows of ids -> *decoder* -> logits. A decoder is given whole windows and finds out itself
-which tokens are new. Not here: which token is drawn (`sampling.py`), when a window is cut
-(`generate.py`).
+Stage: windows of ids -> *decoder* -> logits. A decoder receives whole windows and finds the new
+tokens itself. Not here: which token is drawn (`sampling.py`), when a window is cut
+(`generation.py`).
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ Decoder = Callable[[Mapping[int, list[int]]], Tensor]
 """(window by the number of its sequence) -> (sequences, v) logits of the next tokens, in order."""
 
 PAYING_TOKENS = 1500
-"""Tokens that have to be expected for building the compiled step to pay, where it is not there."""
+"""Tokens from which on building the compiled step pays."""
 
 
 def build_decoder(
@@ -31,19 +31,19 @@ def build_decoder(
     num_tokens: int,
     note: Callable[[str], None],
 ) -> Decoder:
-    """Return the decoder that is asked for.
+    """Return the decoder that the options describe.
 
     Args:
         model: in evaluation mode.
         use_cache: whether to keep keys and values.
         weights: what the matrices are rounded to first.
-        compile: whether to use the compiled step of the CPU; auto: where it is built already or
+        compile: whether to use the compiled step of the CPU; auto: if it is built already or
             `num_tokens` pay for building it.
-        num_tokens: to be generated at most, by all sequences.
-        note: told where the compiled step was wanted and cannot be had.
+        num_tokens: most tokens to generate, over all sequences.
+        note: receives the fallback from the compiled step.
 
     Raises:
-        ValueError: the compiled step is demanded and cannot be had.
+        ValueError: compile is on, and the compiled step is not available.
     """
     rounded = model if weights == "float32" else round_weights(model, weights)
     if not use_cache:
@@ -63,24 +63,22 @@ def build_decoder(
     except NativeError as error:
         if compile == "on":
             raise ValueError(str(error)) from error
-        note(f"not compiled, and slower: {error}")
+        note(f"decoding: falling back to the layers, which are slower: {error}")
         return CachedDecoder(rounded)
 
 
 class PlainDecoder:
-    """Run the whole window for every token: slow, and what the others must equal."""
+    """Run the whole window for every token: slow, and the reference for the others."""
 
     def __init__(self, model: TransformerLM) -> None:
         self._model = model
         self._device = next(model.parameters()).device
 
     def __call__(self, windows: Mapping[int, list[int]]) -> Tensor:
-        """Return the logits, a sequence at a time."""
+        """Return the logits, one sequence at a time."""
         with torch.inference_mode():
-            return torch.stack([self._last(window) for window in windows.values()])
-
-    def _last(self, window: list[int]) -> Tensor:
-        return self._model(_ids(window, self._device))[0, -1]
+            rows = [self._model(_ids(ids, self._device))[0, -1] for ids in windows.values()]
+            return torch.stack(rows)
 
 
 def _ids(tokens: list[int], device: torch.device) -> Tensor:
@@ -96,7 +94,7 @@ class CachedDecoder:
         self._caches: dict[int, KVCache] = {}
 
     def __call__(self, windows: Mapping[int, list[int]]) -> Tensor:
-        """Return the logits, a sequence at a time."""
+        """Return the logits, one sequence at a time."""
         with torch.inference_mode():
             return torch.stack([self._extend(index, ids) for index, ids in windows.items()])
 
@@ -106,7 +104,7 @@ class CachedDecoder:
         return self._model(ids, cache=cache)[0, -1]
 
     def cache(self, index: int, window: list[int]) -> KVCache:
-        """Return the cache of a sequence; an empty one where the window was cut since."""
+        """Return the cache of a sequence; an empty one if the window was cut since."""
         cache = self._caches.get(index)
         if cache is None or len(window) <= cache.length:  # positions start at 0 again
             cache = self._caches[index] = KVCache(self._model.config)
@@ -114,7 +112,7 @@ class CachedDecoder:
 
 
 class CompiledDecoder(CachedDecoder):
-    """Run prompts through the model, and then all sequences' single tokens by the compiled step.
+    """Run prompts through the model, then the single tokens of all sequences by the compiled step.
 
     Args:
         model: with rounded weights, for the prompts.

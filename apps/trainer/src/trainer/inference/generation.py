@@ -1,9 +1,8 @@
-"""Continue prompts with a trained model, a token at a time.
+"""Continue prompts with a trained model, one token at a time.
 
 Stage: model, tokenizer, prompts -> *ids, text*. Positions are those of the window: once it is full,
-its last half is encoded anew from position 0, with and without the cache alike, so both give the
-same tokens. Not here: how logits come about (`decoders.py`), how ids are drawn (`sampling.py`),
-beam search.
+its last half is encoded again from position 0, with and without the cache alike, so both give the
+same tokens. Not here: logits (`decoders.py`), draws (`sampling.py`), beam search.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,22 +18,20 @@ from trainer.inference.decoders import Decoder, build_decoder
 from trainer.inference.sampling import SamplingConfig, draw
 
 Note = Callable[[str], None]
-"""Told once about anything that the caller may not expect."""
+"""Receives, once, anything that the caller may not expect."""
 
 
 class TextOptions(TypedDict, total=False):
-    """What the functions that return text take by name, beside model, tokenizer and prompt.
+    """Named arguments of the functions that return text, beside model, tokenizer and prompt.
 
-    max_tokens: ids to generate for each prompt at most; the one that has no default.
-    temperature: see `SamplingConfig` (1.0).
-    top_p: see `SamplingConfig`; applied after top_k (1.0).
-    top_k: see `SamplingConfig` (None).
+    max_tokens: most ids to generate for each prompt; required.
+    temperature, top_p, top_k: see `SamplingConfig`; top_p applies after top_k (1.0, 1.0, None).
     seed: decides the draws; the same seed gives the same ids, whatever else draws numbers (0).
     use_cache: whether to keep keys and values; changes speed, not the ids (True).
-    weights: what the matrices are rounded to first: float32 leaves them as they are (float32).
+    weights: what the matrices are rounded to first; float32 leaves them unchanged (float32).
     compile: whether to use the compiled step of the CPU, see `build_decoder`; logits change by
-        rounding only, so ids differ from the plain ones where two are that close (off).
-    on_note: told about cut prompts, a full context, and a compiled step that cannot be had (None).
+        rounding only, so ids differ only where two logits are that close (off).
+    on_note: receives cut prompts, a full context, and a missing compiled step (None).
     """
 
     max_tokens: Required[int]
@@ -49,7 +46,7 @@ class TextOptions(TypedDict, total=False):
 
 
 class IdOptions(TextOptions):
-    """What the functions that return ids take by name: `TextOptions`, and which id ends a text.
+    """Named arguments of the functions that return ids: `TextOptions`, and what ends a text.
 
     end_of_text_id: ends a sequence, and is not part of it.
     """
@@ -62,14 +59,7 @@ def generate_text(
 ) -> Iterator[str]:
     """Return an iterator over the text that follows `prompt`, in pieces of whole characters.
 
-    Args:
-        model: trained with `tokenizer`.
-        tokenizer: with an end-of-text token.
-        prompt: text to continue; special tokens in it count as such.
-        how: see `TextOptions`.
-
-    Returns:
-        Non-empty pieces; joined, the continuation without the prompt.
+    Special tokens in the prompt count as such; see `TextOptions` for `how`.
 
     Raises:
         ValueError: see `generate`; or the tokenizer has no end-of-text token.
@@ -94,38 +84,24 @@ def generate(
 ) -> Iterator[int]:
     """Return an iterator over the ids that follow `prompt_ids`, up to end-of-text.
 
-    Args:
-        model: its context decides how far it looks back; evaluation mode while this runs.
-        prompt_ids: ids to continue; none: end-of-text; of too many, the last that fit.
-        how: see `IdOptions`.
+    An empty prompt means end-of-text; of a prompt beyond the context, the tail is used. The model
+    is in evaluation mode while this runs.
 
     Raises:
-        ValueError: a parameter is outside its range, or an id is outside the vocabulary.
+        ValueError: an option is outside its range, or an id is outside the vocabulary.
     """
-    tokens = _start(model, [prompt_ids], **how)
-    return (step[0] for step in tokens)
+    return (step[0] for step in _start(model, [prompt_ids], **how))
 
 
 def generate_batch(
     model: TransformerLM, prompts: Sequence[Sequence[int]], **how: Unpack[IdOptions]
 ) -> list[list[int]]:
-    """Return the ids that follow each prompt, up to end-of-text; all prompts go on side by side.
+    """Return the ids that follow each prompt, up to end-of-text, all generated side by side.
 
-    Greedy, each gets what it would get alone; drawn, the first does, and prompt i what it would get
-    alone with the seed raised by i.
-
-    Args:
-        model: see `generate`.
-        prompts: see `generate`; lengths may differ.
-        how: see `IdOptions`.
-
-    Raises:
-        ValueError: see `generate`.
+    Each prompt gets the ids that it would get alone, prompt i those of the seed plus i.
     """
-    if not prompts:
-        return []
     found: list[list[int]] = [[] for _ in prompts]
-    for step in _start(model, prompts, **how):
+    for step in _start(model, prompts, **how) if prompts else ():
         for index, token in step.items():
             found[index].append(token)
     return found
@@ -150,11 +126,8 @@ def _start(
     sampling = SamplingConfig(temperature=temperature, top_p=top_p, top_k=top_k)
     if max_tokens < 1:
         raise ValueError(f"max-tokens is {max_tokens}, but must be at least 1")
-    note = on_note or _ignore
-    windows = {
-        index: _first_window(prompt, end_of_text_id, model, note)
-        for index, prompt in enumerate(prompts)
-    }
+    note = on_note or (lambda _: None)
+    starts = [_first_window(prompt, end_of_text_id, model, note) for prompt in prompts]
     decoder = build_decoder(
         model,
         use_cache=use_cache,
@@ -163,11 +136,12 @@ def _start(
         num_tokens=max_tokens * len(prompts),
         note=note,
     )
-    generators = {index: torch.Generator("cpu").manual_seed(seed + index) for index in windows}
+    generators = [torch.Generator("cpu").manual_seed(seed + i) for i in range(len(prompts))]
 
     def pick(index: int, logits: torch.Tensor) -> int:
         return draw(logits, sampling, generator=generators[index])
 
+    windows = dict(enumerate(starts))
     steps = _continue(windows, model.config.context_length, decoder, pick, end_of_text_id, note)
     return _limited(steps, max_tokens, model)
 
@@ -197,8 +171,7 @@ def _continue(
     note: Note,
 ) -> Iterator[Mapping[int, int]]:
     """Yield the next id of every sequence that has not ended, until all have."""
-    kept = max(context_length // 2, 1)
-    is_said = False
+    kept, is_noted = max(context_length // 2, 1), False
     while windows:
         logits = decoder(windows).cpu()
         tokens = {i: pick(i, row) for i, row in zip(windows, logits, strict=True)}
@@ -206,15 +179,14 @@ def _continue(
         if tokens:
             yield tokens
         windows = {i: [*windows[i], token] for i, token in tokens.items()}
-        for index, window in windows.items():
-            if len(window) > context_length:
-                if not is_said:
-                    note(
-                        f"the context of {plural(context_length, 'token')} is full: going on from "
-                        f"the last {kept}"
-                    )
-                    is_said = True
-                windows[index] = window[-kept:]
+        full = [i for i, window in windows.items() if len(window) > context_length]
+        windows |= {i: windows[i][-kept:] for i in full}
+        if full and not is_noted:
+            is_noted = True
+            note(
+                f"the context of {plural(context_length, 'token')} is full: continuing from the "
+                f"last {kept}"
+            )
 
 
 def _limited(
@@ -242,7 +214,3 @@ def _decode_stream(tokenizer: Tokenizer, ids: Iterator[int]) -> Iterator[str]:
             yield text
     if text := decoder.finish():
         yield text
-
-
-def _ignore(_: str) -> None:
-    """Say nothing."""

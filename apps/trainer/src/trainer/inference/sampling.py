@@ -1,6 +1,6 @@
 """Draw the next token from logits.
 
-Stage: logits, a random number -> *id*. One uniform number a token decides, so equal seeds give
+Stage: logits, a random number -> *id*. One uniform number per token decides, so equal seeds give
 equal ids on every device, alone and in batches. `sample` is the plain formula; `draw` gives the
 same id without sorting the whole vocabulary.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_SHORTLIST = 512  # likeliest tokens looked at first: nearly always they hold the nucleus
+_SHORTLIST = 512  # most likely tokens, which nearly always hold the nucleus
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,9 +21,9 @@ class SamplingConfig:
     temperature: float = 1.0
     """Divides the logits; below 1 sharpens, 0 always takes the most likely token."""
     top_p: float = 1.0
-    """Draw from the smallest set of likeliest tokens with at least this mass, in (0, 1]."""
+    """Draw from the smallest set of most likely tokens with at least this mass, in (0, 1]."""
     top_k: int | None = None
-    """Draw from this many likeliest tokens; None: from all."""
+    """Draw from this many most likely tokens; None: from all."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
@@ -38,20 +38,15 @@ class SamplingConfig:
 
 
 def sample(logits: Tensor, sampling: SamplingConfig, *, generator: torch.Generator) -> int:
-    """Draw one id: the first, in the order of ids, with a cumulative mass above a random share.
+    """Draw one id: the first, in the order of ids, whose cumulative mass exceeds a random share.
 
-    Ties are broken in favour of the lower id, so that the result is the same everywhere.
-
-    Args:
-        logits: (v,).
-        sampling: how to draw.
-        generator: on the CPU; one number is taken from it, even when greedy.
+    Ties are broken in favour of the lower id. One number is taken from the generator, on the CPU,
+    even when greedy.
 
     Raises:
-        ValueError: the logits are not finite numbers, as those of a diverged model are.
+        ValueError: the logits, (v,), are not finite, as those of a diverged model are.
     """
-    share = _share(generator)
-    highest = _highest(logits)
+    share, highest = _share(generator), _highest(logits)
     if sampling.temperature == 0:
         return int((logits == highest).nonzero()[0])
     mass = _mass(logits, highest, sampling)
@@ -61,22 +56,21 @@ def sample(logits: Tensor, sampling: SamplingConfig, *, generator: torch.Generat
 
 
 def draw(logits: Tensor, sampling: SamplingConfig, *, generator: torch.Generator) -> int:
-    """Draw the id that `sample` draws, faster; see there."""
-    share = _share(generator)
-    highest = _highest(logits)
+    """Draw the id that `sample` draws, faster."""
+    share, highest = _share(generator), _highest(logits)
     if sampling.temperature == 0:
         return int(logits.argmax())  # of equal ones the first
     mass = _mass(logits, highest, sampling)
     if sampling.top_p == 1 and sampling.top_k is None:
         return _pick(mass, None, share)
     size = min(len(mass), max(_SHORTLIST, 2 * (sampling.top_k or 0)))
-    ids = mass.topk(size).indices.sort().values  # by id, so that the stable sort keeps ties so
+    ids = mass.topk(size).indices.sort().values  # by id, so that the stable sort keeps ties
     ordered, order = mass[ids].sort(descending=True, stable=True)
     kept = _count_kept(ordered[: sampling.top_k], sampling, total=mass.sum())
     if size < len(mass) and ordered[kept - 1] == ordered[-1]:  # more, or ties, may lie outside
-        ordered, order = mass.sort(descending=True, stable=True)
+        ordered, ids = mass.sort(descending=True, stable=True)
         kept = _count_kept(ordered[: sampling.top_k], sampling, total=mass.sum())
-        return _pick(mass, order[:kept], share)
+        return _pick(mass, ids[:kept], share)
     return _pick(mass, ids[order[:kept]], share)
 
 
@@ -86,25 +80,24 @@ def _share(generator: torch.Generator) -> float:
 
 
 def _highest(logits: Tensor) -> Tensor:
-    highest = logits.max()  # NaN where any is
+    highest = logits.max()  # NaN if any is
     if not highest.isfinite():
         raise ValueError(f"the highest logit is {highest}: the model diverged; use an earlier one")
     return highest
 
 
 def _mass(logits: Tensor, highest: Tensor, sampling: SamplingConfig) -> Tensor:
-    """Return probabilities up to a factor; shifted first, so a tiny temperature cannot overflow."""
+    """Return probabilities up to a factor; shifted, so that a tiny temperature cannot overflow."""
     return ((logits.double() - highest) / sampling.temperature).exp()
 
 
 def _count_kept(ordered: Tensor, sampling: SamplingConfig, *, total: Tensor) -> int:
-    """Return how many of the likeliest reach top_p; of what top_k left, where that is set."""
+    """Return how many of the most likely reach top_p of `total`, or of what top_k left."""
     if sampling.top_p == 1:
         return len(ordered)
     if sampling.top_k is not None:
         total = ordered.sum()
-    mass_before = ordered.cumsum(0) - ordered
-    # The first has no mass before it: always kept.
+    mass_before = ordered.cumsum(0) - ordered  # 0 for the first, which is always kept
     return int((mass_before < sampling.top_p * total).sum())
 
 

@@ -32,15 +32,11 @@ class LoadedRun:
     dtype: torch.dtype
     step: int
     skipped: list[str]
-    """Why newer checkpoints were not used."""
+    """Newer checkpoints that were not used, and why."""
 
 
 def load_run(path: str | os.PathLike[str], *, device: str | None = None) -> LoadedRun:
-    """Load the newest valid checkpoint of the run at `path`.
-
-    Args:
-        path: a run directory.
-        device: where to put the model; None: as the run's configuration says.
+    """Load the newest valid checkpoint of the run at `path`, onto `device` or the run's own.
 
     Raises:
         ValueError: no run, no valid checkpoint yet, or a checkpoint of another model.
@@ -51,8 +47,8 @@ def load_run(path: str | os.PathLike[str], *, device: str | None = None) -> Load
     checkpoint, skipped = newest_checkpoint(path)
     if checkpoint is None:
         reasons = "".join(f"; skipped {reason}" for reason in skipped)
-        way_on = command("train", "--resume", path)
-        raise ValueError(f"{path} has no valid checkpoint{reasons}; train it first: {way_on}")
+        advice = command("train", "--resume", path)
+        raise ValueError(f"{path} has no valid checkpoint{reasons}; train it first: {advice}")
     require_same_model(checkpoint, config)
     tokenizer = _load_tokenizer(run, config)
     target = resolve_device(device or config.device)
@@ -71,11 +67,7 @@ def load_run(path: str | os.PathLike[str], *, device: str | None = None) -> Load
 
 
 def require_same_model(checkpoint: Checkpoint, config: RunConfig) -> None:
-    """Insist on the model that was saved: other heads or norms have weights of the same shapes.
-
-    Raises:
-        ValueError: a field of the model differs; the message names all of them.
-    """
+    """Insist on the model that was saved: other heads or norms have weights of the same shapes."""
     saved, ours = asdict(load_config(checkpoint.path / "config.toml").model), asdict(config.model)
     del saved["attention"], ours["attention"]  # how it is computed, not what
     changed = [f"{key} was {saved[key]}, is {ours[key]}" for key in ours if saved[key] != ours[key]]
@@ -87,11 +79,7 @@ def require_same_model(checkpoint: Checkpoint, config: RunConfig) -> None:
 
 
 def _load_tokenizer(run: RunDirectory, config: RunConfig) -> Tokenizer:
-    """Load the run's copy of the tokenizer, if it is still the one that the model was trained with.
-
-    Raises:
-        ValueError: it is damaged or another one.
-    """
+    """Load the run's copy of the tokenizer, if the model was trained with it."""
     recorded = read_json(run.data)
     original = config.corpus.cache_dir / str(recorded.get("content_hash")) / "tokenizer"
     try:

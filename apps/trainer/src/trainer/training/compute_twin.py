@@ -1,9 +1,9 @@
 """Give a model a twin that computes in a narrow type on the flat optimizer's copy of its weights.
 
 Stage: float32 model -> *compute twin* -> step. The twin owns no weights: its matrices are views of
-the narrow copy, which each update renews; norm gains and the token embedding are the model's own
-float32 ones. An embedding's gradient sums thousands of rows into some, which a narrow type
-cannot; the vectors it looks up are narrowed instead.
+the narrow copy, which each update renews; norm gains and the token embedding are the model's own,
+in float32. An embedding's gradient can sum thousands of rows into one, beyond the precision of a
+narrow type; the vectors that it looks up are narrowed instead.
 """
 
 import copy
@@ -28,14 +28,12 @@ def compute_twin(
         dtype: of activations and products.
     """
     twin = copy.deepcopy(model)
-    places = {name: parameter for name, parameter in model.named_parameters()}
     leaves: dict[int, nn.Parameter] = {}
-    for name, parameter in places.items():
+    for name, parameter in model.named_parameters():
         owner_name, _, attribute = name.rpartition(".")
         owner = twin.get_submodule(owner_name)
         is_narrow = isinstance(owner, Linear) and flat.copy is not None
-        source = flat.copy_of(parameter) if is_narrow else parameter.detach()
-        leaf = nn.Parameter(source)
+        leaf = nn.Parameter(flat.copy_of(parameter) if is_narrow else parameter.detach())
         setattr(owner, attribute, leaf)
         leaves[id(parameter)] = leaf
     if dtype != torch.float32:
@@ -45,7 +43,7 @@ def compute_twin(
 
 
 class _NarrowedEmbedding(nn.Module):
-    """Looks up float32 vectors and returns them in a narrow type; the residual stream has it."""
+    """Looks up float32 vectors and returns them in a narrow type, that of the residual stream."""
 
     def __init__(self, weight: nn.Parameter, dtype: torch.dtype) -> None:
         super().__init__()

@@ -17,10 +17,10 @@ from trainer.plan.compute import ComputePlan
 from trainer.plan.learning_rate import set_learning_rate
 from trainer.training.compute_twin import compute_twin
 from trainer.training.model_loss import LossOf, build_loss
-from trainer.training.step_result import StepResult
+from trainer.training.step import StepResult
 
 WARM_UP_STEPS = 3
-"""Steps of each cut of the batch that run before capture: kernels compile, workspaces appear."""
+"""Steps before capture, for each way to cut the batch: kernels compile, workspaces appear."""
 HISTORY_STEPS = 1024
 """Steps whose loss and norm stay readable on the device."""
 
@@ -32,16 +32,9 @@ class DeviceStepper:
     """Makes updates with `FlatAdamW`, captured as a CUDA graph where the plan compiles.
 
     The first step moves the model's weights and the optimizer's state into flat buffers; load a
-    checkpoint before it. The steps that warm up are steps of the run like any other. Where a
-    gradient is not finite no update is made, and loss and norm are nan.
-
-    Args:
-        model: float32, on the device.
-        optimizer: over its parameters.
-        windows: what to train on.
-        micro_batches: how each step's batch is cut.
-        plan: how to compute; compiled on a CUDA device also means captured.
-        max_norm: of the gradient; infinity: never clipped.
+    checkpoint before it. Warm-up steps are steps of the run like any other. If a gradient is not
+    finite, no update is made, and loss and norm are nan. A plan that compiles on a CUDA device also
+    captures.
     """
 
     def __init__(
@@ -119,7 +112,7 @@ class _Program:
         self._windows, self._max_norm = windows, max_norm
 
     def run(self, batches: Sequence[range]) -> None:
-        """Make one update; kernels only, no value is looked at."""
+        """Make one update; kernels only, no value is read."""
         num_windows = sum(map(len, batches))
         total = torch.zeros((), dtype=torch.float32, device=self.step.device)
         for number, indices in enumerate(batches):
@@ -139,9 +132,9 @@ def _run(program: _Program, batches: tuple[range, ...]) -> None:
 
 
 class _GraphRunner:
-    """Runs a program some times on a side stream, then captures it once and replays it.
+    """Runs a program a few times on a side stream, then captures it once and replays it.
 
-    A batch that is cut otherwise, as in a ramp, has a graph of its own; all share their memory.
+    Each way to cut a batch, as in a ramp, has its own graph; all share their memory.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -171,7 +164,7 @@ class _GraphRunner:
 
     def _capture(self, program: _Program, batches: tuple[range, ...]) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
-        # Other threads may use the device meanwhile: a checkpoint may still be on its way.
+        # Other threads may use the device meanwhile, for instance to save a checkpoint.
         with torch.cuda.graph(
             graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
         ):

@@ -1,7 +1,7 @@
 """Notice losses and gradients that are not finite, or leap, and find where that began.
 
 Stage: beside the training loop. A step whose loss or gradient is not finite makes no update
-(`step.py`). Such steps are counted on the device, so nothing waits for it between logging points.
+(`step.py`). Such steps are counted on the device, so nothing waits for it between log lines.
 """
 
 import math
@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from statistics import fmean, pstdev
 
 import torch
@@ -21,11 +22,10 @@ from trainer.data.preparation import PreparedData
 from trainer.storage.run_directory import RunDirectory
 from trainer.training.learner import Learner
 from trainer.training.model_loss import build_loss
-from trainer.training.step import host_windows, micro_batches
-from trainer.training.step_result import StepResult
+from trainer.training.step import StepResult, host_windows, micro_batches
 
 SPIKE_LOGGED = 20
-"""Logged losses that must be known before one can be a spike; at most twice as many are kept."""
+"""Losses that must be logged before one can be a spike; at most twice as many are kept."""
 SPIKE_DEVIATIONS = 6.0
 """How far above their mean a spike is, in their standard deviations ..."""
 SPIKE_NATS = 0.1
@@ -37,15 +37,9 @@ class DivergedError(ValueError):
 
 
 class Health:
-    """Watches a sitting for steps without an update and for losses that leap.
+    """Watches a sitting for skipped updates and for losses that leap, and reports both.
 
-    Args:
-        run: named in messages.
-        config: the run's.
-        data: what it trains on.
-        learner: what is trained.
-        state: how far it is; skipped steps are counted there.
-        say: told of skipped steps and spikes.
+    Skipped steps are counted in `state`.
     """
 
     def __init__(
@@ -61,22 +55,22 @@ class Health:
         self._run, self._config, self._data = run, config, data
         self._learner, self._state, self._say = learner, state, say
         self._skipped_before = state.skipped
-        # On the device: it is waited for at logging points only.
+        # On the device, which is waited for only when a line is logged.
         self._in_row = torch.zeros((), dtype=torch.int64, device=learner.device)
         self._in_all = torch.zeros((), dtype=torch.int64, device=learner.device)
         self._spikes = LossSpikes()
 
     def check(self, result: StepResult, *, now: bool, is_last: bool) -> bool:
-        """Note a step, and look at it if asked; return whether it made an update.
+        """Count a step, and read it if `now`; return whether it made an update.
 
         Raises:
-            DivergedError: too many in a row made none, or the last one of the run.
+            DivergedError: too many in a row made none, or the run's last step did not.
         """
         is_skipped = ~result.is_sound
         self._in_row = torch.where(is_skipped, self._in_row + 1, 0)
         self._in_all = self._in_all + is_skipped
         if not now and self._learner.device.type != "cpu":
-            return True  # not known, and not worth waiting for
+            return True  # unknown, and not worth waiting for
         in_row, in_all = int(self._in_row), int(self._in_all)
         state, most = self._state, self._config.training.max_skipped_steps
         before, state.skipped = state.skipped, self._skipped_before + in_all
@@ -86,7 +80,7 @@ class Health:
             self._say(
                 f"step {state.step:,}: loss {float(result.loss)}, gradient norm "
                 f"{float(result.grad_norm)}: {plural(state.skipped - before, 'step')} made "
-                f"no update, {in_row} in a row up to now; the run stops after more than {most}"
+                f"no update, {in_row} in a row so far; the run stops after more than {most}"
             )
         return in_row == 0
 
@@ -128,13 +122,13 @@ class Health:
 
 
 class LossSpikes:
-    """Remembers the last logged losses, and tells when one leaps out of them."""
+    """Keeps the last logged losses, and finds one that leaps above them."""
 
     def __init__(self) -> None:
         self._losses: deque[float] = deque(maxlen=2 * SPIKE_LOGGED)
 
     def height(self, loss: float) -> float | None:
-        """Take a loss; return by how many nats it leaps above those before; None: it doesn't."""
+        """Add a loss; return by how many nats it leaps above the earlier ones, or None."""
         if not math.isfinite(loss):
             return None
         known = list(self._losses)
@@ -150,13 +144,13 @@ def find_not_finite(
     batches: Iterable[tuple[Tensor, Tensor]],
     loss_of: Callable[[Tensor, Tensor], Tensor],
 ) -> str:
-    """Compute a step again and say which tensor is the first that is not finite.
+    """Compute a step again and name the first tensor that is not finite.
 
-    Weights come first, then what modules put out in the order of the computation, then gradients
-    in the order of backward.
+    Weights come first, then the outputs of modules as they are computed, then gradients in the
+    order of backward. The model's gradients are overwritten.
 
     Args:
-        model: with the weights of before the step; its gradients are overwritten.
+        model: with its weights from before the step.
         batches: inputs and targets of the step's micro-batches.
         loss_of: of inputs and targets; runs `model`'s modules.
     """
@@ -183,12 +177,12 @@ def _first_output(model: nn.Module) -> Iterator[list[str]]:
     """Collect the names of modules whose output is not finite, in the order they run."""
     found: list[str] = []
 
-    def look(name: str, output: object) -> None:
+    def look(name: str, _module: object, _inputs: object, output: object) -> None:
         if isinstance(output, Tensor) and not output.isfinite().all():
             found.append(name)
 
     handles = [
-        module.register_forward_hook(lambda _m, _i, output, name=name: look(name, output))
+        module.register_forward_hook(partial(look, name))
         for name, module in model.named_modules()
         if name and not list(module.children())
     ]

@@ -19,7 +19,7 @@ from trainer.training.learner import Learner
 
 @dataclass(frozen=True, slots=True)
 class Evaluator:
-    """The model of a run, and what it is scored on."""
+    """The model of a run, and the text that it is scored on."""
 
     run: RunDirectory
     config: RunConfig
@@ -41,7 +41,7 @@ class Evaluator:
         )
 
     def final_score(self) -> StreamScore:
-        """Score every token of the validation text, or as many as the configuration names."""
+        """Score the validation text, or as many of its tokens as the configuration names."""
         return score_validation(
             self.learner.model,
             self.data,
@@ -69,7 +69,7 @@ class Evaluator:
         return settings.sample_prompt + "".join(pieces)
 
     def write_sample(self, step: int) -> None:
-        """Write a sample of `step`, if the run wants any.
+        """Write a sample of `step`, if the run has samples.
 
         Raises:
             OSError: the disk refuses, and `checkpoint.on-failure` is stop.

@@ -1,7 +1,7 @@
 """Turn Ctrl-C, SIGTERM and a closed terminal into a request to stop after the current step.
 
-Stage: signal, or a time that has come -> *request* -> the loop saves and ends. A second signal
-stops at once, as ever.
+Stage: signal, or deadline -> *request* -> the loop saves and ends. A second signal stops at once,
+as usual.
 """
 
 import signal
@@ -15,10 +15,10 @@ _CAUGHT = [
 
 
 class StopRequest:
-    """While entered, remembers the first of SIGINT, SIGTERM and SIGHUP instead of dying of it.
+    """While entered, keeps the first of SIGINT, SIGTERM and SIGHUP instead of dying of it.
 
     Args:
-        deadline: from when on to stop without a signal, seconds of `time.monotonic`; None: never.
+        deadline: when to stop without a signal, seconds of `time.monotonic`; None: never.
     """
 
     def __init__(self, *, deadline: float | None = None) -> None:
@@ -31,15 +31,15 @@ class StopRequest:
 
     @property
     def is_late(self) -> bool:
-        """Whether the deadline has come."""
+        """Whether the deadline has passed."""
         return self._deadline is not None and time.monotonic() >= self._deadline
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is not threading.main_thread():
-            return self  # Python delivers signals to the main thread alone: nothing to catch here
+            return self  # Python delivers signals to the main thread only
         for number in _CAUGHT:
             if signal.getsignal(number) is signal.SIG_IGN:
-                continue  # nohup, or a shell's background job: whoever started us wants it so
+                continue  # ignored on purpose: nohup, or a shell's background job
             self._previous[number] = signal.signal(number, self._remember)
         return self
 

@@ -2,8 +2,7 @@
 
 Stage: prepared data, model -> *training loop* -> checkpoints, metrics, samples. A checkpoint is
 saved before the evaluation of the same step, so an evaluation that dies costs no training. Not
-here: what one step does (batch, forward, loss, backward, clipping, update: `step.py`), and what
-becomes of losses that are not finite (`divergence.py`).
+here: one step (`step.py`), and losses that are not finite (`divergence.py`).
 """
 
 import time
@@ -21,7 +20,7 @@ from trainer.training.evaluator import Evaluator
 from trainer.training.interrupts import StopRequest
 from trainer.training.learner import Learner
 from trainer.training.recorder import Recorder
-from trainer.training.step_result import StepResult
+from trainer.training.step import StepResult
 
 
 @dataclass(slots=True)
@@ -37,7 +36,8 @@ class TrainingLoop:
     health: Health
     reporter: Reporter
     is_given_up: bool = field(default=False, init=False)
-    """Whether somebody who watches the run thinks it not worth continuing."""
+    """Whether a watcher of the run found it not worth continuing."""
+    _last_tick: float = field(default=0.0, init=False)
 
     @property
     def is_finished(self) -> bool:
@@ -64,10 +64,10 @@ class TrainingLoop:
     def _take_steps(self, stop: StopRequest, stage: Stage) -> int:
         """Return the step of the last checkpoint."""
         state, config = self.state, self.config
-        clock, saved_step, is_save_due = _Clock(state), state.step, False
+        saved_step, is_save_due, self._last_tick = state.step, False, time.monotonic()
         while not (self.is_finished or self.is_given_up or stop):
             result = self._take_step()
-            clock.tick()
+            self._count_seconds()
             self.saver.check()
             is_last = self.is_finished
             is_log_due = is_last or state.step % config.logging.every_steps == 0
@@ -75,15 +75,15 @@ class TrainingLoop:
             is_sound = self.health.check(result, now=is_log_due or is_save_due, is_last=is_last)
             if is_log_due:
                 self._log(result, stage)
-                clock.tick()
+                self._count_seconds()
             if is_save_due and (is_sound or is_last or stop):
                 self._save()
                 saved_step, is_save_due = state.step, False
             if not stop and self._is_evaluation_due():
                 with self.learner.throughput.paused("checkpoint"):
-                    self.saver.finish()  # an evaluation that dies costs no training
+                    self.saver.finish()
                 self._evaluate(stage)
-            clock.tick()
+            self._count_seconds()
         return saved_step
 
     def _take_step(self) -> StepResult:
@@ -96,8 +96,13 @@ class TrainingLoop:
         self.learner.throughput.add(tokens)
         return result
 
+    def _count_seconds(self) -> None:
+        now = time.monotonic()
+        self.state.seconds += now - self._last_tick
+        self._last_tick = now
+
     def _log(self, result: StepResult, stage: Stage) -> None:
-        loss = float(result.loss)  # waits for the device
+        loss = float(result.loss)  # waits for the step
         with self.learner.throughput.booked("logging"):
             speed = self.learner.throughput.measure()
             self.is_given_up |= not self.recorder.record(
@@ -113,7 +118,7 @@ class TrainingLoop:
         self.health.log(loss)
 
     def _save(self) -> None:
-        """Save a copy of model and optimizer, which train on while it is written."""
+        """Save a copy of model and optimizer in the background."""
         with self.learner.throughput.paused("checkpoint"):
             self.saver.finish()
             self.saver.start(
@@ -131,7 +136,7 @@ class TrainingLoop:
         with self.learner.throughput.paused("evaluation"):
             loss = self.evaluator.validation_loss()
             self.evaluator.write_sample(step)
-            # Last: a row says that the evaluation of its step is complete.
+            # Last: the row marks the evaluation of its step as complete.
             self.is_given_up |= not self.recorder.record("evaluation", self.state, loss)
             stage.update(step, note=f"validation loss {loss:.4f}")
             self.reporter.say(f"step {step:,}: validation loss {loss:.4f} nats per token")
@@ -143,16 +148,3 @@ class TrainingLoop:
         """Whether the process that saved the checkpoint died before it evaluated the same step."""
         step = self.state.step
         return step > 0 and self._is_evaluation_due() and not self.recorder.has_evaluation(step)
-
-
-class _Clock:
-    """Adds the wall clock since the last tick to the state."""
-
-    def __init__(self, state: LoopState) -> None:
-        self._state = state
-        self._last = time.monotonic()
-
-    def tick(self) -> None:
-        now = time.monotonic()
-        self._state.seconds += now - self._last
-        self._last = now

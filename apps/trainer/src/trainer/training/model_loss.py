@@ -1,4 +1,4 @@
-"""Build the function from windows to mean loss, in the plan's type and ways.
+"""Build the function from windows to mean loss, in the plan's type and by its backends.
 
 Stage: model, plan -> *loss function* -> step. Every stepper takes it from here.
 """
@@ -19,8 +19,8 @@ LossOf = Callable[[Tensor, Tensor], Tensor]
 """(inputs, targets) -> () mean loss, with the graph that backward needs."""
 
 KEPT_FOR_BACKWARD = 0.75
-"""Of what torch.compile would keep for the backward pass. The CPU computes the rest again: sums and
-products by element, which take less time there than to be written and read."""
+"""Of what torch.compile would keep for the backward pass. The CPU recomputes the rest: elementwise
+sums and products, which take less time there than to be written and read."""
 
 
 def build_loss(
@@ -28,12 +28,7 @@ def build_loss(
 ) -> LossOf:
     """Return the loss of a batch as a function.
 
-    Args:
-        model: what is trained.
-        plan: how to compute.
-        device: where.
-        is_captured: whether steps become a graph: then head and loss are compiled with the model,
-            or not at all.
+    If steps are captured as a graph, head and loss are compiled with the model, or not at all.
     """
     backend = loss_backends()[plan.loss]
     is_one_graph = is_captured and backend.is_traceable

@@ -1,10 +1,10 @@
-"""Say where the time of a step goes, beside the least that it could take on this machine.
+"""Measure where the time of a step goes, beside the least that it could take on this machine.
 
 Stage: beside the loop, for `train --profile`. A few early steps are recorded, after those that
-compile and warm up; the run then goes on. Floors are arithmetic on what the machine was just seen
-to do: products at the speed of one large product, the update at the speed of a copy. What is left
-(norms, activations, softmax, loss, copies) has no floor: perfectly fused, it would hide behind the
-products. Not here: memory (`accounting`), what the loop does beside the steps (`throughput.py`).
+compile and warm up; then the run continues. Floors follow from measurements on this machine:
+products at the speed of one large product, the update at the speed of a copy. The rest (norms,
+activations, softmax, loss, copies) has no floor: perfectly fused, it would overlap with the
+products. Not here: memory (`accounting`), the loop's time between steps (`throughput.py`).
 """
 
 import time
@@ -21,7 +21,7 @@ from trainer.plan.shape import model_shape
 from trainer.storage.durable import TEMPORARY, rename_durably, sync_file
 from trainer.storage.run_directory import RunDirectory, write_text_atomically
 from trainer.training.learner import Learner
-from trainer.training.step_result import StepResult
+from trainer.training.step import StepResult
 
 FIRST_STEP, NUM_STEPS = 5, 3
 """Which steps of a sitting are recorded, counted from 1."""
@@ -29,7 +29,7 @@ LAST_STEP = FIRST_STEP + NUM_STEPS - 1
 
 _PRODUCTS = ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "mkldnn", "gemm", "nvjet")
 _UPDATE_BYTES = 28
-"""A float32 weight's update reads weight, gradient and both averages, writes all but one back."""
+"""A float32 weight's update reads weight, gradient and both averages, and writes three of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,22 +75,10 @@ class StepTimes:
 
 
 class ProfilingStepper:
-    """Takes a learner's steps, records some of them, and writes trace and table to RUN/profile.
-
-    Args:
-        run: what is profiled.
-        config: the run's.
-        learner: what is trained.
-        say: told the table.
-    """
+    """Takes a learner's steps, records some of them, and writes trace and table to RUN/profile."""
 
     def __init__(
-        self,
-        run: RunDirectory,
-        config: RunConfig,
-        learner: Learner,
-        *,
-        say: Callable[[str], None],
+        self, run: RunDirectory, config: RunConfig, learner: Learner, *, say: Callable[[str], None]
     ) -> None:
         self._folder, self._config, self._say = run.path / "profile", config, say
         self._learner, self._stepper, self._device = learner, learner.stepper, learner.device
@@ -124,7 +112,7 @@ class ProfilingStepper:
         profiler.export_chrome_trace(str(beside))
         sync_file(beside)
         rename_durably(beside, trace)
-        # Measured now, so that both see the same machine.
+        # Measured now, under the same load.
         floors = _measure_floors(self._learner, self._config, num_windows=num_windows)
         table = _step_times(profiler, self._seconds).table(floors)
         write_text_atomically(self._folder / "table.txt", table + "\n")
@@ -134,11 +122,7 @@ class ProfilingStepper:
 
 
 def require_profiled_steps(num_steps: int) -> None:
-    """Refuse to profile a sitting that ends before the steps that are recorded.
-
-    Raises:
-        ValueError: it does.
-    """
+    """Refuse to profile a sitting that ends before the steps that are recorded."""
     if num_steps < LAST_STEP:
         raise ValueError(
             f"--profile records steps {FIRST_STEP} to {LAST_STEP} of a sitting, but {num_steps} "

@@ -1,7 +1,7 @@
-"""Record how training goes: metrics.jsonl, trackers, whoever watches the rows.
+"""Record the progress of training for metrics.jsonl, trackers and watchers.
 
-Stage: training loop -> *rows* -> metrics.jsonl, trackers. Not here: what a row looks like on disk
-(`metrics.py`), which trackers there are (`tracking/`).
+Stage: training loop -> *rows* -> metrics.jsonl, trackers. Not here: a row's format on disk
+(`metrics.py`), the trackers (`tracking/`).
 """
 
 from collections.abc import Callable, Mapping
@@ -17,9 +17,9 @@ from trainer.storage.run_directory import RunDirectory
 from trainer.tracking import Tracking
 
 OnRow = Callable[[MetricsRow], bool]
-"""Given each row of metrics.jsonl once it is there; returns whether the run is worth continuing."""
+"""Receives each row of metrics.jsonl once it is written; returns whether to continue the run."""
 OnEvaluation = Callable[[LoopState, float], bool]
-"""Given progress and validation loss, nats per token, at each evaluation but the last; likewise."""
+"""Receives progress and validation loss, nats per token, at each evaluation except the last."""
 
 
 class Recorder:
@@ -28,9 +28,9 @@ class Recorder:
     Args:
         run: where metrics.jsonl is.
         config: the run.
-        say: told of damage and failures, and where trackers show the run.
-        on_row: see `OnRow`; None: every run is worth continuing.
-        on_evaluation: see `OnEvaluation`; None: likewise.
+        say: reports damage, failures, and where trackers show the run.
+        on_row: see `OnRow`; None: the run is always continued.
+        on_evaluation: see `OnEvaluation`; likewise.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class Recorder:
         )
 
     def open(self, step: int) -> None:
-        """Drop the rows beyond `step`, which will be written again, and open the trackers."""
+        """Drop the rows after `step`, which will be written again, and open the trackers."""
         damaged = self._metrics.truncate_after(step)
         if damaged:
             self._say(
                 f"dropped {plural(damaged, 'line')} of {self._path} that "
-                f"{agree(damaged, 'is', 'are')} no metrics"
+                f"{agree(damaged, 'is', 'are')} not metrics"
             )
         self._tracking.open(step)
 
@@ -79,7 +79,7 @@ class Recorder:
         grad_norm: float | None = None,
         speed: Speed | None = None,
     ) -> bool:
-        """Record a step or an evaluation that was just made; return whether to continue the run."""
+        """Record a step or an evaluation; return whether to continue the run."""
         row: MetricsRow = {
             "kind": kind,
             "step": state.step,
@@ -99,5 +99,5 @@ class Recorder:
         return self._on_evaluation(state, loss) and is_worthwhile
 
     def close(self, result: Mapping[str, float] | None = None) -> None:
-        """Close the trackers, with what the run has reached if it is finished."""
+        """Close the trackers, with the result of a finished run."""
         self._tracking.close(result)

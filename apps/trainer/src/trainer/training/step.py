@@ -1,123 +1,49 @@
 """Take one optimizer step: forward, backward, clip, update.
 
-Stage: batches -> *step* -> loss and gradient norm, left on the device so that nobody waits. A
-`Stepper` is built once a run and owns all that a step needs; other ways to step (a captured graph,
-say) are other classes with the same method.
+Stage: batches -> *step* -> loss and gradient norm, left on the device so that nothing waits. Not
+here: other ways to step with the same method (`device_step.py`), and which one runs (`learner.py`).
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from functools import partial
-from typing import Protocol, cast
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from nn_layers import TransformerLM
-from optim import AdamW, clip_gradients_
+from optim import clip_gradients_
 from trainer.config.run_config import RunConfig
 from trainer.data.batches import sample_batch
-from trainer.data.device_batches import choose_windows
-from trainer.monitoring.throughput import Throughput
-from trainer.plan.compute import ComputePlan
 from trainer.plan.learning_rate import set_learning_rate
-from trainer.training.device_step import DeviceStepper
-from trainer.training.model_loss import LossOf, build_loss
-from trainer.training.step_result import StepResult
+from trainer.training.model_loss import LossOf
 
 Windows = Callable[[int, range], tuple[Tensor, Tensor]]
 """(step counted from 1, indices of windows) -> inputs and targets, (b, t) int64 on the device."""
 
 
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step leaves on the device; reading a value waits for the step to end."""
+
+    loss: Tensor
+    """() float32; mean nats per token over the whole batch, before the update."""
+    grad_norm: Tensor
+    """() float32; global norm before clipping."""
+
+    @property
+    def is_sound(self) -> Tensor:
+        """Whether both are finite, so that an update may be made: () bool."""
+        return torch.isfinite(self.loss) & torch.isfinite(self.grad_norm)
+
+
 class Stepper(Protocol):
-    """Makes one update after another; built once a run."""
+    """Makes one update after another; built once per run."""
 
     def step(self, step: int, learning_rate: float) -> StepResult:
-        """Update the model on the windows of `step`, counted from 1.
-
-        Where the loss or the gradient is not finite, weights and optimizer stay as they are.
-        """
+        """Update the model on the windows of `step`, counted from 1, if loss and norm are sound."""
         ...
-
-
-def build_stepper(
-    model: TransformerLM,
-    optimizer: torch.optim.Optimizer,
-    *,
-    config: RunConfig,
-    tokens: np.ndarray,
-    device: torch.device,
-    plan: ComputePlan,
-    throughput: Throughput | None = None,
-) -> Stepper:
-    """Return what makes the updates of a run.
-
-    Args:
-        model: on `device`; its weights may be loaded later, in place.
-        optimizer: over the model's parameters.
-        config: the run; batch, window and clipping come from it.
-        tokens: (n,) token ids to draw windows from.
-        device: where to compute.
-        plan: how to compute.
-        throughput: where the time spent on data is booked; None: nowhere.
-    """
-    if device.type == "cuda" and config.optimizer.section.fits_graph:
-        adamw = cast("AdamW", optimizer)
-        return _device_stepper(model, adamw, config=config, tokens=tokens, device=device, plan=plan)
-    windows = host_windows(tokens, config=config, device=device, throughput=throughput)
-    loss_of = build_loss(model, plan=plan, device=device)
-    return EagerStepper(model, optimizer, config=config, windows=windows, loss_of=loss_of)
-
-
-def _device_stepper(
-    model: TransformerLM,
-    optimizer: AdamW,
-    *,
-    config: RunConfig,
-    tokens: np.ndarray,
-    device: torch.device,
-    plan: ComputePlan,
-) -> DeviceStepper:
-    windows = choose_windows(
-        tokens,
-        seed=config.seed,
-        context_length=config.model.context_length,
-        max_windows=config.training.batch_size,
-        device=device,
-    )
-    limit = config.optimizer.max_grad_norm
-    return DeviceStepper(
-        model,
-        optimizer,
-        windows=windows,
-        micro_batches=lambda step: list(micro_batches(config, step)),
-        plan=plan,
-        max_norm=float("inf") if limit is None else limit,
-    )
-
-
-def host_windows(
-    tokens: np.ndarray,
-    *,
-    config: RunConfig,
-    device: torch.device,
-    throughput: Throughput | None = None,
-) -> Windows:
-    """Return windows cut on the host, micro-batch by micro-batch, and moved to the device."""
-
-    def cut(step: int, indices: range) -> tuple[Tensor, Tensor]:
-        with nullcontext() if throughput is None else throughput.booked("data"):
-            return sample_batch(
-                tokens,
-                seed=config.seed,
-                step=step - 1,
-                indices=indices,
-                context_length=config.model.context_length,
-                device=device,
-            )
-
-    return cut
 
 
 class EagerStepper:
@@ -126,7 +52,7 @@ class EagerStepper:
     Args:
         model: in training mode.
         optimizer: over the model's parameters.
-        config: the run.
+        config: the run; batch size and clipping come from it.
         windows: what to train on.
         loss_of: what to minimise.
     """
@@ -140,29 +66,24 @@ class EagerStepper:
         windows: Windows,
         loss_of: LossOf,
     ) -> None:
-        self._parameters = list(model.parameters())
-        self._optimizer = optimizer
-        self._windows, self._loss_of = windows, loss_of
-        self._micro_batches = partial(micro_batches, config)
-        limit = config.optimizer.max_grad_norm
-        self._max_norm = float("inf") if limit is None else limit
+        self._parameters, self._optimizer = list(model.parameters()), optimizer
+        self._config, self._windows, self._loss_of = config, windows, loss_of
 
     def step(self, step: int, learning_rate: float) -> StepResult:
-        """Update the model on the windows of `step`, counted from 1, if all is finite."""
+        """Update the model on the windows of `step`, counted from 1, if loss and norm are sound."""
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), dtype=torch.float32, device=self._parameters[0].device)
-        batches = list(self._micro_batches(step))
-        num_windows = sum(map(len, batches))
-        for indices in batches:
+        num_windows = self._config.batch_size_at(step)
+        for indices in micro_batches(self._config, step):
             loss = self._loss_of(*self._windows(step, indices))
             # Each micro-batch weighs by its windows: the sum is the mean over the whole batch.
             share = loss * (len(indices) / num_windows)
             share.backward()
             total += share.detach()
-        norm = clip_gradients_(self._parameters, self._max_norm)
+        norm = clip_gradients_(self._parameters, max_norm(self._config))
         set_learning_rate(self._optimizer, learning_rate)
         result = StepResult(total, norm)
-        if result.is_sound:  # waits for the device, where there is one
+        if result.is_sound:
             self._optimizer.step()
         return result
 
@@ -172,3 +93,25 @@ def micro_batches(config: RunConfig, step: int) -> Iterator[range]:
     batch_size = config.batch_size_at(step)
     size = min(config.training.micro_batch_size or batch_size, batch_size)
     return (range(first, min(first + size, batch_size)) for first in range(0, batch_size, size))
+
+
+def host_windows(tokens: np.ndarray, *, config: RunConfig, device: torch.device) -> Windows:
+    """Return windows that are cut from (n,) tokens, micro-batch by micro-batch."""
+
+    def cut(step: int, indices: range) -> tuple[Tensor, Tensor]:
+        return sample_batch(
+            tokens,
+            seed=config.seed,
+            step=step - 1,
+            indices=indices,
+            context_length=config.model.context_length,
+            device=device,
+        )
+
+    return cut
+
+
+def max_norm(config: RunConfig) -> float:
+    """Return the norm to which gradients are clipped; infinity: they are not."""
+    limit = config.optimizer.max_grad_norm
+    return float("inf") if limit is None else limit

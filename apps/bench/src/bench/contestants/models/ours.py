@@ -14,7 +14,7 @@ from trainer.inference.generation import generate
 from trainer.plan.compute import plan_compute
 from trainer.plan.learning_rate import learning_rate
 from trainer.plan.model import build_model
-from trainer.training.step import build_stepper
+from trainer.training.learner import build_stepper
 
 
 def build(recipe: Recipe) -> TransformerLM:
