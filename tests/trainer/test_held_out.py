@@ -17,7 +17,7 @@ END = b"<|endoftext|>"
 
 
 def divide(folder: Path, texts: list[bytes], fraction: float) -> tuple[list, list, str]:
-    """Return the documents to train on, those held out, and what is said of it."""
+    """Return the documents to train on, those held out, and the note on it."""
     paths = [folder / name for name in ("corpus.txt", "train.txt", "validation.txt")]
     paths[0].write_bytes(END.join(texts) + END)
     note = hold_out_documents(paths[:1], fraction=fraction, train=paths[1], validation=paths[2])

@@ -1,4 +1,4 @@
-"""A run goes on from any folder, and wherever it was moved; what is gone is named."""
+"""A run resumes from any folder, and after it was moved; missing files are named."""
 
 import dataclasses
 import shutil

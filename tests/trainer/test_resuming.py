@@ -1,4 +1,4 @@
-"""`--resume auto`: the newest run that can be resumed; what is passed over is reported."""
+"""`--resume auto`: the newest run that can be resumed; skipped ones are reported."""
 
 import os
 from collections.abc import Callable

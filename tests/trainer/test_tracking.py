@@ -79,7 +79,7 @@ def _expected(last: int) -> Seen:
 
 
 def _resume_after_a_kill(folder: Path, name: str) -> None:
-    """Go to step 5 and stop at once; then go on from the checkpoint of step 3, to step 8."""
+    """Go to step 5 and stop at once; then resume from the checkpoint of step 3, to step 8."""
     killed = _tracking(folder, name)
     killed.open(0)
     _log(killed, folder, 1, 5)
@@ -128,7 +128,7 @@ def test_trackio_has_every_row_once_and_stays_here(
 
 
 class _Fake:
-    """A tracker that remembers, and breaks where it is told to."""
+    """A tracker that remembers, and breaks on request."""
 
     where = "here"
 

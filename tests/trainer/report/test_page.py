@@ -170,7 +170,7 @@ def test_a_bound_has_no_ratio_and_the_process_no_prediction(
     print_summary(Summary.load(path / "summary.json"), console)
     shown = console.export_text()
     assert "expected at most 300, found 200\n" in re.sub(" +", " ", shown).replace(" \n", "\n")
-    assert "at most 9,000, before the first step 8,000" in shown
+    assert "peak 9,000, before the first step 8,000" in shown
 
 
 def test_estimate_stands_beside_fact(write_run: Callable[..., Path]) -> None:

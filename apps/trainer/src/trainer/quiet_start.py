@@ -14,7 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 COMMANDS = frozenset(
-    {"train", "prepare", "generate", "evaluate", "doctor", "costs", "export"}
+    {"train", "prepare", "generate", "evaluate", "doctor", "costs"}
     | {"report", "compare", "watch", "sweep", "ablate", "lr-range"}
 )
 

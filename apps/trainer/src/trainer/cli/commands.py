@@ -104,17 +104,9 @@ def generate(argv: list[str]) -> int:
     for reason in loaded.skipped:
         reporter.say(f"skipped {reason}")
     notes: list[str] = []
-    how = {
-        "max_tokens": request.max_tokens,
-        "temperature": request.temperature,
-        "top_p": request.top_p,
-        "top_k": request.top_k,
-        "seed": request.seed,
-        "use_cache": request.cache,
-        "weights": request.weights,
-        "compile": request.compile,
-        "on_note": notes.append,
-    }
+    same = ("max_tokens", "temperature", "top_p", "top_k", "seed", "weights", "compile")
+    how = {name: getattr(request, name) for name in same}
+    how |= {"use_cache": request.cache, "on_note": notes.append}
     if len(request.prompt) > 1:
         texts = generate_texts(loaded.model, loaded.tokenizer, request.prompt, **how)
         print("\n---\n".join(map("".join, zip(request.prompt, texts, strict=True))))

@@ -118,14 +118,10 @@ def parse_train(
     """
     argv = read_arguments(argv, _Arguments)
     peeked = _peek(argv)
-    saved_run, notes = None, ()
+    preset, saved_run, notes = peeked.preset or DEFAULT_PRESET, None, ()
     if peeked.resume is not None:
-        saved_run, notes = find_run_to_resume(
-            peeked.resume,
-            preset=peeked.preset or DEFAULT_PRESET,
-            run_dir=peeked.run_dir,
-        )
-    base = _base_config(peeked, saved_run)
+        saved_run, notes = find_run_to_resume(peeked.resume, preset=preset, run_dir=peeked.run_dir)
+    base = load_config(saved_run / "config.toml") if saved_run else load_preset(preset)
     arguments = tyro.cli(
         _Arguments,
         default=_copied(_with_files(base, peeked.train), _Arguments),
@@ -247,16 +243,12 @@ class DoctorRequest:
 
 
 def parse_doctor(argv: Sequence[str]) -> DoctorRequest:
-    """Parse the command line of `doctor`."""
+    """Parse the command line of `doctor`, or raise ValueError for an unknown option."""
     return tyro.cli(DoctorRequest, args=read_arguments(argv, DoctorRequest), prog="doctor")
 
 
 def parse_generate(argv: Sequence[str]) -> GenerateRequest:
-    """Parse the command line of `generate`.
-
-    Raises:
-        ValueError: an unknown option, or a seed out of range.
-    """
+    """Parse the command line of `generate`, or raise ValueError for an unusable one."""
     request = tyro.cli(GenerateRequest, args=read_arguments(argv, GenerateRequest), prog="generate")
     if not 0 <= request.seed < 2**63:
         raise ValueError(f"--seed is {request.seed}, but must be in [0, 2^63)")
@@ -264,11 +256,7 @@ def parse_generate(argv: Sequence[str]) -> GenerateRequest:
 
 
 def parse_evaluate(argv: Sequence[str]) -> EvaluateRequest:
-    """Parse the command line of `evaluate`.
-
-    Raises:
-        ValueError: an empty batch.
-    """
+    """Parse the command line of `evaluate`, or raise ValueError for an unusable one."""
     request = tyro.cli(EvaluateRequest, args=read_arguments(argv, EvaluateRequest), prog="evaluate")
     if request.batch_size < 1:
         raise ValueError(f"--batch-size is {request.batch_size}, but must be at least 1")
@@ -291,12 +279,6 @@ def _peek(argv: Sequence[str]) -> argparse.Namespace:
     peeked, _ = parser.parse_known_args(argv)
     peeked.preset = argv[0] if argv and not argv[0].startswith("-") else None
     return peeked
-
-
-def _base_config(peeked: argparse.Namespace, saved_run: Path | None) -> RunConfig:
-    if saved_run is not None:
-        return load_config(saved_run / "config.toml")
-    return load_preset(peeked.preset or DEFAULT_PRESET)
 
 
 def _with_files(config: RunConfig, train: list[Path] | None) -> RunConfig:

@@ -70,10 +70,11 @@ def parse_sweep(argv: Sequence[str]) -> StudyRequest:
             "--trials and --storage are for --engine optuna; leave them out for a grid"
         )
     overs, notes = _closed(own, base)
+    fields = [over.field for over in overs]
     if own.retune is not None:
         retune = _retune(own, base, overs)
         study = open_study(
-            _path(own, base, [*overs, retune.over]),
+            _path(own, base, [*fields, retune.over.field]),
             kind="sweep",
             base=base,
             trials=retune.trials(),
@@ -82,7 +83,7 @@ def parse_sweep(argv: Sequence[str]) -> StudyRequest:
         return StudyRequest(study=study, more=retune.trials, notes=notes, **sitting)
     num_seeds = require_seeds(own.seeds)
     trials = sweep(base, overs, num_seeds=num_seeds, is_equal_tokens=not own.steps_as_given)
-    study = open_study(_path(own, base, overs), kind="sweep", base=base, trials=trials)
+    study = open_study(_path(own, base, fields), kind="sweep", base=base, trials=trials)
     return StudyRequest(study=study, notes=notes, **sitting)
 
 
@@ -101,9 +102,8 @@ def _search(own: argparse.Namespace, base: RunConfig, sitting: dict[str, Any]) -
         storage=storage,
         is_equal_tokens=not own.steps_as_given,
     )
-    name = safe_name("-".join([base.preset, *(axis.field for axis in space), "optuna"]))
     study = open_study(
-        own.study or STUDIES / name,
+        _path(own, base, [*(axis.field for axis in space), "optuna"]),
         kind="sweep",
         base=base,
         trials=[],
@@ -169,6 +169,5 @@ def _retune(own: argparse.Namespace, base: RunConfig, overs: Sequence[Over]) -> 
     )
 
 
-def _path(own: argparse.Namespace, base: RunConfig, overs: Sequence[Over]) -> Path:
-    name = safe_name("-".join([base.preset, *(over.field for over in overs)]))
-    return own.study or STUDIES / name
+def _path(own: argparse.Namespace, base: RunConfig, fields: Sequence[str]) -> Path:
+    return own.study or STUDIES / safe_name("-".join([base.preset, *fields]))

@@ -24,10 +24,6 @@ class DatasetFile:
     sha256: str | None = None
     """In hexadecimal; None: unknown, so the host's own is checked."""
 
-    def __post_init__(self) -> None:
-        """Refuse values of another type."""
-        require_kinds("", self)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
@@ -41,10 +37,6 @@ class Dataset:
     """UTF-8 text, plain or compressed."""
     train: DatasetFile
     validation: DatasetFile
-
-    def __post_init__(self) -> None:
-        """Refuse values of another type."""
-        require_kinds("", self)
 
 
 def dataset_names() -> list[str]:
@@ -65,7 +57,10 @@ def load_dataset(name: str) -> Dataset:
     document = parse_toml(text, origin=f"{name}.toml")
     try:
         train, validation = (DatasetFile(**document.pop(part)) for part in ("train", "validation"))
-        return Dataset(train=train, validation=validation, **document)
+        dataset = Dataset(train=train, validation=validation, **document)
+        for one in (dataset, train, validation):
+            require_kinds("", one)
+        return dataset
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{name}.toml is not a dataset record: {error}; see the others in {_FOLDER}"

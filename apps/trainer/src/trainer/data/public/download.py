@@ -75,11 +75,8 @@ def download(
         ValueError: the host refuses or keeps failing, the disk is full (the part is kept for the
             next attempt), or the content does not match the host's hash (the part is removed).
     """
-
-    def on_wait() -> None:
-        reporter.say(f"another process is downloading {destination.name}; waiting for it")
-
-    with file_lock(_beside(destination, ".lock"), on_wait=on_wait):
+    waiting = f"another process is downloading {destination.name}; waiting for it"
+    with file_lock(_beside(destination, ".lock"), on_wait=lambda: reporter.say(waiting)):
         for path in list(destination.parent.iterdir()):  # left by an interrupted process
             if path.name.startswith(f".{destination.name}.") and path.name.endswith(TEMPORARY):
                 path.unlink()

@@ -5,9 +5,10 @@ Stage: *URL -> answer* -> download. Standard library only. Not here: the bytes (
 
 import re
 import urllib.request
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from http.client import HTTPMessage, HTTPResponse
-from typing import IO, Self
+from typing import IO
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request
 
@@ -35,7 +36,7 @@ class Validator:
         )
 
 
-class HttpAnswer:
+class HttpAnswer(AbstractContextManager["HttpAnswer"]):
     """An open answer.
 
     Attributes:
@@ -59,9 +60,6 @@ class HttpAnswer:
     def read(self, num_bytes: int) -> bytes:
         """Return up to `num_bytes`; empty at the end."""
         return self._response.read(num_bytes)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self._response.close()
