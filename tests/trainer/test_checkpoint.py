@@ -70,7 +70,7 @@ def test_directory_holds_what_it_promises(tmp_path: Path) -> None:
     assert {file.name for file in path.iterdir()} == names
     state = json.loads((path / "state.json").read_text())
     assert (state["format"], state["version"], state["step"]) == (
-        "trainer.checkpoint.run_checkpoint",
+        "trainer.checkpoint",
         2,
         7,
     )

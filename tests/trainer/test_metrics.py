@@ -35,9 +35,7 @@ def test_every_line_is_self_describing_json(tmp_path: Path) -> None:
     log.append(_train_row(2))
     lines = [json.loads(line) for line in (tmp_path / "m").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]
-    assert {(line["format"], line["version"]) for line in lines} == {
-        ("trainer.monitoring.metrics", 1)
-    }
+    assert {(line["format"], line["version"]) for line in lines} == {("trainer.metrics", 1)}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -111,7 +111,7 @@ def test_tokens_to_the_same_loss_are_compared_between_two(write_run: Callable[..
         ("{broken", "is not JSON"),
         ("[1]", "is not a JSON object"),
         (
-            json.dumps({"format": "trainer.monitoring.metrics", "version": 1, "kind": "train"}),
+            json.dumps({"format": "trainer.metrics", "version": 1, "kind": "train"}),
             "has no step",
         ),
         (json.dumps({"format": "other", "version": 1}), "format"),

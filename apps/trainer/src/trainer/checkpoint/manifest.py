@@ -13,7 +13,7 @@ from typing import Any
 from trainer.storage.file_format import require_format
 
 NAME = "manifest.json"
-FORMAT, VERSION = "trainer.checkpoint.manifest", 1
+FORMAT, VERSION = "trainer.manifest", 1
 
 _BLOCK_BYTES = 1 << 22
 

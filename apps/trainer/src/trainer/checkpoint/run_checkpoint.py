@@ -40,7 +40,7 @@ from trainer.storage.durable import TEMPORARY, remove, rename_durably, sync_file
 from trainer.storage.file_format import require_format
 from trainer.storage.run_directory import RunDirectory
 
-FORMAT = "trainer.checkpoint.run_checkpoint"
+FORMAT = "trainer.checkpoint"
 OPTIMIZER_FORMAT = "trainer.optimizer"
 VERSION = 2
 OPTIMIZER_VERSION = 1

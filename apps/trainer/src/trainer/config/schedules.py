@@ -97,10 +97,11 @@ class ScheduleConfig:
         require_multiplier("schedule", self, "range_from")
         if self.warmup_steps:
             raise ValueError(
-                f"schedule.warmup-steps is {self.warmup_steps}, but a range has none; set it to 0"
+                f"schedule.warmup-steps is {self.warmup_steps}, but schedule.name 'range' has no "
+                "warm-up; set it to 0"
             )
         if self.total_steps is not None:
             raise ValueError(
-                f"schedule.total-steps is {self.total_steps}, but a range ends with the run; "
-                "leave it out"
+                f"schedule.total-steps is {self.total_steps}, but schedule.name 'range' ends with "
+                "the run; leave it out"
             )

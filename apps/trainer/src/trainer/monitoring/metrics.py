@@ -15,7 +15,7 @@ from typing import Any, Literal, TypedDict, cast
 from trainer.storage.durable import append, write_atomically
 from trainer.storage.file_format import require_format
 
-FORMAT = "trainer.monitoring.metrics"
+FORMAT = "trainer.metrics"
 VERSION = 1
 
 
