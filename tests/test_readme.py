@@ -115,7 +115,7 @@ def test_commands_exist_with_their_options(page: str, words: list[str]) -> None:
     assert words[:3] == ["uv", "run", "--package"], words
     package, command, *arguments = words[3:]
     shown = _help(package, command)
-    if "every option of `train` works here" in shown:
+    if "every option of `train` works here, too" in shown:
         shown += _help("trainer", "train")
     for argument in arguments:
         if argument.startswith("--"):
