@@ -1,4 +1,4 @@
-"""Ranges of fields: the borders of an interval, values that are not numbers, fields that are off."""
+"""Ranges of fields: borders of an interval, nan, fields that are off."""
 
 from types import SimpleNamespace
 
