@@ -410,7 +410,7 @@ def test_a_checkpoint_with_an_impossible_state_is_refused(
     path.with_name("manifest.json").write_bytes(manifest_bytes(files))
     code, _, err = run("train", "--resume", "x", "--training.max-steps", 9)
     assert code == 2
-    assert "remove x/checkpoints/step-8 to go on from the checkpoint before" in err
+    assert "remove x/checkpoints/step-8 to resume from the checkpoint before" in err
 
 
 def test_a_run_without_samples_ends_well(run: Run, corpus: Path) -> None:

@@ -146,7 +146,7 @@ DAMAGE = {
     "torn manifest": (lambda p: (p / "manifest.json").write_text('{"'), "is not valid JSON"),
     "list as manifest": (lambda p: (p / "manifest.json").write_text("[]"), "not a JSON object"),
     "link": (lambda p: _link(p / "model.safetensors"), "model.safetensors is a link"),
-    "foreign name": (lambda p: _list(p, "../../x"), "'../../x', which is no file beside it"),
+    "foreign name": (lambda p: _list(p, "../../x"), "'../../x', which is not a file beside it"),
     "unlisted model": (_unlist_model, "does not name model.safetensors"),
     "other step": (lambda p: _rewrite(p, step=3), "state.json is of step 3"),
 }

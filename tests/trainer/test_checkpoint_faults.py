@@ -95,7 +95,7 @@ def _sample(items: Iterable[T], *, one_in: int, is_full: bool) -> list[T]:
 
 
 def _require_recovery(run: Path, *, is_saved: bool) -> None:
-    """Start anew: the run must go on from what was saved, with nothing left over."""
+    """Start again: the run must resume from what was saved, with nothing left over."""
     with hold_run(RunDirectory(run), say=lambda line: None):
         assert temporary_files(RunDirectory(run)) == []
         assert [path for path in run.rglob("*") if path.name.endswith((".tmp", ".part"))] == []
@@ -136,7 +136,7 @@ def test_a_save_that_the_disk_refuses_anywhere_loses_nothing(
         except OSError as error:
             is_saved = False
             assert error.filename is not None, (number, fault)
-        assert is_saved or fault != "short", "a short write is gone on with"
+        assert is_saved or fault != "short", "a short write is accepted"
         _require_recovery(copy, is_saved=is_saved)
 
 

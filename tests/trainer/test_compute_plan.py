@@ -1,4 +1,4 @@
-"""How a run computes: what auto picks, what cannot run, what is said."""
+"""How a run computes: what auto picks, what cannot run, what is reported."""
 
 import dataclasses
 import re

@@ -45,7 +45,7 @@ def test_variables_of_the_user_win(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
     said: list[str] = []
     with cpu_settings.kept_memory(say=said.append):
-        assert "memory stays as it is set up" in said[0]
+        assert "allocator settings are left unchanged" in said[0]
 
 
 def test_importing_the_layers_changes_no_global_state() -> None:
@@ -78,6 +78,6 @@ def test_there_are_no_more_threads_than_cpus_that_may_be_used(
         assert torch.get_num_threads() == 2
         monkeypatch.setenv("OMP_NUM_THREADS", "2")
         with cpu_settings.allowed_threads():
-            assert torch.get_num_threads() == 2  # whoever says so knows better
+            assert torch.get_num_threads() == 2  # an explicit setting wins
     finally:
         torch.set_num_threads(before)

@@ -99,7 +99,7 @@ def test_a_checkpoint_that_no_run_can_go_on_from_is_named_and_refused(
     [finding] = [finding for finding in examine(run) if not finding.is_whole]
     assert finding.path == newest
     assert words in finding.text
-    assert f"remove {newest} to go on from the checkpoint before" in finding.text
+    assert f"remove {newest} to resume from the checkpoint before" in finding.text
     (run / "summary.json").unlink()
     with pytest.raises(ValueError, match=re.escape(words)):
         run_tiny(tiny_config(original.parent), run, resume=True)

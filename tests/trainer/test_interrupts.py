@@ -47,7 +47,7 @@ def test_a_deadline_is_a_request_without_a_signal(monkeypatch: pytest.MonkeyPatc
 def test_ctrl_c_while_torch_is_imported_is_quiet_in_a_command(
     tmp_path: Path, program: str, status: int
 ) -> None:
-    """A library leaves the interrupt to the program that imports it."""
+    """A library leaves the interrupt to its caller."""
     torch = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nwhile True: pass\n"
     (tmp_path / "torch.py").write_text(torch)
     code = f"import sys\nsys.argv[0] = '/bin/{program}'\nsys.path.insert(0, {str(tmp_path)!r})\n"
@@ -61,7 +61,7 @@ def test_ctrl_c_while_torch_is_imported_is_quiet_in_a_command(
 def test_a_module_that_torch_lacks_is_named_in_one_line_by_a_command(
     tmp_path: Path, program: str, status: int
 ) -> None:
-    """A library leaves the exception to the program that imports it."""
+    """A library leaves the exception to its caller."""
     (tmp_path / "torch.py").write_text("import _not_built\n")
     code = f"import sys\nsys.argv[0] = '/bin/{program}'\nsys.path.insert(0, {str(tmp_path)!r})\n"
     code += (

@@ -117,7 +117,7 @@ def test_state_that_no_step_could_use_is_refused_and_nothing_changes(
     with pytest.raises(ValueError, match=words) as caught:
         load_into(inspect_checkpoint(path), fresh, fresh_optimizer)
     assert str(caught.value).startswith(f"{path / 'optimizer.safetensors'} is damaged: ")
-    assert f"remove {path} to go on from the checkpoint before" in str(caught.value)
+    assert f"remove {path} to resume from the checkpoint before" in str(caught.value)
     assert fresh_optimizer.state_dict() == OPTIMIZERS["adamw"](fresh).state_dict()
     assert all(torch.equal(before[name], value) for name, value in fresh.state_dict().items())
 

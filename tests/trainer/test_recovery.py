@@ -146,7 +146,7 @@ def test_a_wall_clock_that_jumps_changes_nothing(
     _require_alike(tmp_path / "run", whole)
     rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     seconds = [json.loads(row)["seconds"] for row in rows]
-    assert seconds == sorted(seconds), "the run's own clock continues, over both sittings"
+    assert seconds == sorted(seconds), "the run's own clock continues over both sittings"
     assert 0 < seconds[0] < seconds[-1] < 3600
     assert 0 < result.summary.training_seconds < 3600
 

@@ -16,7 +16,7 @@ from trainer.plan.yielding_threads import SpareTeam, yielding_threads
 
 OPENMP = waits._gnu_openmp()
 NEEDS_GNU = pytest.mark.skipif(OPENMP is None, reason="torch's OpenMP here is not GNU's")
-NEEDS_DELAYS = pytest.mark.skipif(not waits._delays(), reason="the system tells no delays")
+NEEDS_DELAYS = pytest.mark.skipif(not waits._delays(), reason="the system reports no delays")
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +170,7 @@ print(alone, beside, these._seconds_of_waiting())
 
 @NEEDS_GNU
 @pytest.mark.matrix
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one thread waits for nobody")
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one thread has no other to wait for")
 def test_beside_a_spare_team_threads_wait_a_small_part_as_long() -> None:
     """Holds libgomp to what is used of it. CPU time of a fixed number of pauses, not of a clock."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")

@@ -1,8 +1,7 @@
 """Save checkpoints in a background thread: training waits for a copy in memory, not for the disk.
 
-Stage: loop -> snapshot -> *a thread* -> checkpoint, verified; then the oldest go. One save at a
-time: a second one waits for the first. A failure is never silent; `checkpoint.on-failure` says
-what follows.
+Stage: loop -> snapshot -> *a thread* -> checkpoint, verified; then the oldest are removed. Saves
+take turns. A failure stops the run or is reported, as `checkpoint.on-failure` decides.
 """
 
 import threading
@@ -20,7 +19,7 @@ from trainer.command_hints import command
 
 
 class SaveError(OSError):
-    """A checkpoint could not be saved, and the run is to stop for it."""
+    """A checkpoint could not be saved, and the run stops."""
 
 
 class CheckpointSaver:
@@ -29,8 +28,8 @@ class CheckpointSaver:
     Args:
         run_dir: the run directory.
         keep: newest checkpoints kept; None: all.
-        on_failure: stop: raise `SaveError`; continue: say it, and try again at the next save.
-        say: told of failures.
+        on_failure: stop: raise `SaveError`; continue: report it, and try again at the next save.
+        say: reports failures.
     """
 
     def __init__(
@@ -57,54 +56,43 @@ class CheckpointSaver:
             self._say(message)  # the block's own error is raised
 
     def start(self, snapshot: Snapshot) -> None:
-        """Write a snapshot in the background, once the one before is written.
-
-        Raises:
-            SaveError: the one before failed.
-        """
+        """Write a snapshot in the background, once the previous one is written."""
         self.finish()
         self._step = snapshot.step
-        # A daemon: whatever becomes of the process, half a save does no harm.
+        # A daemon, as half a save does no harm.
         self._thread = threading.Thread(target=self._save, args=(snapshot,), daemon=True)
         self._thread.start()
 
     def check(self) -> None:
-        """Raise now if a save has failed meanwhile; waits for nothing.
-
-        Raises:
-            SaveError: it did.
-        """
+        """Report or raise a failure if a save has ended, without waiting."""
         if self._thread is not None and not self._thread.is_alive():
             self.finish()
 
     def finish(self, *, must_succeed: bool = False) -> None:
-        """Wait until the disk has what was given to `start`.
-
-        Args:
-            must_succeed: raise whatever `on_failure` says: there will be no further save.
+        """Wait until the disk has the snapshot given to `start`.
 
         Raises:
-            SaveError: the save failed.
+            SaveError: the save failed, and `must_succeed` or `on_failure` is stop.
         """
         message = self._wait()
         if message is None:
             return
         if must_succeed or self._on_failure == "stop":
             raise SaveError(message)
-        self._say(f"{message}; going on, as checkpoint.on-failure says")
+        self._say(f"{message}; continuing, as checkpoint.on-failure is set")
 
     def _wait(self) -> str | None:
-        """Wait for the thread; return what went wrong."""
+        """Wait for the thread; return the failure, if any, as a message."""
         if self._thread is None:
             return None
         self._thread.join()
         self._thread, error, self._error = None, self._error, None
         if error is None:
             return None
-        there = [path.name for path in list_checkpoints(self._run_dir)]
+        kept = [path.name for path in list_checkpoints(self._run_dir)]
         return (
             f"the checkpoint of step {self._step:,} could not be saved: {error}; there are "
-            f"{', '.join(there) or 'no checkpoints'} in {self._run_dir}; free space or mend the "
+            f"{', '.join(kept) or 'no checkpoints'} in {self._run_dir}; free space or repair the "
             f"disk, then {command('train', '--resume', self._run_dir)}"
         )
 
@@ -113,5 +101,5 @@ class CheckpointSaver:
             write_checkpoint(self._run_dir, snapshot)
             if self._keep is not None:
                 prune_checkpoints(self._run_dir, self._keep)
-        except BaseException as error:  # raised again where somebody waits
+        except BaseException as error:  # raised by `_wait`
             self._error = error

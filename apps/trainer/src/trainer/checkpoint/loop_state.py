@@ -1,4 +1,4 @@
-"""Keep how far a run is; every checkpoint holds it.
+"""Keep the progress of a run; every checkpoint holds it.
 
 Stage: training loop <-> *state.json*. Not here: weights and optimizer state.
 """
@@ -11,7 +11,7 @@ from trainer.config.run_config import RunConfig
 
 @dataclass(slots=True)
 class LoopState:
-    """How far a run is."""
+    """The progress of a run."""
 
     step: int = 0
     """Updates made."""
@@ -20,25 +20,21 @@ class LoopState:
     seconds: float = 0.0
     """Wall clock in the loop, over all sittings."""
     skipped: int = 0
-    """Steps that made no update, since loss or gradient were not finite."""
+    """Steps without an update, because loss or gradient were not finite."""
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> "LoopState":
-        """Read what was saved with a checkpoint.
-
-        Raises:
-            ValueError: it is not what the training loop saves.
-        """
+        """Read the progress that was saved with a checkpoint, having checked it."""
         saved = checkpoint.state
         kinds = {"step": int, "tokens": int, "seconds": float, "skipped": int}
         is_whole = isinstance(saved, dict) and {k: type(v) for k, v in saved.items()} == kinds
-        # A count that is below zero, or is no number, would show much later if at all.
+        # A count that is negative or NaN would show much later if at all.
         is_sane = is_whole and all(0 <= value < float("inf") for value in saved.values())
         if not is_sane or saved["step"] != checkpoint.step:
             raise ValueError(
                 f"{checkpoint.path / 'state.json'} holds the state {saved!r}, but step "
                 f"{checkpoint.step} with its tokens and seconds is needed; remove "
-                f"{checkpoint.path} to go on from the checkpoint before"
+                f"{checkpoint.path} to resume from the checkpoint before"
             )
         return cls(**saved)
 

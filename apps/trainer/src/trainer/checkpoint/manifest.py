@@ -1,7 +1,7 @@
-"""Say what a directory's files are, by length and SHA-256, so that damage of any of them shows.
+"""Record a directory's files by length and SHA-256, so that damage to any of them shows.
 
 Stage: last file of a checkpoint. A manifest is itself sealed by a hash and has only one spelling,
-so no bit of it can change unseen. Not here: whether the content makes sense.
+so no bit of it can change unnoticed. Not here: whether the content makes sense.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ _BLOCK_BYTES = 1 << 22
 
 
 def manifest_bytes(files: Mapping[str, Iterable[bytes | memoryview]]) -> bytes:
-    """Return the manifest of files that are given in parts.
+    """Return the manifest of files, each given in parts.
 
     >>> manifest_bytes({"a": [b"text"]}).startswith(b'{"files":{"a":{"bytes":4,"sha256":"982d')
     True
@@ -30,18 +30,16 @@ def manifest_bytes(files: Mapping[str, Iterable[bytes | memoryview]]) -> bytes:
 def require_whole(directory: Path, *, hashes: bool = True) -> None:
     """Insist that a directory's manifest and all files that it names are as they were written.
 
-    Args:
-        directory: that has a manifest.
-        hashes: False: trust the files' content, and check their lengths only.
+    Without `hashes`, only the lengths of the files are checked.
 
     Raises:
-        ValueError: a file is damaged; the message says which, and how that shows.
+        ValueError: a file is damaged.
         OSError: a file is missing or can't be read.
     """
     for name, recorded in read_manifest(directory).items():
         path = directory / name
         if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise ValueError(f"{name} is a link, or no regular file; put the file itself there")
+            raise ValueError(f"{name} is a link, or not a regular file; put the file itself there")
         size = path.stat().st_size
         if size != recorded["bytes"]:
             raise ValueError(f"{name} has {size} bytes and not {recorded['bytes']}")
@@ -50,7 +48,7 @@ def require_whole(directory: Path, *, hashes: bool = True) -> None:
 
 
 def read_manifest(directory: Path) -> dict[str, dict[str, Any]]:
-    """Return length and SHA-256 of each file by name, as they were recorded.
+    """Return the recorded length and SHA-256 of each file, by name.
 
     Raises:
         ValueError: the manifest is not one that was written, bit for bit.
@@ -67,16 +65,16 @@ def read_manifest(directory: Path) -> dict[str, dict[str, Any]]:
     files = document.get("files")
     try:
         spelled = _spell(files)
-    except (ValueError, RecursionError):  # numbers and strings that no manifest holds
+    except (ValueError, RecursionError):  # numbers and strings unlike a manifest's
         spelled = None
     if not isinstance(files, dict) or spelled != data:
         raise ValueError(f"{NAME} is damaged: its SHA-256 is not the recorded one")
-    # Its seal says that it is whole, not that it is from a friend.
+    # The seal shows that it is whole, not that it is trustworthy.
     for name, recorded in files.items():
         if Path(name).name != name or not isinstance(recorded, dict):
-            raise ValueError(f"{NAME} names {name!r}, which is no file beside it")
+            raise ValueError(f"{NAME} names {name!r}, which is not a file beside it")
         if recorded.keys() != {"bytes", "sha256"}:
-            raise ValueError(f"{NAME} does not say length and SHA-256 of {name}")
+            raise ValueError(f"{NAME} lacks length and SHA-256 of {name}")
     return files
 
 

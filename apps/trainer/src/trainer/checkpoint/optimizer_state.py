@@ -1,8 +1,8 @@
-"""Could the optimizer make its next step with this state?
+"""Check that the optimizer can make its next step with a saved state.
 
-Stage: checkpoint -> state dict -> *check* -> optimizer. Without it, a tensor of another shape or a
-rate that is a list would show at the first step, and not say which file it came from. Not here:
-whether the state is of the same parameters (`packing.py`).
+Stage: checkpoint -> state dict -> *check* -> optimizer. Otherwise a tensor of another shape or a
+rate that is a list would fail at the first step, without the name of its file. Not here: whether
+the state belongs to the same parameters (`packing.py`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,11 +18,11 @@ def require_usable(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -
     """Insist on settings of the kinds that the optimizer has, and on the tensors that it makes.
 
     Args:
-        state: as of `state_dict`, of an optimizer over equal parameters.
+        state: the `state_dict` of an optimizer over equal parameters.
         optimizer: steps without a closure; it is not changed.
 
     Raises:
-        ValueError: a setting or a tensor is of another kind, or a number is none or negative.
+        ValueError: a setting or a tensor is of another kind, or a number is NaN or negative.
     """
     groups = zip(state["param_groups"], optimizer.param_groups, strict=True)
     for number, (saved, ours) in enumerate(groups):
@@ -36,7 +36,7 @@ def require_usable(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -
 
 
 def _states_after_a_step(optimizer: torch.optim.Optimizer) -> Iterator[dict[str, Any]]:
-    """Yield what each parameter's state becomes, from a step of a twin without memory."""
+    """Yield each parameter's state after a step of a twin without memory."""
     groups = [
         group | {"params": [nn.Parameter(_without_memory(one)) for one in group["params"]]}
         for group in optimizer.param_groups
@@ -59,13 +59,11 @@ def _require_settings(saved: Mapping[str, Any], ours: Mapping[str, Any], *, wher
         raise ValueError(f"{where} has the settings {sorted(saved)}, but {sorted(ours)} are needed")
     for name, value in ours.items():
         if name != "params" and not _is_alike(saved[name], value):
-            raise ValueError(
-                f"{name} of {where} is {saved[name]!r:.100}, in the place of {value!r}"
-            )
+            raise ValueError(f"{name} of {where} is {saved[name]!r:.100}, in place of {value!r}")
 
 
 def _require_tensors(saved: Mapping[str, Any], ours: Mapping[str, Any], *, where: str) -> None:
-    if saved and saved.keys() != ours.keys():  # nothing is there before the first gradient
+    if saved and saved.keys() != ours.keys():  # empty before the first gradient
         raise ValueError(f"{where} has the state {sorted(saved)}, but {sorted(ours)} are needed")
     for name, value in saved.items():
         if not _is_alike(value, ours[name]):
@@ -76,7 +74,7 @@ def _require_tensors(saved: Mapping[str, Any], ours: Mapping[str, Any], *, where
 
 
 def _is_alike(saved: object, ours: object) -> bool:
-    """Whether one may stand in the place of the other; counts and rates are never below zero."""
+    """Whether one can replace the other; counts and rates are never negative."""
     if isinstance(ours, Tensor):
         return isinstance(saved, Tensor) and _describe(saved) == _describe(ours)
     if isinstance(ours, list | tuple):

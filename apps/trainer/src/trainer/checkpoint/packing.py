@@ -1,8 +1,8 @@
-"""Take a model's or an optimizer's state apart into tensors and JSON, and put it back together.
+"""Split a model's or an optimizer's state into tensors and JSON, and rebuild it.
 
-Stage: inside *serialization and checkpoints*. Ties are recorded, not copied; whether saved state
-fits the objects at hand is decided here, before either is touched. Wrappers such as those of
-torch.compile and DataParallel leave no trace in names. Not here: bytes and files.
+Stage: inside *checkpoints*. Ties are recorded, not copied; whether saved state fits the objects at
+hand is decided here, before either is touched. Wrappers such as those of torch.compile and
+DataParallel leave no trace in names. Not here: bytes and files.
 """
 
 import math
@@ -45,7 +45,7 @@ def unpack_model(
     """Return the state dict for `model`, having checked that it fits.
 
     Raises:
-        ValueError: names, shapes or shared tensors differ; the message names the first of them.
+        ValueError: names, shapes or shared tensors differ; the message names the first ones.
     """
     tied: dict[str, str] = rest.get("tied", {})
     extra: dict[str, Any] = rest.get("extra", {})
@@ -71,7 +71,7 @@ def unpack_model(
 def pack_optimizer(
     optimizer: torch.optim.Optimizer, model: nn.Module
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Split an optimizer's state into tensors and a JSON object that says where each belongs."""
+    """Split an optimizer's state into tensors and a JSON object with their places."""
     tensors: dict[str, Tensor] = {}
     state = _encode(optimizer.state_dict(), where="state", tensors=tensors, seen={})
     return tensors, {
@@ -92,7 +92,7 @@ def unpack_optimizer(
     """Return the state dict for `optimizer`, having checked that it fits.
 
     Raises:
-        ValueError: it is another class, or its groups hold other parameters.
+        ValueError: the class differs, or its groups hold other parameters.
     """
     if rest["class"] != type(optimizer).__name__:
         raise ValueError(
@@ -107,14 +107,14 @@ def unpack_optimizer(
         )
     state = _decode(rest["state"], tensors)
     for group in state["param_groups"]:
-        if group.get("row_blocks", "") is None:  # a setting that Muon had, which no run used
+        if group.get("row_blocks", "") is None:  # a former setting of Muon, which no run used
             del group["row_blocks"]
     return state
 
 
 @contextmanager
 def reading(source: str, *, advice: str = "save it again") -> Iterator[None]:
-    """Let whatever damaged state raises be a ValueError that names its file."""
+    """Turn any error from damaged state into a ValueError that names its file."""
     try:
         yield
     except (LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
@@ -168,7 +168,7 @@ def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if kind == _TUPLE:
         return tuple(_decode(item, tensors) for item in content)
     if kind != _MAP:
-        raise ValueError(f"{kind!r} is no kind of value")
+        raise ValueError(f"{kind!r} is not a kind of value")
     return {key: _decode(item, tensors) for key, item in content}
 
 
@@ -179,7 +179,7 @@ def _plain_key(key: object, where: str) -> int | str:
 
 
 def _memory(tensor: Tensor) -> tuple:
-    """Identify the elements a tensor looks at; equal for two names of one tensor."""
+    """Identify the elements that a tensor views; equal for two names of one tensor."""
     return (
         tensor.device,
         tensor.untyped_storage().data_ptr(),
@@ -213,7 +213,7 @@ def _group_names(optimizer: torch.optim.Optimizer, model: nn.Module) -> list[lis
 
 
 def _plain_groups(groups: list[list[str | None]]) -> list[list[str | None]]:
-    """Return groups of parameters by the names that they have without wrappers."""
+    """Return groups with the names of parameters without wrappers."""
     plain = plain_names(name for names in groups for name in names if name is not None)
     return [[name if name is None else plain[name] for name in names] for names in groups]
 
@@ -245,7 +245,7 @@ def _shape_differences(found: Mapping[str, Any], expected: Mapping[str, Any]) ->
         for name, saved, ours in both
         if saved.shape != ours.shape
     ]
-    # Weights may be saved narrower; whole numbers are none.
+    # Weights may be saved in another floating type, but not as integers.
     mistyped = [
         f"{name} is {saved.dtype} and not {ours.dtype}"
         for name, saved, ours in both

@@ -1,9 +1,9 @@
 """Keep a run's checkpoints: complete or absent, checked by hash, the newest valid one found.
 
 Stage: model, optimizer, progress <-> *runs/R/checkpoints/step-N*. A checkpoint is built beside its
-place, its manifest last, and renamed into it; every step is brought to the disk before the next
-(`durable.py`). It is never written again. Older ones go only after it was read back and verified.
-Not here: when to save (`saving.py`); the single-file checkpoint (`serialization.py`).
+place, its manifest last, and renamed into it; every step reaches the disk before the next
+(`durable.py`). It is never changed. Older ones are removed only after it was read back and
+verified. Not here: when to save (`background.py`); the single-file checkpoint (`single_file.py`).
 
     checkpoints/step-N/
         model.safetensors      CS336's state-dict names; any safetensors reader loads it
@@ -58,12 +58,12 @@ class Checkpoint:
     path: Path
     step: int
     state: dict[str, Any]
-    """What the caller gave to `take_snapshot`."""
+    """The state given to `take_snapshot`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that a checkpoint will hold, apart from the model: training may go on."""
+    """The content of a checkpoint, copied so that training can continue."""
 
     step: int
     files: dict[str, list[bytes | memoryview]]
@@ -78,17 +78,12 @@ def take_snapshot(
     state: Mapping[str, Any],
     config_toml: str,
 ) -> Snapshot:
-    """Copy model and optimizer to memory of its own.
+    """Copy the model and the optimizer over its parameters to memory of their own.
 
-    Args:
-        step: optimizer steps taken.
-        model: any module.
-        optimizer: over the model's parameters.
-        state: JSON; whatever else the run needs in order to go on.
-        config_toml: the resolved configuration.
+    `state` is JSON: everything else that the run needs to resume.
     """
     tensors, rest = pack_model(model)
-    # "pt" is what readers of other projects look for in a model's metadata.
+    # Other projects' readers look for "pt" in a model's metadata.
     weights = to_safetensors(_copied(tensors), {"format": "pt", "model": json.dumps(rest)})
     tensors, rest = pack_optimizer(optimizer, model)
     metadata = {"format": OPTIMIZER_FORMAT, "version": str(OPTIMIZER_VERSION)}
@@ -107,18 +102,13 @@ def take_snapshot(
 
 
 def write_checkpoint(run_dir: Path, snapshot: Snapshot) -> Path:
-    """Write `checkpoints/step-N`, unless a valid one is there already; verified when this returns.
+    """Write `checkpoints/step-N` of a run, unless a valid one exists, verify it, return its place.
 
-    Args:
-        run_dir: the run directory; one process at a time writes to it.
-        snapshot: what to write.
-
-    Returns:
-        The checkpoint's directory.
+    Only one process may write to a run directory at a time.
 
     Raises:
-        OSError: the disk refused. The earlier checkpoints are as they were.
-        ValueError: what was read back is not what was written.
+        OSError: writing failed; earlier checkpoints are unchanged.
+        ValueError: the files read back differ from those written.
     """
     final = run_dir / "checkpoints" / f"step-{snapshot.step}"
     if final.exists() and isinstance(inspect_checkpoint(final), Checkpoint):
@@ -133,7 +123,7 @@ def write_checkpoint(run_dir: Path, snapshot: Snapshot) -> Path:
             remove(final)
         rename_durably(beside, final)
     except BaseException:
-        with suppress(OSError):  # what can't be removed now is removed at the next start
+        with suppress(OSError):  # the next start removes it otherwise
             if beside.exists():
                 remove(beside)
         raise
@@ -142,11 +132,7 @@ def write_checkpoint(run_dir: Path, snapshot: Snapshot) -> Path:
 
 
 def newest_checkpoint(run_dir: Path) -> tuple[Checkpoint | None, list[str]]:
-    """Find the newest valid checkpoint of a run; reads only.
-
-    Returns:
-        The checkpoint, None where there is no valid one, and why newer ones were skipped.
-    """
+    """Return the newest valid checkpoint of a run, if any, and why newer ones were skipped."""
     skipped = []
     for path in list_checkpoints(run_dir):
         found = inspect_checkpoint(path)
@@ -165,12 +151,7 @@ def list_checkpoints(run_dir: Path) -> list[Path]:
 
 
 def inspect_checkpoint(path: Path, *, in_full: bool = True) -> Checkpoint | str:
-    """Return the checkpoint at `path`, or what is wrong with it.
-
-    Args:
-        path: a directory of the name `step-N`.
-        in_full: False: trust the content of files whose lengths fit.
-    """
+    """Return the checkpoint at `path`, or its damage; `in_full`: not only by lengths."""
     source = path / _STATE_FILE
     try:
         require_whole(path, hashes=in_full)
@@ -191,20 +172,16 @@ def inspect_checkpoint(path: Path, *, in_full: bool = True) -> Checkpoint | str:
 def load_into(
     checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Any]:
-    """Fill model and optimizer; neither changes if that fails.
-
-    Returns:
-        The state that was given to `take_snapshot`.
+    """Fill model and optimizer, and return the saved state; nothing changes if that fails.
 
     Raises:
-        ValueError: it is a checkpoint of another model or optimizer, or holds what none could go on
-            with; the message says what differs.
+        ValueError: the checkpoint is damaged, or one of another model or optimizer.
     """
     model_state = _read_model(checkpoint, model)
     path = checkpoint.path / _OPTIMIZER_FILE
     tensors, metadata = from_safetensors(path.read_bytes(), str(path))
     require_format(metadata, name=OPTIMIZER_FORMAT, version=OPTIMIZER_VERSION, source=path)
-    advice = f"remove {checkpoint.path} to go on from the checkpoint before"
+    advice = f"remove {checkpoint.path} to resume from the checkpoint before"
     with reading(str(path), advice=advice):
         optimizer_state = unpack_optimizer(
             tensors, json.loads(metadata["optimizer"]), optimizer, model, source=str(path)
@@ -216,21 +193,15 @@ def load_into(
 
 
 def load_model(checkpoint: Checkpoint, model: nn.Module) -> None:
-    """Fill the model alone, to use it rather than to train on.
-
-    Raises:
-        ValueError: it is a checkpoint of another model; the message says what differs.
-    """
+    """Fill only the model, to use it without further training."""
     model.load_state_dict(_read_model(checkpoint, model))
 
 
 def prune_checkpoints(run_dir: Path, keep: int) -> None:
-    """Remove all but the newest `keep` valid checkpoints; damaged ones go too.
+    """Remove checkpoints, damaged ones too, except the newest `keep` valid ones.
 
-    The newest of them is verified in full, or nothing goes; the others by manifest and lengths.
-
-    Raises:
-        ValueError: keep is below 1.
+    The newest is verified in full, the others by manifest and lengths. If none is valid, nothing is
+    removed.
     """
     if keep < 1:
         raise ValueError(f"keep is {keep}, but at least 1 checkpoint must stay")
@@ -257,7 +228,7 @@ def _write_files(directory: Path, files: Mapping[str, list[bytes | memoryview]])
 
 
 def _sync_metrics(run_dir: Path) -> None:
-    """Bring the rows up to the checkpoint to the disk before it, so that no resume finds a gap."""
+    """Sync the rows before the checkpoint of the same step, so that no resume finds a gap."""
     metrics = RunDirectory(run_dir).metrics
     if metrics.exists():
         sync_file(metrics)

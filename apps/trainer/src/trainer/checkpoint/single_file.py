@@ -1,8 +1,8 @@
 """Turn any torch model and optimizer into one safetensors file, and back, bit for bit.
 
 Stage: model, optimizer <-> *one file*. Tensors go into safetensors, everything else as JSON into
-its metadata; nothing is pickled, so a file from a stranger can hold wrong numbers but no code.
-Equal state gives equal bytes. Not here: the checkpoints of a run directory (`checkpoint.py`).
+its metadata; nothing is pickled, so an untrusted file can hold wrong numbers but no code. Equal
+state gives equal bytes. Not here: the checkpoints of a run directory (`run_checkpoint.py`).
 """
 
 import hashlib
@@ -52,10 +52,10 @@ def save_checkpoint(
         model: any module; tensors that share memory are stored once.
         optimizer: any optimizer over the model's parameters.
         iteration: steps taken so far.
-        out: a path, which is complete or absent whatever happens, or a writable binary file.
+        out: a path, which ends up complete or absent, or a writable binary file.
 
     Raises:
-        ValueError: the state holds an object that neither safetensors nor JSON can hold.
+        ValueError: the state holds an object that fits neither safetensors nor JSON.
     """
     model_tensors, model_rest = pack_model(model)
     optimizer_tensors, optimizer_rest = pack_optimizer(optimizer, model)
@@ -90,7 +90,7 @@ def load_checkpoint(
         The iteration that was saved.
 
     Raises:
-        ValueError: the file is no checkpoint, or one of another model or optimizer.
+        ValueError: the file is not a checkpoint, or one of another model or optimizer.
     """
     is_path = isinstance(src, str | os.PathLike)
     source = str(src) if is_path else "checkpoint"
@@ -120,11 +120,8 @@ def to_safetensors(
 ) -> list[bytes | memoryview]:
     """Return a safetensors file in parts: the header, then the tensors' own memory.
 
-    Written by hand and not by the library, because its `save` copies everything twice and orders
-    metadata at random; here equal state gives equal bytes. Views of one storage are written apart.
-
-    Raises:
-        ValueError: a tensor of a type that safetensors does not know.
+    The library's `save` copies everything twice and orders metadata at random; here equal state
+    gives equal bytes. Views of one storage are written separately.
     """
     # The widest first, so that every tensor starts at a multiple of its width.
     own = {
@@ -149,19 +146,16 @@ def to_safetensors(
 def to_sealed_safetensors(
     tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> list[bytes | memoryview]:
-    """Return a safetensors file in parts, with a SHA-256 of all the rest in its metadata."""
+    """Return a safetensors file in parts, with a SHA-256 of the rest in its metadata."""
     return to_safetensors(tensors, {**metadata, _SEAL: _seal(tensors, metadata)})
 
 
 def from_safetensors(data: bytes, source: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return tensors, sorted by name, and metadata.
-
-    Raises:
-        ValueError: these bytes are no complete safetensors file.
-    """
+    """Return the tensors, sorted by name, and the metadata of a complete safetensors file."""
     try:
         tensors = dict(sorted(safetensors_torch.load(data).items()))
-        metadata = _read_header(data)[1].get("__metadata__", {})
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        metadata = header.get("__metadata__", {})
     except (SafetensorError, KeyError, ValueError, RecursionError) as error:  # or an unknown dtype
         raise ValueError(
             f"{source} is not a complete safetensors file ({error}); save it again"
@@ -180,7 +174,7 @@ def _seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
 def _require_sealed(
     data: bytes, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> None:
-    """Insist that every bit is as it was written; a header has only one spelling."""
+    """Insist that every bit is unchanged; a header has only one spelling."""
     header = to_safetensors(tensors, metadata)[0]
     content = {key: value for key, value in metadata.items() if key != _SEAL}
     if data[: len(header)] != header or _seal(tensors, content) != metadata.get(_SEAL):
@@ -194,12 +188,6 @@ def _dtype_name(name: str, tensor: Tensor) -> str:
             f"{', '.join(str(dtype).removeprefix('torch.') for dtype in _DTYPES)}; convert it"
         )
     return _DTYPES[tensor.dtype]
-
-
-def _read_header(data: bytes) -> tuple[int, dict[str, Any]]:
-    """Return where the tensors begin, and what the header says."""
-    end = 8 + int.from_bytes(data[:8], "little")
-    return end, json.loads(data[8:end])
 
 
 def _strip(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
-"""Record how each sitting of a run computed, and say where that changed.
+"""Record how each sitting of a run computed, and report where that changed.
 
-Stage: plan, device -> *sittings.jsonl* -> summary. `config.toml` is what the run was last asked
-for; this is what each part of it was computed by. A sitting whose steps were all made again, since
-no checkpoint kept them, is dropped.
+Stage: plan, device -> *sittings.jsonl* -> summary. `config.toml` holds the latest request; this
+holds how each part of the run was computed. A sitting whose steps were all repeated, because no
+checkpoint kept them, is dropped.
 """
 
 import json
@@ -29,7 +29,7 @@ class Sitting:
     step: int
     """Updates made before it."""
     device: str
-    """What the vendor calls it, or cpu."""
+    """The vendor's name, or cpu."""
     dtype: str
     attention: str
     loss: str
@@ -37,11 +37,11 @@ class Sitting:
     micro_batch_size: int
     activation_checkpointing: bool
     deterministic: bool | None
-    """None: on the CPU that is so anyway."""
+    """None: on the CPU, which always is."""
     threads: int | None
-    """Of the CPU; None: the device is another."""
+    """Of the CPU; None: another device."""
     instructions: str | None
-    """What torch's own kernels use of the CPU; None: the device is another."""
+    """Those of the CPU that torch's own kernels use; None: another device."""
     torch: str
     """Version."""
 
@@ -49,14 +49,7 @@ class Sitting:
 def describe_sitting(
     config: RunConfig, plan: ComputePlan, *, device: torch.device, step: int
 ) -> Sitting:
-    """Return how a run is about to compute.
-
-    Args:
-        config: the run.
-        plan: how it computes.
-        device: where.
-        step: updates made so far.
-    """
+    """Return how a run is about to compute after `step` updates."""
     training, is_cpu = config.training, device.type == "cpu"
     return Sitting(
         step=step,
@@ -75,13 +68,9 @@ def describe_sitting(
 
 
 def record_sitting(path: Path, sitting: Sitting, *, say: Callable[[str], None]) -> None:
-    """Add a sitting to those whose steps it continues, and report where it differs from the last.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
+    """Add a sitting to those whose steps it continues, and report how it differs from the last."""
     if sitting.step and not path.exists():
-        say(f"{path} is missing: how earlier steps were computed is not known")
+        say(f"{path} is missing: the record of earlier steps is lost")
     earlier = read_sittings(path) if path.exists() else []
     kept = [*(one for one in earlier if one.step < sitting.step), sitting]
     lines = (
@@ -93,11 +82,7 @@ def record_sitting(path: Path, sitting: Sitting, *, say: Callable[[str], None]) 
 
 
 def read_sittings(path: Path) -> list[Sitting]:
-    """Read how every sitting computed, in order.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
+    """Read all sittings, in order."""
     try:
         documents = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         for document in documents:
@@ -111,7 +96,7 @@ def read_sittings(path: Path) -> list[Sitting]:
 
 
 def describe_changes(sittings: Sequence[Sitting]) -> list[str]:
-    """Say where a sitting computed otherwise than the one before, and what that costs."""
+    """Return where a sitting computed differently from the one before, and what that costs."""
     lines = []
     for before, after in pairwise(sittings):
         pairs = [
@@ -129,7 +114,7 @@ def describe_changes(sittings: Sequence[Sitting]) -> list[str]:
 
 
 def _cost(before: Sitting, after: Sitting) -> str:
-    """Recomputing activations repeats the very same operations, where they are not compiled."""
+    """Return the cost; recomputed activations have the same bits unless they are compiled."""
     first, second = ({**asdict(one), "step": 0} for one in (before, after))
     if not after.compiled:
         second["activation_checkpointing"] = first["activation_checkpointing"]

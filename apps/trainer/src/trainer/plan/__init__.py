@@ -1,1 +1,1 @@
-"""Decide how a run computes, and predict what it will take."""
+"""Decide how a run computes, and predict what it takes."""

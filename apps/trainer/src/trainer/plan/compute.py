@@ -1,8 +1,8 @@
 """Decide how a run computes: which backends, in what type, compiled or not.
 
 Stage: configuration, device -> *plan* -> model, step. Every way gives the same result up to
-rounding; `nn_layers.backends` decides which one `auto` takes. What was asked for and cannot run is
-an error; fallbacks of `auto` are reported.
+rounding; `nn_layers.backends` decides which one `auto` takes. An option that cannot run is an
+error; fallbacks of `auto` are reported.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from trainer.plan.devices import resolve_dtype
 from trainer.plan.shape import model_shape
 
 LONG_RUN_FLOPS = 1e15
-"""Of a run that takes the better part of an hour on two CPU cores."""
+"""Of a run that takes most of an hour on two CPU cores."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,10 +37,10 @@ class ComputePlan:
     compile: bool
     """Whether torch.compile is used."""
     notes: tuple[str, ...] = ()
-    """What could not be had, why, and what that costs."""
+    """Fallbacks, their reasons and costs."""
 
     def describe(self) -> str:
-        """Return the plan in a line, for people.
+        """Return the plan in one line, for people.
 
         >>> plan = ComputePlan(dtype=torch.float32, attention="plain", loss="plain", compile=False)
         >>> plan.describe()
@@ -54,15 +54,12 @@ class ComputePlan:
 def plan_compute(
     config: RunConfig, *, device: torch.device, say: Callable[[str], None] = lambda _: None
 ) -> ComputePlan:
-    """Return how to compute on `device`, with what must be built for that.
+    """Return how to compute on `device`, having built what that needs.
 
-    Args:
-        config: the run.
-        device: where.
-        say: told before something is built, which takes seconds, once a machine.
+    `say` reports each build, which takes seconds, once per machine.
 
     Raises:
-        ValueError: the configuration names a path that cannot run here; says what can.
+        ValueError: the configuration names a backend that cannot run here.
     """
     setting = compute_setting(config, device)
     asked = config.model.attention
@@ -76,7 +73,7 @@ def plan_compute(
 
 
 def compute_setting(config: RunConfig, device: torch.device) -> Setting:
-    """Return what backends are chosen by."""
+    """Return the facts by which backends are chosen."""
     model = config.model
     return Setting(
         device=device,
@@ -94,14 +91,14 @@ def _plan_compile(config: RunConfig, device: torch.device) -> tuple[bool, tuple[
     is_cuda, notes = device.type == "cuda", []
     if is_cuda and config.optimizer.name not in GRAPH_OPTIMIZERS:
         notes.append(
-            f"steps of {config.optimizer.name} are not captured as a graph and slower: only those "
-            f"of {', '.join(GRAPH_OPTIMIZERS)} can be"
+            f"steps of {config.optimizer.name} are not captured as a graph and are slower: only "
+            f"those of {', '.join(GRAPH_OPTIMIZERS)} can be"
         )
     if asked == "off" or device.type == "mps":
         return False, tuple(notes)
     if reason:
         how = "neither compiled nor captured as a graph" if is_cuda else "not compiled"
-        return False, (*notes, f"steps are {how} and slower: {reason}")
+        return False, (*notes, f"steps are {how}, which is slower: {reason}")
     return asked == "on" or is_cuda or _pays_to_compile(config), tuple(notes)
 
 
@@ -125,18 +122,18 @@ def _pays_to_compile(config: RunConfig) -> bool:
 
 
 def multiplies_bfloat16() -> bool | None:
-    """Return whether this CPU has products of bfloat16; None where the system does not say."""
+    """Return whether this CPU has products of bfloat16; None: the system does not report it."""
     flags = cpu_flags()
     return not flags.isdisjoint(("avx512_bf16", "amx_bf16", "bf16")) if flags else None
 
 
 def _describe_bfloat16(dtype: torch.dtype, device: torch.device) -> tuple[str, ...]:
-    """Say what bfloat16 would do on this CPU; exactness decides, so it is no default there."""
+    """Describe what bfloat16 would do on this CPU, where exactness makes float32 the default."""
     if device.type != "cpu":
         return ()
     is_native = multiplies_bfloat16()
     if dtype == torch.bfloat16 and is_native is False:
-        return ("this CPU has no products of bfloat16: they are emulated, and float32 is faster",)
+        return ("products of bfloat16 are emulated on this CPU: float32 is faster",)
     if dtype == torch.float32 and is_native:
         return (
             "this CPU multiplies bfloat16 about twice as fast as float32, with 8 bits instead of "

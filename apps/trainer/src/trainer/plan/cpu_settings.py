@@ -1,10 +1,10 @@
-"""Let the CPU work at its speed for the time of a run, and leave no trace afterwards.
+"""Tune the CPU for the duration of a run, and restore its settings afterwards.
 
-Stage: beside the whole run. Three settings, all of the process: large blocks of memory are kept
-instead of given back to the system and faulted in again at every step; float32 products take
-oneDNN's route, where they stay float32: on some CPUs (AMX) the same switch rounds to bfloat16, so
-the route is tried first; and there are no more threads than CPUs that may be used, while torch
-knows no quotas. How threads wait for each other is in `yielding_threads`.
+Stage: beside the whole run. Three settings of the process: large blocks of memory are kept instead
+of returned to the system and faulted in again at every step; float32 products go through oneDNN
+where they stay float32 (on CPUs with AMX the same switch rounds to bfloat16, so it is tried first);
+and there are no more threads than usable CPUs, since torch ignores quotas. How threads wait for
+each other is in `yielding_threads`.
 """
 
 import ctypes
@@ -18,9 +18,9 @@ from bpe.counting.cpus import usable_cpus
 from trainer.plan.yielding_threads import yielding_threads
 
 MAX_RELATIVE_ERROR = 2e-6
-"""Of a float32 product of 512 terms an entry, against float64; bfloat16 inputs give about 3e-3."""
+"""Of a float32 product with 512 terms per entry, against float64; bfloat16 inputs give 3e-3."""
 
-# glibc's malloc.h: names of mallopt's parameters, and the values that they have at first.
+# glibc's malloc.h: names of mallopt's parameters, and their initial values.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _FIRST_THRESHOLD, _FIRST_MMAP_MAX = 128 * 1024, 65536
 _NEVER = 2**31 - 1
@@ -28,7 +28,7 @@ _NEVER = 2**31 - 1
 
 @contextmanager
 def cpu_settings(device: torch.device, *, say: Callable[[str], None]) -> Iterator[None]:
-    """Set what a run on the CPU needs, say what could not be set, and take it back at the end."""
+    """Set what a run on the CPU needs, report what could not be set, and restore it at the end."""
     with ExitStack() as settings:
         if device.type == "cpu":
             settings.enter_context(allowed_threads())
@@ -40,7 +40,7 @@ def cpu_settings(device: torch.device, *, say: Callable[[str], None]) -> Iterato
 
 @contextmanager
 def allowed_threads() -> Iterator[None]:
-    """Use no more threads than CPUs may be used, unless the environment says how many."""
+    """Use no more threads than usable CPUs, unless the environment sets their number."""
     before = torch.get_num_threads()
     if not {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}.isdisjoint(os.environ):
         yield
@@ -56,19 +56,19 @@ def allowed_threads() -> Iterator[None]:
 def onednn_products(*, say: Callable[[str], None]) -> Iterator[None]:
     """Send float32 products through oneDNN, unless that rounds more than float32 does."""
     if not torch.backends.mkldnn.is_available():
-        say("torch has no oneDNN here: float32 products take its default route")
+        say("float32 products do not use oneDNN: this build of torch lacks it")
         yield
         return
     matmul = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]  # no stub
     before = matmul.fp32_precision
-    matmul.fp32_precision = "bf16"  # what oneDNN may round to; without AMX it does not
+    matmul.fp32_precision = "bf16"  # which oneDNN may round to, but does not without AMX
     try:
         error = product_error()
         if error >= MAX_RELATIVE_ERROR:
             matmul.fp32_precision = before
             say(
-                f"oneDNN's route for float32 products is not taken: its relative error here is "
-                f"{error:.1e}, and float32 needs less than {MAX_RELATIVE_ERROR:.0e}"
+                f"float32 products do not use oneDNN: its relative error here is {error:.1e}, and "
+                f"float32 needs less than {MAX_RELATIVE_ERROR:.0e}"
             )
         yield
     finally:
@@ -76,7 +76,7 @@ def onednn_products(*, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def product_error() -> float:
-    """Return the relative error of float32 products as torch is set now, against float64.
+    """Return the relative error of float32 products under torch's present settings.
 
     Forward, and both products of backward: y = x w^T, dx = g w, dw = g^T x.
     """
@@ -98,12 +98,12 @@ def _relative_error(left: torch.Tensor, right: torch.Tensor) -> float:
 def kept_memory(*, say: Callable[[str], None]) -> Iterator[None]:
     """Let glibc keep what is freed; a step allocates the same again, and page faults cost.
 
-    Where `MALLOC_*` variables are set, their author knows better and nothing is changed.
+    If `MALLOC_*` variables are set, nothing is changed.
     """
     glibc = _glibc()
     if glibc is None or any(name.startswith("MALLOC_") for name in os.environ):
         reason = "MALLOC_ variables are set" if glibc else "the C library is not glibc"
-        say(f"memory stays as it is set up: {reason}")
+        say(f"allocator settings are left unchanged: {reason}")
         yield
         return
     # Large blocks come from the heap, never from mmap, and the heap does not shrink.
@@ -121,6 +121,6 @@ def kept_memory(*, say: Callable[[str], None]) -> Iterator[None]:
 def _glibc() -> ctypes.CDLL | None:
     try:
         library = ctypes.CDLL("libc.so.6")
-    except OSError:  # another system's library has another name
+    except OSError:  # not Linux
         return None
     return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None

@@ -11,12 +11,12 @@ import torch
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device that `name` means; `auto` is CUDA where there is one, else the CPU.
+    """Return the device that `name` means; `auto` is CUDA if there is one, else the CPU.
 
-    Apple's `mps` is taken where it is named: no run on it has been seen yet.
+    Apple's `mps` is used only by name: no run on it has been tested yet.
 
     Raises:
-        ValueError: no such device here; says what there is.
+        ValueError: there is no such device; the message lists those available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -33,7 +33,7 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     """Return the compute type that `name` means; `auto` is bfloat16 on CUDA, else float32.
 
     Raises:
-        ValueError: a type that is not for the device.
+        ValueError: the device does not compute in that type.
 
     >>> resolve_dtype("auto", torch.device("cpu"))
     torch.float32
@@ -48,7 +48,7 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def loaded_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Return the compute type of a run that was trained in `name`, maybe on another device.
+    """Return the compute type of a run that was trained in `name`, possibly on another device.
 
     >>> loaded_dtype("bfloat16", torch.device("mps"))
     torch.float32
@@ -57,29 +57,26 @@ def loaded_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def device_name(device: torch.device) -> str:
-    """Return what the vendor calls the device, or `cpu`."""
+    """Return the vendor's name of the device, or `cpu`."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """Return the context in which matrix products run in `dtype`, float32 or a narrow one."""
+    """Return the context in which matrix products run in `dtype`, float32 or narrower."""
     if dtype == torch.float32:  # also where the caller has autocast on
         return torch.autocast(device.type, enabled=False)
     return torch.autocast(device.type, dtype=dtype)
 
 
 def wait_for(device: torch.device) -> None:
-    """Wait until the device has done what it was given; the CPU has."""
+    """Wait until the device has finished its work; the CPU always has."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
 
 @contextmanager
 def plain_modes() -> Iterator[None]:
-    """Let a run train as in a process of its own, whatever modes its caller has torch in.
-
-    Gradients are on, and inference mode and autocast off; the run turns on what it wants itself.
-    """
+    """Reset torch's modes for a run: gradients on, inference mode and autocast off."""
     with ExitStack() as modes:
         modes.enter_context(torch.inference_mode(False))
         modes.enter_context(torch.enable_grad())
@@ -90,10 +87,10 @@ def plain_modes() -> Iterator[None]:
 
 @contextmanager
 def deterministic_operations(device: torch.device, *, is_asked: bool) -> Iterator[None]:
-    """Have torch use only operations on a CUDA device that give equal bits for equal input.
+    """Restrict torch to CUDA operations that give equal bits for equal input, if `is_asked`.
 
-    Enter before the first matrix product on the device: cuBLAS reads its setting then. Own kernels
-    are not covered.
+    Enter before the first matrix product on the device: cuBLAS reads its setting then. Our own
+    kernels are not covered.
     """
     if not is_asked or device.type != "cuda":
         yield

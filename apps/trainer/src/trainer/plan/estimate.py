@@ -1,10 +1,10 @@
-"""Say what a run will take before it takes it, and afterwards how far off that was.
+"""Predict what a run takes, and compare that with the facts afterwards.
 
 Stage: configuration, plan -> *expectation* -> training -> estimate against fact in the summary.
-`accounting` predicts; here it is asked about this run, on this device, beside what is free. Memory
-is that of tensors on both sides: what torch's allocator had at most, on CUDA in the whole run, on
-the CPU in a step and in an evaluation, with the copy that a save makes. What else the process takes
-(interpreter, libraries, compiled code, memory that is freed and kept) is reported by itself.
+`accounting` predicts; this applies it to one run and the free memory of its device. Memory means
+tensors: the peak of torch's allocator, on CUDA over the whole run, on the CPU in a step and in an
+evaluation, with the copy that a save makes. The rest of the process (interpreter, libraries,
+compiled code, memory that is freed and kept) is reported separately.
 """
 
 import os
@@ -31,23 +31,23 @@ _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.curren
 _RESET_PEAK = "5"
 
 BEYOND_DOUBT = 2.0
-"""Estimates are a few percent off, never by so much."""
+"""Estimates are a few percent off, never by this factor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One prediction and what came of it."""
+    """One prediction and the fact."""
 
     what: str
     expected: float
     found: float | None
-    """None: this system does not tell."""
+    """None: this system does not report it."""
     is_bound: bool = False
-    """Whether what was expected is only a bound: no share of what was found says how good it is."""
+    """Whether only an upper bound was expected, so that an error means nothing."""
 
     @property
     def error(self) -> float | None:
-        """Signed, as a share of what was found; None: nothing was found, or a bound expected."""
+        """Signed, as a share of the fact; None: the fact is unknown, or a bound was expected."""
         return self.expected / self.found - 1 if self.found and not self.is_bound else None
 
 
@@ -57,22 +57,22 @@ class Expectation:
 
     peak_memory_bytes: int
     peak_phase: str
-    """When that is."""
+    """The phase of a step that has the peak."""
     checkpoint_bytes: int
     """Of the two safetensors files of one checkpoint."""
     free_bytes: int | None
-    """Memory that the run may take, weights that are there already included; None: unknown."""
+    """Memory that the run may take, including its existing weights; None: unknown."""
     device: torch.device
     start_bytes: int | None
-    """What the process had resident before the first step; CPU alone, None: unknown."""
+    """Resident memory of the process before the first step, on the CPU; None: unknown."""
     is_bound: bool = False
-    """Whether steps are compiled, and keep less than what is predicted."""
+    """Whether steps are compiled, and keep less than predicted."""
     watch: TensorWatch | None = None
     """Measures on the CPU."""
 
     @property
     def fits(self) -> bool:
-        """Whether the memory is there, as far as is known."""
+        """Whether the memory is available, as far as is known."""
         return self.free_bytes is None or self.peak_memory_bytes <= self.free_bytes
 
 
@@ -93,7 +93,7 @@ def expect_run(
         optimizer: over its parameters, still without state.
         plan: how steps are computed.
         device: where.
-        validation_tokens: what the end scores; None: as much as fills a batch.
+        validation_tokens: scored at the end; None: enough to fill a batch.
     """
     shape = model_shape(config, vocab_size=model.config.vocab_size)
     checkpoint = _checkpoint_bytes(config, shape, model, optimizer)
@@ -115,12 +115,9 @@ def expect_run(
 
 
 def predict_peak_bytes(config: RunConfig) -> int:
-    """Predict the most memory of a run that is not there yet, on the device that it names.
+    """Predict the peak memory of a run from its configuration only, on its device.
 
-    The vocabulary is taken to be as large as was asked for; a compiled step keeps less.
-
-    Raises:
-        ValueError: the configuration cannot run here.
+    The vocabulary is taken to be as large as requested; a compiled step keeps less.
     """
     device = resolve_device(config.device)
     shape = model_shape(config, vocab_size=config.tokenizer.vocab_size)
@@ -138,31 +135,27 @@ def predict_peak_bytes(config: RunConfig) -> int:
 
 
 def require_memory(config: RunConfig, *, plan: ComputePlan, device: torch.device) -> None:
-    """Refuse a step that takes more than the device has, by far and whatever the vocabulary.
-
-    Raises:
-        ValueError: the message holds both figures.
-    """
-    there = device_bytes(device)
-    if there is None:
+    """Refuse a step that exceeds the memory of the device by far, whatever the vocabulary."""
+    total = device_bytes(device)
+    if total is None:
         return
     needed = _least_bytes(config)
-    if needed <= there:  # what accounting lays out may be laid out
+    if needed <= total:  # so that accounting can lay it out
         shape = model_shape(config, vocab_size=SMALLEST_VOCABULARY)
         needed = round(memory(shape, step_settings(config, plan)).peak / BEYOND_DOUBT)
-    if needed > there:
+    if needed > total:
         model, training = config.model, config.training
         raise ValueError(
             f"model.d-model {model.d_model}, model.num-layers {model.num_layers}, model.d-ff "
             f"{model.d_ff}, model.context-length {model.context_length} and "
             f"training.micro-batch-size {training.micro_batch_size or training.batch_size} take "
             f"more than {gigabytes(needed)} of memory in a step, and {device} has "
-            f"{gigabytes(there)} in all; lower them"
+            f"{gigabytes(total)} in all; lower them"
         )
 
 
 def _least_bytes(config: RunConfig) -> int:
-    """Return a bound from below: weights with gradients, and one activation in bfloat16."""
+    """Return a lower bound: weights with gradients, and one activation in bfloat16."""
     model, training = config.model, config.training
     weights = model.num_layers * model.d_model * (2 * model.d_model + 2 * model.d_ff)
     micro = training.micro_batch_size or training.batch_size
@@ -170,10 +163,7 @@ def _least_bytes(config: RunConfig) -> int:
 
 
 def device_bytes(device: torch.device) -> int | None:
-    """Return the memory that a device has in all, taken or not; None: the system does not say.
-
-    On the CPU that is the machine's, or less where a container has a limit.
-    """
+    """Return the whole memory of a device, or of a container on the CPU; None: unknown."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     pages = ("SC_PHYS_PAGES", "SC_PAGE_SIZE")
@@ -186,12 +176,12 @@ def device_bytes(device: torch.device) -> int | None:
 def announce_expectation(
     expectation: Expectation, *, is_compiled: bool, say: Callable[[str], None]
 ) -> None:
-    """Say what is expected, and warn where the memory is not there."""
+    """Report the expectation, and warn if the memory is not available."""
     bound = "at most " if is_compiled else ""
     say(
         f"expected: {bound}{gigabytes(expectation.peak_memory_bytes)} of memory for tensors "
-        f"(at {expectation.peak_phase}), beside what libraries take; "
-        f"{gigabytes(expectation.checkpoint_bytes)} a checkpoint"
+        f"(at {expectation.peak_phase}), beside the libraries' own; "
+        f"{gigabytes(expectation.checkpoint_bytes)} per checkpoint"
     )
     if not expectation.fits:
         assert expectation.free_bytes is not None
@@ -204,12 +194,7 @@ def announce_expectation(
 
 
 def compare_with_facts(expectation: Expectation, checkpoint: Path | None) -> list[Estimate]:
-    """Return each prediction beside what came of it.
-
-    Args:
-        expectation: from before the first step.
-        checkpoint: the newest checkpoint's folder, if there is one.
-    """
+    """Return each prediction beside the fact; `checkpoint` is the newest one's folder, if any."""
     is_cuda = expectation.device.type == "cuda"
     files = [] if checkpoint is None else list(checkpoint.glob("*.safetensors"))
     written = sum(path.stat().st_size for path in files) or None
@@ -225,7 +210,7 @@ def compare_with_facts(expectation: Expectation, checkpoint: Path | None) -> lis
 
 
 def process_bytes(expectation: Expectation) -> tuple[int | None, int | None]:
-    """Return what the process had resident before the first step, and at most; None: unknown."""
+    """Return the resident memory before the first step, and its peak; None: unknown."""
     is_known = expectation.start_bytes is not None
     return expectation.start_bytes, _status("VmHWM") if is_known else None
 
@@ -242,7 +227,7 @@ def _windows_at_once(config: RunConfig, validation_tokens: int | None) -> int:
 def _peak(
     shape: ModelShape, settings: StepSettings, *, windows: int, saving_bytes: int
 ) -> tuple[int, str]:
-    """Return the peak and its phase, with what a save copies while training goes on."""
+    """Return the peak and its phase, with the copy that a save makes while training continues."""
     step = memory(shape, settings)
     scoring = evaluation_bytes(shape, replace(settings, batch_size=windows))
     peak, phase = max((step.peak, step.peak_phase), (scoring, "evaluation"))
@@ -252,14 +237,14 @@ def _peak(
 def _checkpoint_bytes(
     config: RunConfig, shape: ModelShape, model: TransformerLM, optimizer: torch.optim.Optimizer
 ) -> int:
-    """Return what the last checkpoint's two safetensors files take."""
+    """Return the size of the last checkpoint's two safetensors files."""
     rate = learning_rate(config, config.num_steps)
     groups = saved_groups(shape, model, optimizer, learning_rate=rate)
     return model_file_bytes(shape) + optimizer_file_bytes(groups, config.optimizer.section.cost)
 
 
 def _allocated_bytes(expectation: Expectation, *, written: int | None) -> int | None:
-    """Return the most that the allocator had; the copy that a save makes is what it writes."""
+    """Return the allocator's peak; a save copies as much as it writes."""
     if expectation.device.type == "cuda":
         return torch.cuda.max_memory_allocated(expectation.device)
     peak = None if expectation.watch is None else expectation.watch.peak_bytes
@@ -278,7 +263,7 @@ def _start_watching(device: torch.device) -> int | None:
 
 
 def _free_bytes(device: torch.device, *, already: int) -> int | None:
-    """Return the memory that is free, with what the model's weights take of it already."""
+    """Return the free memory, with that of the model's weights, which exist already."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] + already
     pages = ("SC_AVPHYS_PAGES", "SC_PAGE_SIZE")
@@ -291,7 +276,7 @@ def _free_bytes(device: torch.device, *, already: int) -> int | None:
 
 
 def _cgroup_free() -> int | None:
-    """Return what a container's limit leaves; None where there is no limit."""
+    """Return what a container's limit leaves; None: there is no limit."""
     limit = _cgroup_limit()
     return None if limit is None else limit - int(_LIMITS[1].read_text("ascii"))
 
@@ -309,7 +294,7 @@ def _status(name: str) -> int | None:
 
 
 def _read_kilobytes(path: Path, name: str) -> int | None:
-    """Read a line such as `VmHWM:   123 kB`; None where the system has no such file or line."""
+    """Read a line such as `VmHWM:   123 kB`; None: the system has no such file or line."""
     try:
         lines = path.read_text("utf-8").splitlines()
     except OSError:
@@ -319,5 +304,5 @@ def _read_kilobytes(path: Path, name: str) -> int | None:
 
 
 def gigabytes(num_bytes: float) -> str:
-    """Write bytes the way people read them."""
+    """Format bytes for people."""
     return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"

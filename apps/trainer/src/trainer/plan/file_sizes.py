@@ -1,4 +1,4 @@
-"""Count, to the byte, the safetensors files of a checkpoint before they are written.
+"""Predict, to the byte, the safetensors files of a checkpoint.
 
 Stage: shape, optimizer's groups -> *bytes on disk* -> estimate. Text files (configuration,
 progress, manifest: a few kilobytes) are not counted. Not here: how the files are written
@@ -37,10 +37,7 @@ def model_file_bytes(shape: ModelShape) -> int:
 def optimizer_file_bytes(groups: Sequence[Group], optimizer: Optimizer | str) -> int:
     """Return the size of `optimizer.safetensors` once every parameter has been updated.
 
-    Args:
-        groups: with every setting that torch saves, in order; learning rates have as many digits
-            as they have at that step.
-        optimizer: whose state it is.
+    The groups hold every setting that torch saves, in order, with the digits of that step's rate.
     """
     known = find_optimizer(optimizer)
     tensors: dict[str, tuple[int, ...]] = {}
@@ -66,14 +63,7 @@ def optimizer_file_bytes(groups: Sequence[Group], optimizer: Optimizer | str) ->
 def saved_groups(
     shape: ModelShape, model: nn.Module, optimizer: torch.optim.Optimizer, *, learning_rate: float
 ) -> list[Group]:
-    """Return an optimizer's groups as a checkpoint has them.
-
-    Args:
-        shape: of the model.
-        model: whose parameters the optimizer updates.
-        optimizer: as it is now.
-        learning_rate: of the last update.
-    """
+    """Return an optimizer's groups as a checkpoint has them after an update at `learning_rate`."""
     weights = {weight.name: weight for weight in list_weights(shape)}
     names = {id(one): name.removesuffix(".weight") for name, one in model.named_parameters()}
     groups = []

@@ -1,10 +1,10 @@
-"""Say the learning rate of each step.
+"""Compute the learning rate of each step.
 
 Stage: schedule section -> *learning rate* -> optimizer. The curves themselves belong to `optim`.
 
-Under a batch ramp the schedule goes by tokens: it is as far as the whole batches that they would
-fill. A step of b windows instead of B moves (b / B)^e as far, with the optimizer's own exponent e,
-which keeps the noise that a token adds.
+Under a batch ramp the schedule advances by tokens, in units of the whole batch. A step of b windows
+instead of B gets (b / B)^e of the rate, with the optimizer's own exponent e, which keeps the noise
+per token constant.
 """
 
 import math
@@ -19,13 +19,8 @@ def learning_rate(config: RunConfig, step: int, *, training_seconds: float = 0.0
     """Return the learning rate of optimizer step `step`, counted from 1.
 
     The last update of the schedule has the final rate; a run that is shorter than its warm-up ends
-    on the way up. Under `training.max_hours` the schedule is
-    as far as the steps or the clock, whichever is further, so a run cut short still decays.
-
-    Args:
-        config: the run.
-        step: 1 for the first step.
-        training_seconds: wall clock spent on training so far; used under `max_hours` only.
+    during it. Under `training.max_hours` the schedule follows the steps or the wall clock
+    (`training_seconds` so far), whichever is further, so a run cut short still decays.
     """
     share = config.batch_size_at(step) / config.training.batch_size
     at = config.tokens_after(step) / config.tokens_per_step
@@ -36,7 +31,7 @@ def learning_rate(config: RunConfig, step: int, *, training_seconds: float = 0.0
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group its learning rate; one with a `peak_ratio` has so many times `rate`."""
+    """Set every group's learning rate: `rate`, times its `peak_ratio` if it has one."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("peak_ratio", 1.0)
 

@@ -13,17 +13,13 @@ def build_model(
 ) -> TransformerLM:
     """Return a freshly initialised model; its weights follow from the seed on every device.
 
-    Args:
-        config: the run.
-        vocab_size: of the tokenizer.
-        device: where the model goes.
-        attention: which path computes it; None: as the configuration says.
+    `attention` names another backend than the configuration.
     """
     shape = config.model.build(vocab_size=vocab_size)
     if attention is not None:
         shape = dataclasses.replace(shape, attention=attention)
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(config.seed)  # the CPU's, which alone is forked
+        torch.default_generator.manual_seed(config.seed)  # the CPU's, which is the one forked
         model = TransformerLM(shape, device="cpu", dtype=torch.float32)
     model.activation_checkpointing = config.training.activation_checkpointing
     return model.to(device)

@@ -1,8 +1,8 @@
-"""Measure the most bytes of tensors that live at once, by the log of torch's CPU allocator.
+"""Measure the peak bytes of tensors, by the log of torch's CPU allocator.
 
-Stage: beside the loop, around one step and the first batches that are scored: others equal them.
-What `accounting` predicts is this, so that both can stand side by side. Not here: the rest of the
-process, which no tensor has: interpreter, libraries, compiled code, memory that is freed and kept.
+Stage: beside the loop, around one step and the first batches that are scored, which the others
+equal. `accounting` predicts the same figure. Not here: the rest of the process (interpreter,
+libraries, compiled code, memory that is freed and kept).
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,12 +20,7 @@ _ALLOCATION = "memory_alloc"
 
 
 class TensorWatch:
-    """Looks on while a step and evaluations are computed, and keeps the highest peak.
-
-    Args:
-        model: on the CPU.
-        optimizer: over its parameters.
-    """
+    """Measures a step and evaluations of a model on the CPU, and keeps the highest peak."""
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self._model, self._optimizer = model, optimizer
@@ -34,32 +29,28 @@ class TensorWatch:
 
     @property
     def peak_bytes(self) -> int | None:
-        """The highest of the peaks; None: there was no step to look at, or torch has no log."""
+        """The highest peak; None: no step was measured, or torch has no log."""
         return max(self._peaks.values()) if "step" in self._peaks else None
 
     @contextmanager
     def step(self, *, is_full: bool) -> Iterator[None]:
-        """Watch the block, an optimizer step, if none was; the first, which makes the state, never.
+        """Measure the block, an optimizer step, unless one was measured.
 
-        Args:
-            is_full: whether the step is as large as steps get.
+        Not the first, which creates the optimizer's state, nor one that is not `is_full`: of the
+        full batch.
         """
         self._num_steps += 1
         if self._num_steps == 1 or not is_full or not self._may_watch("step"):
             yield
             return
-        # Freed first, as the step does: the log would miss the release of what is older than it.
+        # Freed first, as the step does: the log misses releases of what is older than itself.
         self._optimizer.zero_grad(set_to_none=True)
         with self._watched("step"):
             yield
 
     @contextmanager
     def evaluation(self, what: str) -> Iterator[None]:
-        """Watch the block, a batch that is scored, if it is the first of its kind.
-
-        Args:
-            what: names the kind.
-        """
+        """Measure the block, a batch that is scored, if it is the first of the kind `what`."""
         if not self._may_watch(what):
             yield
             return
@@ -88,7 +79,7 @@ class TensorWatch:
 
 
 def _highest(changes: Iterable[int]) -> int:
-    """Return the highest sum of the first changes.
+    """Return the highest running sum.
 
     >>> _highest([3, 4, -4, 2])
     7

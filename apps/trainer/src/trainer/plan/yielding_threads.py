@@ -1,11 +1,11 @@
-"""Have threads that wait for each other give their CPU away while others want it.
+"""Let waiting threads yield their CPU while other processes want it.
 
-Stage: beside whatever computes on the CPU. Between two operations OpenMP's threads wait in a loop,
-some 15 ms at the most: alone that is fastest, beside other work it takes the CPU from the very
-thread that is waited for. How long they wait is read once from the environment, but GNU's library
-waits a thousandth as long while it manages more threads than there are CPUs. So while the system
-says that our threads wait for a CPU, one more team of idle threads is kept. Not here: how many
-threads compute (`cpu_settings`).
+Stage: beside all that computes on the CPU. Between two operations, OpenMP's threads spin for up to
+15 ms: on an idle machine that is fastest, on a busy one it takes the CPU from the very thread that
+they wait for. The spinning time is read once from the environment, but GNU's library spins a
+thousandth as long while it manages more threads than there are CPUs. So while our threads have to
+wait for a CPU, one more team of idle threads is kept. Not here: how many threads compute
+(`cpu_settings`).
 """
 
 import ctypes
@@ -18,7 +18,7 @@ from threading import Event, Lock, Thread
 
 _LOOK_SECONDS = 1.0
 _CROWDED, _CALM = 0.2, 0.05
-"""Seconds that our threads together wait for a CPU, of a second; alone it is some 0.01."""
+"""Seconds per second that our threads together wait for a CPU; on an idle machine about 0.01."""
 _CALM_LOOKS = 3
 _TASKS = Path("/proc/self/task")
 
@@ -27,10 +27,10 @@ _watching = Lock()
 
 @contextmanager
 def yielding_threads() -> Iterator[None]:
-    """Watch in the block whether CPUs are fought for, and have OpenMP's threads wait accordingly.
+    """Watch in the block whether CPUs are contended, and set how OpenMP's threads wait.
 
-    Nothing is done where the environment decides how threads wait, and where OpenMP is not GNU's
-    or the system does not say how long threads wait for a CPU.
+    This does nothing if the environment decides how threads wait, if OpenMP is not GNU's, or if
+    the system does not report how long threads wait for a CPU.
     """
     openmp = _gnu_openmp()
     is_decided = not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}.isdisjoint(os.environ)
@@ -49,12 +49,12 @@ def yielding_threads() -> Iterator[None]:
 
 
 class SpareTeam:
-    """Idle threads of OpenMP, one more than there are CPUs; while they are, all wait briefly."""
+    """Idle threads of OpenMP, one more than there are CPUs; while they exist, all spin briefly."""
 
     def __init__(self, openmp: ctypes.CDLL) -> None:
         self._openmp = openmp
         self._is_there, self._end = Event(), Event()
-        # A team belongs to the thread that has started it, and ends with it.
+        # A team belongs to the thread that started it, and ends with it.
         self._owner = Thread(target=self._own, daemon=True, name="spare-team")
         self._owner.start()
         self._is_there.wait()
@@ -66,7 +66,7 @@ class SpareTeam:
 
     def _own(self) -> None:
         num_threads = ctypes.c_uint(self._openmp.omp_get_num_procs() + 1)
-        nothing = ctypes.CDLL(None).getpid  # a function of C that each of them may call
+        nothing = ctypes.CDLL(None).getpid  # a harmless function of C for each of them
         self._openmp.GOMP_parallel(nothing, None, num_threads, ctypes.c_uint(0))
         self._is_there.set()
         self._end.wait()
@@ -97,9 +97,9 @@ def _delays() -> dict[str, float]:
     try:
         for task in _TASKS.iterdir():
             try:
-                told = (task / "schedstat").read_text(encoding="ascii").split()
-                delays[task.name] = int(told[1]) * 1e-9
-            except OSError:  # it has ended meanwhile
+                fields = (task / "schedstat").read_text(encoding="ascii").split()
+                delays[task.name] = int(fields[1]) * 1e-9
+            except OSError:  # the thread has ended
                 continue
     except OSError:  # not Linux
         return {}
@@ -107,7 +107,7 @@ def _delays() -> dict[str, float]:
 
 
 def _gnu_openmp() -> ctypes.CDLL | None:
-    """Return the OpenMP library that torch has loaded, where it is GNU's."""
+    """Return the OpenMP library that torch has loaded, if it is GNU's."""
     if not hasattr(os, "RTLD_NOLOAD"):
         return None
     try:
