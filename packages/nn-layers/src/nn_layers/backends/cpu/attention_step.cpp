@@ -1,17 +1,16 @@
 // Causal attention of stacked projections, forward and backward, rotation included, for AVX-512.
 //
-// One thread owns a key head of a window, with all query heads that read it, so results depend on
-// no number of threads and nothing is summed by several. Rows of 64 queries see their keys at once:
-// what is kept of the square are those rows, in a scratch of the thread, in its nearest cache.
-// Products take factors in the type T of the projections (float, or bfloat16 as uint16_t) and sum
-// in float; so do rotation, softmax and their gradients. Backward computes the weights again from
-// the saved logarithms of the totals (Dao 2023, FlashAttention-2, arXiv:2307.08691, algorithm 2).
-//
-// All arrays belong to the caller, who also checks every size. The layout of Geometry is repeated
-// in attention.py.
+// One thread owns a key head of a window, with all query heads that read it, so results don't
+// depend on the number of threads. It takes 64 queries at a time, whose rows of scores stay in its
+// nearest cache. Products take factors in the type T of the projections (float, or bfloat16 as
+// uint16_t) and sum in float; so do rotation, softmax and their gradients. Backward recomputes the
+// weights from the saved logarithms of the totals (Dao 2023, FlashAttention-2, arXiv:2307.08691,
+// algorithm 2). All arrays belong to the caller, which also checks every size. The layout of
+// Geometry is repeated in attention.py.
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 #include <vector>
 
 #include "avx512.h"
@@ -32,7 +31,7 @@ int64_t padded(int64_t n) { return (n + kGrain - 1) / kGrain * kGrain; }
 
 // ---- Rows of the projections. ----
 
-// What the rotation multiplies each dimension by, and its partner: x cos + partner sin.
+// The factors of the rotation for each dimension: x cos + partner sin.
 struct Tables {
     Tables(const Geometry& g, const float* half_cos, const float* half_sin)
         : rotation(g.rotation), half(g.width / 2) {
@@ -62,8 +61,8 @@ struct Tables {
     std::vector<float> cos, sin;  // (positions, width)
 };
 
-// Write `scale` times a row, turned by its position, or back where `direction` is -1; not turned
-// where `tables` is null. Widths are multiples of 16.
+// Write `scale` times a row, turned by its position if there are `tables`, back if `direction` is
+// -1. Widths are multiples of 16.
 template <typename From, typename To>
 void write_row(const From* x, int64_t width, const Tables* tables, int64_t position, float direction,
                float scale, To* out) {
@@ -81,7 +80,7 @@ void write_row(const From* x, int64_t width, const Tables* tables, int64_t posit
     }
 }
 
-// Copy rows first .. first + n of one head, turned where `tables` is given; rows past `length` and
+// Copy rows first .. first + n of one head, turned if there are `tables`; rows past `length` and
 // columns past `width` are zero, so that sums over them add nothing.
 template <typename T>
 void gather(const T* x, int64_t row, const Geometry& g, const Tables* tables, int64_t first,
@@ -128,7 +127,7 @@ float inner(const T* x, const T* y, int64_t width) {
     return _mm512_reduce_add_ps(sum);
 }
 
-// Words of a right factor that is summed over rows, from one float row or two narrow ones.
+// Words of a right factor that is summed over rows, from one row of floats or two narrow ones.
 __m512i factor_word(const __m512 (&rows)[1], const float*) { return _mm512_castps_si512(rows[0]); }
 #ifdef __AVX512BF16__
 __m512i factor_word(const __m512 (&rows)[2], const uint16_t*) {
@@ -140,27 +139,16 @@ __m512i factor_word(const __m512 (&rows)[2], const uint16_t*) {
 
 template <typename T>
 struct Scratch {
-    explicit Scratch(const Geometry& g, bool is_backward) {
-        const int64_t n = padded(g.length), d = padded(g.width);
-        const int64_t all = std::max(n, kRows);
-        rows.resize(all * d);
-        keys.resize(n * d);
-        values.resize(n * d);
-        scores.resize(kRows * n);
-        weights.resize(kRows * n);
-        out.resize(kRows * d);
-        if (!is_backward) return;
-        key_rows.resize(n * d);
-        d_weights.resize(kRows * n);
-        packed_weights.resize(kRows * n);
-        packed_scores.resize(kRows * n);
-        packed.resize(kRows * d);
-        queries_t.resize(kRows * d);
-        d_out_t.resize(kRows * d);
-        d_keys_t.resize(n * d);
-        d_values_t.resize(n * d);
-        turned.resize(kLanes * d);
-    }
+    Scratch(const Geometry& g, bool is_backward)
+        : Scratch(padded(g.length), padded(g.width), is_backward ? 1 : 0) {}
+
+    // `b` is 1 for backward, and leaves its arrays empty otherwise.
+    Scratch(int64_t n, int64_t d, int64_t b)
+        : scores(kRows * n), out(kRows * d), d_weights(b * kRows * n), d_keys_t(b * n * d),
+          d_values_t(b * n * d), turned(b * kLanes * d), rows(std::max(n, kRows) * d), keys(n * d),
+          values(n * d), weights(kRows * n), key_rows(b * n * d), packed_weights(b * kRows * n),
+          packed_scores(b * kRows * n), packed(b * kRows * d), queries_t(b * kRows * d),
+          d_out_t(b * kRows * d) {}
 
     std::vector<float> scores, out, d_weights, d_keys_t, d_values_t, turned;
     std::vector<T> rows, keys, values, weights, key_rows, packed_weights, packed_scores, packed,
@@ -186,7 +174,7 @@ int64_t rows_of(const Geometry& g, int64_t first) {
     return std::min(kRows, padded(g.length) - first);
 }
 
-// Scores of rows first .. first + n; the upper right corner of a block is left out where it can be.
+// Scores of rows first .. first + n, without the upper right corner of a block where possible.
 template <typename T>
 void score(const Geometry& g, const T* rows, const std::vector<T>& keys, int64_t first, int64_t n,
            std::vector<float>& scores) {
@@ -230,8 +218,8 @@ void forward_group(const Geometry& g, const Tables& tables, int64_t batch, int64
     }
 }
 
-// From scores and the gradient of the weights, in float: weights and gradient of the scores in the
-// type of the products. Both as right factors that are summed over rows, the latter also as rows.
+// From scores and the gradient of the weights, in float, compute weights and the gradient of the
+// scores in the type T: both as right factors summed over rows, the latter also as rows.
 template <typename T>
 void weigh_backward(const Geometry& g, int64_t first, int64_t n, float scale, const float* logs,
                     const float* deltas, Scratch<T>& s) {
@@ -328,7 +316,7 @@ void backward_group(const Geometry& g, const Tables& tables, int64_t batch, int6
     scatter_transposed(g, s.d_values_t, nullptr, 1, shared.in_row, d_qkv + shared.v, s.turned);
 }
 
-// Let `work` do every key head of every window.
+// Run `work` on every key head of every window.
 template <typename T, typename Work>
 void for_each_group(const Geometry& g, bool is_backward, Work work) {
 #pragma omp parallel num_threads(static_cast<int>(g.threads))
@@ -341,37 +329,10 @@ void for_each_group(const Geometry& g, bool is_backward, Work work) {
     }
 }
 
-template <typename T>
-void forward(const Geometry& g, const Tables& tables, const void* qkv, void* out, float* totals) {
-    for_each_group<T>(g, false, [&](int64_t batch, int64_t key_head, Scratch<T>& scratch) {
-        forward_group<T>(g, tables, batch, key_head, static_cast<const T*>(qkv),
-                         static_cast<T*>(out), totals, scratch);
-    });
-}
-
-template <typename T>
-void backward(const Geometry& g, const Tables& tables, const void* d_out, const void* qkv,
-              const void* out, const float* totals, void* d_qkv) {
-    for_each_group<T>(g, true, [&](int64_t batch, int64_t key_head, Scratch<T>& scratch) {
-        backward_group<T>(g, tables, batch, key_head, static_cast<const T*>(d_out),
-                          static_cast<const T*>(qkv), static_cast<const T*>(out), totals,
-                          static_cast<T*>(d_qkv), scratch);
-    });
-}
-
 }  // namespace
 
-// Whether numbers of that many bytes are known here; to be asked once, before the rest.
-extern "C" int knows(int64_t bytes) {
-    if (bytes == 4) return 1;
-#ifdef __AMX_BF16__
-    return bytes == 2 && may_use_tiles();
-#elif defined(__AVX512BF16__)
-    return bytes == 2;
-#else
-    return 0;
-#endif
-}
+// To be asked once, before the rest.
+extern "C" int knows(int64_t bytes) { return is_known(bytes) && (bytes == 4 || may_use_tiles()); }
 
 // Write out (b, t, heads * width) and log_totals (b, heads, t) from qkv (b, t, (heads + 2 key_heads)
 // * width).
@@ -379,10 +340,13 @@ extern "C" void attention_forward(const Geometry* g, int64_t bytes, const void* 
                                   const float* cos, const float* sin, void* out,
                                   float* log_totals) {
     const Tables tables(*g, cos, sin);
-    if (bytes == 4) forward<float>(*g, tables, qkv, out, log_totals);
-#ifdef __AVX512BF16__
-    else forward<uint16_t>(*g, tables, qkv, out, log_totals);
-#endif
+    with_type(bytes, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        for_each_group<T>(*g, false, [&](int64_t batch, int64_t key_head, Scratch<T>& scratch) {
+            forward_group(*g, tables, batch, key_head, static_cast<const T*>(qkv),
+                          static_cast<T*>(out), log_totals, scratch);
+        });
+    });
 }
 
 // Write d_qkv from d_out, and from what forward read and wrote.
@@ -390,8 +354,12 @@ extern "C" void attention_backward(const Geometry* g, int64_t bytes, const void*
                                    const void* qkv, const float* cos, const float* sin,
                                    const void* out, const float* log_totals, void* d_qkv) {
     const Tables tables(*g, cos, sin);
-    if (bytes == 4) backward<float>(*g, tables, d_out, qkv, out, log_totals, d_qkv);
-#ifdef __AVX512BF16__
-    else backward<uint16_t>(*g, tables, d_out, qkv, out, log_totals, d_qkv);
-#endif
+    with_type(bytes, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        for_each_group<T>(*g, true, [&](int64_t batch, int64_t key_head, Scratch<T>& scratch) {
+            backward_group(*g, tables, batch, key_head, static_cast<const T*>(d_out),
+                           static_cast<const T*>(qkv), static_cast<const T*>(out), log_totals,
+                           static_cast<T*>(d_qkv), scratch);
+        });
+    });
 }

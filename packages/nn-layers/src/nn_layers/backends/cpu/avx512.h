@@ -1,4 +1,4 @@
-// Sixteen floats at once, kept as float or bfloat16: what the kernels for AVX-512 share.
+// Sixteen floats at once, kept as float or bfloat16, for the AVX-512 kernels.
 
 #pragma once
 
@@ -17,8 +17,7 @@ __mmask16 lanes_below(int64_t end, int64_t first) {
     return static_cast<__mmask16>((1u << n) - 1);
 }
 
-// How 16 numbers of a type are read and written, and what a word of 32 bits holds of them.
-
+// Reads and writes 16 numbers of a type; a word of 32 bits holds one float or two bfloat16.
 template <typename T>
 struct Words;
 
@@ -65,12 +64,29 @@ struct Words<uint16_t> {
 };
 #endif
 
-// e^x for x <= 0 or so: 2^(x log2 e) by a polynomial of degree 6 on [-0.5, 0.5], of relative error
-// 3e-9 (Chebyshev interpolation) before rounding. Far below it is 0, and NaN stays NaN.
+// Whether numbers of that many bytes have `Words`.
+bool is_known(int64_t bytes) {
+#ifdef __AVX512BF16__
+    if (bytes == 2) return true;
+#endif
+    return bytes == 4;
+}
+
+// Call `work` with a null pointer to the type of that many bytes.
+template <typename Work>
+void with_type(int64_t bytes, Work work) {
+    if (bytes == 4) work(static_cast<float*>(nullptr));
+#ifdef __AVX512BF16__
+    else work(static_cast<uint16_t*>(nullptr));
+#endif
+}
+
+// e^x for x <= 0: 2^(x log2 e) by a polynomial of degree 6 on [-0.5, 0.5], of relative error 3e-9
+// (Chebyshev interpolation) before rounding. Far below zero it is 0, and NaN stays NaN.
 __m512 exponential(__m512 x) {
     const __m512 power = _mm512_mul_ps(x, _mm512_set1_ps(1.44269504f));
     const __m512 whole = _mm512_roundscale_ps(power, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    // The rest is taken from x itself, in two parts of ln 2, as `power` has lost digits.
+    // The rest comes from x itself, with ln 2 in two parts, because `power` has lost digits.
     const __m512 near = _mm512_fnmadd_ps(whole, _mm512_set1_ps(0.693145752f), x);
     const __m512 rest = _mm512_mul_ps(_mm512_fnmadd_ps(whole, _mm512_set1_ps(1.42860677e-6f), near),
                                       _mm512_set1_ps(1.44269504f));

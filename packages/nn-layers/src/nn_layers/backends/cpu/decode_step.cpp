@@ -1,10 +1,9 @@
 // One token further through the whole Transformer, by one team of threads.
 //
-// Every row of a matrix is the work of one thread, whatever the number of threads and of sequences,
-// so results depend on neither. Weights are float, bfloat16 (as uint16_t), or int8 with a scale a
-// row; everything else is float. All arrays belong to the caller, who also checks every size;
-// keys, values, scratch and logits are written. The layouts of Matrix, Layer and Model are repeated
-// in decoder.py.
+// One thread computes a row of a matrix, whatever the numbers of threads and of sequences, so
+// results depend on neither. Weights are float, bfloat16 (as uint16_t), or int8 with one scale per row;
+// everything else is float. All arrays belong to the caller, which also checks every size; keys,
+// values, scratch and logits are written. The layouts of the structures are repeated in decoder.py.
 
 #include <cmath>
 #include <cstdint>
@@ -46,12 +45,12 @@ struct Call {
     float* const* keys;                 // (batch, layers) of (kv heads, context, d_head)
     float* const* values;
     float* shared;  // batch * (2 d_model + 2 d_kv + d_ff)
-    float* own;     // a thread: batch * 2 d_model + context
+    float* own;     // per thread: batch * 2 d_model + context
     float* logits;  // (batch, vocab)
 };
 
-// Wait for all threads. Not by a loop of ours, which would know nothing of a busy machine: OpenMP's
-// way to wait is the process's to choose.
+// Wait for all threads, in the way that the process chose for OpenMP: a loop of ours would spin on
+// a busy machine.
 void meet() {
 #ifdef _OPENMP
 #pragma omp barrier
@@ -75,8 +74,8 @@ float widen(uint16_t w) {
 }
 float widen(int8_t w) { return static_cast<float>(w); }
 
-// The compiler makes vectors of this loop; by hand, with GCC 12's vector extensions, it converted
-// narrow weights one by one.
+// The compiler vectorises this loop; with GCC 12's vector extensions it converted narrow weights
+// one by one.
 template <typename W>
 inline float dot(const W* w, const float* x, int64_t n) {
     float sum = 0;
@@ -155,7 +154,7 @@ void embed(const Model& m, const Call& call, float* x) {
     }
 }
 
-// What one thread does; all of them meet now and then.
+// The work of one thread; all of them meet between stages.
 template <typename W>
 void work(const Model& m, const Call& call, const Member& me) {
     const int64_t batch = call.batch, d = m.d_model, d_kv = m.num_kv_heads * m.d_head, f = m.d_ff;
@@ -164,7 +163,7 @@ void work(const Model& m, const Call& call, const Member& me) {
     float* in = call.own + me.index * (2 * batch * d + m.context);
     float *residual = in + batch * d, *scores = residual + batch * d;
 
-    // What a sublayer sees, and what its result is added to; by every thread for itself.
+    // The input of a sublayer, and what its result is added to; each thread computes its own.
     const auto read = [&](const float* gain) {
         for (int64_t b = 0; b < batch; ++b) {
             float *seen = in + b * d, *kept = residual + b * d;
@@ -180,7 +179,7 @@ void work(const Model& m, const Call& call, const Member& me) {
 
     if (me.index == 0) embed<W>(m, call, x);
     meet();
-    const float* ended_by = nullptr;  // the norm at the end of the layer before, of kPost
+    const float* ended_by = nullptr;  // for kPost, the norm at the end of the previous layer
     for (int64_t l = 0; l < m.num_layers; ++l) {
         const Layer& layer = m.layers[l];
         read(m.norm == kPre ? layer.norm1 : ended_by);
@@ -219,7 +218,7 @@ void work(const Model& m, const Call& call, const Member& me) {
 template <typename W>
 void step(const Model& m, const Call& call) {
 #ifdef _OPENMP
-    // As many as come, which may be fewer than asked for.
+    // There may be fewer threads than requested.
 #pragma omp parallel num_threads(static_cast<int>(m.num_threads))
     work<W>(m, call, {omp_get_thread_num(), omp_get_num_threads()});
 #else
@@ -229,7 +228,7 @@ void step(const Model& m, const Call& call) {
 
 }  // namespace
 
-// Returns 0, or 1 where weights of that many bytes are unknown.
+// Returns 0, or 1 if weights of that many bytes are unknown.
 extern "C" int decode_step(const Model* m, int64_t weight_bytes, const Call* call) {
     if (weight_bytes == 4) step<float>(*m, *call);
     else if (weight_bytes == 2) step<uint16_t>(*m, *call);

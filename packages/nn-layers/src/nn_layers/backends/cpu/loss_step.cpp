@@ -1,8 +1,8 @@
-// Cross entropy of rows of logits, and its gradient in their place, for AVX-512.
+// Cross entropy of rows of logits, replaced by its gradient, for AVX-512.
 //
-// A row is read once from memory and written once; between, it stays in the nearest cache. One
-// thread owns a row, so results depend on no number of threads. All arrays belong to the caller,
-// who also checks sizes and targets.
+// A row is read once from memory and written once; in between, it stays in the nearest cache. One
+// thread owns a row, so results don't depend on the number of threads. All arrays belong to the
+// caller, which also checks sizes and targets.
 
 #include <cmath>
 #include <vector>
@@ -55,21 +55,13 @@ void replace(T* logits, const int64_t* targets, int64_t rows, int64_t columns, f
 
 }  // namespace
 
-// Whether numbers of that many bytes are known here; to be asked once, before the rest.
-extern "C" int knows(int64_t bytes) {
-#ifdef __AVX512BF16__
-    return bytes == 4 || bytes == 2;
-#else
-    return bytes == 4;
-#endif
-}
+// To be asked once, before the rest.
+extern "C" int knows(int64_t bytes) { return is_known(bytes); }
 
 // logits (rows, columns), in place; losses (rows), written.
 extern "C" void loss_replace(void* logits, const int64_t* targets, float* losses, int64_t bytes,
                              int64_t rows, int64_t columns, int64_t threads, float share) {
-    if (bytes == 4)
-        replace(static_cast<float*>(logits), targets, rows, columns, share, threads, losses);
-#ifdef __AVX512BF16__
-    else replace(static_cast<uint16_t*>(logits), targets, rows, columns, share, threads, losses);
-#endif
+    with_type(bytes, [&](auto* type) {
+        replace(static_cast<decltype(type)>(logits), targets, rows, columns, share, threads, losses);
+    });
 }

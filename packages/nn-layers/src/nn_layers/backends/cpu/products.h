@@ -1,9 +1,11 @@
-// Small products by vectors, or by AMX's tiles, and how rows become their factors.
+// Small products by vectors or by AMX's tiles, and the packing of rows into factors.
 //
 // A factor on the right is packed: blocks of 16 columns, in which a word of 32 bits holds one
 // float, or two bfloat16 that are neighbours along the sum. Sums are float.
 
 #pragma once
+
+#include <type_traits>
 
 #include "avx512.h"
 
@@ -94,7 +96,7 @@ void multiply(int64_t m, int64_t n, int64_t words, const uint16_t* a_rows, int64
     }
 }
 
-// Whole tiles for as long as it lives, where wanted; afterwards the thread has what it had.
+// Configures whole tiles while it lives, if wanted, and restores the thread's own afterwards.
 class Tiles {
    public:
     explicit Tiles(bool wanted) : wanted_(wanted) {
@@ -102,7 +104,7 @@ class Tiles {
         _tile_storeconfig(before_);
         alignas(64) uint8_t config[64] = {1};  // palette 1: 8 tiles
         for (int tile = 0; tile < 8; ++tile) {
-            config[16 + 2 * tile] = 64;  // bytes a row
+            config[16 + 2 * tile] = 64;  // bytes per row
             config[48 + tile] = 16;      // rows
         }
         _tile_loadconfig(config);
@@ -118,7 +120,7 @@ class Tiles {
     alignas(64) uint8_t before_[64];
 };
 
-// Linux lends the tiles to who asks.
+// Linux grants the tiles on request.
 bool may_use_tiles() {
     constexpr int kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
     return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
@@ -127,6 +129,7 @@ bool may_use_tiles() {
 struct Tiles {
     explicit Tiles(bool) {}
 };
+bool may_use_tiles() { return true; }
 #endif
 
 // ---- From rows to factors. ----
@@ -164,12 +167,8 @@ void transpose(const uint32_t* in, int64_t in_row, uint32_t* out, int64_t out_ro
 }
 
 template <typename T>
-const uint32_t* as_words(const T* x) {
-    return reinterpret_cast<const uint32_t*>(x);
-}
-template <typename T>
-uint32_t* as_words(T* x) {
-    return reinterpret_cast<uint32_t*>(x);
+auto* as_words(T* x) {
+    return reinterpret_cast<std::conditional_t<std::is_const_v<T>, const uint32_t, uint32_t>*>(x);
 }
 
 // Pack the transposed of rows (n, d) as the right factor (d, n) of a product that sums over d.
