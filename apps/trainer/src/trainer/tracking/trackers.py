@@ -20,7 +20,7 @@ from trainer.command_hints import install_extra
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrackedRun:
-    """What a tracker is told of a run."""
+    """What a tracker receives of a run."""
 
     id: str
     """The same in every sitting, and no other run's."""

@@ -1,1 +1,1 @@
-"""The trackers: a module is a tracker, its name the option's value."""
+"""Show runs elsewhere: each module is a tracker, and its name is the option's value."""

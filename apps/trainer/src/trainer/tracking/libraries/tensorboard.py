@@ -21,7 +21,7 @@ class Library(Tracker):
             # Makes readers drop the steps from there on that earlier files hold.
             purge_step=None if is_new else after_step + 1,
             flush_secs=10,
-            # Files are told apart by seconds, which are the same where a run goes on at once.
+            # File names differ by seconds, which are the same if a run resumes at once.
             filename_suffix=f".{len(list(folder.glob('*')))}",
         )
         self.where = f"tensorboard --logdir {folder}"
