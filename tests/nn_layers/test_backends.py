@@ -30,7 +30,7 @@ from nn_layers.backends.choice import (
     choose_loss,
     loss_backends,
 )
-from nn_layers.backends.interface import Setting
+from nn_layers.backends.interface import AttentionBackend, Backend, LossBackend, Setting
 from nn_layers.backends.registry import class_names, describe, names
 from nn_layers.positions import NoPositions, Positions
 
@@ -104,6 +104,12 @@ def test_every_backend_is_described_in_a_sentence_and_loads() -> None:
         for sentence in describe(kind).values():
             assert sentence.endswith(".")
             assert sentence[0].isupper()
+
+
+@pytest.mark.parametrize("base", [AttentionBackend, LossBackend])
+def test_a_backend_that_lacks_its_method_is_refused_when_it_is_loaded(base: type[Backend]) -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        type("Backend", (base,), {})()
 
 
 def test_every_position_scheme_is_listed() -> None:

@@ -4,6 +4,7 @@ Stage: residual stream -> *block* -> residual stream. A wiring is a class with a
 `ModelConfig.norm`'s value.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Unpack, overload
 
@@ -21,7 +22,7 @@ from nn_layers.rms_norm import RMSNorm
 Layer = Callable[[Tensor], Tensor]
 
 
-class Wiring:
+class Wiring(ABC):
     """How a sublayer joins the residual stream."""
 
     name: ClassVar[str]
@@ -31,9 +32,9 @@ class Wiring:
     """Whether the model has one before its head."""
 
     @staticmethod
+    @abstractmethod
     def join(x: Tensor, sublayer: Layer, norm: Layer) -> Tensor:
-        """Return the residual stream behind a sublayer, (..., t, d)."""
-        raise NotImplementedError
+        """Return the residual stream after a sublayer, (..., t, d)."""
 
 
 class PreNorm(Wiring):

@@ -4,7 +4,7 @@ Stage: residual stream -> *feed-forward* -> residual stream. A kind is a class w
 is `ModelConfig.feed_forward`'s value.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -18,7 +18,7 @@ from nn_layers.linear import Linear
 from nn_layers.state_dict import accept_stacked
 
 
-class FeedForward(nn.Module):
+class FeedForward(nn.Module, ABC):
     """w2(activate(w1 x) * w3 x), or without a gate w2(activate(w1 x)); no biases.
 
     Args:

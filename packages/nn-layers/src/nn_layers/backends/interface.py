@@ -4,6 +4,7 @@ Stage: registry -> *backend* -> attention, loss. Each file below `attention/` an
 class `Backend` with one of the two bases here. Not here: which backend is taken (`choice`).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -52,7 +53,7 @@ class Backend:
         return None
 
 
-class AttentionBackend(Backend):
+class AttentionBackend(Backend, ABC):
     """One way to compute causal attention."""
 
     schemes: ClassVar[tuple[type[Positions], ...] | None] = (NoPositions, RotaryPositionalEmbedding)
@@ -69,6 +70,7 @@ class AttentionBackend(Backend):
         """Return why this backend cannot run, or None if it can; builds nothing."""
         return self.why_not_positions(setting.positions)
 
+    @abstractmethod
     def attend(
         self, q: Tensor, k: Tensor, v: Tensor, *, past: int, bias: Tensor | None = None
     ) -> Tensor:
@@ -81,7 +83,6 @@ class AttentionBackend(Backend):
             past: keys before the first query.
             bias: added to the scores, broadcast to (..., h, t, s); only if `schemes` is None.
         """
-        raise NotImplementedError
 
     def attend_layer(self, layer: Projections, x: Tensor) -> Tensor | None:
         """Return the heads of a whole window, (..., t, h k), from the layer's input, (..., t, d).
@@ -91,12 +92,13 @@ class AttentionBackend(Backend):
         return None
 
 
-class LossBackend(Backend):
+class LossBackend(Backend, ABC):
     """One way to compute head and loss."""
 
     is_traceable: ClassVar[bool] = False
     """Whether torch.compile can have it in one graph with the model."""
 
+    @abstractmethod
     def score(
         self, hidden: Tensor, weight: Tensor, targets: Tensor, *, is_compiled: bool
     ) -> Tensor:
@@ -108,4 +110,3 @@ class LossBackend(Backend):
             targets: (...) ids in [0, v).
             is_compiled: whether steps are compiled, so that torch.compile may be used within.
         """
-        raise NotImplementedError

@@ -15,7 +15,7 @@ def check_operands(name: str, *operands: Tensor, plain: str) -> None:
 
     Raises:
         ValueError: they are on several devices.
-        NotImplementedError: one has a tangent, as under `torch.func.jvp`; `plain` has that mode.
+        NotImplementedError: a tensor has a tangent, as under `torch.func.jvp`; use `plain`.
     """
     if torch.compiler.is_compiling():  # which has checks of its own
         return

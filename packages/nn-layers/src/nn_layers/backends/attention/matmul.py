@@ -53,7 +53,7 @@ def causal_attention_by_products(
 
     Raises:
         ValueError: inputs on several devices.
-        NotImplementedError: uncompiled, an input has a tangent.
+        NotImplementedError: an input has a tangent, unless the call is compiled.
 
     >>> x = torch.eye(2)[None]
     >>> causal_attention_by_products(x, x, x)[0, 0]
